@@ -1,0 +1,1 @@
+"""Small helpers that every script in kind/ uses; standard library only."""

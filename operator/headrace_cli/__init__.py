@@ -1,0 +1,1 @@
+"""The `headrace` command: what people run on their own machine."""

@@ -1,0 +1,1 @@
+"""The `headrace.dev` operator: turns InferenceModel resources into running workers."""

@@ -1,0 +1,1 @@
+"""`headrace-queue`: the OpenAI-compatible front that workers pull from (the Spider)."""

@@ -1,0 +1,1 @@
+"""`headrace-worker`: runs one model engine and pulls requests for it from a queue."""
