@@ -1,0 +1,38 @@
+"""The connection between the operator and a queue: `GET /operator` on the queue's admin port, a WebSocket.
+
+Level-triggered both ways: each message is the whole truth, the newest one counts. The operator sends a `Catalogue`
+when it connects and when it changes, so that the queue holds requests for models that have no worker yet instead of
+calling them unknown. The queue sends a `Load` when the operator connects and when a number changes.
+"""
+
+from typing import Literal
+
+from headrace_api.base import Message
+
+OPERATOR_PATH = "/operator"
+"""Where a queue accepts the operator, on its admin port."""
+
+
+class Catalogue(Message):
+    """The names of all models that there are, with workers or without."""
+
+    type: Literal["catalogue"] = "catalogue"
+    models: list[str]
+
+
+class ModelLoad(Message):
+    """How much one model has to do, now."""
+
+    queued: int = 0
+    """Requests that wait for a worker."""
+    running: int = 0
+    """Requests that a worker has."""
+    workers: int = 0
+    """Workers that are connected and take requests for the model."""
+
+
+class Load(Message):
+    """The load of every model that the queue knows."""
+
+    type: Literal["load"] = "load"
+    models: dict[str, ModelLoad]

@@ -1,0 +1,193 @@
+"""The connection between a worker and a queue: `GET /worker`, a WebSocket that the worker opens.
+
+Without a subprotocol it is the Spider's protocol: the worker sends one `Registration`, then the queue sends one
+`SeedRequest` at a time and the worker answers each with one OpenAI-shaped JSON object.
+
+With the subprotocol `headrace.v1` it carries many requests at once and is pull-based:
+
+- Control messages are JSON text frames, told apart by `type` (`WorkerMessage`, `QueueMessage`).
+- The worker sends `Register` first; the queue answers `Registered` or closes with a reason.
+- The worker grants credits; each `Job` that the queue sends uses up one of them.
+- Response bytes are binary frames; one frame carries pieces of any number of jobs (`encode_pieces`). For a streamed
+  request the pieces, put together, are the engine's server-sent events; otherwise they are the response body. The
+  pieces of one job are in order and all come before its `Result`.
+- `Result` ends a job. The queue acknowledges it; a worker sends it again, on its next connection, until it is.
+- `HandBack` returns a job of which no piece was sent: the queue gives it to another worker.
+- `Cancel` asks the worker to stop a job whose client has left; the worker still sends its `Result`.
+- `Drain` says that no further job may be sent (from the worker) or will be sent (from the queue); the jobs already
+  under way are finished, then the worker closes.
+"""
+
+import struct
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter
+
+from headrace_api.base import Message
+
+SUBPROTOCOL = "headrace.v1"
+"""The WebSocket subprotocol that a worker offers and a Headrace queue accepts."""
+
+WORKER_PATH = "/worker"
+"""Where a queue accepts workers."""
+
+SEED_OPENAI_URL = "/v1/chat/completion"
+"""What the seed protocol always puts into `openai_url` (singular, as its document has it)."""
+
+CLOSE_BAD_REGISTRATION = 4400
+CLOSE_BAD_TOKEN = 4401
+"""WebSocket close codes: the registration cannot be understood; the worker's token is not accepted."""
+
+_PIECE_HEADER = struct.Struct(">II")
+
+
+class Gpu(Message):
+    """One GPU: its name and its memory in MB."""
+
+    name: str
+    memory: int | None = None
+
+
+class Registration(Message):
+    """What a worker says of its machine; exactly the seed protocol's fields."""
+
+    ln_url: str = ""
+    cpu_count: int
+    disk_space: int
+    """GB."""
+    vram: int
+    """MB, of all GPUs together."""
+    nv_gpu_count: int | None = None
+    nv_driver_version: str | None = None
+    nv_gpus: list[Gpu] = []
+    cl_driver_version: str | None = None
+    cl_gpus: list[Gpu] = []
+
+
+class SeedRequest(Message):
+    """One request of the seed protocol."""
+
+    openai_url: str = SEED_OPENAI_URL
+    openai_req: dict[str, Any]
+
+
+class Register(Registration):
+    """A `headrace.v1` worker's first message: its machine and what it serves."""
+
+    type: Literal["register"] = "register"
+    worker: str
+    """A name for people, unique among the workers of a model: the pod's name in Kubernetes."""
+    models: list[str] = Field(min_length=1)
+    """The model names it answers to."""
+    fingerprint: str
+    tags: list[str] = []
+    hostings: list[str] = []
+
+
+class Credit(Message):
+    """The worker can take `n` more jobs than it said before."""
+
+    type: Literal["credit"] = "credit"
+    n: int = Field(gt=0)
+
+
+class Usage(Message):
+    """Tokens counted by the engine."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+
+
+class Result(Message):
+    """The end of a job.
+
+    `status` is the HTTP status for the client. When no piece was sent, `body` is the response (an OpenAI error object
+    where `status` is not 200). After pieces were sent, a status other than 200 means that the response broke off.
+    """
+
+    type: Literal["result"] = "result"
+    job: int
+    request_id: str
+    status: int = 200
+    usage: Usage | None = None
+    body: dict[str, Any] | None = None
+
+
+class HandBack(Message):
+    """The worker will not do this job, and has sent no piece of it."""
+
+    type: Literal["handback"] = "handback"
+    job: int
+    reason: str
+
+
+class Drain(Message):
+    """No further jobs (see the module's text)."""
+
+    type: Literal["drain"] = "drain"
+    reason: str = ""
+
+
+class Registered(Message):
+    """The queue accepts the worker."""
+
+    type: Literal["registered"] = "registered"
+
+
+class Job(Message):
+    """A request for the worker; `job` is the number that pieces and messages on this connection refer to."""
+
+    type: Literal["job"] = "job"
+    job: int = Field(ge=0, lt=2**32)
+    request_id: str
+    openai_url: str
+    """The path the client asked for, e.g. `/v1/chat/completions`."""
+    openai_req: dict[str, Any]
+
+
+class Cancel(Message):
+    """Stop this job."""
+
+    type: Literal["cancel"] = "cancel"
+    job: int
+
+
+class Ack(Message):
+    """The queue has recorded the `Result` of this request: the worker may forget it."""
+
+    type: Literal["ack"] = "ack"
+    request_id: str
+
+
+WorkerMessage = Annotated[Register | Credit | Result | HandBack | Drain, Field(discriminator="type")]
+QueueMessage = Annotated[Registered | Job | Cancel | Ack | Drain, Field(discriminator="type")]
+
+worker_messages: TypeAdapter[WorkerMessage] = TypeAdapter(WorkerMessage)
+"""Reads what a worker sends: `worker_messages.validate_json(text)`."""
+queue_messages: TypeAdapter[QueueMessage] = TypeAdapter(QueueMessage)
+"""Reads what a queue sends: `queue_messages.validate_json(text)`."""
+
+
+def encode_pieces(pieces: Iterable[tuple[int, bytes]]) -> bytes:
+    """One binary frame of `(job, bytes)` pieces: for each, job and length as big-endian u32, then the bytes."""
+    return b"".join(_PIECE_HEADER.pack(job, len(data)) + data for job, data in pieces)
+
+
+def decode_pieces(frame: bytes) -> Iterator[tuple[int, bytes]]:
+    """The pieces of a binary frame, in order.
+
+    Raises:
+        ValueError: the frame ends in the middle of a piece.
+    """
+    offset = 0
+    while offset < len(frame):
+        if offset + _PIECE_HEADER.size > len(frame):
+            raise ValueError(f"the frame ends within a piece's header, at byte {len(frame)}")
+        job, length = _PIECE_HEADER.unpack_from(frame, offset)
+        offset += _PIECE_HEADER.size
+        if offset + length > len(frame):
+            raise ValueError(f"the frame ends within a piece of job {job}: {length} bytes announced at byte {offset}")
+        yield job, frame[offset : offset + length]
+        offset += length
