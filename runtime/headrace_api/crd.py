@@ -63,7 +63,7 @@ def _version() -> dict[str, Any]:
         "schema": {
             "openAPIV3Schema": {
                 "type": "object",
-                "description": "A model that shall be served: the operator runs its workers, the queue serves its clients.",
+                "description": "A model to serve: the operator runs its workers, the queue serves its clients.",
                 "required": ["spec"],
                 "x-kubernetes-validations": [NAME_RULE],
                 "properties": {
