@@ -53,7 +53,7 @@ def _engine_config(spec: InferenceModelSpec) -> dict[str, Any]:
 def _scaling_config(spec: InferenceModelSpec) -> dict[str, Any]:
     config: dict[str, Any] = {
         "num_workers": spec.scaling.num_workers,
-        "num_gpus_per_worker": spec.gpus / spec.scaling.num_workers,
+        "num_gpus_per_worker": spec.gpus // spec.scaling.num_workers,
         "resources_per_worker": spec.scaling.resources_per_worker,
     }
     if spec.scaling.num_cpus_per_worker is not None:
