@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import images
 import pytest
 from setup import install, tunnel
 
@@ -18,6 +19,16 @@ ROOT = Path(__file__).resolve().parents[2]
 NAMESPACE = install.NAMESPACE
 ENGINES = "headrace-engines"
 """A second watched namespace, without the restricted profile: engines are mounted into its pods from the host."""
+
+_VALUES = {
+    "operator.namespaces": f"{{{NAMESPACE},{ENGINES}}}",
+    # one node is going to be killed; the other one has the operator and the queue
+    r"operator.nodeSelector.kubernetes\.io/hostname": "headrace-1",
+    r"queue.nodeSelector.kubernetes\.io/hostname": "headrace-1",
+    # the worker's own image also runs vLLM, from a venv that the test mounts
+    "runtime.images.VLLMEngine.repository": "headrace/runtime-llamacpp",
+    "runtime.images.VLLMEngine.tag": images.tag("runtime-llamacpp"),
+}
 
 Object = dict[str, Any]
 
@@ -86,16 +97,16 @@ def _say_failure(kubectl: Kubectl) -> None:
 
 @pytest.fixture(scope="session")
 def installed() -> Iterator[None]:
-    """A cluster of two nodes with the chart; taken down at the end unless it was up before."""
-    was_up = local.exists()
+    """A cluster of two nodes with the chart; taken down at the end unless it was up before the test run."""
+    take_down = not local.exists() or bool(os.environ.get("HEADRACE_TAKE_DOWN"))
     try:
         install.cluster_and_images(nodes=2)
         engines = {"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": ENGINES}}
         Kubectl().apply(engines)
-        install.chart({"operator.namespaces": f"{{{NAMESPACE},{ENGINES}}}", "sampleModel.enabled": "false"})
+        install.chart(_VALUES)
         yield
     finally:
-        if not was_up and not os.environ.get("HEADRACE_KEEP_CLUSTER"):
+        if take_down:
             local.down()
 
 

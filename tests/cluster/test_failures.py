@@ -50,9 +50,7 @@ def operator_runs(kubectl):
 
 
 def test_kill_minus_nine_at_any_moment_converges(kubectl, model, ready, wait_for, quiet_seconds):
-    seed = random.randrange(10**6)
-    print(f"seed {seed}")
-    moments = random.Random(seed)
+    moments = random.Random()  # noqa: S311  # moments, not secrets
     for name in ("sample-chat", "sample-two"):
         kubectl.apply({**model, "metadata": {**model["metadata"], "name": name}})
         quiet_seconds(moments.uniform(0, 0.4))
@@ -95,9 +93,7 @@ def test_workers_of_a_lost_node_are_replaced_and_the_status_says_so(kubectl, mod
     ready()
     placed = {pod["spec"]["nodeName"]: pod["metadata"]["name"] for pod in model_pods(kubectl)}
     assert set(placed) == {"headrace-1", "headrace-2"}
-    # not the node of the operator or the queue: this is about workers
-    kept = {pod["spec"]["nodeName"] for pod in kubectl.items("pods") if OF_MODELS not in pod["metadata"]["labels"]}
-    victim = next(iter(set(placed) - kept), "headrace-2")
+    victim = "headrace-2"  # the operator and the queue are on the other one: this is about workers
     local.stop_node(victim)
     try:
 
