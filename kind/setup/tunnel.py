@@ -5,9 +5,8 @@ import subprocess
 from dataclasses import dataclass
 
 from embedded import local
-from toolbox import steps
-
 from setup import install
+from toolbox import steps
 
 _PATTERN = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+)")
 

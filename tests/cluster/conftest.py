@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import images
 import pytest
-from setup import install, tunnel
 
+import images
 from embedded import local
+from setup import install, tunnel
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMESPACE = install.NAMESPACE
@@ -92,7 +92,7 @@ def condition(model: Object, kind: str) -> Object:
 
 
 def _say_failure(kubectl: Kubectl) -> None:
-    print(kubectl.run("get", "all,events,inferencemodels.headrace.dev", "--output=wide").stdout)
+    print(kubectl.run("get", "all,events,inferencemodels.headrace.dev", "--output=wide").stdout)  # noqa: T201  # pytest shows it with the failure
 
 
 @pytest.fixture(scope="session")
