@@ -20,8 +20,9 @@ def ensure(names: Sequence[str], root: Path = paths.ROOT) -> dict[str, Path]:
     Raises:
         StepError: a name is not known, or a build failed.
     """
+    chosen = catalogue.choose(names)
     builder = engine.find()
-    tasks = {image.name: partial(_archive, builder, image, root) for image in catalogue.choose(names)}
+    tasks = {image.name: partial(_archive, builder, image, root) for image in chosen}
     archives = steps.side_by_side(tasks)
     for name, file in archives.items():
         housekeeping.prune(f"image-{name}", file.parent)

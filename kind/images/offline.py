@@ -39,12 +39,13 @@ def archive(image: Image, root: Path) -> Path:
 
 def _dependencies(store: buildah.Store, image: Image, root: Path) -> str:
     base = f"rootfs:{rootfs.key()}"
-    if not store.has(base):
-        store.layer(base, "", rootfs.ensure())
-    key = paths.content_key(base, inputs.dependency_key(image, root))
-    tag = f"{image.name}-dependencies:{key}"
+    tag = f"{image.name}-dependencies:{paths.content_key(base, inputs.dependency_key(image, root))}"
     if not store.has(tag):
-        store.layer(tag, base, programs.dependencies(image, root))
+        # before the root file system, so that the first image to get here makes that beside the others' dependencies
+        content = programs.dependencies(image, root)
+        if not store.has(base):
+            store.layer(base, "", rootfs.ensure())
+        store.layer(tag, base, content)
     return tag
 
 

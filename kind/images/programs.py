@@ -14,7 +14,7 @@ from images import catalogue, inputs
 from images.catalogue import Image
 
 PYTHON = Path("/usr/bin/python3.11")
-_UV = "0.13.8"
+UV = "0.13.8"
 _VENV = Path(catalogue.HOME.lstrip("/")) / "venv"
 _SITE_PACKAGES = Path("lib/python3.11/site-packages")
 _BYTECODE = {"PYC_INVALIDATION_MODE": "UNCHECKED_HASH"}
@@ -30,9 +30,9 @@ def uv() -> Path:
         debian.ensure("python3-venv")
         steps.run([sys.executable, "-m", "venv", target], log="images")
         # by module: the console scripts of a venv that will be renamed point to its old place
-        steps.run([target / "bin/python", "-m", "pip", "install", "--quiet", f"uv=={_UV}"], log="images")
+        steps.run([target / "bin/python", "-m", "pip", "install", "--quiet", f"uv=={UV}"], log="images")
 
-    return paths.cached("uv", paths.content_key(_UV, sys.version), install) / "bin" / "uv"
+    return paths.cached("uv", paths.content_key(UV, sys.version), install) / "bin" / "uv"
 
 
 def dependencies(image: Image, root: Path) -> Path:
