@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from toolbox import paths, steps
-
-from images import catalogue, engine, housekeeping, offline
+from images import catalogue, engine, housekeeping, inputs, offline
 from images.catalogue import Image
+from toolbox import paths, steps
 
 
 def ensure(names: Sequence[str], root: Path = paths.ROOT) -> dict[str, Path]:
@@ -28,6 +27,15 @@ def ensure(names: Sequence[str], root: Path = paths.ROOT) -> dict[str, Path]:
         housekeeping.prune(f"image-{name}", file.parent)
     housekeeping.prune("sources")
     return archives
+
+
+def tag(name: str, root: Path = paths.ROOT) -> str:
+    """The tag of the named image as `ensure` makes it from the checkout `root`."""
+    (image,) = catalogue.choose([name])
+    builder = engine.find()
+    if builder and image.containerfile:
+        return inputs.engine_key(builder, image, root)
+    return inputs.offline_key(image, root)
 
 
 def _archive(builder: str | None, image: Image, root: Path) -> Path:

@@ -5,9 +5,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from toolbox import steps
-
 import images
+from toolbox import steps
 
 _EMBEDDED = ["operator", "queue", "runtime-llamacpp", "pause"]
 """What a cluster without Docker runs."""

@@ -21,7 +21,7 @@ class Image:
     """One image.
 
     Attributes:
-        name: short name; the reference is `docker.io/headrace/NAME:dev`.
+        name: short name; the reference is `docker.io/headrace/NAME:KEY`.
         title: what a person reads in the image's labels.
         program: the console script that a container starts; empty for pause.
         extras: the extras of pyproject.toml that are installed.
@@ -38,10 +38,19 @@ class Image:
     target: str = ""
     vendor: bool = False
 
+    def reference(self, key: str) -> str:
+        """The name that pods ask for; with the registry's host, or the kubelet does not find it.
+
+        Args:
+            key: what the image is made from, as a key; it is the tag, so that a changed image is a new name that rolls
+                pods. The sandbox image has a fixed name, which containerd's configuration holds.
+        """
+        return f"docker.io/headrace/{self.name}:{key if self.program else 'dev'}"
+
     @property
-    def reference(self) -> str:
-        """The name that pods ask for; with the registry's host, or the kubelet does not find it."""
-        return f"docker.io/headrace/{self.name}:dev"
+    def packages(self) -> tuple[str, ...]:
+        """The Python packages of headrace that its program uses."""
+        return ("headrace_api", self.program.replace("-", "_")) if self.program else ()
 
     @property
     def worker(self) -> bool:

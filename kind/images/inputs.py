@@ -3,10 +3,9 @@
 import tomllib
 from pathlib import Path
 
-from toolbox import paths, steps
-
 from images import catalogue, rootfs
 from images.catalogue import Image
+from toolbox import paths, steps
 
 _HERE = Path(__file__).parent
 _IGNORED = {"__pycache__", ".mypy_cache", ".ruff_cache"}
@@ -27,10 +26,10 @@ def packages(root: Path) -> list[str]:
     return [str(name) for name in project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]]
 
 
-def source_key(root: Path) -> str:
-    """Changes with any file that ends up in the headrace wheel."""
-    files = tree_key(root, ["pyproject.toml", "README.md", "LICENSE", *packages(root)])
-    return paths.content_key(files, _HERE / "programs.py")
+def source_key(image: Image, root: Path) -> str:
+    """Changes with the code that the image's program uses; the wheel's other packages are there but asleep."""
+    used = [folder for folder in packages(root) if Path(folder).name in image.packages]
+    return paths.content_key(tree_key(root, ["pyproject.toml", *used]), _HERE / "programs.py")
 
 
 def dependency_key(image: Image, root: Path) -> str:
@@ -57,14 +56,14 @@ def offline_key(image: Image, root: Path) -> str:
     build = tree_key(_HERE, ["offline.py", "buildah.py"])
     if not image.program:
         return paths.content_key(build, _HERE / "pause.c", *catalogue.config_arguments(image))
-    layers = [rootfs.key(), dependency_key(image, root), source_key(root), model_key(image, root)]
+    layers = [rootfs.key(), dependency_key(image, root), source_key(image, root), model_key(image, root)]
     return paths.content_key(build, *layers, *catalogue.config_arguments(image))
 
 
 def engine_key(engine: str, image: Image, root: Path) -> str:
     """The key of the image that the container engine `engine` builds from its Containerfile."""
     inputs = tree_key(root, [image.containerfile, ".dockerignore", "uv.lock"])
-    return paths.content_key(engine, image.target, inputs, source_key(root), model_key(image, root))
+    return paths.content_key(engine, image.target, inputs, source_key(image, root), model_key(image, root))
 
 
 def _files(path: Path) -> list[Path]:

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from toolbox import debian, paths, steps
-
 from images import buildah, catalogue, inputs, programs, rootfs
 from images.catalogue import Image
+from toolbox import debian, paths, steps
 
 _HERE = Path(__file__).parent
 
@@ -31,7 +30,7 @@ def archive(image: Image, root: Path) -> Path:
             store.layer(tag, parent, programs.sources(image, root), config)
         else:
             store.layer(tag, "", _pause(), config)
-        store.export(tag, image.reference, target / "image.tar")
+        store.export(tag, image.reference(key), target / "image.tar")
         store.remove(tag)
 
     return paths.cached(f"image-{image.name}", key, build) / "image.tar"

@@ -5,34 +5,18 @@ Both are made with Debian's Python at the path that the image has too, and are r
 """
 
 import shutil
-import sys
 from pathlib import Path
-
-from toolbox import debian, paths, steps
 
 from images import catalogue, inputs
 from images.catalogue import Image
+from toolbox import debian, paths, steps
+from toolbox.uv import uv
 
 PYTHON = Path("/usr/bin/python3.11")
-UV = "0.13.8"
 _VENV = Path(catalogue.HOME.lstrip("/")) / "venv"
 _SITE_PACKAGES = Path("lib/python3.11/site-packages")
 _BYTECODE = {"PYC_INVALIDATION_MODE": "UNCHECKED_HASH"}
 """Layers do not keep fractions of a second, so that byte code which looks at times would count as stale."""
-
-
-def uv() -> Path:
-    """The `uv` command: the one on PATH, else one installed with pip into the cache."""
-    if found := shutil.which("uv"):
-        return Path(found)
-
-    def install(target: Path) -> None:
-        debian.ensure("python3-venv")
-        steps.run([sys.executable, "-m", "venv", target], log="images")
-        # by module: the console scripts of a venv that will be renamed point to its old place
-        steps.run([target / "bin/python", "-m", "pip", "install", "--quiet", f"uv=={UV}"], log="images")
-
-    return paths.cached("uv", paths.content_key(UV, sys.version), install) / "bin" / "uv"
 
 
 def dependencies(image: Image, root: Path) -> Path:
@@ -54,7 +38,7 @@ def dependencies(image: Image, root: Path) -> Path:
 
 def sources(image: Image, root: Path) -> Path:
     """A folder to lay over the dependencies: headrace, its console scripts and, for a worker, the sample model."""
-    key = paths.content_key(inputs.source_key(root), inputs.model_key(image, root))
+    key = paths.content_key(inputs.source_key(image, root), inputs.model_key(image, root))
 
     def build(target: Path) -> None:
         wheels, fresh, venv = target / "wheels", target / "fresh", target / _VENV

@@ -3,9 +3,8 @@
 import shutil
 from pathlib import Path
 
-from toolbox import debian, paths, steps
-
 from images.catalogue import USER_ID
+from toolbox import debian, paths, steps
 
 SUITE = "bookworm"
 PACKAGES = ("ca-certificates", "libgomp1", "libnuma1", "python3")

@@ -3,11 +3,12 @@
 import re
 from pathlib import Path
 
-import images
 import pytest
-from images import buildah, catalogue, engine, housekeeping, offline, programs, rootfs
+
+import images
+from images import buildah, catalogue, engine, housekeeping, offline, rootfs
 from images.catalogue import IMAGES
-from toolbox import paths, steps
+from toolbox import paths, steps, uv
 
 BUILT_HERE = ["operator", "queue", "runtime-llamacpp"]
 
@@ -62,19 +63,25 @@ def test_every_runtime_has_a_stage_that_is_not_root_and_holds_the_model(name):
 
 def test_one_version_of_uv_everywhere():
     pinned = {re.search(r"/uv:([0-9.]+)$", containerfile(name), re.MULTILINE)[1] for name in BUILT_HERE}
-    assert pinned == {programs.UV}
+    assert pinned == {uv.VERSION}
 
 
 def test_engine_commands():
     root, file = Path("/checkout"), Path("/cache/image.tar")
     worker = IMAGES["runtime-vllm"]
-    reference = "docker.io/headrace/runtime-vllm:dev"
-    assert engine.build_command("docker", worker, root) == [
+    reference = "docker.io/headrace/runtime-vllm:0123"
+    assert engine.build_command("docker", worker, root, "0123") == [
         *("docker", "build", "-f", "/checkout/runtime/Containerfile.worker", "--target", "vllm"),
         *("-t", reference, "/checkout"),
     ]
-    assert engine.save_command("docker", worker, file) == ["docker", "save", "-o", "/cache/image.tar", reference]
-    assert "oci-archive" in engine.save_command("podman", worker, file)
+    assert engine.save_command("docker", worker, file, "0123") == [
+        "docker",
+        "save",
+        "-o",
+        "/cache/image.tar",
+        reference,
+    ]
+    assert "oci-archive" in engine.save_command("podman", worker, file, "0123")
 
 
 def test_pause_runs_as_nobody_in_particular():

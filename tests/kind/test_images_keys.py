@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from images import inputs
 from images.catalogue import IMAGES
 from toolbox import steps
@@ -49,13 +50,21 @@ def test_the_images_differ(checkout):
     assert len(set(keys(checkout).values())) == 4
 
 
+ALL_PROGRAMS = {"operator", "queue", "runtime-llamacpp"}
+
+
 @pytest.mark.parametrize(
-    "name", ["operator/headrace_operator/new.py", "runtime/headrace_api/spec.py", "pyproject.toml"]
+    ("name", "images"),
+    [
+        ("operator/headrace_operator/new.py", {"operator"}),
+        ("runtime/headrace_api/spec.py", ALL_PROGRAMS),
+        ("pyproject.toml", ALL_PROGRAMS),
+    ],
 )
-def test_an_edit_changes_every_program_but_not_pause(checkout, name):
+def test_an_edit_changes_the_programs_that_use_the_file(checkout, name, images):
     before = keys(checkout)
     (checkout / name).write_text(PYPROJECT + "# an edit")
-    assert changed(before, keys(checkout)) == {"operator", "queue", "runtime-llamacpp"}
+    assert changed(before, keys(checkout)) == images
 
 
 def test_an_edit_keeps_the_dependencies_and_a_new_lock_does_not(checkout):
@@ -68,9 +77,10 @@ def test_an_edit_keeps_the_dependencies_and_a_new_lock_does_not(checkout):
 
 
 def test_a_moved_file_changes_the_key(checkout):
-    before = inputs.source_key(checkout)
+    image = IMAGES["operator"]
+    before = inputs.source_key(image, checkout)
     (checkout / "runtime/headrace_api/spec.py").rename(checkout / "runtime/headrace_api/specs.py")
-    assert inputs.source_key(checkout) != before
+    assert inputs.source_key(image, checkout) != before
 
 
 def test_byte_code_and_other_files_do_not_matter(checkout):
