@@ -92,7 +92,8 @@ class Dispatcher:
             raise errors.draining()
         if not self.schedule.free(call.model) and self._is_full(len(call.raw)):
             raise errors.saturated(self.schedule.waiting)
-        exchange = Exchange(call, next(self._numbers), self.limits.client_buffer_bytes, abort)
+        label = self._names.label(call.model)
+        exchange = Exchange(call, next(self._numbers), label, self.limits.client_buffer_bytes, abort)
         self._exchanges[exchange.ticket] = exchange
         self._open.add(exchange)
         loop = asyncio.get_running_loop()
@@ -161,7 +162,7 @@ class Dispatcher:
             self._accounts.record(request_id, self._names.label(served[0] if served else ""), end.usage)
             return
         self._forget(job)
-        self._accounts.record(request_id, self._names.label(given.exchange.call.model), end.usage)
+        self._accounts.record(request_id, given.exchange.label, end.usage)
         if not given.exchange.over:
             self._note_first_byte(given.exchange)
             self._close(given.exchange, end)
@@ -172,7 +173,7 @@ class Dispatcher:
         self._forget(job, worker)
         if exchange is None:
             return
-        self._metrics.handbacks.labels(self._names.label(exchange.call.model)).inc()
+        self._metrics.handbacks.labels(exchange.label).inc()
         if self._seats[worker].draining:
             exchange.attempts -= 1
         self.schedule.give_back(exchange.ticket)

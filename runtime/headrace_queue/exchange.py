@@ -43,9 +43,11 @@ class Exchange:
     that is not streamed only when it is complete, so that until then another worker can begin anew.
     """
 
-    def __init__(self, call: Call, ticket: int, limit: int, abort: Callable[[], None]) -> None:
+    def __init__(self, call: Call, ticket: int, label: str, limit: int, abort: Callable[[], None]) -> None:
         self.call = call
         self.ticket = ticket
+        self.label = label
+        """The metrics' label for its model: the same for all of its life, also when the model's workers have left."""
         self.abort = abort
         """Breaks the client's connection off: for a client that does not read."""
         self.attempts = 0

@@ -38,10 +38,11 @@ class ModelNames:
 
     def known(self, model: str) -> bool:
         """Whether requests for `model` are accepted."""
-        if self._schedule.serves(model) or model in self._fixed:
-            return True
-        return any(model in names for names in self._catalogues.values())
+        return self._schedule.serves(model) or self._named(model)
 
     def label(self, model: str) -> str:
         """The value of the metrics' label `model`."""
-        return model if model in self._fixed or model in self.announced() else OTHER
+        return model if self._named(model) or self._schedule.has_dedicated(model) else OTHER
+
+    def _named(self, model: str) -> bool:
+        return model in self._fixed or any(model in names for names in self._catalogues.values())

@@ -6,6 +6,7 @@ import uuid
 
 import structlog
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from headrace_queue import errors, sse
 from headrace_queue.calls import CHAT, PATHS, read_call
@@ -103,7 +104,7 @@ class OpenAiApi:
     def _account(self, answer: "_Answer") -> None:
         loop = asyncio.get_running_loop()
         model = answer.call.model if answer.call else ""
-        label = self._names.label(model)
+        label = answer.exchange.label if answer.exchange else self._names.label(model)
         self._metrics.requests.labels(label, str(answer.status)).inc()
         fields = {"request_id": answer.request_id, "path": answer.request.path, "model": model, "status": answer.status}
         if (exchange := answer.exchange) is not None:
@@ -188,10 +189,10 @@ def error_response(error: errors.ApiError, request_id: str) -> web.Response:
 
 
 @web.middleware
-async def openai_errors(request: web.Request, handler: web.Handler) -> web.StreamResponse:  # type: ignore[name-defined]
+async def openai_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give the failures of the public port OpenAI's shape, also those that aiohttp finds."""
     try:
-        return await handler(request)  # type: ignore[no-any-return]
+        return await handler(request)
     except errors.ApiError as error:
         return error_response(error, uuid.uuid4().hex)
     except web.HTTPException as error:

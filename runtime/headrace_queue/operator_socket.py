@@ -42,10 +42,10 @@ class OperatorSocket:
                 await self._listen(socket, number)
             finally:
                 teller.cancel()
-                await asyncio.wait([teller])
                 del self._open[socket]
                 self._names.operator_left(number)
                 self._log.info("operator left", connection=number, close_code=socket.close_code)
+                await asyncio.wait([teller])  # last, as this task may be cancelled, too, when its peer is gone
         return socket
 
     async def close(self) -> None:

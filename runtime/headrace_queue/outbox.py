@@ -5,6 +5,8 @@ from typing import Self
 
 from aiohttp import WSCloseCode, web
 
+_CLOSE_SECONDS = 5
+
 
 class Outbox:
     """Messages that wait to be sent, and the task that sends them; use it as an async context manager."""
@@ -21,6 +23,12 @@ class Outbox:
     def close(self, code: int, reason: str) -> None:
         """Close the connection after the messages before it."""
         self._messages.put_nowait((code, reason))
+
+    async def close_and_wait(self, code: int, reason: str) -> None:
+        """The same, and wait until the other side has everything."""
+        self.close(code, reason)
+        if self._task:
+            await asyncio.wait([self._task], timeout=_CLOSE_SECONDS)
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._send_all())
@@ -39,6 +47,7 @@ class Outbox:
                     await self._socket.send_str(message)
                 else:
                     await close(self._socket, *message)
+                    return
             except ConnectionError:
                 return  # the reader of this connection notices, too
 

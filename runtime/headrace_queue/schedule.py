@@ -112,7 +112,7 @@ class Schedule:
 
     def serves(self, model: str) -> bool:
         """Whether a connected worker takes requests for `model`."""
-        return model in self._serving or bool(self._generalists and self._matches(model))
+        return self.has_dedicated(model) or bool(self._generalists and self._matches(model))
 
     def models_of(self, worker: int) -> frozenset[str] | None:
         """The models that a worker is dedicated to; None for a generalist."""
@@ -121,6 +121,10 @@ class Schedule:
     def dedicated(self) -> set[str]:
         """The models that dedicated workers serve."""
         return set(self._serving)
+
+    def has_dedicated(self, model: str) -> bool:
+        """Whether a dedicated worker takes requests for `model`."""
+        return model in self._serving
 
     @property
     def generalists(self) -> int:

@@ -1,10 +1,11 @@
 """`GET /worker`: lets workers in, and chooses the protocol that they speak."""
 
+import asyncio
 import hmac
 import itertools
 
 import structlog
-from aiohttp import WSMsgType, web
+from aiohttp import WSCloseCode, WSMsgType, web
 from pydantic import ValidationError
 
 from headrace_api import wire
@@ -31,7 +32,7 @@ class WorkerDoor:
         self._log = log
         self._token = token
         self._numbers = itertools.count(1)
-        self._open: set[web.WebSocketResponse] = set()
+        self._open: set[Outbox] = set()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Serve one worker until it leaves."""
@@ -51,22 +52,21 @@ class WorkerDoor:
         await socket.prepare(request)
         if not speaks_v1:
             keep_alive(request)
-        self._open.add(socket)
-        try:
-            await self._serve(socket, request.remote, speaks_v1=speaks_v1)
-        finally:
-            self._open.discard(socket)
+        async with Outbox(socket) as outbox:
+            self._open.add(outbox)
+            try:
+                await self._serve(socket, outbox, request.remote, speaks_v1=speaks_v1)
+            finally:
+                self._open.discard(outbox)
         return socket
 
     async def close(self) -> None:
-        """Close every connection: the queue stops."""
-        for socket in self._open.copy():
-            await close(socket, reason="the queue stops")
+        """Close every connection, after what is still to be sent: the queue stops."""
+        await asyncio.gather(*(each.close_and_wait(WSCloseCode.GOING_AWAY, "the queue stops") for each in self._open))
 
-    async def _serve(self, socket: web.WebSocketResponse, peer: str | None, *, speaks_v1: bool) -> None:
-        shape = wire.Register if speaks_v1 else wire.Registration
+    async def _serve(self, socket: web.WebSocketResponse, outbox: Outbox, peer: str | None, *, speaks_v1: bool) -> None:
         try:
-            registration = await _first_message(socket, shape)
+            registration = await _first_message(socket, wire.Register if speaks_v1 else wire.Registration)
         except ValueError as error:
             why = in_words(error) if isinstance(error, ValidationError) else str(error)
             self._log.warning("worker refused", peer=peer, reason=why)
@@ -79,11 +79,10 @@ class WorkerDoor:
         log = self._log.bind(peer=peer, protocol=protocol, connection=next(self._numbers), **machine)
         log.info("worker joined")
         try:
-            async with Outbox(socket) as outbox:
-                if isinstance(registration, wire.Register):
-                    await V1Session(self._dispatcher, outbox, registration).run(socket)
-                else:
-                    await SeedSession(self._dispatcher, outbox).run(socket)
+            if isinstance(registration, wire.Register):
+                await V1Session(self._dispatcher, outbox, registration).run(socket)
+            else:
+                await SeedSession(self._dispatcher, outbox).run(socket)
         finally:
             self._metrics.disconnects.labels(protocol).inc()
             log.info("worker left", close_code=socket.close_code)
