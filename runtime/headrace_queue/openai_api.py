@@ -3,6 +3,7 @@
 import asyncio
 import time
 import uuid
+from typing import Any
 
 import structlog
 from aiohttp import web
@@ -138,16 +139,16 @@ class _Answer:
         first = await self.exchange.read()
         if isinstance(first, bytes):
             return await (self._stream(first) if self.call.stream else self._whole(first))
+        if first.status == 200 and self.call.stream:
+            if why := sse.fault(first.body):
+                raise errors.bad_reply(why)
+            return await self._stream(self._events(self.call, first.body or {}))
         self.status = first.status
-        if first.status == 200 and self.call.stream and first.body and not sse.fault(first.body):
-            return await self._stream(b"".join(self._events(first)))
         return self._json(first)
 
-    def _events(self, end: End) -> list[bytes]:
-        if self.call is None or end.body is None:
-            return []
-        wanted = self.call.include_usage
-        return list(sse.events(end.body, self.call.model, self.request_id, int(time.time()), include_usage=wanted))
+    def _events(self, call: Call, reply: dict[str, Any]) -> bytes:
+        events = sse.events(reply, call.model, self.request_id, int(time.time()), include_usage=call.include_usage)
+        return b"".join(events)
 
     def _json(self, end: End) -> web.Response:
         body = end.body

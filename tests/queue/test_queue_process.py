@@ -14,9 +14,11 @@ import aiohttp
 import openai
 import pytest
 from queue_setup import DONE, PLAIN, chunk
+from typer.testing import CliRunner
 from v1_worker import V1Worker
 
 from headrace_api import wire
+from headrace_queue.__main__ import app
 
 MESSAGES: Any = [{"role": "user", "content": "x"}]
 Launch = Callable[..., Awaitable[tuple[Process, dict[str, Any]]]]
@@ -93,6 +95,13 @@ async def test_sigterm_does_not_wait_for_ever(launch: Launch) -> None:
             assert await process.wait() == 0
 
 
+async def test_a_port_that_is_taken_is_an_error_in_words(launch: Launch) -> None:
+    _, started = await launch()
+    process, line = await launch("--port", str(started["port"]))
+    assert (line["event"], line["port"]) == ("cannot listen", started["port"])
+    assert await process.wait() == 1
+
+
 async def test_the_token_can_come_from_a_file(launch: Launch, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("from a file\n")
     _, started = await launch("--worker-token-file", str(tmp_path / "token"))
@@ -112,10 +121,7 @@ async def test_the_token_can_come_from_a_file(launch: Launch, tmp_path: Path) ->
         (("--worker-token", "a", "--worker-token-file", "b"), "not both"),
     ],
 )
-async def test_bad_options_are_refused_in_words(options: tuple[str, ...], words: str) -> None:
-    environment = os.environ | {"TERM": "dumb", "COLUMNS": "200"}
-    command = [sys.executable, "-m", "headrace_queue", *options]
-    process = await asyncio.create_subprocess_exec(*command, env=environment, stderr=PIPE)
-    _, errors = await process.communicate()
-    assert process.returncode == 2
-    assert words in errors.decode()
+def test_bad_options_are_refused_in_words(options: tuple[str, ...], words: str) -> None:
+    result = CliRunner().invoke(app, options, env={"TERM": "dumb", "COLUMNS": "200"})
+    assert result.exit_code == 2
+    assert words in result.output

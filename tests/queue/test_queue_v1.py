@@ -318,3 +318,17 @@ async def test_a_registration_without_models_is_refused(queue: Queue) -> None:
     worker._register = worker._register.model_copy(update={"models": []})
     with pytest.raises(Exception, match=r"4400.*models"):
         await worker.__aenter__()
+
+
+async def test_a_whole_body_for_a_client_that_wants_a_stream(queue: Queue) -> None:
+    async with V1Worker(queue.worker_url, "m", credit=2) as worker:
+        good = queue.ask(stream=True)
+        choice = {"index": 0, "message": {"role": "assistant", "content": "hi"}, "finish_reason": "length"}
+        await worker.result(await worker.expect(wire.Job), body={**PLAIN, "choices": [choice]})
+        chunks = [each async for each in await good]
+        assert "".join(each.choices[0].delta.content or "" for each in chunks) == "hi"
+        assert chunks[-1].choices[0].finish_reason == "length"
+        bad = queue.ask(stream=True)
+        await worker.result(await worker.expect(wire.Job))
+        with pytest.raises(openai.InternalServerError, match="cannot be used"):
+            await bad

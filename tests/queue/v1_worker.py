@@ -6,6 +6,7 @@ from typing import Self, TypeVar
 
 from pydantic import BaseModel
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.typing import Subprotocol
 
 from headrace_api import wire
 
@@ -16,8 +17,8 @@ _M = TypeVar("_M", bound=BaseModel)
 class V1Worker:
     def __init__(self, url: str, *models: str, credit: int = 0, token: str | None = None) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else None
-        self._connecting = connect(url, subprotocols=[wire.SUBPROTOCOL], additional_headers=headers)
-        self._register = wire.Register(worker="fake", models=list(models), fingerprint="f" * 16, **MACHINE)  # type: ignore[arg-type]
+        self._connecting = connect(url, subprotocols=[Subprotocol(wire.SUBPROTOCOL)], additional_headers=headers)
+        self._register = wire.Register(worker="fake", models=list(models), fingerprint="f" * 16, **MACHINE)
         self._credit = credit
         self.socket: ClientConnection
 
