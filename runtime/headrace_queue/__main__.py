@@ -50,6 +50,9 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
     drain_seconds: Annotated[
         float, Option(min=0, help="How long requests under way have after SIGTERM.")
     ] = _DEFAULTS.drain_seconds,
+    heartbeat_seconds: Annotated[
+        float, Option(min=1, help="How often a worker is asked for a sign of life.")
+    ] = _DEFAULTS.heartbeat_seconds,
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Option(help="What is logged.")] = "info",
 ) -> None:
     """Serve the OpenAI API for the workers that connect. Every option is also a variable HEADRACE_QUEUE_<NAME>."""
@@ -65,6 +68,7 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
         models=tuple(model or ()),
         generalist_models=tuple(generalist_models or _DEFAULTS.generalist_models),
         drain_seconds=drain_seconds,
+        heartbeat_seconds=heartbeat_seconds,
         max_request_bytes=max_request_bytes,
         limits=Limits(max_waiting, max_waiting_bytes, client_buffer_bytes, hold_seconds, request_seconds, max_attempts),
     )

@@ -37,7 +37,7 @@ class QueueServer:
             LoadCollector(lambda: schedule.load(names.announced()), names.label, lambda: schedule.generalists)
         )
         self._api = OpenAiApi(self.dispatcher, names, metrics, log, settings.max_request_bytes)
-        self._door = WorkerDoor(self.dispatcher, metrics, log, settings.worker_token)
+        self._door = WorkerDoor(self.dispatcher, metrics, log, settings.worker_token, settings.heartbeat_seconds)
         self._operators = OperatorSocket(self.dispatcher, names, log)
         self._registry = registry
         self._runners: list[web.AppRunner] = []

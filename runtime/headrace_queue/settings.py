@@ -20,6 +20,7 @@ class Settings:
     models: tuple[str, ...] = ()
     generalist_models: tuple[str, ...] = ("*",)
     drain_seconds: float = 30
+    heartbeat_seconds: float = 15
     max_request_bytes: int = 32 * 2**20
     limits: Limits = field(default_factory=Limits)
 

@@ -16,7 +16,6 @@ from headrace_queue.outbox import Outbox, close
 from headrace_queue.seed_socket import SeedSession, keep_alive
 from headrace_queue.worker_socket import V1Session
 
-HEARTBEAT_SECONDS = 15
 _REGISTER_SECONDS = 10
 _MAX_FRAME_BYTES = 64 * 2**20
 
@@ -25,12 +24,18 @@ class WorkerDoor:
     """Checks each worker's token and registration, then runs its session."""
 
     def __init__(
-        self, dispatcher: Dispatcher, metrics: Metrics, log: structlog.typing.FilteringBoundLogger, token: str | None
+        self,
+        dispatcher: Dispatcher,
+        metrics: Metrics,
+        log: structlog.typing.FilteringBoundLogger,
+        token: str | None,
+        heartbeat_seconds: float,
     ) -> None:
         self._dispatcher = dispatcher
         self._metrics = metrics
         self._log = log
         self._token = token
+        self._heartbeat_seconds = heartbeat_seconds
         self._numbers = itertools.count(1)
         self._open: set[Outbox] = set()
 
@@ -44,7 +49,7 @@ class WorkerDoor:
         speaks_v1 = wire.SUBPROTOCOL in _offered(request)
         socket = web.WebSocketResponse(
             protocols=(wire.SUBPROTOCOL,) if speaks_v1 else (),
-            heartbeat=HEARTBEAT_SECONDS if speaks_v1 else None,
+            heartbeat=self._heartbeat_seconds if speaks_v1 else None,
             timeout=2,
             compress=False,
             max_msg_size=_MAX_FRAME_BYTES,

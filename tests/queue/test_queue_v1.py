@@ -192,6 +192,18 @@ async def test_death_before_the_first_piece_is_silent(queue: Queue) -> None:
     await eventually(lambda: queue.metric("headrace_queue_worker_disconnects_total", protocol="headrace.v1") == 2)
 
 
+async def test_a_half_dead_worker_is_found(start: Start) -> None:
+    queue = await start(heartbeat_seconds=0.2)
+    async with V1Worker(queue.worker_url, "m", credit=1) as first, V1Worker(queue.worker_url, "m") as second:
+        task = queue.ask()
+        await first.expect(wire.Job)
+        first.socket.transport.pause_reading()
+        await second.send(wire.Credit(n=1))
+        await second.result(await second.expect(wire.Job), body=PLAIN)
+        await task
+        first.die()
+
+
 async def test_death_within_an_unstreamed_answer_is_silent_too(queue: Queue) -> None:
     async with V1Worker(queue.worker_url, "m", credit=1) as first, V1Worker(queue.worker_url, "m") as second:
         task = queue.ask()
