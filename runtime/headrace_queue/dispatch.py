@@ -235,6 +235,8 @@ class Dispatcher:
         self._hold(exchange)
         if exchange.sent:
             self._close(exchange, End.failed(errors.worker_lost()))
+        elif self._dismissing:
+            self._close(exchange, End.failed(errors.draining()))
         elif exchange.attempts >= self.limits.max_attempts:
             self._close(exchange, End.failed(errors.too_many_attempts(exchange.attempts)))
         else:

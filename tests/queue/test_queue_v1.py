@@ -247,6 +247,20 @@ async def test_an_engines_error_reaches_the_client(queue: Queue) -> None:
             await task
 
 
+async def test_what_comes_back_while_the_queue_drains_is_refused_at_once(queue: Queue) -> None:
+    async with V1Worker(queue.worker_url, "m", credit=2) as worker:
+        tasks = [queue.ask() for _ in range(2)]
+        jobs = [await worker.expect(wire.Job) for _ in tasks]
+        drained = asyncio.create_task(queue.server.drain())
+        await worker.expect(wire.Drain)
+        await worker.send(wire.HandBack(job=jobs[0].job, reason="test"))
+        worker.die()
+        for task in tasks:
+            with pytest.raises(openai.InternalServerError, match="stopping"):
+                await task
+        await drained
+
+
 async def test_so_many_attempts_and_no_more(start: Start) -> None:
     queue = await start(max_attempts=2, models=("m",))
     task = queue.ask()
