@@ -17,13 +17,12 @@ from pydantic import ValidationError
 
 from headrace_worker.engine_client import EngineClient, EngineLostError, error_body
 from headrace_worker.metrics import Metrics
-from headrace_worker.session import Session
 
 log = structlog.get_logger()
 
 
 @dataclass
-class SeedSession(Session):
+class SeedSession:
     """One connection; `run` returns when it has ended."""
 
     socket: aiohttp.ClientWebSocketResponse

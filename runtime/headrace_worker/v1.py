@@ -25,7 +25,6 @@ from pydantic import BaseModel, ValidationError
 from headrace_worker.batcher import Batcher
 from headrace_worker.engine_client import EngineClient, EngineLostError, Outcome, error_body
 from headrace_worker.metrics import Metrics
-from headrace_worker.session import Session
 
 _ACK_PATIENCE_S = 2.0
 _UNACKED_LIMIT = 10_000
@@ -76,7 +75,7 @@ class _Running:
 
 
 @dataclass
-class V1Session(Session):
+class V1Session:
     """One connection; `run` returns when it has ended."""
 
     socket: aiohttp.ClientWebSocketResponse
