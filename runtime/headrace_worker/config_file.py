@@ -36,8 +36,9 @@ def parse(text: str, name: str) -> WorkerConfig:
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        line = re.search(r"\(at line (\d+)", str(error))
-        raise ConfigError(f"{_place(name, int(line[1]) if line else None)}: not valid TOML: {error}") from error
+        at = re.search(r"\(at line (\d+)", str(error))
+        line = int(at[1]) if at else len(text.splitlines())  # otherwise it is "at end of document"
+        raise ConfigError(f"{_place(name, line)}: not valid TOML: {error}") from error
     try:
         return WorkerConfig.model_validate(document)
     except ValidationError as error:

@@ -4,7 +4,7 @@ import asyncio
 import json
 from typing import Any
 
-from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.asyncio.server import Server, ServerConnection
 
 
 class Spider:
@@ -14,9 +14,6 @@ class Spider:
     async def accept(self, worker: ServerConnection) -> None:
         self.workers.put_nowait((worker, json.loads(await worker.recv())))
         await worker.wait_closed()
-
-    def listen(self) -> serve:
-        return serve(self.accept, "127.0.0.1", 0)
 
     async def ask(self, worker: ServerConnection, content: str) -> dict[str, Any]:
         messages = [{"role": "user", "content": content}]

@@ -6,16 +6,19 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
 from headrace_api.wire import Registration
+from websockets.asyncio.server import serve
+
 from tests.worker.conftest import Pulling
 from tests.worker.scripted_engine import USAGE, ScriptedEngine
 from tests.worker.seed_spider import Spider, url
+from tests.worker.waiting import until
 
 Start = Callable[..., AbstractAsyncContextManager[Pulling]]
 
 
 async def test_a_spider_is_served(engine: ScriptedEngine, pulling: Start) -> None:
     spider = Spider()
-    async with spider.listen() as server, pulling(url(server)) as worker:
+    async with serve(spider.accept, "127.0.0.1", 0) as server, pulling(url(server)) as worker:
         connection, registration = await spider.workers.get()
         assert set(registration) == set(Registration.model_fields)
         assert registration["cpu_count"] == 8
@@ -29,7 +32,7 @@ async def test_a_spider_is_served(engine: ScriptedEngine, pulling: Start) -> Non
 
 async def test_errors_are_answers_too(pulling: Start) -> None:
     spider = Spider()
-    async with spider.listen() as server, pulling(url(server)):
+    async with serve(spider.accept, "127.0.0.1", 0) as server, pulling(url(server)):
         connection, _ = await spider.workers.get()
         assert (await spider.ask(connection, "bad"))["error"]["message"] == "context too long"
         await connection.send("{}")
@@ -38,11 +41,10 @@ async def test_errors_are_answers_too(pulling: Start) -> None:
 
 async def test_the_request_under_way_is_finished_before_leaving(engine: ScriptedEngine, pulling: Start) -> None:
     spider = Spider()
-    async with spider.listen() as server, pulling(url(server)) as worker:
+    async with serve(spider.accept, "127.0.0.1", 0) as server, pulling(url(server)) as worker:
         connection, _ = await spider.workers.get()
         asking = asyncio.create_task(spider.ask(connection, "held back"))
-        while not engine.requests:
-            await asyncio.sleep(0.01)
+        await until(lambda: engine.requests)
         draining = asyncio.create_task(worker.puller.drain("stopping", 10))
         await asyncio.sleep(0.05)
         engine.go_on.set()
@@ -53,11 +55,10 @@ async def test_the_request_under_way_is_finished_before_leaving(engine: Scripted
 
 async def test_a_spider_that_leaves_frees_the_engine(engine: ScriptedEngine, pulling: Start) -> None:
     spider = Spider()
-    async with spider.listen() as server, pulling(url(server)):
+    async with serve(spider.accept, "127.0.0.1", 0) as server, pulling(url(server)):
         connection, _ = await spider.workers.get()
         asking = asyncio.create_task(spider.ask(connection, "held back"))
-        while not engine.requests:
-            await asyncio.sleep(0.01)
+        await until(lambda: engine.requests)
         await connection.close()
         await asyncio.wait_for(engine.left.wait(), 5)
         with contextlib.suppress(Exception):

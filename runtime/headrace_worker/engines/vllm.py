@@ -9,7 +9,8 @@ from headrace_api.worker_config import Generator, StoppingSequence
 from headrace_worker.engines.protocol import EngineCommand, EngineConfigError, EngineFacts
 
 _DEFAULT_MAX_NUM_SEQS = 256
-"""vLLM's own default of requests in one batch when serving."""
+"""Requests in one batch. vLLM's own default depends on the GPU; it is always given, so that the worker takes no more
+requests from the queue than its engine works on."""
 
 
 class Vllm:
@@ -23,6 +24,7 @@ class Vllm:
         """See `Engine.command`: what the worker decides, then `engine_kwargs` by vLLM's rules for flags."""
         own = _own_flags(generator, facts)
         kwargs = {name.replace("-", "_"): value for name, value in generator.engine_kwargs.items()}
+        kwargs["max_num_seqs"] = self.slots(generator)
         for name in sorted(own.keys() & kwargs.keys()):
             raise EngineConfigError(
                 f"generator.engine_kwargs.{name}: {kwargs[name]!r} is not accepted, because the worker sets "
@@ -36,7 +38,8 @@ class Vllm:
 
     def slots(self, generator: Generator) -> int:
         """As many requests as vLLM batches (`max_num_seqs`)."""
-        value = generator.engine_kwargs.get("max_num_seqs", _DEFAULT_MAX_NUM_SEQS)
+        kwargs = generator.engine_kwargs
+        value = kwargs.get("max_num_seqs", kwargs.get("max-num-seqs", _DEFAULT_MAX_NUM_SEQS))
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise EngineConfigError(
                 f"generator.engine_kwargs.max_num_seqs: {value!r} is not accepted; accepted: a whole number from 1"
