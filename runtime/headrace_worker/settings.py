@@ -65,8 +65,8 @@ def usable_token(settings: Settings, file_token: str | None) -> str | None:
     if token and re.fullmatch(r"[Xx]+", token):
         raise SettingsError(
             f"the queue's token: {token!r} is a masked token, not a real one; give the real one in the environment "
-            "variable HEADRACE_QUEUE_TOKEN, or in a file named by HEADRACE_QUEUE_TOKEN_FILE, or take queue.token out of "
-            "the configuration"
+            "variable HEADRACE_QUEUE_TOKEN, or in a file named by HEADRACE_QUEUE_TOKEN_FILE, or take queue.token out "
+            "of the configuration"
         )
     return token or None
 
