@@ -147,27 +147,25 @@ class _Worker:
             await self._first_of(pulling, exited)
             if pulling.done():
                 await pulling  # it never ends by itself: this raises what went wrong
-            return await self._end(puller, pulling, exited)
+            return await self._end(puller, exited)
         finally:
             for task in (watching, pulling, exited):
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
 
-    async def _end(self, puller: Puller, pulling: asyncio.Task[None], exited: asyncio.Task[int]) -> int:
+    async def _end(self, puller: Puller, exited: asyncio.Task[int]) -> int:
         if not exited.done():
             self._status.set_state(State.DRAINING)
             log.info("stopping: finishing the requests under way", grace_seconds=self._settings.grace_seconds)
             drain = asyncio.create_task(puller.drain("the worker is stopping", self._settings.grace_seconds))
             await asyncio.wait({drain, exited}, return_when=asyncio.FIRST_COMPLETED)
             if not exited.done():
-                await pulling
                 return await self._stop_engine()
             drain.cancel()
         self._status.set_engine_healthy(False)
         # The engine's connections are reset by now: each job ends by itself and says what became of it.
         await puller.drain("the engine has died", _LOST_JOBS_S)
-        await pulling
         return await self._fail("while serving")
 
     async def _first_of(self, *tasks: asyncio.Task[None] | asyncio.Task[int]) -> None:

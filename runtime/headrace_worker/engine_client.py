@@ -112,6 +112,10 @@ async def _pass_on(response: aiohttp.ClientResponse, tap: UsageTap, emit: Emit) 
             await emit(passed)
     if rest := tap.finish():
         await emit(rest)
+    if tap.usage is None:
+        # Usage was asked for and ends every complete stream. vLLM ends the stream of a request that failed in the
+        # middle, or whose engine core has died, as if it were complete, after an event that carries the error.
+        return Outcome(502, body=error_body("the engine broke the response off", "response_broken_off"))
     return Outcome(200, tap.usage)
 
 

@@ -23,6 +23,8 @@ SLOWEST_DELAY_S = 10.0
 _LARGEST_REQUEST_BYTES = 128 << 20
 _HEARTBEAT_S = 20.0
 _CLOSE_S = 2.0
+_CONNECT_S = 30.0
+_REGISTERED_S = 30.0
 
 _REFUSED_401 = (
     "the queue does not accept this worker's token: give the right one in HEADRACE_QUEUE_TOKEN or a file "
@@ -102,14 +104,15 @@ class Puller:
         """Whether the connection got as far as being registered."""
         headers = {"Authorization": f"Bearer {self._plan.token}"} if self._plan.token else {}
         try:
-            socket = await http.ws_connect(
-                self._plan.url,
-                protocols=(SUBPROTOCOL,),
-                headers=headers,
-                heartbeat=_HEARTBEAT_S,
-                timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE_S),
-                max_msg_size=_LARGEST_REQUEST_BYTES,
-            )
+            async with asyncio.timeout(_CONNECT_S):
+                socket = await http.ws_connect(
+                    self._plan.url,
+                    protocols=(SUBPROTOCOL,),
+                    headers=headers,
+                    heartbeat=_HEARTBEAT_S,
+                    timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE_S),
+                    max_msg_size=_LARGEST_REQUEST_BYTES,
+                )
         except aiohttp.WSServerHandshakeError as error:
             text = _REFUSED_401 if error.status in {401, 403} else "the queue refused the connection"
             log.error(text, status=error.status)  # noqa: TRY400 (the status says it all)
@@ -122,7 +125,7 @@ class Puller:
     async def _serve(self, socket: aiohttp.ClientWebSocketResponse) -> bool:
         self._metrics.connections.inc()
         session = self._session = self._session_for(socket)
-        watch = asyncio.create_task(self._watch(session))
+        watch = asyncio.create_task(self._watch(session, socket))
         if self._stopping.is_set():
             await socket.close()
         try:
@@ -141,8 +144,13 @@ class Puller:
         machine = Registration.model_validate(plan.register.model_dump())
         return SeedSession(socket, self._engine, machine, self._metrics)
 
-    async def _watch(self, session: Session) -> None:
-        await session.registered.wait()
+    async def _watch(self, session: Session, socket: aiohttp.ClientWebSocketResponse) -> None:
+        try:
+            await asyncio.wait_for(session.registered.wait(), _REGISTERED_S)
+        except TimeoutError:
+            log.warning("the queue does not answer the registration", waited_seconds=_REGISTERED_S)
+            await socket.close()
+            return
         log.info("registered with the queue", url=self._plan.url, protocol=type(session).__name__)
         self._on_registered(True)
 

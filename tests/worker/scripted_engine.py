@@ -14,11 +14,12 @@ CHUNKS = [
     b'data: {"choices":[{"delta":{"content":"two"}}],"usage":null}\n\n',
 ]
 USAGE_CHUNK = f'data: {{"choices":[],"usage":{json.dumps(USAGE)}}}\n\n'.encode()
+ERROR_CHUNK = b'data: {"error":{"message":"EngineCore encountered an issue","code":500}}\n\n'
 DONE = b"data: [DONE]\n\n"
 
 
 class ScriptedEngine:
-    """The content of a request's first message says how it is answered: `quick`, `held`, `held back` or `bad`."""
+    """A request's first message says how it is answered: `quick`, `held`, `held back`, `broken` or `bad`."""
 
     def __init__(self) -> None:
         self.requests: list[dict[str, Any]] = []
@@ -44,18 +45,21 @@ class ScriptedEngine:
             if content == "held back":
                 await self.go_on.wait()
             if body.get("stream"):
-                return await self.stream(request, held=content == "held")
+                return await self.stream(request, held=content == "held", broken=content == "broken")
         except asyncio.CancelledError:
             self.left.set()
             raise
         return web.json_response({"choices": [{"message": {"content": content}, "index": 0}], "usage": USAGE})
 
-    async def stream(self, request: web.Request, *, held: bool) -> web.StreamResponse:
+    async def stream(self, request: web.Request, *, held: bool, broken: bool) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         await response.write(CHUNKS[0])
         if held:
             await self.go_on.wait()
+        if broken:
+            await response.write(ERROR_CHUNK + DONE)
+            return response
         for data in (CHUNKS[1], USAGE_CHUNK, DONE):
             await response.write(data)
         return response

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from headrace_api.wire import Cancel, Credit, Drain, HandBack, Registered, Result, Usage
 
 from tests.worker.conftest import REGISTER, Pulling
-from tests.worker.scripted_engine import CHUNKS, DONE, USAGE, USAGE_CHUNK, ScriptedEngine
+from tests.worker.scripted_engine import CHUNKS, DONE, ERROR_CHUNK, USAGE, USAGE_CHUNK, ScriptedEngine
 from tests.worker.scripted_queue import PATIENCE_S, ScriptedQueue
 from tests.worker.waiting import until
 
@@ -78,6 +78,16 @@ async def test_an_engine_error_is_the_results_status_and_body(queue: ScriptedQue
         result = await connection.expect(Result)
         assert (result.status, result.body) == (400, {"error": {"message": "context too long", "code": 400}})
         assert not connection.frames
+
+
+async def test_a_stream_that_ends_without_usage_has_broken_off(queue: ScriptedQueue, pulling: Start) -> None:
+    async with pulling(queue.url):
+        connection = await queue.connection()
+        await connection.greet()
+        await connection.ask(1, "broken", stream=True)
+        result = await connection.expect(Result)
+        assert (result.status, result.usage) == (502, None)
+        assert connection.answers[1] == CHUNKS[0] + ERROR_CHUNK + DONE
 
 
 async def test_cancel_closes_the_engines_request(queue: ScriptedQueue, engine: ScriptedEngine, pulling: Start) -> None:
