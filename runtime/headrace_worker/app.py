@@ -1,0 +1,203 @@
+"""The worker's life: starting -> ready -> draining -> stopped, or failed when the engine dies. All parts meet here."""
+
+import asyncio
+import contextlib
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import structlog
+from headrace_api.wire import Register
+from headrace_api.worker_config import WorkerConfig, fingerprint
+
+from headrace_worker import facts, probes
+from headrace_worker.engine_client import EngineClient
+from headrace_worker.engine_process import EngineExitedError, EngineProcess, exit_text, free_port
+from headrace_worker.engines import engine_for
+from headrace_worker.engines.protocol import Engine, EngineCommand, EngineFacts
+from headrace_worker.metrics import Metrics
+from headrace_worker.puller import Puller, PullPlan, worker_url
+from headrace_worker.settings import Settings
+from headrace_worker.status import State, Status
+
+_HEALTH_EVERY_S = 5.0
+_ENGINE_STOP_S = 3.0
+_LOST_JOBS_S = 2.0
+_TERMINATION_BYTES = 4096
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that is decided before anything is started."""
+
+    config: WorkerConfig
+    engine: Engine
+    command: EngineCommand
+    port: int
+    pull: PullPlan
+
+
+def plan(config: WorkerConfig, settings: Settings, token: str | None) -> Plan:
+    """Decide what to start.
+
+    Raises:
+        EngineConfigError: the engine cannot do what the configuration asks.
+    """
+    generator, queue = config.generator, config.queue
+    engine = engine_for(generator.type)
+    engine.request_defaults(generator)
+    nvidia = facts.nvidia()
+    port = free_port()
+    command = engine.command(
+        generator,
+        EngineFacts(
+            weights=engine.locate(generator),
+            served_name=config.model_name,
+            port=port,
+            python=sys.executable,
+            vllm_python=settings.vllm_python,
+            nvidia_gpus=len(nvidia.gpus),
+        ),
+    )
+    register = Register(
+        **facts.registration(nvidia).model_dump(),
+        worker=settings.worker_name,
+        models=[config.model_name],
+        fingerprint=fingerprint(generator),
+        tags=queue.tags,
+        hostings=queue.hostings,
+    )
+    slots = queue.max_concurrent_queries or engine.slots(generator)
+    pull = PullPlan(worker_url(queue.url), token, register, slots, queue.http_request_retries)
+    return Plan(config, engine, command, port, pull)
+
+
+async def run(plan: Plan, settings: Settings) -> int:
+    """Run the worker until SIGTERM or SIGINT, or until its engine dies; returns the exit status."""
+    metrics = Metrics()
+    metrics.slots.set(plan.pull.slots)
+    status = Status(metrics)
+    monitoring = plan.config.monitoring
+    async with probes.serving(status, monitoring.metrics_port, monitoring.tcp_probes):
+        log.info("starting the engine", argv=plan.command.argv)
+        engine = await EngineProcess.start(
+            plan.command, plan.port, settings.engine_environment, lambda line: _log_engine(status, line)
+        )
+        try:
+            return await _Worker(plan, settings, status, engine).live()
+        finally:
+            await engine.stop(0)
+
+
+def _log_engine(status: Status, line: str) -> None:
+    """While it serves, an engine may write of requests; those are never logged below debug."""
+    (log.info if status.state is State.STARTING else log.debug)("engine", line=line)
+
+
+class _Worker:
+    """A worker whose engine process has been started."""
+
+    def __init__(self, plan: Plan, settings: Settings, status: Status, engine: EngineProcess) -> None:
+        self._plan = plan
+        self._settings = settings
+        self._status = status
+        self._engine = engine
+        self._asked_to_stop = asyncio.Event()
+
+    async def live(self) -> int:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._asked_to_stop.set)
+        connector = aiohttp.TCPConnector(limit=0)
+        async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None)) as session:
+            return await self._start(session)
+
+    async def _start(self, session: aiohttp.ClientSession) -> int:
+        began = time.monotonic()
+        healthy = asyncio.create_task(self._engine.wait_healthy(session))
+        await self._first_of(healthy)
+        if self._asked_to_stop.is_set():
+            healthy.cancel()
+            return await self._stop_engine()
+        try:
+            await healthy
+        except EngineExitedError:
+            return await self._fail("before it was ready")
+        seconds = time.monotonic() - began
+        log.info("the engine is ready", seconds=round(seconds, 1))
+        self._status.metrics.engine_start_seconds.set(seconds)
+        self._status.set_engine_healthy(True)
+        self._status.set_state(State.READY)
+        return await self._serve(session)
+
+    async def _serve(self, session: aiohttp.ClientSession) -> int:
+        config = self._plan.config
+        defaults = self._plan.engine.request_defaults(config.generator)
+        client = EngineClient(session, self._engine.base_url, config.model_name, defaults)
+        puller = Puller(self._plan.pull, client, self._status.metrics, self._status.set_registered)
+        pulling = asyncio.create_task(puller.run())
+        watching = asyncio.create_task(self._watch_health(session))
+        exited = asyncio.create_task(self._engine.wait())
+        try:
+            await self._first_of(pulling, exited)
+            if pulling.done():
+                await pulling  # it never ends by itself: this raises what went wrong
+            return await self._end(puller, exited)
+        finally:
+            for task in (watching, pulling, exited):
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+
+    async def _end(self, puller: Puller, exited: asyncio.Task[int]) -> int:
+        if not exited.done():
+            self._status.set_state(State.DRAINING)
+            log.info("stopping: finishing the requests under way", grace_seconds=self._settings.grace_seconds)
+            drain = asyncio.create_task(puller.drain("the worker is stopping", self._settings.grace_seconds))
+            await asyncio.wait({drain, exited}, return_when=asyncio.FIRST_COMPLETED)
+            if not exited.done():
+                return await self._stop_engine()
+            drain.cancel()
+        self._status.set_engine_healthy(False)
+        # The engine's connections are reset by now: each job ends by itself and says what became of it.
+        await puller.drain("the engine has died", _LOST_JOBS_S)
+        return await self._fail("while serving")
+
+    async def _first_of(self, *tasks: asyncio.Task[None] | asyncio.Task[int]) -> None:
+        asked = asyncio.create_task(self._asked_to_stop.wait())
+        await asyncio.wait({asked, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+        asked.cancel()
+
+    async def _watch_health(self, session: aiohttp.ClientSession) -> None:
+        while True:
+            await asyncio.sleep(_HEALTH_EVERY_S)
+            self._status.set_engine_healthy(await self._engine.healthy(session))
+
+    async def _stop_engine(self) -> int:
+        self._status.set_state(State.DRAINING)
+        await self._engine.stop(_ENGINE_STOP_S)
+        self._status.set_state(State.STOPPED)
+        log.info("stopped")
+        return 0
+
+    async def _fail(self, when: str) -> int:
+        code = await self._engine.wait()
+        self._status.set_state(State.FAILED)
+        message = f"the engine {exit_text(code)} {when}"
+        log.error(message, last_lines=self._engine.tail)
+        if self._settings.termination_log:
+            write_termination_log(self._settings.termination_log, message, self._engine.tail)
+        return 1
+
+
+def write_termination_log(path: Path, message: str, tail: list[str]) -> None:
+    """Tell Kubernetes why: the message and as many of the last lines as fit into the 4096 bytes that it reads."""
+    head = f"{message}\n".encode()
+    lines = "\n".join(tail).encode()
+    with contextlib.suppress(OSError):
+        path.write_bytes(head + lines[-(_TERMINATION_BYTES - len(head)) :])

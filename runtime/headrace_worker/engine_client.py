@@ -1,0 +1,145 @@
+"""Sends requests to the engine over loopback and passes its answers on as bytes."""
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+from headrace_api.wire import Usage
+from pydantic import ValidationError
+
+from headrace_worker.sse import UsageTap
+
+CHAT_PATH = "/v1/chat/completions"
+PATHS = (CHAT_PATH, "/v1/completions")
+"""What an engine is asked for."""
+
+Emit = Callable[[bytes], Awaitable[None]]
+
+
+class EngineLostError(RuntimeError):
+    """The connection to the engine broke: it cannot be told what became of the request."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a request ended: `body` only where nothing was emitted."""
+
+    status: int
+    usage: Usage | None = None
+    body: dict[str, Any] | None = None
+
+
+def error_body(message: str, code: str) -> dict[str, Any]:
+    """An error as OpenAI writes it."""
+    return {"error": {"message": message, "type": code, "param": None, "code": code}}
+
+
+class EngineClient:
+    """Requests to one engine that serves one model."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        base_url: str,
+        served_name: str,
+        defaults: Mapping[str, list[Any]],
+    ) -> None:
+        self._session = session
+        self._base_url = base_url
+        self._served_name = served_name
+        self._defaults = defaults
+
+    async def run(self, path: str, request: Mapping[str, Any], emit: Emit) -> Outcome:
+        """Do a request and emit the answer's bytes as they come; an error answer is in the outcome instead.
+
+        Raises:
+            EngineLostError: the engine's connection broke, perhaps after bytes were emitted.
+        """
+        if path not in PATHS:
+            message = f"this worker does not serve {path!r}; it serves: {', '.join(PATHS)}"
+            return Outcome(404, body=error_body(message, "not_found"))
+        body = self.prepared(request)
+        try:
+            async with self._session.post(self._base_url + path, json=body) as response:
+                if response.status != 200:
+                    return Outcome(response.status, body=_error_of(await response.read(), response.status))
+                if body.get("stream") is True:
+                    return await _pass_on(response, UsageTap(keep_usage=_wants_usage(request)), emit)
+                return await _pass_whole(response, emit)
+        except (aiohttp.ClientError, ConnectionError, TimeoutError) as error:
+            raise EngineLostError(f"{type(error).__name__}: {error}") from error
+
+    async def complete(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Do one chat completion without streaming: the response object, or an error object.
+
+        Raises:
+            EngineLostError: as in `run`.
+        """
+        pieces: list[bytes] = []
+
+        async def collect(data: bytes) -> None:
+            pieces.append(data)
+
+        whole = {key: value for key, value in request.items() if key not in {"stream", "stream_options"}}
+        outcome = await self.run(CHAT_PATH, whole, collect)
+        return (
+            outcome.body or _object(b"".join(pieces)) or error_body("the engine's answer is not JSON", "engine_error")
+        )
+
+    def prepared(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """The request as the engine gets it: its own model name, default stops first, usage asked for in streams."""
+        body = dict(request)
+        body["model"] = self._served_name
+        for key, values in self._defaults.items():
+            given = body.get(key)
+            body[key] = [*values, *(given if isinstance(given, list) else [] if given is None else [given])]
+        if body.get("stream") is True:
+            options = body.get("stream_options")
+            body["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
+        return body
+
+
+def _wants_usage(request: Mapping[str, Any]) -> bool:
+    options = request.get("stream_options")
+    return isinstance(options, dict) and bool(options.get("include_usage"))
+
+
+async def _pass_on(response: aiohttp.ClientResponse, tap: UsageTap, emit: Emit) -> Outcome:
+    async for data in response.content.iter_any():
+        if passed := tap.feed(data):
+            await emit(passed)
+    if rest := tap.finish():
+        await emit(rest)
+    if tap.usage is None:
+        # Usage was asked for and ends every complete stream. vLLM ends the stream of a request that failed in the
+        # middle, or whose engine core has died, as if it were complete, after an event that carries the error.
+        return Outcome(502, body=error_body("the engine broke the response off", "response_broken_off"))
+    return Outcome(200, tap.usage)
+
+
+async def _pass_whole(response: aiohttp.ClientResponse, emit: Emit) -> Outcome:
+    data = await response.read()
+    try:
+        usage = Usage.model_validate((_object(data) or {}).get("usage"))
+    except ValidationError:
+        usage = None
+    await emit(data)
+    return Outcome(200, usage)
+
+
+def _object(data: bytes) -> dict[str, Any] | None:
+    try:
+        body = json.loads(data)
+    except ValueError:
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def _error_of(data: bytes, status: int) -> dict[str, Any]:
+    body = _object(data)
+    if body and "error" in body:
+        return body
+    text = data[:2000].decode(errors="replace")
+    return error_body(f"the engine answered {status}: {text}", "engine_error")

@@ -1,0 +1,151 @@
+"""Starts, watches and stops the engine's process; the only module of the worker that starts processes."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import Self
+
+import aiohttp
+
+from headrace_worker import guard
+from headrace_worker.engines.protocol import EngineCommand
+
+TAIL_LINES = 50
+_LONGEST_LINE = 2000
+_POLL_S = 0.1
+_SLOWEST_POLL_S = 1.0
+_HEALTH_TIMEOUT_S = 5.0
+
+
+class EngineExitedError(RuntimeError):
+    """The engine ended by itself."""
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody uses at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def exit_text(code: int) -> str:
+    """An exit status in words; `guard` reports a signal N as 128 + N."""
+    if code < 0 or code > 128:
+        number = -code if code < 0 else code - 128
+        with contextlib.suppress(ValueError):
+            return f"was killed by {signal.Signals(number).name}"
+    return f"exited with status {code}"
+
+
+class EngineProcess:
+    """A running engine, in a process group of its own (see `guard` for why there is a process in between)."""
+
+    def __init__(self, process: asyncio.subprocess.Process, port: int, on_line: Callable[[str], None]) -> None:
+        self._process = process
+        self._on_line = on_line
+        self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._reader = asyncio.create_task(self._read_output())
+        self._exit = asyncio.create_task(self._wait_exit())
+        self.base_url = f"http://127.0.0.1:{port}"
+
+    @classmethod
+    async def start(
+        cls, command: EngineCommand, port: int, environment: Mapping[str, str], on_line: Callable[[str], None]
+    ) -> Self:
+        """Start the engine; `on_line` gets every line that it writes, `environment` is added to by the command's.
+
+        Raises:
+            OSError: the guard cannot be started.
+        """
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", "-S", str(Path(guard.__file__))),
+            *command.argv,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env={**environment, **command.env},
+            start_new_session=True,
+        )
+        return cls(process, port, on_line)
+
+    @property
+    def tail(self) -> list[str]:
+        """The last lines that the engine wrote, oldest first."""
+        return list(self._tail)
+
+    @property
+    def running(self) -> bool:
+        """False once the engine has ended."""
+        return not self._exit.done()
+
+    async def wait(self) -> int:
+        """The exit status, once the engine has ended and all its output has been read."""
+        return await asyncio.shield(self._exit)
+
+    async def healthy(self, session: aiohttp.ClientSession) -> bool:
+        """Ask the engine's `/health` once."""
+        timeout = aiohttp.ClientTimeout(total=_HEALTH_TIMEOUT_S)
+        try:
+            async with session.get(f"{self.base_url}/health", timeout=timeout) as response:
+                return response.status == 200
+        except (aiohttp.ClientError, TimeoutError):
+            return False
+
+    async def wait_healthy(self, session: aiohttp.ClientSession) -> None:
+        """Return when `/health` answers 200; there is no limit, because loading a large model takes many minutes.
+
+        Raises:
+            EngineExitedError: the engine ended before.
+        """
+        delay = _POLL_S
+        while not await self.healthy(session):
+            done, _ = await asyncio.wait({self._exit}, timeout=delay)
+            if done:
+                raise EngineExitedError(f"the engine {exit_text(self._exit.result())} before it was ready")
+            delay = min(delay * 1.2, _SLOWEST_POLL_S)
+
+    async def stop(self, patience_s: float) -> int:
+        """SIGTERM to the group, SIGKILL to what is left of it after `patience_s`; returns the exit status."""
+        if self.running:
+            self._signal(signal.SIGTERM)
+            await asyncio.wait({self._exit}, timeout=patience_s)
+        # Also when the engine has ended: its own children are in the group.
+        self._signal(signal.SIGKILL)
+        return await self.wait()
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
+
+    async def _wait_exit(self) -> int:
+        code = await self._process.wait()
+        self._signal(signal.SIGKILL)
+        await self._reader
+        return code
+
+    async def _read_output(self) -> None:
+        output = self._process.stdout
+        if output is None:
+            return
+        async for line in _lines(output):
+            self._tail.append(line)
+            self._on_line(line)
+
+
+async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:
+    """Lines without their ends, cut to a bearable length (progress bars write very long ones)."""
+    rest = b""
+    while chunk := await stream.read(65536):
+        *lines, rest = (rest + chunk).replace(b"\r", b"\n").split(b"\n")
+        for line in [*lines, rest] if len(rest) > _LONGEST_LINE else lines:
+            if line.strip():
+                yield line[:_LONGEST_LINE].decode(errors="replace")
+        rest = b"" if len(rest) > _LONGEST_LINE else rest
+    if rest.strip():
+        yield rest.decode(errors="replace")

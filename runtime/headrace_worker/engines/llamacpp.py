@@ -1,0 +1,91 @@
+"""llama.cpp: the native server inside `xllamacpp`, run as a child process by `llamacpp_server`."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from headrace_api.worker_config import Generator
+
+from headrace_worker.engines import llamacpp_options
+from headrace_worker.engines.protocol import EngineCommand, EngineConfigError, EngineFacts
+
+_DEFAULT_SLOTS = 4
+
+
+class LlamaCpp:
+    """llama.cpp's server with a GGUF model."""
+
+    def locate(self, generator: Generator) -> str:
+        """The GGUF file: `source` itself, or the only `.gguf` in the folder `source`."""
+        source = Path(generator.source)
+        if source.is_file():
+            return str(source)
+        if not source.is_dir():
+            raise EngineConfigError(
+                f"generator: {str(source)!r} is neither a file nor a folder; llama.cpp needs the path of a .gguf file "
+                "or of a folder with exactly one, in weight_set_directories, hf_model_id or model_id"
+            )
+        files = sorted(source.glob("*.gguf"))
+        if len(files) != 1:
+            names = ", ".join(file.name for file in files) or "none"
+            raise EngineConfigError(
+                f"generator: the folder {str(source)!r} must hold exactly one .gguf file; it holds: {names}. "
+                "Name the file instead of the folder"
+            )
+        return str(files[0])
+
+    def command(self, generator: Generator, facts: EngineFacts) -> EngineCommand:
+        """See `Engine.command`: `llamacpp_server` gets the parameters as one JSON argument."""
+        _refuse_what_llamacpp_lacks(generator)
+        parameters = {
+            "model": facts.weights,
+            "alias": facts.served_name,
+            "port": facts.port,
+            "options": llamacpp_options.checked(generator.engine_kwargs)
+            | {"n_parallel": self.slots(generator)}
+            | _context(generator, self.slots(generator)),
+        }
+        argv = [facts.python, "-m", "headrace_worker.engines.llamacpp_server", json.dumps(parameters)]
+        return EngineCommand(argv, dict(generator.runtime_env.env_vars))
+
+    def slots(self, generator: Generator) -> int:
+        """`engine_kwargs.n_parallel`, 4 when absent."""
+        return int(llamacpp_options.checked(generator.engine_kwargs).get("n_parallel", _DEFAULT_SLOTS))
+
+    def request_defaults(self, generator: Generator) -> Mapping[str, list[Any]]:
+        """Text becomes `stop`; llama.cpp's server has no stop at token ids."""
+        sequences = generator.generation.stopping_sequences
+        for sequence in sequences:
+            if not isinstance(sequence, str):
+                raise EngineConfigError(
+                    f"generator.generation.stopping_sequences: {sequence!r} is not accepted, because llama.cpp cannot "
+                    "stop at token ids; accepted: text (the model's own end tokens always stop it)"
+                )
+        return {"stop": list(sequences)} if sequences else {}
+
+
+def _context(generator: Generator, slots: int) -> dict[str, int]:
+    """llama.cpp shares `n_ctx` out among its slots, so a slot's own length is multiplied."""
+    if not generator.max_total_tokens:
+        return {}
+    if "n_ctx" in generator.engine_kwargs:
+        raise EngineConfigError(
+            f"generator.engine_kwargs.n_ctx: {generator.engine_kwargs['n_ctx']!r} is not accepted beside "
+            f"max_total_tokens = {generator.max_total_tokens}, which sets it; give one of the two"
+        )
+    return {"n_ctx": generator.max_total_tokens * slots}
+
+
+def _refuse_what_llamacpp_lacks(generator: Generator) -> None:
+    refused = {
+        "tensor_parallel_size": (generator.tensor_parallel_size, 1, "use engine_kwargs.split_mode and tensor_split"),
+        "pipeline_parallel_size": (generator.pipeline_parallel_size, 1, "use engine_kwargs.split_mode"),
+        "tokenizer_path": (generator.tokenizer_path, None, "a GGUF file holds its tokenizer"),
+        "unstable.skip_checkpoint_load": (generator.unstable.skip_checkpoint_load, False, "it always loads the model"),
+    }
+    for key, (value, accepted, why) in refused.items():
+        if value != accepted:
+            raise EngineConfigError(
+                f"generator.{key}: {value!r} is not accepted with LlamaCppEngine: {why}; leave it out"
+            )

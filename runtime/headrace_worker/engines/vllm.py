@@ -1,0 +1,110 @@
+"""vLLM: its OpenAI server, run by the interpreter that has it."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from headrace_api.worker_config import Generator, StoppingSequence
+
+from headrace_worker.engines.protocol import EngineCommand, EngineConfigError, EngineFacts
+
+_DEFAULT_MAX_NUM_SEQS = 256
+"""Requests in one batch. vLLM's own default depends on the GPU; it is always given, so that the worker takes no more
+requests from the queue than its engine works on."""
+
+
+class Vllm:
+    """`python -m vllm.entrypoints.openai.api_server`."""
+
+    def locate(self, generator: Generator) -> str:
+        """The source itself: vLLM resolves paths and Hugging Face ids."""
+        return generator.source
+
+    def command(self, generator: Generator, facts: EngineFacts) -> EngineCommand:
+        """See `Engine.command`: what the worker decides, then `engine_kwargs` by vLLM's rules for flags."""
+        own = _own_flags(generator, facts)
+        kwargs = {name.replace("-", "_"): value for name, value in generator.engine_kwargs.items()}
+        kwargs["max_num_seqs"] = self.slots(generator)
+        for name in sorted(own.keys() & kwargs.keys()):
+            raise EngineConfigError(
+                f"generator.engine_kwargs.{name}: {kwargs[name]!r} is not accepted, because the worker sets "
+                f"{_flag(name)} itself (here to {own[name]!r}, from the other keys of the configuration)"
+            )
+        flags = [argument for name, value in {**own, **kwargs}.items() for argument in _arguments(name, value)]
+        # Without this, the answers to our own health checks would push the useful lines out of the log's tail.
+        flags += [] if "disable_uvicorn_access_log" in kwargs else ["--disable-uvicorn-access-log"]
+        argv = [facts.vllm_python, "-m", "vllm.entrypoints.openai.api_server", *flags]
+        return EngineCommand(argv, dict(generator.runtime_env.env_vars))
+
+    def slots(self, generator: Generator) -> int:
+        """As many requests as vLLM batches (`max_num_seqs`)."""
+        kwargs = generator.engine_kwargs
+        value = kwargs.get("max_num_seqs", kwargs.get("max-num-seqs", _DEFAULT_MAX_NUM_SEQS))
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise EngineConfigError(
+                f"generator.engine_kwargs.max_num_seqs: {value!r} is not accepted; accepted: a whole number from 1"
+            )
+        return value
+
+    def request_defaults(self, generator: Generator) -> Mapping[str, list[Any]]:
+        """Text becomes `stop`, token ids become `stop_token_ids`; vLLM has no stop at several ids in a row."""
+        sequences = generator.generation.stopping_sequences
+        texts = [item for item in sequences if isinstance(item, str)]
+        ids = [_token_id(item) for item in sequences if not isinstance(item, str)]
+        return {key: values for key, values in (("stop", texts), ("stop_token_ids", ids)) if values}
+
+
+def _own_flags(generator: Generator, facts: EngineFacts) -> dict[str, Any]:
+    flags: dict[str, Any] = {
+        "model": facts.weights,
+        "served_model_name": facts.served_name,
+        "host": "127.0.0.1",
+        "port": facts.port,
+    }
+    if generator.tokenizer_path:
+        flags["tokenizer"] = generator.tokenizer_path
+    if generator.tensor_parallel_size > 1:
+        flags["tensor_parallel_size"] = generator.tensor_parallel_size
+    if generator.pipeline_parallel_size > 1:
+        flags["pipeline_parallel_size"] = generator.pipeline_parallel_size
+    if generator.max_total_tokens:
+        flags["max_model_len"] = generator.max_total_tokens
+    if generator.unstable.skip_checkpoint_load:
+        flags["load_format"] = "dummy"
+    # An explicit share wins; without a GPU the share would be one of main memory, which the setting does not mean.
+    if generator.auto_memory_config and facts.nvidia_gpus and "gpu_memory_utilization" not in _names(generator):
+        flags["gpu_memory_utilization"] = round(1 - generator.memory_safety_margin, 6)
+    return flags
+
+
+def _names(generator: Generator) -> set[str]:
+    return {name.replace("-", "_") for name in generator.engine_kwargs}
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _arguments(name: str, value: Any) -> list[str]:
+    match value:
+        case True:
+            return [_flag(name)]
+        case False:
+            return [_flag("no_" + name)]
+        case dict() | list():
+            return [_flag(name), json.dumps(value)]
+        case _:
+            return [_flag(name), str(value)]
+
+
+def _token_id(sequence: StoppingSequence) -> int:
+    match sequence:
+        case int():
+            return sequence
+        case [int() as single]:
+            return single
+        case _:
+            raise EngineConfigError(
+                f"generator.generation.stopping_sequences: {sequence!r} is not accepted, because vLLM stops at single "
+                "token ids only; accepted: text, a token id, or a list of one token id"
+            )

@@ -1,0 +1,90 @@
+"""What others can ask the worker: `/metrics`, `/healthz`, `/readyz`, and ports that are open only while it is ready."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+
+import structlog
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from headrace_worker.status import State, Status
+
+log = structlog.get_logger()
+
+
+class ProbesError(RuntimeError):
+    """The probes cannot be served."""
+
+
+def application(status: Status) -> web.Application:
+    """The HTTP application for `metrics_port`."""
+
+    async def metrics(_request: web.Request) -> web.Response:
+        body = generate_latest(status.metrics.registry)
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def healthz(_request: web.Request) -> web.Response:
+        dead = status.state is State.FAILED
+        return web.json_response({"state": status.state.value}, status=503 if dead else 200)
+
+    async def readyz(_request: web.Request) -> web.Response:
+        missing = status.missing()
+        body = {"ready": not missing, "state": status.state.value, "missing": missing}
+        return web.json_response(body, status=503 if missing else 200)
+
+    app = web.Application()
+    app.add_routes([web.get("/metrics", metrics), web.get("/healthz", healthz), web.get("/readyz", readyz)])
+    return app
+
+
+@contextlib.asynccontextmanager
+async def serving(status: Status, metrics_port: int, tcp_ports: Sequence[int]) -> AsyncIterator[None]:
+    """Serve the probes on all addresses while the block runs.
+
+    Raises:
+        ProbesError: the metrics port cannot be listened on.
+    """
+    runner = web.AppRunner(application(status), access_log=None)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, None, metrics_port).start()
+        except OSError as error:
+            raise ProbesError(f"monitoring.metrics_port: cannot listen on port {metrics_port}: {error}") from error
+        doors = asyncio.create_task(_tcp_doors(status, tcp_ports))
+        try:
+            yield
+        finally:
+            doors.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await doors
+    finally:
+        await runner.cleanup()
+
+
+async def _tcp_doors(status: Status, ports: Sequence[int]) -> None:
+    servers: list[asyncio.Server] = []
+    try:
+        while True:
+            if status.ready and not servers:
+                servers = [server for port in ports if (server := await _door(port))]
+            elif not status.ready:
+                _close(servers)
+            await status.changed.wait()
+            status.changed.clear()
+    finally:
+        _close(servers)
+
+
+async def _door(port: int) -> asyncio.Server | None:
+    try:
+        return await asyncio.start_server(lambda _reader, writer: writer.close(), None, port)
+    except OSError as error:
+        log.warning("cannot open a TCP probe port", port=port, error=str(error))
+        return None
+
+
+def _close(servers: list[asyncio.Server]) -> None:
+    while servers:
+        servers.pop().close()

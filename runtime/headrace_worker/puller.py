@@ -1,0 +1,167 @@
+"""Keeps the worker connected to its queue, for ever: connect, serve, and when the connection ends, connect again."""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit, urlunsplit
+
+import aiohttp
+import structlog
+from headrace_api import wire
+from headrace_api.wire import SUBPROTOCOL, WORKER_PATH, Register, Registration
+
+from headrace_worker.engine_client import EngineClient
+from headrace_worker.metrics import Metrics
+from headrace_worker.seed import SeedSession
+from headrace_worker.session import Session
+from headrace_worker.v1 import Unacked, V1Session
+
+FIRST_DELAY_S = 0.2
+SLOWEST_DELAY_S = 10.0
+_LARGEST_REQUEST_BYTES = 128 << 20
+_HEARTBEAT_S = 20.0
+_CLOSE_S = 2.0
+_CONNECT_S = 30.0
+_REGISTERED_S = 30.0
+
+_REFUSED_401 = (
+    "the queue does not accept this worker's token: give the right one in HEADRACE_QUEUE_TOKEN or a file "
+    "named by HEADRACE_QUEUE_TOKEN_FILE; the worker keeps trying"
+)
+_REFUSED_REGISTRATION = (
+    "the queue does not accept this worker's registration: see the reason; the versions of queue and worker may be too "
+    "far apart, or the model may be unknown there; the worker keeps trying"
+)
+
+log = structlog.get_logger()
+
+
+def worker_url(url: str) -> str:
+    """The WebSocket address for a configuration's `queue.url` (see `headrace_api.worker_config.Queue.url`)."""
+    parts = urlsplit(url)
+    path = parts.path.rstrip("/")
+    if parts.scheme in {"ws", "wss"} and path:
+        return url
+    scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
+    return urlunsplit((scheme, parts.netloc, path + WORKER_PATH, parts.query, ""))
+
+
+def retry_delay(failures: int, fast_retries: int, chance: float) -> float:
+    """Seconds to wait after so many failures in a row (from 1): doubling while retries are fast, then the slowest.
+
+    `chance`, from 0 to 1, spreads the delay over its upper half, so that a fleet of workers does not return at once.
+    """
+    fast = failures <= fast_retries
+    longest = min(FIRST_DELAY_S * 2.0 ** min(failures - 1, 30), SLOWEST_DELAY_S) if fast else SLOWEST_DELAY_S
+    return longest * (0.5 + 0.5 * chance)
+
+
+@dataclass(frozen=True)
+class PullPlan:
+    """What a connection needs to know."""
+
+    url: str
+    token: str | None
+    register: Register
+    slots: int
+    fast_retries: int
+
+
+class Puller:
+    """The reconnect loop. `run` ends only after `drain`."""
+
+    def __init__(
+        self, plan: PullPlan, engine: EngineClient, metrics: Metrics, on_registered: Callable[[bool], None]
+    ) -> None:
+        self._plan = plan
+        self._engine = engine
+        self._metrics = metrics
+        self._on_registered = on_registered
+        self._unacked = Unacked()
+        self._session: Session | None = None
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve until `drain` is called."""
+        failures = 0
+        async with aiohttp.ClientSession() as http:
+            while not self._stopping.is_set():
+                served = await self._connect_and_serve(http)
+                failures = 1 if served else failures + 1
+                delay = retry_delay(failures, self._plan.fast_retries, random.random())  # noqa: S311 (no secret)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), delay)
+
+    async def drain(self, reason: str, patience_s: float) -> None:
+        """Leave the queue in good order (see `Session.drain`); afterwards `run` ends."""
+        self._stopping.set()
+        if self._session:
+            await self._session.drain(reason, patience_s)
+
+    async def _connect_and_serve(self, http: aiohttp.ClientSession) -> bool:
+        """Whether the connection got as far as being registered."""
+        headers = {"Authorization": f"Bearer {self._plan.token}"} if self._plan.token else {}
+        try:
+            async with asyncio.timeout(_CONNECT_S):
+                socket = await http.ws_connect(
+                    self._plan.url,
+                    protocols=(SUBPROTOCOL,),
+                    headers=headers,
+                    heartbeat=_HEARTBEAT_S,
+                    timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE_S),
+                    max_msg_size=_LARGEST_REQUEST_BYTES,
+                )
+        except aiohttp.WSServerHandshakeError as error:
+            text = _REFUSED_401 if error.status in {401, 403} else "the queue refused the connection"
+            log.error(text, status=error.status)  # noqa: TRY400 (the status says it all)
+            return False
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            log.warning("cannot reach the queue", url=self._plan.url, error=f"{type(error).__name__}: {error}")
+            return False
+        return await self._serve(socket)
+
+    async def _serve(self, socket: aiohttp.ClientWebSocketResponse) -> bool:
+        self._metrics.connections.inc()
+        session = self._session = self._session_for(socket)
+        watch = asyncio.create_task(self._watch(session, socket))
+        if self._stopping.is_set():
+            await socket.close()
+        try:
+            await session.run()
+        finally:
+            self._session = None
+            self._on_registered(False)
+            watch.cancel()
+        self._report_end(socket)
+        return session.registered.is_set()
+
+    def _session_for(self, socket: aiohttp.ClientWebSocketResponse) -> Session:
+        plan = self._plan
+        if socket.protocol == SUBPROTOCOL:
+            return V1Session(socket, self._engine, plan.register, plan.slots, self._unacked, self._metrics)
+        machine = Registration.model_validate(plan.register.model_dump())
+        return SeedSession(socket, self._engine, machine, self._metrics)
+
+    async def _watch(self, session: Session, socket: aiohttp.ClientWebSocketResponse) -> None:
+        try:
+            await asyncio.wait_for(session.registered.wait(), _REGISTERED_S)
+        except TimeoutError:
+            log.warning("the queue does not answer the registration", waited_seconds=_REGISTERED_S)
+            await socket.close()
+            return
+        log.info("registered with the queue", url=self._plan.url, protocol=type(session).__name__)
+        self._on_registered(True)
+
+    def _report_end(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        code = socket.close_code
+        match code:
+            case _ if self._stopping.is_set():
+                log.info("left the queue")
+            case wire.CLOSE_BAD_TOKEN:
+                log.error(_REFUSED_401, close_code=code)
+            case wire.CLOSE_BAD_REGISTRATION:
+                log.error(_REFUSED_REGISTRATION, close_code=code)
+            case _:
+                log.warning("the connection to the queue ended", close_code=code)

@@ -1,0 +1,89 @@
+"""One connection in the seed protocol, for a Spider that knows nothing of `headrace.v1`.
+
+The protocol has no message to decline, cancel or acknowledge, and no name for a request: requests are answered one at a
+time, in the order they came.
+"""
+
+import asyncio
+import contextlib
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import structlog
+from headrace_api.wire import Registration, SeedRequest
+from pydantic import ValidationError
+
+from headrace_worker.engine_client import EngineClient, EngineLostError, error_body
+from headrace_worker.metrics import Metrics
+
+log = structlog.get_logger()
+
+
+@dataclass
+class SeedSession:
+    """One connection; `run` returns when it has ended."""
+
+    socket: aiohttp.ClientWebSocketResponse
+    engine: EngineClient
+    registration: Registration
+    metrics: Metrics
+    registered: asyncio.Event = field(default_factory=asyncio.Event)
+    _requests: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
+    _idle: asyncio.Event = field(default_factory=asyncio.Event)
+    _draining: bool = False
+
+    async def run(self) -> None:
+        """Register, then serve until either side closes or the connection breaks."""
+        self._idle.set()
+        # Read and answer separately: a connection that breaks while the engine works must be noticed.
+        reader = asyncio.create_task(self._read())
+        answerer = asyncio.create_task(self._answer_all())
+        try:
+            await asyncio.wait({reader, answerer}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (reader, answerer):
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError, aiohttp.ClientError, ConnectionError):
+                    await task
+            await self.socket.close()
+
+    async def drain(self, reason: str, patience_s: float) -> None:
+        """Finish the request under way; the protocol cannot hand back others, closing tells the Spider."""
+        self._draining = True
+        log.info("leaving the Spider", reason=reason)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), patience_s)
+        await self.socket.close()
+
+    async def _read(self) -> None:
+        async for frame in self.socket:
+            if frame.type is aiohttp.WSMsgType.TEXT:
+                self._idle.clear()
+                self._requests.put_nowait(frame.data)
+
+    async def _answer_all(self) -> None:
+        await self.socket.send_str(self.registration.model_dump_json())
+        self.registered.set()
+        while True:
+            text = await self._requests.get()
+            if self._draining:
+                return
+            with self.metrics.in_flight.track_inprogress(), self.metrics.seconds.time():
+                answer = await self._answer(text)
+            self.metrics.requests.labels("error" if "error" in answer else "200").inc()
+            await self.socket.send_str(json.dumps(answer))
+            if self._requests.empty():
+                self._idle.set()
+
+    async def _answer(self, text: str) -> dict[str, Any]:
+        try:
+            request = SeedRequest.model_validate_json(text)
+        except ValidationError as error:
+            where = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+            return error_body(f"not a request of the worker protocol: {where}", "invalid_request_error")
+        try:
+            return await self.engine.complete(request.openai_req)
+        except EngineLostError as error:
+            return error_body(f"the engine was lost: {error}", "engine_lost")

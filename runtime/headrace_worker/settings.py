@@ -1,0 +1,108 @@
+"""What the environment tells the worker: the only place that reads environment variables."""
+
+import os
+import re
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
+
+_DEFAULT_TERMINATION_LOG = Path("/dev/termination-log")
+_KEPT_FROM_ENGINES = ("HEADRACE_QUEUE_TOKEN", "HEADRACE_QUEUE_TOKEN_FILE")
+
+
+class SettingsError(ValueError):
+    """An environment variable, or the token, says something the worker cannot use."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The worker's environment, checked."""
+
+    log_level: str
+    """One of `LOG_LEVELS`."""
+    queue_token: str | None
+    """Wins over the configuration file's token."""
+    worker_name: str
+    grace_seconds: float
+    """How long requests that are under way may go on after SIGTERM."""
+    vllm_python: str
+    """The Python interpreter that has vLLM."""
+    termination_log: Path | None
+    """Where Kubernetes reads why a container ended."""
+    engine_environment: Mapping[str, str]
+    """What an engine inherits: everything but the queue's token, which is not an engine's business."""
+
+
+def read(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings from `environ` (the process's own when absent).
+
+    Raises:
+        SettingsError: a variable's value is not usable; the message names it and what is accepted.
+    """
+    env = os.environ if environ is None else environ
+    return Settings(
+        log_level=_log_level(env.get("LOG_LEVEL") or "info"),
+        queue_token=_token(env),
+        worker_name=env.get("HEADRACE_WORKER_NAME") or socket.gethostname(),
+        grace_seconds=_seconds("HEADRACE_GRACE_SECONDS", env.get("HEADRACE_GRACE_SECONDS") or "25"),
+        vllm_python=env.get("HEADRACE_VLLM_PYTHON") or sys.executable,
+        termination_log=_termination_log(env.get("HEADRACE_TERMINATION_LOG")),
+        engine_environment={name: value for name, value in env.items() if name not in _KEPT_FROM_ENGINES},
+    )
+
+
+def usable_token(settings: Settings, file_token: str | None) -> str | None:
+    """The token to show to the queue: the environment's, else the file's.
+
+    Raises:
+        SettingsError: the token is a row of X's, which is how a masked token is written in published examples.
+    """
+    token = settings.queue_token or file_token
+    if token and re.fullmatch(r"[Xx]+", token):
+        raise SettingsError(
+            f"the queue's token: {token!r} is a masked token, not a real one; give the real one in the environment "
+            "variable HEADRACE_QUEUE_TOKEN, or in a file named by HEADRACE_QUEUE_TOKEN_FILE, or take queue.token out "
+            "of the configuration"
+        )
+    return token or None
+
+
+def _token(env: Mapping[str, str]) -> str | None:
+    if token := env.get("HEADRACE_QUEUE_TOKEN"):
+        return token
+    file = env.get("HEADRACE_QUEUE_TOKEN_FILE")
+    if not file:
+        return None
+    try:
+        token = Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"HEADRACE_QUEUE_TOKEN_FILE: cannot read {file!r}: {error}") from error
+    if not token:
+        raise SettingsError(f"HEADRACE_QUEUE_TOKEN_FILE: {file!r} is empty; it must hold the queue's token")
+    return token
+
+
+def _log_level(value: str) -> str:
+    if value.lower() not in LOG_LEVELS:
+        raise SettingsError(f"LOG_LEVEL: {value!r} is not a log level; accepted: {', '.join(LOG_LEVELS)}")
+    return value.lower()
+
+
+def _seconds(name: str, value: str) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise SettingsError(f"{name}: {value!r} is not a number of seconds; accepted: 0 or more")
+    return seconds
+
+
+def _termination_log(value: str | None) -> Path | None:
+    if value:
+        return Path(value)
+    return _DEFAULT_TERMINATION_LOG if _DEFAULT_TERMINATION_LOG.exists() else None

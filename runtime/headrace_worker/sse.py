@@ -1,0 +1,47 @@
+"""Takes the usage out of a stream of server-sent events, without parsing any other event of it."""
+
+import json
+import re
+
+from headrace_api.wire import Usage
+from pydantic import ValidationError
+
+_END = b"\n\n"
+_HAS_USAGE = re.compile(rb'"usage"\s*:\s*\{')
+"""Matches outside of JSON strings only: within one, the quotes would be escaped."""
+
+
+class UsageTap:
+    """Passes events on; remembers the usage; keeps the event that only carries usage unless `keep_usage`."""
+
+    def __init__(self, *, keep_usage: bool) -> None:
+        self._keep_usage = keep_usage
+        self._rest = b""
+        self.usage: Usage | None = None
+
+    def feed(self, data: bytes) -> bytes:
+        """The bytes to pass on: whole events only, because the end of one may decide whether it is passed on."""
+        data = self._rest + data
+        end = data.rfind(_END) + len(_END)
+        if end < len(_END):
+            self._rest = data
+            return b""
+        block, self._rest = data[:end], data[end:]
+        if not _HAS_USAGE.search(block):
+            return block
+        return b"".join(event + _END for event in block.split(_END)[:-1] if self._passes(event))
+
+    def finish(self) -> bytes:
+        """What is left when the stream has ended."""
+        rest, self._rest = self._rest, b""
+        return rest
+
+    def _passes(self, event: bytes) -> bool:
+        if not _HAS_USAGE.search(event):
+            return True
+        try:
+            chunk = json.loads(event.removeprefix(b"data:"))
+            self.usage = Usage.model_validate(chunk["usage"])
+        except (ValueError, KeyError, TypeError, ValidationError):
+            return True
+        return self._keep_usage or bool(chunk.get("choices"))

@@ -1,0 +1,253 @@
+"""One `headrace.v1` connection: grants credits, runs the queue's jobs on the engine, accounts for each of them."""
+
+import asyncio
+import contextlib
+import functools
+from dataclasses import dataclass, field
+from typing import Literal
+
+import aiohttp
+import structlog
+from headrace_api.wire import (
+    Ack,
+    Cancel,
+    Credit,
+    Drain,
+    HandBack,
+    Job,
+    Register,
+    Registered,
+    Result,
+    queue_messages,
+)
+from pydantic import BaseModel, ValidationError
+
+from headrace_worker.batcher import Batcher
+from headrace_worker.engine_client import EngineClient, EngineLostError, Outcome, error_body
+from headrace_worker.metrics import Metrics
+
+_ACK_PATIENCE_S = 2.0
+_UNACKED_LIMIT = 10_000
+
+Stop = Literal["cancelled", "cut short", "connection lost"]
+
+log = structlog.get_logger()
+
+
+class Unacked:
+    """Results that the queue has not acknowledged; outlives connections, as the queue's bookkeeping relies on it."""
+
+    def __init__(self) -> None:
+        self._results: dict[str, Result] = {}
+        self.empty = asyncio.Event()
+        self.empty.set()
+
+    def add(self, result: Result) -> None:
+        """Keep a result, at the cost of the oldest when there are more than a queue could reasonably owe."""
+        self._results[result.request_id] = result
+        self.empty.clear()
+        if len(self._results) > _UNACKED_LIMIT:
+            oldest = next(iter(self._results))
+            log.error("a result was never acknowledged and is given up", request_id=oldest, kept=_UNACKED_LIMIT)
+            del self._results[oldest]
+
+    def acknowledge(self, request_id: str) -> None:
+        """Forget a result that the queue has."""
+        self._results.pop(request_id, None)
+        if not self._results:
+            self.empty.set()
+
+    def all(self) -> list[Result]:
+        """The kept results, oldest first."""
+        return list(self._results.values())
+
+
+@dataclass
+class _Running:
+    """A job under way."""
+
+    job: Job
+    task: asyncio.Task[Outcome] | None = None
+    sent: bool = False
+    """Whether a piece went out: from then on the job cannot be given to another worker."""
+    stop: Stop | None = None
+    """Why its task is being cancelled."""
+
+
+@dataclass
+class V1Session:
+    """One connection; `run` returns when it has ended."""
+
+    socket: aiohttp.ClientWebSocketResponse
+    engine: EngineClient
+    register: Register
+    slots: int
+    unacked: Unacked
+    metrics: Metrics
+    registered: asyncio.Event = field(default_factory=asyncio.Event)
+    draining: bool = False
+    _jobs: dict[int, _Running] = field(default_factory=dict)
+    _idle: asyncio.Event = field(default_factory=asyncio.Event)
+    _closing: asyncio.Task[None] | None = None
+    _queue_drains: bool = False
+
+    def __post_init__(self) -> None:
+        self._out = Batcher(self.socket)
+        self._idle.set()
+
+    async def run(self) -> None:
+        """Register, then serve until either side closes or the connection breaks."""
+        sender = asyncio.create_task(self._out.run())
+        reader = asyncio.create_task(self._read())
+        self._out.message(self.register)
+        try:
+            await asyncio.wait({sender, reader}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await self._abandon_jobs()
+            for task in (sender, reader):
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError, aiohttp.ClientError, ConnectionError):
+                    await task
+            await self.socket.close()
+
+    async def drain(self, reason: str, patience_s: float) -> None:
+        """Take no more jobs; wait for those under way; hand back or break off what is left; close."""
+        if not self.draining:
+            self.draining = True
+            self._out.message(Drain(reason=reason))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), patience_s)
+        await self._stop_jobs(list(self._jobs.values()), "cut short")
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._out.flushed(), _ACK_PATIENCE_S)
+            await asyncio.wait_for(self.unacked.empty.wait(), _ACK_PATIENCE_S)
+        await self.socket.close()
+
+    async def _read(self) -> None:
+        async for frame in self.socket:
+            if frame.type is aiohttp.WSMsgType.TEXT:
+                await self._handle_text(frame.data)
+
+    async def _handle_text(self, text: str) -> None:
+        try:
+            message = queue_messages.validate_json(text)
+        except ValidationError as error:
+            # The input itself may hold a prompt: only where and why it is wrong may be logged.
+            problems = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
+            log.warning("the queue sent a message that cannot be understood", problems=problems)
+            return
+        await self._handle(message)
+
+    async def _handle(self, message: BaseModel) -> None:
+        match message:
+            case Job():
+                self._accept(message)
+            case Cancel() if message.job in self._jobs:
+                self._cancel(self._jobs[message.job], "cancelled")
+            case Ack():
+                self.unacked.acknowledge(message.request_id)
+            case Registered():
+                self._on_registered()
+            case Drain():
+                log.info("the queue drains this connection", reason=message.reason)
+                self.draining = self._queue_drains = True
+                self._close_when_idle()
+
+    def _on_registered(self) -> None:
+        for result in self.unacked.all():
+            self._out.message(result)
+        if not self.draining:
+            self._out.message(Credit(n=self.slots))
+        self.registered.set()
+
+    def _accept(self, job: Job) -> None:
+        if self.draining or job.job in self._jobs:
+            reason = "the worker is draining" if self.draining else f"the job number {job.job} is in use"
+            self._out.message(HandBack(job=job.job, reason=reason))
+            return
+        running = _Running(job)
+        self._jobs[job.job] = running
+        self._idle.clear()
+        self.metrics.in_flight.inc()
+        running.task = asyncio.create_task(self._do(running))
+        # In a callback, because a task that is cancelled before its first turn runs none of its own code.
+        running.task.add_done_callback(functools.partial(self._finish, running))
+
+    async def _do(self, running: _Running) -> Outcome:
+        job = running.job
+
+        async def emit(data: bytes) -> None:
+            running.sent = True
+            await self._out.piece(job.job, data)
+
+        with self.metrics.seconds.time():
+            return await self.engine.run(job.openai_url, job.openai_req, emit)
+
+    def _finish(self, running: _Running, task: asyncio.Task[Outcome]) -> None:
+        ending = _ending(running, task)
+        del self._jobs[running.job.job]
+        self.metrics.in_flight.dec()
+        if ending is not None:
+            self.metrics.count(ending)
+            if isinstance(ending, Result):
+                self.unacked.add(ending)
+            self._out.message(ending)
+            if not self.draining:
+                self._out.message(Credit(n=1))
+        if not self._jobs:
+            self._idle.set()
+        self._close_when_idle()
+
+    def _close_when_idle(self) -> None:
+        """After a drain by the queue nobody else waits for the last job; closing lets the worker connect anew."""
+        if self._queue_drains and not self._jobs and self._closing is None:
+            self._closing = asyncio.create_task(self.drain("idle", 0))
+
+    async def _stop_jobs(self, jobs: list[_Running], why: Stop) -> None:
+        for running in jobs:
+            self._cancel(running, why)
+        await asyncio.gather(*(running.task for running in jobs if running.task), return_exceptions=True)
+
+    @staticmethod
+    def _cancel(running: _Running, why: Stop) -> None:
+        if running.task and running.stop is None:
+            running.stop = why
+            running.task.cancel()
+
+    async def _abandon_jobs(self) -> None:
+        """The queue has given these to other workers, or told their clients: the engine need not go on."""
+        if self._jobs:
+            log.warning("the connection broke; its jobs are stopped", jobs=len(self._jobs))
+        await self._stop_jobs(list(self._jobs.values()), "connection lost")
+
+
+def _result(job: Job, outcome: Outcome) -> Result:
+    return Result(job=job.job, request_id=job.request_id, status=outcome.status, usage=outcome.usage, body=outcome.body)
+
+
+def _broken_off(running: _Running, reason: str, status: int) -> Result | HandBack:
+    if not running.sent:
+        return HandBack(job=running.job.job, reason=reason)
+    return _result(running.job, Outcome(status, usage=None, body=error_body(reason, "response_broken_off")))
+
+
+def _ending(running: _Running, task: asyncio.Task[Outcome]) -> Result | HandBack | None:
+    if task.cancelled():
+        return _ending_of_stopped(running)
+    error = task.exception()
+    if error is None:
+        return _result(running.job, task.result())
+    if not isinstance(error, EngineLostError):
+        log.error("a job failed in the worker itself", request_id=running.job.request_id, exc_info=error)
+        return _result(running.job, Outcome(500, body=error_body("the worker failed", "worker_error")))
+    return _broken_off(running, f"the engine was lost: {error}", 502)
+
+
+def _ending_of_stopped(running: _Running) -> Result | HandBack | None:
+    match running.stop:
+        case "cancelled":
+            return _result(running.job, Outcome(499, body=error_body("the client has left", "cancelled")))
+        case "cut short":
+            return _broken_off(running, "the worker is stopping", 503)
+        case _:
+            return None

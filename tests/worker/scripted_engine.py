@@ -1,0 +1,78 @@
+"""An engine whose timing a test decides, for what cannot be timed with a real one; real ones: test_llamacpp_worker."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from aiohttp import web
+
+USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+CHUNKS = [
+    b'data: {"choices":[{"delta":{"content":"one \\"usage\\":{ "}}]}\n\n',
+    b'data: {"choices":[{"delta":{"content":"two"}}],"usage":null}\n\n',
+]
+USAGE_CHUNK = f'data: {{"choices":[],"usage":{json.dumps(USAGE)}}}\n\n'.encode()
+ERROR_CHUNK = b'data: {"error":{"message":"EngineCore encountered an issue","code":500}}\n\n'
+DONE = b"data: [DONE]\n\n"
+
+
+class ScriptedEngine:
+    """A request's first message says how it is answered: `quick`, `held`, `held back`, `broken` or `bad`."""
+
+    def __init__(self) -> None:
+        self.requests: list[dict[str, Any]] = []
+        self.go_on = asyncio.Event()
+        self.left = asyncio.Event()
+        self.url = ""
+        self.transports: list[asyncio.Transport] = []
+
+    def die(self) -> None:
+        """Break all connections, as the kernel does for a killed process."""
+        for transport in self.transports:
+            transport.abort()
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        self.requests.append(body)
+        if request.transport:
+            self.transports.append(request.transport)
+        content = body["messages"][0]["content"]
+        try:
+            if content == "bad":
+                return web.json_response({"error": {"message": "context too long", "code": 400}}, status=400)
+            if content == "held back":
+                await self.go_on.wait()
+            if body.get("stream"):
+                return await self.stream(request, held=content == "held", broken=content == "broken")
+        except asyncio.CancelledError:
+            self.left.set()
+            raise
+        return web.json_response({"choices": [{"message": {"content": content}, "index": 0}], "usage": USAGE})
+
+    async def stream(self, request: web.Request, *, held: bool, broken: bool) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(CHUNKS[0])
+        if held:
+            await self.go_on.wait()
+        if broken:
+            await response.write(ERROR_CHUNK + DONE)
+            return response
+        for data in (CHUNKS[1], USAGE_CHUNK, DONE):
+            await response.write(data)
+        return response
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator["ScriptedEngine"]:
+        app = web.Application()
+        app.router.add_post("/v1/chat/completions", self.answer)
+        runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        try:
+            yield self
+        finally:
+            await runner.cleanup()

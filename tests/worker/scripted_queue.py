@@ -1,0 +1,107 @@
+"""The queue's side of `headrace.v1`, driven by a test step by step."""
+
+import asyncio
+import contextlib
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from typing import Any, TypeVar
+
+from aiohttp import WSMsgType, web
+from headrace_api.wire import SUBPROTOCOL, Ack, Credit, Job, Register, Registered, decode_pieces, worker_messages
+from pydantic import BaseModel
+
+M = TypeVar("M", bound=BaseModel)
+PATIENCE_S = 15
+
+
+class Connection:
+    """One worker's connection."""
+
+    def __init__(self, socket: web.WebSocketResponse, headers: dict[str, str]) -> None:
+        self.socket = socket
+        self.headers = headers
+        self.messages: asyncio.Queue[BaseModel] = asyncio.Queue()
+        self.frames: list[list[tuple[int, bytes]]] = []
+        self.answers: dict[int, bytes] = defaultdict(bytes)
+        self.piece = asyncio.Event()
+        self.closed = asyncio.Event()
+
+    async def read(self) -> None:
+        async for frame in self.socket:
+            if frame.type is WSMsgType.TEXT:
+                self.messages.put_nowait(worker_messages.validate_json(frame.data))
+            elif frame.type is WSMsgType.BINARY:
+                self.frames.append(list(decode_pieces(frame.data)))
+                for job, data in self.frames[-1]:
+                    self.answers[job] += data
+                self.piece.set()
+        self.closed.set()
+
+    async def expect(self, kind: type[M]) -> M:
+        message = await asyncio.wait_for(self.messages.get(), PATIENCE_S)
+        assert isinstance(message, kind), message
+        return message
+
+    async def first_piece(self) -> None:
+        await asyncio.wait_for(self.piece.wait(), PATIENCE_S)
+
+    async def send(self, message: BaseModel) -> None:
+        await self.socket.send_str(message.model_dump_json())
+
+    async def ask(self, job: int, content: str, **more: Any) -> None:
+        request = {"model": "public-name", "messages": [{"role": "user", "content": content}], **more}
+        url = "/v1/chat/completions"
+        await self.send(Job(job=job, request_id=f"request-{job}", openai_url=url, openai_req=request))
+
+    async def ack(self, request_id: str) -> None:
+        await self.send(Ack(request_id=request_id))
+
+    async def greet(self) -> tuple[Register, Credit]:
+        register = await self.expect(Register)
+        await self.send(Registered())
+        return register, await self.expect(Credit)
+
+
+class ScriptedQueue:
+    """Accepts workers; `refuse` is the HTTP status or the close code to turn them away with."""
+
+    def __init__(self) -> None:
+        self.connections: asyncio.Queue[Connection] = asyncio.Queue()
+        self.refuse: int | None = None
+        self.refused = asyncio.Event()
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def connection(self) -> Connection:
+        return await asyncio.wait_for(self.connections.get(), PATIENCE_S)
+
+    async def accept(self, request: web.Request) -> web.StreamResponse:
+        if self.refuse and self.refuse < 1000:
+            self.refused.set()
+            return web.Response(status=self.refuse)
+        socket = web.WebSocketResponse(protocols=(SUBPROTOCOL,))
+        await socket.prepare(request)
+        if self.refuse:
+            await socket.close(code=self.refuse)
+            self.refused.set()
+            return socket
+        connection = Connection(socket, dict(request.headers))
+        self.connections.put_nowait(connection)
+        await connection.read()
+        return socket
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator["ScriptedQueue"]:
+        app = web.Application()
+        app.router.add_get("/worker", self.accept)
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", self.port).start()
+        self.port = runner.addresses[0][1]
+        try:
+            yield self
+        finally:
+            await runner.cleanup()

@@ -1,0 +1,167 @@
+"""The engines' command lines, as golden values."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from headrace_api.worker_config import Generator
+from headrace_worker.engines import engine_for
+from headrace_worker.engines.llamacpp import LlamaCpp
+from headrace_worker.engines.llamacpp_options import OPTIONS
+from headrace_worker.engines.llamacpp_server import parameters
+from headrace_worker.engines.protocol import EngineConfigError, EngineFacts
+from headrace_worker.engines.vllm import Vllm
+
+FACTS = EngineFacts("/models/m", "public-name", 12345, "/venv/bin/python", "/vllm/bin/python")
+GPU_FACTS = EngineFacts("/models/m", "public-name", 12345, "/venv/bin/python", "/vllm/bin/python", nvidia_gpus=2)
+VLLM_START = [
+    *("/vllm/bin/python", "-m", "vllm.entrypoints.openai.api_server"),
+    *("--model", "/models/m", "--served-model-name", "public-name", "--host", "127.0.0.1", "--port", "12345"),
+]
+
+
+def vllm(**keys: Any) -> Generator:
+    return Generator(type="VLLMEngine", model_id="m", **keys)
+
+
+def llamacpp(**keys: Any) -> Generator:
+    return Generator(type="LlamaCppEngine", model_id="m", **keys)
+
+
+def test_vllm_with_nothing_but_a_model_on_a_cpu() -> None:
+    command = Vllm().command(vllm(), FACTS)
+    assert command.argv == [*VLLM_START, "--max-num-seqs", "256", "--disable-uvicorn-access-log"]
+    assert command.env == {}
+
+
+def test_vllm_with_everything_on_gpus() -> None:
+    generator = vllm(
+        tokenizer_path="/t",
+        tensor_parallel_size=2,
+        pipeline_parallel_size=3,
+        max_total_tokens=4096,
+        memory_safety_margin=0.1,
+        unstable={"skip_checkpoint_load": True},
+        runtime_env={"env_vars": {"A": "b"}},
+        engine_kwargs={
+            "max_num_seqs": 64,
+            "trust_remote_code": True,
+            "enable_prefix_caching": False,
+            "rope_scaling": {"factor": 2.0},
+            "allowed_origins": ["x"],
+            "quantization": "awq",
+        },
+    )
+    command = Vllm().command(generator, GPU_FACTS)
+    assert command.argv == [
+        *VLLM_START,
+        *("--tokenizer", "/t", "--tensor-parallel-size", "2", "--pipeline-parallel-size", "3"),
+        *("--max-model-len", "4096", "--load-format", "dummy", "--gpu-memory-utilization", "0.9"),
+        *("--max-num-seqs", "64", "--trust-remote-code", "--no-enable-prefix-caching"),
+        *("--rope-scaling", '{"factor": 2.0}', "--allowed-origins", '["x"]', "--quantization", "awq"),
+        "--disable-uvicorn-access-log",
+    ]
+    assert command.env == {"A": "b"}
+    assert Vllm().slots(generator) == 64
+
+
+def test_vllm_takes_a_given_share_of_memory() -> None:
+    argv = Vllm().command(vllm(engine_kwargs={"gpu_memory_utilization": 0.5}), GPU_FACTS).argv
+    assert argv.count("--gpu-memory-utilization") == 1
+    assert argv[argv.index("--gpu-memory-utilization") + 1] == "0.5"
+    assert "--gpu-memory-utilization" not in Vllm().command(vllm(auto_memory_config=False), GPU_FACTS).argv
+
+
+@pytest.mark.parametrize("name", ["model", "served_model_name", "host", "port", "served-model-name"])
+def test_vllm_arguments_of_the_worker_are_refused(name: str) -> None:
+    with pytest.raises(EngineConfigError, match=f"engine_kwargs.{name.replace('-', '_')}.*the worker sets"):
+        Vllm().command(vllm(engine_kwargs={name: "x"}), FACTS)
+
+
+def test_vllm_stopping_sequences() -> None:
+    generator = vllm(generation={"stopping_sequences": ["</s>", 2, [3]]})
+    assert Vllm().request_defaults(generator) == {"stop": ["</s>"], "stop_token_ids": [2, 3]}
+    with pytest.raises(EngineConfigError, match=r"\[3, 4\] is not accepted.*a list of one token id"):
+        Vllm().request_defaults(vllm(generation={"stopping_sequences": [[3, 4]]}))
+
+
+def test_llamacpp_defaults() -> None:
+    command = LlamaCpp().command(llamacpp(runtime_env={"env_vars": {"A": "b"}}), FACTS)
+    assert command.argv[:3] == ["/venv/bin/python", "-m", "headrace_worker.engines.llamacpp_server"]
+    assert json.loads(command.argv[3]) == {
+        "model": "/models/m",
+        "alias": "public-name",
+        "port": 12345,
+        "options": {"n_parallel": 4},
+    }
+    assert command.env == {"A": "b"}
+
+
+def test_llamacpp_max_total_tokens_is_per_slot() -> None:
+    generator = llamacpp(max_total_tokens=512, engine_kwargs={"n_parallel": 3, "n_batch": 64})
+    options = json.loads(LlamaCpp().command(generator, FACTS).argv[3])["options"]
+    assert options == {"n_parallel": 3, "n_batch": 64, "n_ctx": 1536}
+    assert LlamaCpp().slots(generator) == 3
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        (
+            {"engine_kwargs": {"n_paralel": 2}},
+            "engine_kwargs.n_paralel: unknown to LlamaCppEngine; accepted: .*n_parallel",
+        ),
+        ({"engine_kwargs": {"n_parallel": 0}}, "n_parallel: 0 is not accepted; accepted: a whole number from 1"),
+        ({"engine_kwargs": {"n_batch": True}}, "n_batch: True is not accepted; accepted: a whole number"),
+        ({"engine_kwargs": {"flash_attn": "yes"}}, "flash_attn: 'yes' is not accepted; accepted: auto or enabled"),
+        ({"engine_kwargs": {"port": 1}}, "port: the worker sets it itself"),
+        (
+            {"engine_kwargs": {"n_ctx": 1}, "max_total_tokens": 5},
+            "n_ctx: 1 is not accepted beside max_total_tokens = 5",
+        ),
+        ({"tensor_parallel_size": 2}, "tensor_parallel_size: 2 is not accepted with LlamaCppEngine"),
+        ({"tokenizer_path": "/t"}, "tokenizer_path: '/t' is not accepted"),
+        ({"unstable": {"skip_checkpoint_load": True}}, "skip_checkpoint_load: True is not accepted"),
+    ],
+)
+def test_llamacpp_refusals(keys: dict[str, Any], says: str) -> None:
+    with pytest.raises(EngineConfigError, match=says):
+        LlamaCpp().command(llamacpp(**keys), FACTS)
+
+
+def test_llamacpp_stops_at_text_only() -> None:
+    assert LlamaCpp().request_defaults(llamacpp(generation={"stopping_sequences": ["a"]})) == {"stop": ["a"]}
+    with pytest.raises(EngineConfigError, match="cannot stop at token ids"):
+        LlamaCpp().request_defaults(llamacpp(generation={"stopping_sequences": [7]}))
+
+
+def test_every_llamacpp_option_is_one_that_the_server_has() -> None:
+    samples = {int: 1, float: 1.0, bool: True, str: "text", list: [0.5, 0.5], dict: {"a": "b"}}
+    options = {name: kind[-1] if isinstance(kind, tuple) else samples[kind] for name, kind in OPTIONS.items()}
+    params = parameters({"model": "/m.gguf", "alias": "name", "port": 1, "options": options})
+    assert (params.n_parallel, params.cpuparams.n_threads, params.use_jinja) == (1, 1, True)
+    assert (params.flash_attn_type, params.tensor_split[:3]) == (0, [0.5, 0.5, 0.0])
+    for name, kind in OPTIONS.items():
+        for word in kind if isinstance(kind, tuple) else ():
+            parameters({"model": "/m.gguf", "alias": "name", "port": 1, "options": {name: word}})
+
+
+def test_gguf_files_are_found_or_asked_for(tmp_path: Path) -> None:
+    generator = llamacpp(weight_set_directories=[str(tmp_path)])
+    with pytest.raises(EngineConfigError, match=r"exactly one \.gguf file; it holds: none"):
+        LlamaCpp().locate(generator)
+    (tmp_path / "a.gguf").touch()
+    assert LlamaCpp().locate(generator) == str(tmp_path / "a.gguf")
+    (tmp_path / "b.gguf").touch()
+    with pytest.raises(EngineConfigError, match=r"it holds: a\.gguf, b\.gguf"):
+        LlamaCpp().locate(generator)
+    assert LlamaCpp().locate(llamacpp(hf_model_id=str(tmp_path / "b.gguf"))) == str(tmp_path / "b.gguf")
+    with pytest.raises(EngineConfigError, match="neither a file nor a folder"):
+        LlamaCpp().locate(llamacpp(hf_model_id=str(tmp_path / "c.gguf")))
+
+
+@pytest.mark.parametrize("kind", ["TRTLLMEngine", "EmbeddingEngine"])
+def test_engines_of_other_workers_are_refused(kind: Any) -> None:
+    with pytest.raises(EngineConfigError, match=f"does not serve '{kind}'; it serves: LlamaCppEngine, VLLMEngine"):
+        engine_for(kind)

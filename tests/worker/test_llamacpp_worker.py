@@ -1,0 +1,146 @@
+"""The whole worker with a real llama.cpp engine on the sample model."""
+
+import asyncio
+import contextlib
+import json
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import psutil
+import pytest
+from headrace_api.wire import Credit, Drain, HandBack, Result
+from websockets.asyncio.server import serve
+
+from tests.worker.scripted_queue import Connection, ScriptedQueue
+from tests.worker.seed_spider import Spider, url
+from tests.worker.waiting import until
+from tests.worker.worker_process import GGUF, WorkerProcess, all_gone, worker
+
+pytestmark = pytest.mark.engine
+
+QUESTION = "Who won the world series in 2020?"
+ANSWER = "The Los Angeles Dodgers won the World Series in 2020."
+GENERATOR = {"type": "LlamaCppEngine", "model_id": str(GGUF), "max_total_tokens": 256}
+START_S = 20
+ENDLESS = {"stream": True, "ignore_eos": True, "max_tokens": 200, "temperature": 0}
+
+
+@contextlib.asynccontextmanager
+async def serving(folder: Path, queue: ScriptedQueue) -> AsyncIterator[tuple[WorkerProcess, Connection]]:
+    async with worker(folder, queue.url, GENERATOR) as process:
+        connection = await queue.connection()
+        _, credit = await connection.greet()
+        assert credit.n == 4
+        await process.until_ready(START_S)
+        yield process, connection
+
+
+def text_of(stream: bytes) -> str:
+    events = [event.removeprefix(b"data: ") for event in stream.split(b"\n\n") if event]
+    assert events.pop() == b"[DONE]"
+    deltas = [choice["delta"] for event in events for choice in json.loads(event)["choices"]]
+    return "".join(delta.get("content") or "" for delta in deltas)
+
+
+async def test_answers_streamed_and_whole_then_leaves_on_sigterm(tmp_path: Path, queue: ScriptedQueue) -> None:
+    async with serving(tmp_path, queue) as (process, connection):
+        await connection.ask(1, QUESTION, stream=True, temperature=0)
+        streamed = await connection.expect(Result)
+        await connection.ack("request-1")
+        await connection.expect(Credit)
+        await connection.ask(2, QUESTION, temperature=0)
+        whole = await connection.expect(Result)
+        await connection.ack("request-2")
+        await connection.expect(Credit)
+        assert text_of(connection.answers[1]) == ANSWER
+        assert json.loads(connection.answers[2])["choices"][0]["message"]["content"] == ANSWER
+        assert streamed.usage
+        assert streamed.usage == whole.usage
+        assert streamed.usage.completion_tokens > 5
+        assert 'requests_total{status="200"} 2.0' in (await process.probe("/metrics"))[1]
+
+        await connection.ask(3, "word " * 600)
+        too_long = await connection.expect(Result)
+        await connection.expect(Credit)
+        assert too_long.status == 400
+        assert too_long.body
+        assert "context" in too_long.body["error"]["message"]
+        await connection.ack("request-3")
+
+        children = process.children()
+        assert children
+        process.process.send_signal(signal.SIGTERM)
+        await connection.expect(Drain)
+        assert await process.exit_status() == 0
+        assert await all_gone(children)
+        assert QUESTION not in process.log.read_text()
+        assert process.process.stdout
+        assert await process.process.stdout.read() == b""
+
+
+async def test_a_spider_is_served(tmp_path: Path) -> None:
+    spider = Spider()
+    async with serve(spider.accept, "127.0.0.1", 0) as server, worker(tmp_path, url(server), GENERATOR):
+        connection, _ = await asyncio.wait_for(spider.workers.get(), START_S)
+        answer = await spider.ask(connection, QUESTION)
+        assert answer["choices"][0]["message"]["content"] == ANSWER
+        assert answer["usage"]["total_tokens"] > 10
+
+
+async def test_sigterm_while_the_queue_is_away(tmp_path: Path) -> None:
+    async with worker(tmp_path, "http://127.0.0.1:9", GENERATOR) as process:
+        await until(lambda: "cannot reach the queue" in process.log.read_text(), START_S)
+        status, body = await process.probe("/readyz")
+        assert (status, json.loads(body)["missing"]) == (503, ["not registered with the queue"])
+        children = process.children()
+        process.process.send_signal(signal.SIGTERM)
+        assert await process.exit_status() == 0
+        assert await all_gone(children)
+
+
+async def test_no_engine_outlives_a_killed_worker(tmp_path: Path, queue: ScriptedQueue) -> None:
+    async with serving(tmp_path, queue) as (process, _):
+        children = process.children()
+        assert len(children) == 2
+        process.process.kill()
+        assert await all_gone(children)
+
+
+async def test_a_killed_engine_fails_the_worker(tmp_path: Path, queue: ScriptedQueue) -> None:
+    async with serving(tmp_path, queue) as (process, connection):
+        engine = next(child for child in process.children() if "headrace_worker.engines.llamacpp_server" in cmd(child))
+        await connection.ask(1, QUESTION, **ENDLESS)
+        await connection.first_piece()
+        engine.kill()
+        ends = [await asyncio.wait_for(connection.messages.get(), 10) for _ in range(2)]
+        results = [end for end in ends if isinstance(end, (Result, HandBack))]
+        assert [type(end) for end in results] == [Result]
+        assert results[0].model_dump()["status"] in {200, 502}  # 200 when all of the answer was out before the kill
+        assert await process.exit_status() == 1
+        message = process.termination_log.read_text()
+        assert message.startswith("the engine was killed by SIGKILL while serving\n")
+        assert "llama.cpp serves at" in message
+
+
+def cmd(process: psutil.Process) -> str:
+    arguments = process.cmdline()
+    return "" if "guard.py" in " ".join(arguments) else " ".join(arguments)
+
+
+async def test_an_engine_that_cannot_start_fails_the_worker(tmp_path: Path, queue: ScriptedQueue) -> None:
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(b"this is not a model")
+    async with worker(tmp_path, queue.url, {**GENERATOR, "model_id": str(broken)}) as process:
+        assert await process.exit_status(START_S) == 1
+        message = process.termination_log.read_text()
+        assert "before it was ready" in message.splitlines()[0]
+        assert "broken.gguf" in message
+
+
+async def test_sigterm_while_the_engine_starts(tmp_path: Path, queue: ScriptedQueue) -> None:
+    async with worker(tmp_path, queue.url, GENERATOR) as process:
+        await until(lambda: len(process.children()) > 0, START_S)
+        process.process.send_signal(signal.SIGTERM)
+        assert await process.exit_status() == 0
+        assert not process.termination_log.exists()

@@ -1,0 +1,235 @@
+"""The `headrace.v1` protocol, as the queue sees it."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+from headrace_api.wire import Cancel, Credit, Drain, HandBack, Registered, Result, Usage
+
+from tests.worker.conftest import REGISTER, Pulling
+from tests.worker.scripted_engine import CHUNKS, DONE, ERROR_CHUNK, USAGE, USAGE_CHUNK, ScriptedEngine
+from tests.worker.scripted_queue import PATIENCE_S, ScriptedQueue
+from tests.worker.waiting import until
+
+Start = Callable[..., AbstractAsyncContextManager[Pulling]]
+STREAM = {"stream": True}
+
+
+async def test_registers_grants_its_slots_and_answers(queue: ScriptedQueue, pulling: Start) -> None:
+    async with pulling(queue.url, slots=3, token="secret") as worker:
+        connection = await queue.connection()
+        register, credit = await connection.greet()
+        assert (register, credit.n) == (REGISTER, 3)
+        assert connection.headers["Authorization"] == "Bearer secret"
+        await connection.ask(7, "quick")
+        result = await connection.expect(Result)
+        assert (result.job, result.request_id, result.status) == (7, "request-7", 200)
+        assert result.usage == Usage.model_validate(USAGE)
+        assert json.loads(connection.answers[7])["choices"][0]["message"]["content"] == "quick"
+        assert (await connection.expect(Credit)).n == 1
+        assert worker.registered == [True]
+
+
+async def test_streams_bytes_and_keeps_the_usage_chunk_to_itself(
+    queue: ScriptedQueue, engine: ScriptedEngine, pulling: Start
+) -> None:
+    async with pulling(queue.url):
+        connection = await queue.connection()
+        await connection.greet()
+        await connection.ask(1, "quick", stream=True, stop="END")
+        assert (await connection.expect(Result)).usage == Usage.model_validate(USAGE)
+        assert connection.answers[1] == b"".join(CHUNKS) + DONE
+        assert engine.requests[0]["stream_options"] == {"include_usage": True}
+        assert engine.requests[0]["stop"] == ["</s>", "END"]
+
+
+async def test_passes_the_usage_chunk_on_to_a_client_that_asked(queue: ScriptedQueue, pulling: Start) -> None:
+    async with pulling(queue.url):
+        connection = await queue.connection()
+        await connection.greet()
+        await connection.ask(1, "quick", stream=True, stream_options={"include_usage": True})
+        assert (await connection.expect(Result)).usage == Usage.model_validate(USAGE)
+        assert connection.answers[1] == b"".join(CHUNKS) + USAGE_CHUNK + DONE
+
+
+async def test_pieces_of_several_jobs_share_a_frame(
+    queue: ScriptedQueue, engine: ScriptedEngine, pulling: Start
+) -> None:
+    async with pulling(queue.url, slots=32):
+        connection = await queue.connection()
+        await connection.greet()
+        for job in range(32):
+            await connection.ask(job, "held", stream=True)
+        await until(lambda: len(connection.answers) == 32)
+        engine.go_on.set()
+        results = [await connection.expect(kind) for _ in range(32) for kind in (Result, Credit)]
+        assert {result.status for result in results if isinstance(result, Result)} == {200}
+        assert all(answer == b"".join(CHUNKS) + DONE for answer in connection.answers.values())
+        assert max(len({job for job, _ in frame}) for frame in connection.frames) > 1
+        assert len(connection.frames) < sum(len(frame) for frame in connection.frames)
+
+
+async def test_an_engine_error_is_the_results_status_and_body(queue: ScriptedQueue, pulling: Start) -> None:
+    async with pulling(queue.url):
+        connection = await queue.connection()
+        await connection.greet()
+        await connection.ask(1, "bad", stream=True)
+        result = await connection.expect(Result)
+        assert (result.status, result.body) == (400, {"error": {"message": "context too long", "code": 400}})
+        assert not connection.frames
+
+
+async def test_a_stream_that_ends_without_usage_has_broken_off(queue: ScriptedQueue, pulling: Start) -> None:
+    async with pulling(queue.url):
+        connection = await queue.connection()
+        await connection.greet()
+        await connection.ask(1, "broken", stream=True)
+        result = await connection.expect(Result)
+        assert (result.status, result.usage) == (502, None)
+        assert connection.answers[1] == CHUNKS[0] + ERROR_CHUNK + DONE
+
+
+async def test_cancel_closes_the_engines_request(queue: ScriptedQueue, engine: ScriptedEngine, pulling: Start) -> None:
+    async with pulling(queue.url):
+        connection = await queue.connection()
+        await connection.greet()
+        await connection.ask(1, "held", stream=True)
+        await connection.first_piece()
+        await connection.send(Cancel(job=1))
+        assert (await connection.expect(Result)).status == 499
+        assert (await connection.expect(Credit)).n == 1
+        await asyncio.wait_for(engine.left.wait(), PATIENCE_S)
+
+
+async def test_a_job_cancelled_before_it_starts_still_ends(queue: ScriptedQueue, pulling: Start) -> None:
+    async with pulling(queue.url):
+        connection = await queue.connection()
+        await connection.greet()
+        await asyncio.gather(connection.ask(1, "held back"), connection.send(Cancel(job=1)))
+        assert (await connection.expect(Result)).status == 499
+        assert (await connection.expect(Credit)).n == 1
+
+
+async def test_results_are_sent_again_until_acknowledged(queue: ScriptedQueue, pulling: Start) -> None:
+    async with pulling(queue.url) as worker:
+        first = await queue.connection()
+        await first.greet()
+        for job in (1, 2):
+            await first.ask(job, "quick")
+            await first.expect(Result)
+            await first.expect(Credit)
+        await first.ack("request-1")
+        await first.socket.close()
+        second = await queue.connection()
+        await second.expect(type(REGISTER))
+        await second.send(Registered())
+        again = await second.expect(Result)
+        assert (again.request_id, again.usage) == ("request-2", Usage.model_validate(USAGE))
+        assert (await second.expect(Credit)).n == 4
+        await second.ack("request-2")
+        await second.socket.close()
+        _, credit = await (await queue.connection()).greet()
+        assert credit.n == 4
+        assert worker.registered == [True, False, True, False, True]
+
+
+async def test_a_lost_connection_frees_the_engine(queue: ScriptedQueue, engine: ScriptedEngine, pulling: Start) -> None:
+    async with pulling(queue.url):
+        first = await queue.connection()
+        await first.greet()
+        await first.ask(1, "held", stream=True)
+        await first.first_piece()
+        await first.socket.close()
+        await asyncio.wait_for(engine.left.wait(), PATIENCE_S)
+        _, credit = await (await queue.connection()).greet()
+        assert credit.n == 4
+
+
+async def test_drain_finishes_hands_back_and_leaves(
+    queue: ScriptedQueue, engine: ScriptedEngine, pulling: Start
+) -> None:
+    async with pulling(queue.url) as worker:
+        connection = await queue.connection()
+        await connection.greet()
+        await connection.ask(1, "held", stream=True)
+        await connection.first_piece()
+        draining = asyncio.create_task(worker.puller.drain("stopping", 10))
+        assert (await connection.expect(Drain)).reason == "stopping"
+        await connection.ask(2, "quick")
+        assert (await connection.expect(HandBack)).job == 2
+        engine.go_on.set()
+        assert (await connection.expect(Result)).status == 200
+        await connection.ack("request-1")
+        await draining
+        await asyncio.wait_for(worker.task, 1)
+        assert connection.closed.is_set()
+
+
+async def test_after_the_grace_period_jobs_are_handed_back_or_broken_off(queue: ScriptedQueue, pulling: Start) -> None:
+    async with pulling(queue.url) as worker:
+        connection = await queue.connection()
+        await connection.greet()
+        await connection.ask(1, "held", stream=True)
+        await connection.ask(2, "held back", stream=True)
+        await connection.first_piece()
+        draining = asyncio.create_task(worker.puller.drain("stopping", 0.05))
+        await connection.expect(Drain)
+        ends = {type(end): end for end in [await connection.messages.get(), await connection.messages.get()]}
+        assert ends[HandBack] == HandBack(job=2, reason="the worker is stopping")
+        result = ends[Result]
+        assert isinstance(result, Result)
+        assert (result.job, result.status) == (1, 503)
+        await connection.ack("request-1")
+        await draining
+
+
+async def test_a_dead_engine_hands_back_what_it_had_not_begun_to_answer(
+    queue: ScriptedQueue, engine: ScriptedEngine, pulling: Start
+) -> None:
+    async with pulling(queue.url):
+        connection = await queue.connection()
+        await connection.greet()
+        await connection.ask(1, "held", stream=True)
+        await connection.ask(2, "held back")
+        await connection.first_piece()
+        engine.die()
+        ends = {}
+        for _ in range(4):
+            message = await asyncio.wait_for(connection.messages.get(), PATIENCE_S)
+            ends[type(message)] = message
+        assert ends[HandBack].model_dump()["job"] == 2
+        result = ends[Result]
+        assert isinstance(result, Result)
+        assert (result.job, result.status) == (1, 502)
+        assert result.body
+        assert "engine was lost" in result.body["error"]["message"]
+
+
+async def test_a_draining_queue_is_left_when_the_jobs_are_done_and_joined_again(
+    queue: ScriptedQueue, engine: ScriptedEngine, pulling: Start
+) -> None:
+    async with pulling(queue.url):
+        first = await queue.connection()
+        await first.greet()
+        await first.ask(1, "held", stream=True)
+        await first.first_piece()
+        await first.send(Drain(reason="restart"))
+        await asyncio.sleep(0.05)
+        assert not first.closed.is_set()
+        engine.go_on.set()
+        assert (await first.expect(Result)).status == 200
+        await first.ack("request-1")
+        await (await queue.connection()).greet()
+        assert first.messages.empty()
+
+
+async def test_nonsense_from_the_queue_is_survived(queue: ScriptedQueue, pulling: Start) -> None:
+    async with pulling(queue.url):
+        connection = await queue.connection()
+        await connection.greet()
+        await connection.socket.send_str("not json")
+        await connection.socket.send_str('{"type": "unheard of"}')
+        await connection.send(Cancel(job=99))
+        await connection.ask(1, "quick")
+        assert (await connection.expect(Result)).status == 200

@@ -1,0 +1,202 @@
+"""The small parts that the worker is made of."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+import aiohttp
+import pytest
+from headrace_api.wire import Gpu, Usage, decode_pieces
+from headrace_worker import facts, probes
+from headrace_worker.app import write_termination_log
+from headrace_worker.batcher import Batcher
+from headrace_worker.engine_process import exit_text, free_port
+from headrace_worker.metrics import Metrics
+from headrace_worker.puller import retry_delay, worker_url
+from headrace_worker.sse import UsageTap
+from headrace_worker.status import State, Status
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.worker.conftest import Pulling
+from tests.worker.scripted_engine import CHUNKS, DONE, USAGE, USAGE_CHUNK
+from tests.worker.scripted_queue import ScriptedQueue
+from tests.worker.waiting import until
+
+Start = Callable[..., AbstractAsyncContextManager[Pulling]]
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://localhost:8080", "ws://localhost:8080/worker"),
+        ("https://queue.example/", "wss://queue.example/worker"),
+        ("https://queue.example/base", "wss://queue.example/base/worker"),
+        ("ws://spider:9", "ws://spider:9/worker"),
+        ("wss://spider/my/path?x=1", "wss://spider/my/path?x=1"),
+    ],
+)
+def test_worker_url(url: str, expected: str) -> None:
+    assert worker_url(url) == expected
+
+
+def test_retries_are_fast_at_first_then_slow_and_spread() -> None:
+    delays = [retry_delay(failures, 7, 1.0) for failures in range(1, 10)]
+    assert delays == [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0, 10.0]
+    assert [retry_delay(failures, 1, 1.0) for failures in (1, 2)] == [0.2, 10.0]
+    assert retry_delay(1, 7, 0.0) == 0.1
+    assert retry_delay(10**6, 10**7, 1.0) == 10.0
+
+
+@pytest.mark.parametrize(("refusal", "says"), [(401, "HEADRACE_QUEUE_TOKEN"), (4401, "TOKEN"), (4400, "registration")])
+async def test_refusals_are_logged_with_what_to_do_and_tried_again(
+    queue: ScriptedQueue, pulling: Start, refusal: int, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    queue.refuse = refusal
+    async with pulling(queue.url):
+        await asyncio.wait_for(queue.refused.wait(), 5)
+        queue.refuse = None
+        await (await queue.connection()).greet()
+    assert says in capsys.readouterr().out
+
+
+async def test_an_absent_queue_is_waited_for(pulling: Start) -> None:
+    queue = ScriptedQueue()
+    queue.port = free_port()
+    async with pulling(queue.url) as worker:
+        await asyncio.sleep(0.3)
+        assert worker.registered == []
+        async with queue.serving():
+            await (await queue.connection()).greet()
+            await until(lambda: worker.registered)
+
+
+@given(st.lists(st.integers(1, 200), max_size=20), st.booleans())
+def test_usage_is_taken_out_wherever_the_stream_is_cut(cuts: list[int], keep: bool) -> None:
+    stream = b"".join(CHUNKS) + USAGE_CHUNK + DONE
+    tap, out, rest = UsageTap(keep_usage=keep), b"", stream
+    for cut in cuts:
+        out += tap.feed(rest[:cut])
+        rest = rest[cut:]
+    out += tap.feed(rest) + tap.finish()
+    assert tap.usage == Usage.model_validate(USAGE)
+    assert out == (stream if keep else b"".join(CHUNKS) + DONE)
+
+
+def test_usage_in_an_event_with_choices_is_passed_on() -> None:
+    event = b'data: {"choices":[{"delta":{}}],"usage":{"prompt_tokens":1}}\n\n'
+    tap = UsageTap(keep_usage=False)
+    assert tap.feed(event) == event
+    assert tap.usage == Usage(prompt_tokens=1)
+    assert tap.feed(b'data: {"usage":{ nonsense\n\n') == b'data: {"usage":{ nonsense\n\n'
+
+
+class SlowSender:
+    def __init__(self) -> None:
+        self.sent: list[bytes | str] = []
+        self.go_on = asyncio.Event()
+
+    async def send_bytes(self, data: bytes, /) -> None:
+        await self.go_on.wait()
+        self.sent.append(data)
+
+    async def send_str(self, data: str, /) -> None:
+        await self.go_on.wait()
+        self.sent.append(data)
+
+
+async def test_a_full_connection_holds_the_jobs_back_and_loses_nothing() -> None:
+    sender = SlowSender()
+    batcher = Batcher(sender)
+    running = asyncio.create_task(batcher.run())
+    data = b"x" * 700_000
+
+    async def job(number: int) -> None:
+        for _ in range(3):
+            await batcher.piece(number, data)
+            await asyncio.sleep(0)
+        batcher.message(Gpu(name=str(number)))
+
+    jobs = [asyncio.create_task(job(number)) for number in range(2)]
+    await asyncio.sleep(0.02)
+    assert not any(task.done() for task in jobs)
+    sender.go_on.set()
+    await asyncio.gather(*jobs)
+    await batcher.flushed()
+    running.cancel()
+    frames = [frame for frame in sender.sent if isinstance(frame, bytes)]
+    assert sum(len(piece) for frame in frames for _, piece in decode_pieces(frame)) == 6 * len(data)
+    assert isinstance(sender.sent[-1], str)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"), [(0, "exited with status 0"), (137, "was killed by SIGKILL"), (-15, "was killed by SIGTERM")]
+)
+def test_exit_text(code: int, words: str) -> None:
+    assert exit_text(code) == words
+
+
+def test_the_termination_message_keeps_the_end(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    write_termination_log(file, "the engine died", [f"line {n} " + "é" * 60 for n in range(50)])
+    data = file.read_bytes()
+    assert len(data) <= 4096
+    assert data.startswith(b"the engine died\n")
+    assert "line 49" in data.decode(errors="replace")
+    write_termination_log(tmp_path / "absent" / "log", "m", [])
+
+
+def test_registration_without_and_with_gpus() -> None:
+    plain = facts.registration(facts.NvidiaFacts())
+    assert (plain.vram, plain.nv_gpu_count, plain.ln_url) == (0, None, "")
+    assert plain.cpu_count > 0
+    assert plain.disk_space > 0
+    gpus = (Gpu(name="K80", memory=11441), Gpu(name="shared"))
+    both = facts.registration(facts.NvidiaFacts("465.19.01", gpus))
+    assert (both.vram, both.nv_gpu_count, both.nv_driver_version) == (11441, 2, "465.19.01")
+
+
+async def accepts(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except ConnectionRefusedError:
+        return False
+    writer.close()
+    await writer.wait_closed()
+    return True
+
+
+async def test_probes_follow_the_state() -> None:
+    status = Status(Metrics())
+    metrics_port, tcp_port = free_port(), free_port()
+    base = f"http://127.0.0.1:{metrics_port}"
+    async with probes.serving(status, metrics_port, [tcp_port]), aiohttp.ClientSession() as http:
+        async with http.get(f"{base}/readyz") as response:
+            assert response.status == 503
+            assert (await response.json())["missing"] == [
+                "the worker is starting",
+                "the engine is not healthy",
+                "not registered with the queue",
+            ]
+        assert not await accepts(tcp_port)
+        status.set_state(State.READY)
+        status.set_engine_healthy(True)
+        status.set_registered(True)
+        await asyncio.sleep(0.05)
+        assert await accepts(tcp_port)
+        async with http.get(f"{base}/readyz") as response:
+            assert (response.status, (await response.json())["ready"]) == (200, True)
+        async with http.get(f"{base}/metrics") as response:
+            assert "headrace_worker_registered 1.0" in await response.text()
+        status.set_registered(False)
+        await asyncio.sleep(0.05)
+        assert not await accepts(tcp_port)
+        async with http.get(f"{base}/healthz") as response:
+            assert response.status == 200
+        status.set_state(State.FAILED)
+        async with http.get(f"{base}/healthz") as response:
+            assert response.status == 503
+        with pytest.raises(probes.ProbesError, match=f"metrics_port: cannot listen on port {metrics_port}"):
+            async with probes.serving(status, metrics_port, []):
+                pass

@@ -1,0 +1,81 @@
+"""The real program, `headrace-worker --config`, as a process."""
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import psutil
+import tomli_w
+from headrace_worker.engine_process import free_port
+
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLE_MODEL = ROOT / "runtime" / "sample_model" / "sample-chat"
+GGUF = SAMPLE_MODEL / "sample-chat-f16.gguf"
+
+
+@dataclass
+class WorkerProcess:
+    process: asyncio.subprocess.Process
+    metrics_port: int
+    termination_log: Path
+    log: Path
+
+    async def probe(self, path: str) -> tuple[int, str]:
+        async with aiohttp.ClientSession() as http:
+            try:
+                async with http.get(f"http://127.0.0.1:{self.metrics_port}{path}") as response:
+                    return response.status, await response.text()
+            except aiohttp.ClientConnectionError:
+                return 0, ""
+
+    async def until_ready(self, seconds: float) -> None:
+        async with asyncio.timeout(seconds):
+            while (await self.probe("/readyz"))[0] != 200:
+                assert self.process.returncode is None, self.log.read_text()
+                await asyncio.sleep(0.05)
+
+    def children(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    async def exit_status(self, seconds: float = 15) -> int:
+        return await asyncio.wait_for(self.process.wait(), seconds)
+
+
+async def all_gone(processes: list[psutil.Process], seconds: float = 5) -> bool:
+    _, alive = await asyncio.to_thread(psutil.wait_procs, processes, seconds)
+    return not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
+
+
+@contextlib.asynccontextmanager
+async def worker(
+    folder: Path, queue_url: str, generator: dict[str, Any], **environment: str
+) -> AsyncIterator[WorkerProcess]:
+    port = free_port()
+    config = {
+        "edition": 1,
+        "generator": generator,
+        "queue": {"url": queue_url, "checkpoint_name": "public-name"},
+        "monitoring": {"metrics_port": port},
+    }
+    (folder / "worker_config.toml").write_text(tomli_w.dumps(config))
+    termination_log, log = folder / "termination-log", folder / "worker.log"
+    with log.open("wb") as stderr:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "headrace_worker", "--config", str(folder / "worker_config.toml")),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=stderr,
+            env={**os.environ, "HEADRACE_TERMINATION_LOG": str(termination_log), **environment},
+        )
+    started = WorkerProcess(process, port, termination_log, log)
+    try:
+        yield started
+    finally:
+        if process.returncode is None:
+            process.kill()  # its engine goes with it, as a test makes sure
+            await process.wait()
