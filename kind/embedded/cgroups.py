@@ -1,4 +1,4 @@
-"""The cluster's cgroups: one folder `headrace` with the programs in `system` and each node's pods in a folder of its own.
+"""The cluster's cgroups: `headrace`, with the programs in `system` and each node's pods in a folder of its own.
 
 With cgroup v1 every controller is a tree of its own, with v2 there is one tree (see cgroups(7)). Being in these cgroups
 is also how kind/down knows the containers and their shims, which have no pid file.
@@ -47,12 +47,10 @@ def ensure(cgroup: str) -> None:
             folder = child
 
 
-def adopt(pid: int) -> None:
-    """Move process `pid` into the cgroup of the cluster's programs."""
+def entrances() -> list[Path]:
+    """The files that a process writes its id to, to join the cgroup of the cluster's programs; made if needed."""
     ensure(_SYSTEM)
-    for tree in trees():
-        with contextlib.suppress(ProcessLookupError):  # it has ended already; whoever waits for it will say so
-            (tree / _SYSTEM.strip("/") / "cgroup.procs").write_text(str(pid))
+    return [tree / _SYSTEM.strip("/") / "cgroup.procs" for tree in trees()]
 
 
 def remove(cgroup: str = f"/{layout.NAME}", *, patience_seconds: float = 20.0) -> None:
@@ -96,8 +94,8 @@ def _delegate(folder: Path) -> None:
         (folder / "cgroup.subtree_control").write_text(wanted)
     except OSError as error:
         raise steps.StepError(
-            f"{folder} cannot hand the controllers {wanted} on ({error.strerror}): in a container, its processes have to"
-            " sit in a child cgroup first; on a machine, run as root"
+            f"{folder} cannot hand the controllers {wanted} on ({error.strerror}): in a container, its processes"
+            " have to sit in a child cgroup first; on a machine, run as root"
         ) from error
 
 

@@ -1,8 +1,8 @@
 """The control plane on the host: etcd, the API server, controller manager, scheduler, and CoreDNS.
 
-It runs as on a kubeadm cluster (authorization by Node and RBAC, NodeRestriction and PodSecurity admission, a certificate
-per program), except that everything listens on the bridge's address or on loopback and that a lost node is noticed
-within 20 s instead of 50.
+It runs as on a kubeadm cluster (authorization by Node and RBAC, NodeRestriction and PodSecurity admission, a
+certificate per program), except that everything listens on the bridge's address or on loopback and that a lost node
+is noticed within 20 s instead of 50.
 """
 
 from pathlib import Path

@@ -1,11 +1,12 @@
 """The local cluster as the rest of the project uses it, whichever way it runs."""
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from toolbox import steps
+from toolbox import paths, steps
 
-from embedded import cluster, engine, fakenodes, imagestore, layout, nodes, process, programs, recipes
+from embedded import cluster, engine, fakenodes, imagestore, kubeconfigs, layout, nodes, process, programs, recipes
 
 
 def up(count: int = 1, fake_count: int = 0) -> None:
@@ -21,9 +22,7 @@ def up(count: int = 1, fake_count: int = 0) -> None:
         cluster.up(count)
     if fake_count:
         fakenodes.ensure(fake_count, kubectl())
-    steps.say(f"kubectl: context {layout.NAME} in {engine.kubeconfigs.users_file()}")
-    for program in (kubectl(), helm()):
-        print(program)
+    _say_how_to_use_it()
 
 
 def down() -> None:
@@ -80,6 +79,25 @@ def start_node(name: str) -> None:
     node = layout.node_named(name)
     nodes.start_containerd(node, found)
     nodes.join(node, found)
+
+
+def fake_gpus(node: str, count: int) -> None:
+    """Make the real node `node` have `count` GPUs, as far as the scheduler and the kubelet's accounting go."""
+    status = {"capacity": {"nvidia.com/gpu": str(count)}, "allocatable": {"nvidia.com/gpu": str(count)}}
+    patch = ["patch", "node", node, "--subresource=status", "--type=merge", f"--patch={json.dumps({'status': status})}"]
+    steps.run([kubectl(), "--kubeconfig", kubeconfig(), *patch], log="fake-gpus")
+
+
+def _say_how_to_use_it() -> None:
+    folder = paths.state_dir() / "bin"
+    folder.mkdir(parents=True, exist_ok=True)
+    for program in (kubectl(), helm()):
+        link = folder / program.name
+        if not link.is_symlink() or link.readlink() != program:
+            link.unlink(missing_ok=True)
+            link.symlink_to(program)
+    print(f"kubectl and helm use the context {layout.NAME}, now current in {kubeconfigs.users_file()}.")
+    print(f"Without your own: export PATH={folder}:$PATH")
 
 
 def _engine() -> str | None:

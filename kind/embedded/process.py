@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -20,6 +21,9 @@ from embedded import cgroups, layout
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _POLL_SECONDS = 0.05
+_JOIN_CGROUP = ("sh", "-c", 'for file in $0; do echo $$ > "$file"; done; exec "$@"')
+"""The process itself joins the cgroups, before it is the program: even if kind/up is killed at that moment, kind/down
+finds it there."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +137,7 @@ def tail(name: str, lines: int = 15) -> str:
 def _start(program: Program) -> None:
     with steps.log_path(program.name).open("ab") as log:
         child = subprocess.Popen(
-            program.words,
+            [*_JOIN_CGROUP, " ".join(map(str, cgroups.entrances())), *program.words],
             cwd="/",
             env={**os.environ, **(program.env or {})},
             stdin=subprocess.DEVNULL,
@@ -141,14 +145,19 @@ def _start(program: Program) -> None:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    # The record comes first: whatever is killed from here on, kind/down finds the process.
-    ticks = start_ticks(Path(f"/proc/{child.pid}/stat").read_text())
-    if ticks is None:
-        raise steps.StepError(f"{program.name} ended at once:\n{tail(program.name)}")
+    record = _record(child.pid, program)
+    # waited for, so that it does not stay a zombie if it ends while we are still there
+    threading.Thread(target=child.wait, daemon=True).start()
     path = _pid_file(program.name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(asdict(Record(child.pid, ticks, _boot(), program.words))))
-    cgroups.adopt(child.pid)
+    path.write_text(json.dumps(asdict(record)))
+
+
+def _record(pid: int, program: Program) -> Record:
+    ticks = start_ticks(Path(f"/proc/{pid}/stat").read_text())
+    if ticks is None:
+        raise steps.StepError(f"{program.name} ended at once:\n{tail(program.name)}")
+    return Record(pid, ticks, _boot(), program.words)
 
 
 def _signal(pid: int, number: int) -> None:
