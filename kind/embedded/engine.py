@@ -43,7 +43,14 @@ def up(engine: str, count: int) -> None:
     text = steps.capture([kind(), "get", "kubeconfig", "--name", layout.NAME], env=_environment(engine))
     kubeconfigs.replace(layout.kubeconfig(), text)
     kubectl = programs.fetch(recipes.KUBERNETES) / "kubectl"
-    context = ["config", "--kubeconfig", layout.kubeconfig(), "rename-context", f"kind-{layout.NAME}", layout.NAME]
+    context: list[str | Path] = [
+        "config",
+        "--kubeconfig",
+        layout.kubeconfig(),
+        "rename-context",
+        f"kind-{layout.NAME}",
+        layout.NAME,
+    ]
     steps.run([kubectl, *context], log="kubeconfig")
     kubeconfigs.publish(kubectl)
 
@@ -72,7 +79,7 @@ def nodes(engine: str) -> list[str]:
 def import_images(engine: str, archives: Iterable[Path]) -> None:
     """Load OCI archives into every node."""
     for archive in archives:
-        command = ["load", "image-archive", archive, "--name", layout.NAME]
+        command: list[str | Path] = ["load", "image-archive", archive, "--name", layout.NAME]
         steps.run([kind(), *command], log="kind", env=_environment(engine))
 
 

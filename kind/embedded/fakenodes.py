@@ -24,7 +24,14 @@ def ensure(count: int, kubectl: Path) -> None:
     """Start kwok and make the cluster have at least `count` fake nodes."""
     kwok = programs.fetch(recipes.KWOK) / "kwok"
     items = {"apiVersion": "v1", "kind": "List", "items": objects(count)}
-    apply = [kubectl, "--kubeconfig", layout.kubeconfig(), "apply", "--server-side", "--field-manager=headrace-kind"]
+    apply: list[process.Word] = [
+        kubectl,
+        "--kubeconfig",
+        layout.kubeconfig(),
+        "apply",
+        "--server-side",
+        "--field-manager=headrace-kind",
+    ]
     steps.run([*apply, "--filename=-"], log="fake-nodes", stdin=json.dumps(items))
     options = [
         f"--kubeconfig={layout.kubeconfig()}",
@@ -35,7 +42,7 @@ def ensure(count: int, kubectl: Path) -> None:
         "--disable-qps-limits=true",
     ]
     process.ensure(process.Program("kwok", [kwok, *options]))
-    ready = [kubectl, "--kubeconfig", layout.kubeconfig(), "wait", "--for=condition=Ready", "nodes"]
+    ready: list[process.Word] = [kubectl, "--kubeconfig", layout.kubeconfig(), "wait", "--for=condition=Ready", "nodes"]
     steps.run([*ready, "--selector=type=kwok", "--timeout=60s"], log="fake-nodes")
     steps.say(f"{count} fake nodes with {GPUS_PER_NODE} GPUs each")
 

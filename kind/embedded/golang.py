@@ -60,7 +60,7 @@ def build(recipe: Recipe, target: Path) -> None:
     (source / "main.go").write_text(_own_main(recipe) or "package main\n\nfunc main() {}\n")
     flags = ["-mod=mod", "-trimpath", "-buildvcs=false", "-ldflags", _ldflags(recipe)]
     for program, package in recipe.packages:
-        command = [*_NICE, go, "build", *flags, "-o", target / program, package]
+        command: list[str | Path] = [*_NICE, go, "build", *flags, "-o", target / program, package]
         steps.run(command, log=f"build-{recipe.name}", cwd=source, env=environment())
     for link in recipe.links:
         (target / link).symlink_to(recipe.packages[0][0])
@@ -104,7 +104,7 @@ def _ldflags(recipe: Recipe) -> str:
 
 
 def _download(go: Path, recipe: Recipe) -> Path:
-    command = [go, "mod", "download", "-json", f"{recipe.module}@{recipe.version}"]
+    command: list[str | Path] = [go, "mod", "download", "-json", f"{recipe.module}@{recipe.version}"]
     result = subprocess.run(
         command, cwd="/", env={**os.environ, **environment()}, capture_output=True, text=True, check=False
     )

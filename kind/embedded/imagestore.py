@@ -52,7 +52,7 @@ def import_into(node: layout.Node, programs: Path, archives: Iterable[Path]) -> 
         content = fingerprint(archive)
         if content in known:
             continue
-        ctr = [programs / "usr/bin/ctr", "--address", node.socket, "--namespace", _NAMESPACE]
+        ctr: list[str | Path] = [programs / "usr/bin/ctr", "--address", node.socket, "--namespace", _NAMESPACE]
         steps.run([*ctr, "images", "import", archive], log=f"images-{node.index}")
         known[content] = str(archive)
         memory.write_text(json.dumps(known, indent=1))

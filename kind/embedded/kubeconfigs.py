@@ -75,8 +75,8 @@ def publish(kubectl: Path) -> None:
     if ours(present) == ours(_read(kubectl, layout.kubeconfig())):
         return
     former = str(present.get("current-context", ""))
-    if former and former not in _OUR_NAMES:
-        replace(_memory(), former)
+    if former not in _OUR_NAMES:
+        replace(_memory(), json.dumps({"file": str(target), "current-context": former}))
     _forget(kubectl, target)
     # of two files that name a current context the first wins
     environment = {"KUBECONFIG": f"{layout.kubeconfig()}{os.pathsep}{target}"}
@@ -95,15 +95,16 @@ def ours(content: Mapping[str, Any]) -> dict[str, Any]:
 
 def withdraw(kubectl: Path) -> None:
     """Take the cluster's context out of the user's file again and make the former one current."""
-    target = users_file()
+    memory = json.loads(_memory().read_text()) if _memory().exists() else {}
+    target = Path(memory.get("file") or users_file())
     if not target.exists() or target.resolve() == layout.kubeconfig().resolve():
         return
     content = _read(kubectl, target)
     _forget(kubectl, target)
     if content.get("current-context") in _OUR_NAMES:
-        former = _memory().read_text() if _memory().exists() else ""
+        former = memory.get("current-context", "")
         known = {context["name"] for context in content.get("contexts") or []}
-        config = [kubectl, "config", "--kubeconfig", target]
+        config: list[str | Path] = [kubectl, "config", "--kubeconfig", target]
         chosen = ["use-context", former] if former in known else ["unset", "current-context"]
         steps.run([*config, *chosen], log="kubeconfig")
     _memory().unlink(missing_ok=True)
@@ -114,14 +115,15 @@ def _forget(kubectl: Path, target: Path) -> None:
     for kind, section in (("context", "contexts"), ("cluster", "clusters"), ("user", "users")):
         for entry in content.get(section) or []:
             if entry["name"] in _OUR_NAMES:
-                command = [kubectl, "config", "--kubeconfig", target, f"delete-{kind}", entry["name"]]
-                steps.run(command, log="kubeconfig")
+                words = [f"delete-{kind}", str(entry["name"])]
+                steps.run([kubectl, "config", "--kubeconfig", target, *words], log="kubeconfig")
 
 
 def _read(kubectl: Path, target: Path) -> dict[str, Any]:
-    command = [kubectl, "config", "view", "--raw", "-o", "json", "--kubeconfig", target]
+    command: list[str | Path] = [kubectl, "config", "view", "--raw", "-o", "json", "--kubeconfig", target]
     return dict(json.loads(steps.capture(command)))
 
 
 def _memory() -> Path:
-    return paths.state_dir() / "former-context"
+    """Which file got our context, and which context was current there before; present until kind/down."""
+    return paths.state_dir() / "former-context.json"

@@ -43,7 +43,7 @@ def containerd(node: layout.Node, programs: Programs) -> process.Program:
     """The node's container runtime; it looks for its shim in PATH."""
     folder = programs.containerd
     path = f"{folder / 'usr/bin'}:{folder / 'usr/sbin'}:{os.environ.get('PATH', '')}"
-    command = [folder / "usr/bin/containerd", "--config", node.folder / "containerd.toml"]
+    command: list[process.Word] = [folder / "usr/bin/containerd", "--config", node.folder / "containerd.toml"]
     return process.Program(_name("containerd", node), command, {"PATH": path}, node)
 
 
@@ -57,13 +57,13 @@ def kubelet(node: layout.Node, programs: Programs) -> process.Program:
         "root-dir": node.folder / "kubelet",
     }
     env = {"HTTP2_READ_IDLE_TIMEOUT_SECONDS": "5", "HTTP2_PING_TIMEOUT_SECONDS": "3"}
-    command = [programs.kubernetes / "kubelet", *controlplane.flags(options)]
+    command: list[process.Word] = [programs.kubernetes / "kubelet", *controlplane.flags(options)]
     return process.Program(_name("kubelet", node), command, env, node)
 
 
 def kube_proxy(node: layout.Node, programs: Programs) -> process.Program:
     """kube-proxy."""
-    command = [programs.kubernetes / "kube-proxy", f"--config={node.folder / 'kube-proxy.json'}"]
+    command: list[process.Word] = [programs.kubernetes / "kube-proxy", f"--config={node.folder / 'kube-proxy.json'}"]
     return process.Program(_name("kube-proxy", node), command, None, node)
 
 
@@ -100,7 +100,14 @@ def _write_configuration(node: layout.Node, programs: Programs) -> None:
 
 
 def _containerd_answers(node: layout.Node, programs: Programs) -> bool:
-    command = [programs.containerd / "usr/bin/ctr", "--address", node.socket, "--connect-timeout", "1s", "version"]
+    command: list[process.Word] = [
+        programs.containerd / "usr/bin/ctr",
+        "--address",
+        node.socket,
+        "--connect-timeout",
+        "1s",
+        "version",
+    ]
     return subprocess.run([str(word) for word in command], capture_output=True, check=False).returncode == 0
 
 

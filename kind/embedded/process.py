@@ -19,6 +19,9 @@ from toolbox import steps
 
 from embedded import cgroups, layout
 
+Word = str | Path
+"""A word of a command line."""
+
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _POLL_SECONDS = 0.05
 _JOIN_CGROUP = ("sh", "-c", 'for file in $0; do echo $$ > "$file"; done; exec "$@"')
@@ -55,7 +58,7 @@ class Program:
     """
 
     name: str
-    command: Sequence[str | Path]
+    command: Sequence[Word]
     env: Mapping[str, str] | None = None
     inside: layout.Node | None = None
 

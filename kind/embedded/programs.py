@@ -9,6 +9,7 @@ from toolbox import debian, paths, steps
 
 from embedded import golang, recipes, releases
 
+Task = Callable[[], Path]
 _TOOLS = ("iptables", "conntrack", "iproute2", "util-linux", "ethtool", "openssl")
 
 
@@ -31,7 +32,7 @@ class Programs:
 
 def gather() -> Programs:
     """Return the programs; what is missing is downloaded, built or unpacked side by side."""
-    tasks: dict[str, Callable[[], Path]] = {
+    tasks: dict[str, Task] = {
         "Kubernetes": lambda: fetch(recipes.KUBERNETES),
         "helm": lambda: fetch(recipes.HELM) / "helm",
         "CoreDNS": lambda: fetch(recipes.COREDNS) / "coredns",

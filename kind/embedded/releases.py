@@ -6,7 +6,6 @@ import platform
 import tarfile
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,8 +108,7 @@ def _fetch(release: Release, target: Path) -> None:
 def _save(url: str, file: Path) -> str:
     digest = hashlib.sha256()
     with urllib.request.urlopen(url, timeout=_READ_SECONDS) as answer, file.open("wb") as output:  # noqa: S310
-        read: Callable[[], bytes] = lambda: answer.read(1 << 20)  # noqa: E731 - iter() wants a function
-        for chunk in iter(read, b""):
+        while chunk := answer.read(1 << 20):
             digest.update(chunk)
             output.write(chunk)
     return digest.hexdigest()

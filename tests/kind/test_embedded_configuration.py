@@ -45,7 +45,8 @@ def test_an_impossible_node_name_is_refused_with_what_is_accepted(name):
         layout.node_named(name)
 
 
-def test_containerd_configuration_is_toml_with_everything_in_the_nodes_own_folders(state):
+@pytest.mark.usefixtures("state")
+def test_containerd_configuration_is_toml_with_everything_in_the_nodes_own_folders():
     node = layout.Node(2)
     config = tomllib.loads(nodeconfig.containerd(node, Path("/programs"), "overlayfs"))
     cri = config["plugins"]["io.containerd.grpc.v1.cri"]
@@ -71,7 +72,8 @@ def test_pods_of_a_node_get_addresses_of_its_range():
     assert ipam["ranges"] == [[{"subnet": "10.244.3.0/24"}]]
 
 
-def test_kubelet_is_closed_to_anonymous_callers_and_asks_the_cluster_dns(state):
+@pytest.mark.usefixtures("state")
+def test_kubelet_is_closed_to_anonymous_callers_and_asks_the_cluster_dns():
     config = json.loads(nodeconfig.kubelet(layout.Node(1)))
     assert config["authentication"]["anonymous"] == {"enabled": False}
     assert config["authorization"] == {"mode": "Webhook"}
@@ -79,7 +81,8 @@ def test_kubelet_is_closed_to_anonymous_callers_and_asks_the_cluster_dns(state):
     assert config["failCgroupV1"] is False
 
 
-def test_a_lost_node_is_noticed_after_several_missed_reports(state):
+@pytest.mark.usefixtures("state")
+def test_a_lost_node_is_noticed_after_several_missed_reports():
     kubelet = json.loads(nodeconfig.kubelet(layout.Node(1)))
     status_seconds = int(kubelet["nodeStatusUpdateFrequency"].removesuffix("s"))
     lease_renewal_seconds = kubelet["nodeLeaseDurationSeconds"] / 4
@@ -93,23 +96,27 @@ def test_kube_proxy_leaves_the_machines_conntrack_limits_alone():
     assert config["conntrack"]["min"] == 0
 
 
-def test_nobody_is_always_allowed(state):
+@pytest.mark.usefixtures("state")
+def test_nobody_is_always_allowed():
     command = controlplane.api_server(PROGRAMS).command
     assert option(command, "authorization-mode") == "Node,RBAC"
     assert option(command, "enable-admission-plugins") == "NodeRestriction"
     assert not any("disable-admission-plugins" in str(word) for word in command)
 
 
-def test_the_host_name_servers_are_asked_for_names_outside(state):
+@pytest.mark.usefixtures("state")
+def test_the_host_name_servers_are_asked_for_names_outside():
     text = controlplane.corefile("# comment\nnameserver 192.0.2.1\nnameserver 192.0.2.2\nsearch example.org\n")
     assert "forward . 192.0.2.1 192.0.2.2\n" in text
 
 
-def test_without_a_name_server_nothing_is_forwarded(state):
+@pytest.mark.usefixtures("state")
+def test_without_a_name_server_nothing_is_forwarded():
     assert "forward" not in controlplane.corefile("search example.org\n")
 
 
-def test_dns_endpoints_lead_to_coredns(state):
+@pytest.mark.usefixtures("state")
+def test_dns_endpoints_lead_to_coredns():
     by_kind = {obj["kind"]: obj for _, obj in addons.objects()}
     assert by_kind["EndpointSlice"]["endpoints"][0]["addresses"] == [layout.HOST_ADDRESS]
     assert {port["port"] for port in by_kind["EndpointSlice"]["ports"]} == {layout.DNS_PORT}

@@ -79,7 +79,7 @@ def test_a_download_with_another_checksum_fails_loudly(served, tmp_path, monkeyp
         releases.download("tool", tmp_path)
 
 
-def test_an_unreachable_site_means_building(served, tmp_path, monkeypatch, capsys):
+def test_an_unreachable_site_means_building(tmp_path, monkeypatch, capsys):
     gone = releases.Release("file:///nowhere/tool", "file:///nowhere/tool.sha256", "program")
     monkeypatch.setattr(releases, "files", lambda _name, _arch: [gone])
     assert not releases.download("tool", tmp_path)
@@ -115,7 +115,8 @@ def test_kubeconfigs_are_readable_by_their_owner_only(tmp_path):
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
-def test_certificates_carry_the_names_that_kubernetes_reads(state):
+@pytest.mark.usefixtures("state")
+def test_certificates_carry_the_names_that_kubernetes_reads():
     node = pki.node_certificate(layout.Node(1))
     pki.ensure((node,))
     folder = layout.pki_dir()
@@ -129,7 +130,8 @@ def test_certificates_carry_the_names_that_kubernetes_reads(state):
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
-def test_certificates_are_made_once(state):
+@pytest.mark.usefixtures("state")
+def test_certificates_are_made_once():
     node = pki.node_certificate(layout.Node(1))
     pki.ensure((node,))
     before = (layout.pki_dir() / "headrace-1.crt").read_bytes()

@@ -13,13 +13,14 @@ SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 
 
 @pytest.fixture
-def no_cgroups(monkeypatch):
+def no_cgroups(state, monkeypatch):
     """Leave the machine's cgroups alone."""
+    assert layout.cluster_dir().is_relative_to(state)
     monkeypatch.setattr(cgroups, "entrances", list)
 
 
 @pytest.fixture
-def sleeper(state, no_cgroups):
+def sleeper(no_cgroups):  # noqa: ARG001 - wanted for what it does
     program = process.Program("sleeper", SLEEP)
     assert process.ensure(program)
     yield program
@@ -64,7 +65,8 @@ def test_another_command_line_restarts_the_program(sleeper):
     assert first.pid != second.pid
 
 
-def test_a_recycled_pid_is_neither_taken_for_the_program_nor_killed(sleeper):
+@pytest.mark.usefixtures("sleeper")
+def test_a_recycled_pid_is_neither_taken_for_the_program_nor_killed():
     stranger = subprocess.Popen(SLEEP)
     mine = process.running("sleeper")
     try:
@@ -79,7 +81,8 @@ def test_a_recycled_pid_is_neither_taken_for_the_program_nor_killed(sleeper):
         os.kill(mine.pid, signal.SIGKILL)
 
 
-def test_a_pid_of_an_earlier_boot_is_not_the_program(sleeper):
+@pytest.mark.usefixtures("sleeper")
+def test_a_pid_of_an_earlier_boot_is_not_the_program():
     mine = process.running("sleeper")
     rewrite(boot="another")
     assert process.running("sleeper") is None
@@ -97,11 +100,12 @@ def test_a_killed_program_is_seen_and_started_again(sleeper):
     assert process.running("sleeper").pid != first.pid
 
 
-def test_a_program_that_ignores_sigterm_is_killed(state, no_cgroups):
+@pytest.mark.usefixtures("no_cgroups")
+def test_a_program_that_ignores_sigterm_is_killed():
     deaf = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
     )
-    process.ensure(process.Program("deaf", [sys.executable, "-c", deaf]))
+    process.ensure(process.Program("deaf", [sys.executable, "-c", f"{deaf}; time.sleep(60)"]))
     deadline = time.monotonic() + 5
     while "deaf" not in process.tail("deaf").splitlines()[0] and time.monotonic() < deadline:
         time.sleep(0.01)
