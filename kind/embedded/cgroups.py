@@ -48,7 +48,12 @@ def ensure(cgroup: str) -> None:
 
 
 def entrances() -> list[Path]:
-    """The files that a process writes its id to, to join the cgroup of the cluster's programs; made if needed."""
+    """Return the files that a process writes its id to, to join the programs' cgroup; made if needed.
+
+    None for a user who may not make any: kwok, the only program that runs beside a container engine, needs none.
+    """
+    if os.geteuid() != 0:
+        return []
     ensure(_SYSTEM)
     return [tree / _SYSTEM.strip("/") / "cgroup.procs" for tree in trees()]
 

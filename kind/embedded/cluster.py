@@ -73,7 +73,7 @@ def down() -> None:
 
 def exists() -> bool:
     """Whether there is an embedded cluster, whole or partial."""
-    return layout.cluster_dir().exists()
+    return layout.pki_dir().exists()
 
 
 def _start_control_plane(found: programs.Programs) -> None:

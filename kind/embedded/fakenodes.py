@@ -1,6 +1,7 @@
 """Fake GPU nodes, played by kwok: the API server sees real Node objects, and pods that are bound to them go Running."""
 
 import json
+import time
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ ACCELERATORS = ("a10", "a100", "h100")
 """Values of the label `headrace.dev/accelerator`, taken in turn."""
 GPUS_PER_NODE = 8
 _MARK = "kwok.x-k8s.io/node"
+_READY_SECONDS = 60.0
 
 
 def objects(count: int) -> list[dict[str, Any]]:
@@ -21,30 +23,43 @@ def objects(count: int) -> list[dict[str, Any]]:
 
 
 def ensure(count: int, kubectl: Path) -> None:
-    """Start kwok and make the cluster have at least `count` fake nodes."""
+    """Start kwok and make the cluster have at least `count` fake nodes, all of them ready.
+
+    Raises:
+        StepError: kwok ended, or the nodes are not ready within a minute.
+    """
     kwok = programs.fetch(recipes.KWOK) / "kwok"
+    process.ensure(process.Program("kwok", [kwok, *_options()]))
     items = {"apiVersion": "v1", "kind": "List", "items": objects(count)}
-    apply: list[process.Word] = [
-        kubectl,
-        "--kubeconfig",
-        layout.kubeconfig(),
-        "apply",
-        "--server-side",
-        "--field-manager=headrace-kind",
-    ]
-    steps.run([*apply, "--filename=-"], log="fake-nodes", stdin=json.dumps(items))
-    options = [
+    apply = ["apply", "--server-side", "--field-manager=headrace-kind", "--filename=-"]
+    steps.run([kubectl, "--kubeconfig", layout.kubeconfig(), *apply], log="fake-nodes", stdin=json.dumps(items))
+    deadline = time.monotonic() + _READY_SECONDS
+    while (ready := _ready(kubectl)) < count:
+        if process.running("kwok") is None or time.monotonic() > deadline:
+            raise steps.StepError(f"kwok: {ready} of {count} fake nodes are ready\n{process.tail('kwok')}")
+        time.sleep(0.3)
+    steps.say(f"ready: {ready} fake nodes with {GPUS_PER_NODE} GPUs each")
+
+
+def _options() -> list[str]:
+    return [
+        # not the user's ~/.kwok/kwok.yaml; without any, kwok's own stages make nodes ready and pods run
+        "--config=/dev/null",
         f"--kubeconfig={layout.kubeconfig()}",
         # kwok leaves every node without this annotation, and its pods, alone
         "--manage-all-nodes=false",
         f"--manage-nodes-with-annotation-selector={_MARK}=fake",
+        f"--cidr={layout.FAKE_POD_NETWORK}",
         "--node-lease-duration-seconds=16",
-        "--disable-qps-limits=true",
+        "--v=WARN",
     ]
-    process.ensure(process.Program("kwok", [kwok, *options]))
-    ready: list[process.Word] = [kubectl, "--kubeconfig", layout.kubeconfig(), "wait", "--for=condition=Ready", "nodes"]
-    steps.run([*ready, "--selector=type=kwok", "--timeout=60s"], log="fake-nodes")
-    steps.say(f"{count} fake nodes with {GPUS_PER_NODE} GPUs each")
+
+
+def _ready(kubectl: Path) -> int:
+    query = ["get", "nodes", "--selector=type=kwok", "--output=json"]
+    items = json.loads(steps.capture([kubectl, "--kubeconfig", layout.kubeconfig(), *query]))["items"]
+    conditions = [condition for node in items for condition in node["status"].get("conditions", [])]
+    return sum(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
 
 
 def _node(number: int, accelerator: str) -> dict[str, Any]:

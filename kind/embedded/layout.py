@@ -17,6 +17,8 @@ HOST_ADDRESS = "172.30.241.1"
 """The host's address on the bridge; the control plane listens here."""
 NODE_NETWORK = "172.30.241.0/24"
 POD_NETWORK = "10.244.0.0/16"
+FAKE_POD_NETWORK = "10.245.0.1/16"
+"""Where kwok takes the addresses of pods on fake nodes from; nothing answers there."""
 SERVICE_NETWORK = "10.96.0.0/16"
 API_SERVICE_ADDRESS = "10.96.0.1"
 DNS_SERVICE_ADDRESS = "10.96.0.10"
@@ -29,6 +31,7 @@ API_PORT = 6443
 API_URL = f"https://{HOST_ADDRESS}:{API_PORT}"
 ETCD_PORT = 23790
 ETCD_PEER_PORT = 23800
+KUBELET_HEALTH_PORT = 10248
 PROXY_HEALTH_PORT = 10256
 KWOK_PORT = 10247
 CLUSTER_DOMAIN = "cluster.local"

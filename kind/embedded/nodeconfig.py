@@ -111,6 +111,7 @@ def kubelet(node: layout.Node) -> str:
         "evictionHard": tight,
         "failSwapOn": False,
         "healthzBindAddress": node.address,
+        "healthzPort": layout.KUBELET_HEALTH_PORT,
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,
         "maxPods": 110,

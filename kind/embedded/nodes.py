@@ -68,7 +68,9 @@ def kube_proxy(node: layout.Node, programs: Programs) -> process.Program:
 
 
 def is_ready(node: layout.Node) -> bool:
-    """Whether the node's Ready condition is true."""
+    """Whether the node's kubelet answers and its Ready condition is true."""
+    if not api.is_healthy(node.address, layout.KUBELET_HEALTH_PORT, "/healthz", tls=False):
+        return False
     conditions = api.get(f"/api/v1/nodes/{node.name}").get("status", {}).get("conditions", [])
     return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
 

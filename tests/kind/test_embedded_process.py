@@ -65,9 +65,11 @@ def test_another_command_line_restarts_the_program(sleeper):
     assert first.pid != second.pid
 
 
-@pytest.mark.usefixtures("sleeper")
+@pytest.mark.usefixtures("no_cgroups")
 def test_a_recycled_pid_is_neither_taken_for_the_program_nor_killed():
     stranger = subprocess.Popen(SLEEP)
+    time.sleep(0.05)  # start times count in ticks of 10 ms
+    process.ensure(process.Program("sleeper", SLEEP))
     mine = process.running("sleeper")
     try:
         rewrite(pid=stranger.pid)
