@@ -8,10 +8,11 @@ _RBAC = "/apis/rbac.authorization.k8s.io/v1"
 _SYSTEM = "/api/v1/namespaces/kube-system"
 
 
-def ensure() -> None:
-    """Create the objects, or bring them up to date."""
+def ensure() -> bool:
+    """Create the objects, or bring them up to date; True once done."""
     for collection, obj in objects():
         api.apply(collection, obj)
+    return True
 
 
 def objects() -> list[tuple[str, dict[str, Any]]]:

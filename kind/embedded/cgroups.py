@@ -65,7 +65,9 @@ def remove(cgroup: str = f"/{layout.NAME}", *, patience_seconds: float = 20.0) -
         StepError: a process or a cgroup outlived the patience.
     """
     deadline = time.monotonic() + patience_seconds
-    while left := [folder for tree in trees() if (folder := tree / cgroup.strip("/")).exists()]:
+    # with v1, runc may leave folders in an otherwise unused v2 tree, too
+    places = [tree / cgroup.strip("/") for tree in (*trees(), _MOUNT / "unified")]
+    while left := [folder for folder in places if folder.exists()]:
         for folder in left:
             _kill(folder)
             _remove_folders(folder)

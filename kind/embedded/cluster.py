@@ -26,6 +26,7 @@ from embedded import (
 
 _API_SECONDS = 90
 _READY_SECONDS = 120
+_OWNER = layout.RUN_DIR / "owner"
 
 
 def up(count: int) -> programs.Programs:
@@ -36,6 +37,7 @@ def up(count: int) -> programs.Programs:
     """
     _require_root()
     with _alone():
+        _claim()
         found = programs.gather()
         wanted = [layout.Node(index) for index in range(1, count + 1)]
         members = sorted({*wanted, *layout.nodes()}, key=lambda node: node.index)
@@ -58,6 +60,7 @@ def down() -> None:
     """
     _require_root()
     with _alone():
+        _refuse_another_owner()
         for name in process.names():
             process.stop(name, kill=True)
         cgroups.remove()
@@ -91,7 +94,8 @@ def _finish_control_plane(found: programs.Programs) -> None:
     resolv_conf = controlplane.host_resolv_conf()
     kubeconfigs.replace(controlplane.corefile_path(), controlplane.corefile(resolv_conf))
     _ensure(controlplane.controller_manager(found), controlplane.scheduler(found), controlplane.coredns(found))
-    addons.ensure()
+    # what it builds on, such as the namespace kube-system, may come a moment after the server is ready
+    api.wait("the cluster DNS is set up", addons.ensure, seconds=30)
 
 
 def _join(members: list[layout.Node], found: programs.Programs) -> None:
@@ -131,6 +135,21 @@ def _wait(name: str, check: Callable[[], bool], seconds: float) -> None:
         api.wait(f"{name} is healthy", healthy, seconds=seconds)
     except api.Timeout as error:
         raise steps.StepError(f"{error}\n{process.tail(name)}") from error
+
+
+def _claim() -> None:
+    """Note whose the machine-wide names (links, cgroups, sockets) are."""
+    _refuse_another_owner()
+    kubeconfigs.replace(_OWNER, f"{paths.state_dir().resolve()}\n")
+
+
+def _refuse_another_owner() -> None:
+    owner = _OWNER.read_text().strip() if _OWNER.exists() else ""
+    if owner and owner != str(paths.state_dir().resolve()):
+        raise steps.StepError(
+            f"this machine runs the cluster of the state folder {owner}, and only one fits:"
+            f" HEADRACE_STATE={owner} kind/down takes it down"
+        )
 
 
 def _require_root() -> None:

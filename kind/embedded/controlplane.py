@@ -83,6 +83,7 @@ def controller_manager(programs: Programs) -> process.Program:
     options = {
         **_client_options("kube-controller-manager", pki),
         "allocate-node-cidrs": "false",
+        "flex-volume-plugin-dir": layout.cluster_dir() / "volume-plugins",
         "cluster-signing-cert-file": pki / "ca.crt",
         "cluster-signing-key-file": pki / "ca.key",
         "node-monitor-grace-period": f"{NODE_GRACE_SECONDS}s",

@@ -17,8 +17,10 @@ from embedded import layout
 _LOG = "network"
 _NAMESPACES = layout.RUN_DIR / "namespaces"
 
-PRIVATE_FOLDERS = (Path("/run/containerd"), Path("/var/lib/cni"), Path("/var/log/containers"))
-"""Folders that containerd, its CNI library and the kubelet use and cannot be told otherwise.
+PRIVATE_FOLDERS = tuple(
+    Path(path) for path in ("/run/containerd", "/var/lib/cni", "/var/lib/kubelet", "/var/log/containers")
+)
+"""Folders that containerd, its CNI library and the kubelet (its device plugins) use and cannot be told otherwise.
 
 Each node sees an empty one of its own, so that nothing of ours lies in the host's.
 """

@@ -50,6 +50,7 @@ def containerd(node: layout.Node, programs: Programs) -> process.Program:
 def kubelet(node: layout.Node, programs: Programs) -> process.Program:
     """The kubelet; a dead connection to the API server is given up after 8 s instead of 45."""
     options: dict[str, object] = {
+        "cert-dir": layout.pki_dir(),
         "config": node.folder / "kubelet.json",
         "hostname-override": node.name,
         "kubeconfig": node.folder / "kubeconfig",
