@@ -7,9 +7,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from toolbox import steps
-
 from embedded import layout
+from toolbox import steps
 
 Object = Mapping[str, Any]
 FIELD_MANAGER = "headrace-kind"

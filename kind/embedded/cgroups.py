@@ -10,9 +10,8 @@ import signal
 import time
 from pathlib import Path
 
-from toolbox import steps
-
 from embedded import layout
+from toolbox import steps
 
 _MOUNT = Path("/sys/fs/cgroup")
 _SYSTEM = f"/{layout.NAME}/system"

@@ -7,8 +7,6 @@ import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from toolbox import paths, steps
-
 from embedded import (
     addons,
     api,
@@ -23,6 +21,7 @@ from embedded import (
     programs,
     sysctls,
 )
+from toolbox import paths, steps
 
 _API_SECONDS = 90
 _READY_SECONDS = 120

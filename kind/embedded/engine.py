@@ -5,9 +5,8 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-from toolbox import paths, steps
-
 from embedded import kubeconfigs, layout, programs, recipes, versions
+from toolbox import paths, steps
 
 _CONFIG = paths.ROOT / "kind" / "cluster.yaml"
 _ANSWER_SECONDS = 10

@@ -6,9 +6,8 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
-from toolbox import steps
-
 from embedded import layout, process, programs, recipes
+from toolbox import steps
 
 ACCELERATORS = ("a10", "a100", "h100")
 """Values of the label `headrace.dev/accelerator`, taken in turn."""

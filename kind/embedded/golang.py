@@ -9,9 +9,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolbox import debian, paths, steps
-
 from embedded import gomod, versions
+from toolbox import debian, paths, steps
 
 _SOURCES = Path(__file__).parent / "go"
 _NICE = ["nice", "-n", "5"]

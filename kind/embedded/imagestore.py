@@ -7,9 +7,8 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from toolbox import steps
-
 from embedded import layout
+from toolbox import steps
 
 _NAMESPACE = "k8s.io"
 

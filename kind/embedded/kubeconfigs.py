@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from toolbox import paths, steps
-
 from embedded import layout
+from toolbox import paths, steps
 
 _OUR_NAMES = (layout.NAME, f"kind-{layout.NAME}")
 

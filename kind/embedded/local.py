@@ -5,9 +5,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from toolbox import paths, steps
-
 from embedded import cluster, engine, fakenodes, imagestore, kubeconfigs, layout, nodes, process, programs, recipes
+from toolbox import paths, steps
 
 
 def up(count: int = 1, fake_count: int = 0) -> None:

@@ -10,9 +10,8 @@ import json
 import subprocess
 from pathlib import Path
 
-from toolbox import steps
-
 from embedded import layout
+from toolbox import steps
 
 _LOG = "network"
 _NAMESPACES = layout.RUN_DIR / "namespaces"

@@ -4,10 +4,9 @@ import os
 import subprocess
 import time
 
-from toolbox import steps
-
 from embedded import api, cgroups, controlplane, imagestore, kubeconfigs, layout, network, nodeconfig, pki, process
 from embedded.programs import Programs
+from toolbox import steps
 
 
 def prepare(node: layout.Node, programs: Programs) -> None:

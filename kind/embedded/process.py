@@ -15,9 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from toolbox import steps
-
 from embedded import cgroups, layout
+from toolbox import steps
 
 Word = str | Path
 """A word of a command line."""

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import images
-from toolbox import debian, paths, steps
-
 from embedded import golang, recipes, releases
+from toolbox import debian, paths, steps
 
 Task = Callable[[], Path]
 _TOOLS = ("iptables", "conntrack", "iproute2", "util-linux", "ethtool", "openssl")

@@ -9,9 +9,8 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolbox import steps
-
 from embedded import recipes, versions
+from toolbox import steps
 
 _PROBE_SECONDS = 4.0
 _READ_SECONDS = 60.0

@@ -3,9 +3,8 @@
 import json
 from pathlib import Path
 
-from toolbox import steps
-
 from embedded import kubeconfigs, layout
+from toolbox import steps
 
 _NAMES = (
     "vm/overcommit_memory",

@@ -13,10 +13,14 @@ def main() -> int:
     url, question = sys.argv[1:]
     came = False
     with openai.OpenAI(base_url=f"{url}/v1", api_key="none") as client:
-        messages = [{"role": "user", "content": question}]
-        name = "headrace/sample-chat"
-        with client.chat.completions.create(model=name, messages=messages, stream=True, temperature=0) as chunks:
-            for chunk in chunks:
+        answer = client.chat.completions.create(
+            model="headrace/sample-chat",
+            messages=[{"role": "user", "content": question}],
+            stream=True,
+            temperature=0,
+        )
+        with answer:
+            for chunk in answer:
                 for choice in chunk.choices:
                     came = came or bool(choice.delta.content)
                     print(choice.delta.content or "", end="", flush=True)

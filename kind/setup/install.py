@@ -50,8 +50,8 @@ def kubectl(*arguments: str, text: str | None = None) -> None:
     Raises:
         StepError: it failed; the message holds what it said.
     """
-    command = [local.kubectl(), "--kubeconfig", local.kubeconfig(), "--namespace", NAMESPACE, *arguments]
-    steps.run(command, log="kubectl", stdin=text)
+    base: list[str | Path] = [local.kubectl(), "--kubeconfig", local.kubeconfig(), "--namespace", NAMESPACE]
+    steps.run([*base, *arguments], log="kubectl", stdin=text)
 
 
 def _namespace() -> None:

@@ -20,16 +20,6 @@ NAMESPACE = install.NAMESPACE
 ENGINES = "headrace-engines"
 """A second watched namespace, without the restricted profile: engines are mounted into its pods from the host."""
 
-_VALUES = {
-    "operator.namespaces": f"{{{NAMESPACE},{ENGINES}}}",
-    # one node is going to be killed; the other one has the operator and the queue
-    r"operator.nodeSelector.kubernetes\.io/hostname": "headrace-1",
-    r"queue.nodeSelector.kubernetes\.io/hostname": "headrace-1",
-    # the worker's own image also runs vLLM, from a venv that the test mounts
-    "runtime.images.VLLMEngine.repository": "headrace/runtime-llamacpp",
-    "runtime.images.VLLMEngine.tag": images.tag("runtime-llamacpp"),
-}
-
 Object = dict[str, Any]
 
 
@@ -91,6 +81,18 @@ def condition(model: Object, kind: str) -> Object:
     return found
 
 
+def _values() -> dict[str, str]:
+    return {
+        "operator.namespaces": f"{{{NAMESPACE},{ENGINES}}}",
+        # one node is going to be killed; the other one has the operator and the queue
+        r"operator.nodeSelector.kubernetes\.io/hostname": "headrace-1",
+        r"queue.nodeSelector.kubernetes\.io/hostname": "headrace-1",
+        # the worker's own image also runs vLLM, from a venv that the test mounts
+        "runtime.images.VLLMEngine.repository": "headrace/runtime-llamacpp",
+        "runtime.images.VLLMEngine.tag": images.tag("runtime-llamacpp"),
+    }
+
+
 def _say_failure(kubectl: Kubectl) -> None:
     print(kubectl.run("get", "all,events,inferencemodels.headrace.dev", "--output=wide").stdout)  # noqa: T201  # pytest shows it with the failure
 
@@ -103,7 +105,7 @@ def installed() -> Iterator[None]:
         install.cluster_and_images(nodes=2)
         engines = {"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": ENGINES}}
         Kubectl().apply(engines)
-        install.chart(_VALUES)
+        install.chart(_values())
         yield
     finally:
         if take_down:

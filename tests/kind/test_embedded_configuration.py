@@ -3,6 +3,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+
 from embedded import addons, controlplane, engine, fakenodes, layout, nodeconfig, programs
 
 PROGRAMS = programs.Programs(

@@ -7,6 +7,7 @@ import subprocess
 import tarfile
 
 import pytest
+
 from embedded import imagestore, kubeconfigs, layout, pki, releases
 from toolbox import steps
 

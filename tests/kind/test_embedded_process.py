@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+
 from embedded import cgroups, layout, process
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
