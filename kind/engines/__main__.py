@@ -6,8 +6,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import engines
 from toolbox import steps
+
+import engines
 
 ENGINES = {"vllm-cpu": engines.vllm_cpu}
 

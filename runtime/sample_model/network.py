@@ -15,7 +15,7 @@ THREADS = 2
 
 
 def untrained(eos_id: int, pad_id: int, seed: int) -> LlamaForCausalLM:
-    """A Llama of 573,568 random weights: three layers, width 128, four heads of 32 that share two keys and values."""
+    """A Llama of 564,096 random weights: three layers, width 128, four heads of 32 that share two keys and values."""
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=VOCABULARY,
