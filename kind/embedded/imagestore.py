@@ -1,11 +1,11 @@
 """Images in the nodes' containerd: imported from OCI archives, once per content."""
 
-import hashlib
 import json
 import tarfile
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from embedded import layout
 from toolbox import steps
@@ -13,11 +13,11 @@ from toolbox import steps
 _NAMESPACE = "k8s.io"
 
 
-def fingerprint(archive: Path) -> str:
-    """What an OCI archive holds, in short: a digest of its index, which names every image's content by digest.
+def contents(archive: Path) -> dict[str, str]:
+    """The images in an OCI archive: name, such as `docker.io/headrace/queue:dev`, and digest of each.
 
     Raises:
-        StepError: the file is not an OCI archive.
+        StepError: the file is not an OCI archive, or an image in it has no name.
     """
     try:
         with tarfile.open(archive) as tar:
@@ -25,9 +25,17 @@ def fingerprint(archive: Path) -> str:
             index = tar.extractfile(names[0]) if names else None
             if index is None:
                 raise steps.StepError(f"{archive}: not an OCI archive: it has no index.json")
-            return hashlib.sha256(index.read()).hexdigest()
-    except tarfile.TarError as error:
+            return {_name(archive, manifest): manifest["digest"] for manifest in json.load(index)["manifests"]}
+    except (tarfile.TarError, ValueError, KeyError) as error:
         raise steps.StepError(f"{archive}: not an OCI archive: {error}") from error
+
+
+def _name(archive: Path, manifest: dict[str, Any]) -> str:
+    annotations = manifest.get("annotations", {})
+    for key in ("io.containerd.image.name", "org.opencontainers.image.ref.name"):
+        if name := annotations.get(key):
+            return str(name)
+    raise steps.StepError(f"{archive}: its image {manifest['digest']} has no name; a name is like docker.io/a/b:tag")
 
 
 def import_everywhere(nodes: list[layout.Node], programs: Path, archives: Iterable[Path]) -> None:
@@ -48,10 +56,10 @@ def import_into(node: layout.Node, programs: Path, archives: Iterable[Path]) -> 
     memory = node.folder / "imported.json"
     known: dict[str, str] = json.loads(memory.read_text()) if memory.exists() else {}
     for archive in archives:
-        content = fingerprint(archive)
-        if content in known:
+        found = contents(archive)
+        if found.items() <= known.items():
             continue
         ctr: list[str | Path] = [programs / "usr/bin/ctr", "--address", node.socket, "--namespace", _NAMESPACE]
         steps.run([*ctr, "images", "import", archive], log=f"images-{node.index}")
-        known[content] = str(archive)
+        known.update(found)
         memory.write_text(json.dumps(known, indent=1))

@@ -21,20 +21,42 @@ def archive(path, files):
     return path
 
 
-def test_the_same_images_have_the_same_fingerprint_wherever_the_file_lies(tmp_path):
-    one = archive(tmp_path / "one.tar", {"index.json": b"a", "blobs/x": b"1"})
-    two = archive(tmp_path / "two.tar", {"oci-layout": b"{}", "index.json": b"a"})
-    other = archive(tmp_path / "other.tar", {"index.json": b"b"})
-    assert imagestore.fingerprint(one) == imagestore.fingerprint(two)
-    assert imagestore.fingerprint(one) != imagestore.fingerprint(other)
+def index(*images):
+    manifests = [
+        {"digest": digest, "annotations": {"org.opencontainers.image.ref.name": name} if name else {}}
+        for name, digest in images
+    ]
+    return {"oci-layout": b"{}", "index.json": json.dumps({"manifests": manifests}).encode()}
+
+
+def test_an_archives_images_are_known_by_name_and_digest(tmp_path):
+    path = archive(tmp_path / "image.tar", index(("docker.io/a/b:dev", "sha256:1"), ("docker.io/a/c:dev", "sha256:2")))
+    assert imagestore.contents(path) == {"docker.io/a/b:dev": "sha256:1", "docker.io/a/c:dev": "sha256:2"}
+
+
+def test_an_image_without_a_name_is_refused(tmp_path):
+    with pytest.raises(steps.StepError, match="sha256:1 has no name"):
+        imagestore.contents(archive(tmp_path / "image.tar", index(("", "sha256:1"))))
+
+
+def test_an_image_is_imported_once_and_again_when_its_tag_comes_back(tmp_path, state, monkeypatch):
+    imported = []
+    monkeypatch.setattr(steps, "run", lambda command, log: imported.append((command[-1].name, log)))
+    old = archive(tmp_path / "old.tar", index(("docker.io/a/b:dev", "sha256:1")))
+    new = archive(tmp_path / "new.tar", index(("docker.io/a/b:dev", "sha256:2")))
+    layout.Node(1).folder.mkdir(parents=True)
+    for path in (old, old, new, new, old):
+        imagestore.import_into(layout.Node(1), tmp_path, [path])
+    assert [name for name, _ in imported] == ["old.tar", "new.tar", "old.tar"]
+    assert layout.Node(1).folder.is_relative_to(state)
 
 
 def test_a_file_that_is_no_oci_archive_is_refused_by_name(tmp_path):
     (tmp_path / "text.tar").write_text("hello")
     with pytest.raises(steps.StepError, match=r"text\.tar: not an OCI archive"):
-        imagestore.fingerprint(tmp_path / "text.tar")
+        imagestore.contents(tmp_path / "text.tar")
     with pytest.raises(steps.StepError, match=r"empty\.tar: not an OCI archive: it has no index\.json"):
-        imagestore.fingerprint(archive(tmp_path / "empty.tar", {}))
+        imagestore.contents(archive(tmp_path / "empty.tar", {}))
 
 
 @pytest.mark.parametrize("text", ["a" * 64, "a" * 64 + "\n", "a" * 64 + "  helm.tar.gz\n"])
