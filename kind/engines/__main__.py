@@ -6,9 +6,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from toolbox import steps
-
 import engines
+from toolbox import steps
 
 ENGINES = {"vllm-cpu": engines.vllm_cpu}
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import xllamacpp
+
 from sample_model import lines
 
 FOLDER = Path(lines.__file__).with_name("sample-chat")

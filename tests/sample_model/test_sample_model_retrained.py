@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from sample_model import lines
 
 ROOT = Path(__file__).parents[2]
