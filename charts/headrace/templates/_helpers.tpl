@@ -1,0 +1,40 @@
+{{- define "headrace.labels" -}}
+app.kubernetes.io/name: headrace-{{ .component }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: headrace
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
+{{- end -}}
+
+{{- define "headrace.selector" -}}
+app.kubernetes.io/name: headrace-{{ .component }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+{{- end -}}
+
+{{- define "headrace.image" -}}
+{{- $values := .root.Values.image -}}
+{{ $values.registry }}/{{ .image.repository }}:{{ .image.tag | default $values.tag | default .root.Chart.AppVersion }}
+{{- end -}}
+
+{{- define "headrace.tokenSecret" -}}
+{{ .Values.queue.workerToken.existingSecret | default (printf "%s-worker-token" .Release.Name) }}
+{{- end -}}
+
+{{- define "headrace.watched" -}}
+{{- if .Values.operator.namespaces -}}{{ toJson .Values.operator.namespaces }}{{- else -}}{{ toJson (list .Release.Namespace) }}{{- end -}}
+{{- end -}}
+
+{{- define "headrace.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 10001
+runAsGroup: 10001
+fsGroup: 10001
+seccompProfile: {type: RuntimeDefault}
+{{- end -}}
+
+{{- define "headrace.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end -}}

@@ -1,0 +1,1 @@
+"""A real Kubernetes on one machine without a container engine: a guest that leaves nothing behind."""

@@ -1,0 +1,48 @@
+"""Which programs are built from which Go modules where their official releases cannot be downloaded."""
+
+from embedded import versions
+from embedded.golang import Recipe
+
+_MAJOR, _MINOR, _ = versions.KUBERNETES.removeprefix("v").split(".")
+_KUBERNETES_VERSION = tuple(
+    (f"{package}.{name}", value)
+    for package in ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
+    for name, value in (("gitVersion", versions.KUBERNETES), ("gitMajor", _MAJOR), ("gitMinor", _MINOR))
+)
+
+SERVERS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet")
+
+KUBERNETES = Recipe(
+    name="kubernetes",
+    module="k8s.io/kubernetes",
+    version=versions.KUBERNETES,
+    packages=(("kubernetes", "."), ("kubectl", "k8s.io/kubernetes/cmd/kubectl")),
+    variables=_KUBERNETES_VERSION,
+    links=SERVERS,
+)
+HELM = Recipe(
+    name="helm",
+    module="helm.sh/helm/v3",
+    version=versions.HELM,
+    packages=(("helm", "helm.sh/helm/v3/cmd/helm"),),
+    variables=(("helm.sh/helm/v3/internal/version.version", versions.HELM),),
+)
+COREDNS = Recipe(
+    name="coredns",
+    module="github.com/coredns/coredns",
+    version=versions.COREDNS,
+    packages=(("coredns", "."),),
+)
+KWOK = Recipe(
+    name="kwok",
+    module="sigs.k8s.io/kwok",
+    version=versions.KWOK,
+    packages=(("kwok", "sigs.k8s.io/kwok/cmd/kwok"),),
+    variables=(("sigs.k8s.io/kwok/pkg/consts.Version", versions.KWOK),),
+)
+KIND = Recipe(
+    name="kind",
+    module="sigs.k8s.io/kind",
+    version=versions.KIND,
+    packages=(("kind", "sigs.k8s.io/kind"),),
+)

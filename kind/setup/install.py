@@ -1,0 +1,60 @@
+"""Installing Headrace into the local cluster: images in, chart on."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import images
+from embedded import local
+from toolbox import paths, steps
+
+NAMESPACE = "headrace"
+RELEASE = "headrace"
+PROGRAMS = ("operator", "queue", "runtime-llamacpp")
+_CHART = paths.ROOT / "charts" / "headrace"
+
+
+def cluster_and_images(nodes: int) -> None:
+    """Bring up the cluster and, beside that, make the images; then put them on the nodes."""
+    archives: dict[str, Path] = {}
+    steps.side_by_side(
+        {
+            "images": lambda: archives.update(images.ensure(PROGRAMS)),
+            f"cluster of {nodes} node{'s' if nodes > 1 else ''}": lambda: local.up(nodes),
+        }
+    )
+    with steps.step("images onto the nodes"):
+        local.import_images(archives.values())
+
+
+def chart(values: Mapping[str, str]) -> None:
+    """Install or upgrade the chart, in a namespace that enforces the restricted profile, and wait until it runs.
+
+    Args:
+        values: `--set` values beside those for the images that `cluster_and_images` made.
+    """
+    _namespace()
+    tags = {"operator.image.tag": "operator", "queue.image.tag": "queue"}
+    tags["runtime.images.LlamaCppEngine.tag"] = "runtime-llamacpp"
+    settings = {**{name: images.tag(image) for name, image in tags.items()}, **values}
+    command: list[str | Path] = [local.helm(), "--kubeconfig", local.kubeconfig(), "upgrade", "--install", RELEASE]
+    command += [_CHART, "--namespace", NAMESPACE, "--wait", "--timeout", "180s"]
+    for name, value in settings.items():
+        command += ["--set", f"{name}={value}"]
+    steps.run(command, log="helm")
+
+
+def kubectl(*arguments: str, text: str | None = None) -> None:
+    """Run kubectl in Headrace's namespace.
+
+    Raises:
+        StepError: it failed; the message holds what it said.
+    """
+    command = [local.kubectl(), "--kubeconfig", local.kubeconfig(), "--namespace", NAMESPACE, *arguments]
+    steps.run(command, log="kubectl", stdin=text)
+
+
+def _namespace() -> None:
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}}
+    kubectl("apply", "-f", "-", text=json.dumps(manifest))

@@ -1,0 +1,103 @@
+"""The operator's composition root: every part is made here and handed to those that need it."""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Mapping, Sequence
+from datetime import UTC, datetime
+
+import kopf
+from prometheus_client import CollectorRegistry
+
+from headrace_api.load import ModelLoad
+from headrace_operator import cluster, handlers, health
+from headrace_operator.metrics import ModelsCollector, ReconcileMetrics
+from headrace_operator.observed import Key
+from headrace_operator.queue_link import QueueLink
+from headrace_operator.reconcile import Reconciler
+from headrace_operator.settings import Settings
+from headrace_operator.work_queue import WorkQueue
+from headrace_operator.world import SeenWorld, key_of, model_name
+
+
+async def run(settings: Settings) -> None:
+    """Run the operator until SIGTERM or SIGINT."""
+    async with cluster.connect(in_cluster=settings.in_cluster) as connection:
+        world = SeenWorld()
+        registry = CollectorRegistry()
+        reconciler = Reconciler(world, connection, settings.render, _now)
+        queue = WorkQueue(ReconcileMetrics(registry).measured(reconciler.reconcile))
+        registry.register(ModelsCollector(world.models, lambda: len(queue)))
+        await _run_parts(settings, world, queue, registry)
+
+
+async def _run_parts(settings: Settings, world: SeenWorld, queue: WorkQueue[Key], registry: CollectorRegistry) -> None:
+    link = _link(settings, world, queue)
+
+    def wake(key: Key) -> None:
+        queue.add(key)
+        if link:
+            link.refresh()
+
+    ready, stop = asyncio.Event(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    doors = kopf.operator(
+        registry=handlers.registry(world, wake),
+        namespaces=settings.namespaces,
+        clusterwide=not settings.namespaces,
+        standalone=True,
+        ready_flag=ready,
+        stop_flag=stop,
+    )
+    parts: list[Awaitable[None]] = [queue.run(), _resync(settings.resync_seconds, world, queue)]
+    if link:
+        parts.append(link.run())
+    async with health.serve(settings.health_port, ready.is_set, registry):
+        tasks = [asyncio.ensure_future(part) for part in parts]
+        try:
+            await _first_to_end(asyncio.ensure_future(doors), tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _first_to_end(doors: asyncio.Future[None], tasks: Sequence[asyncio.Future[None]]) -> None:
+    """Wait for kopf to stop; a part that ends before it has failed, and ends the program with its error."""
+    done, _ = await asyncio.wait([doors, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
+        task.result()
+    if not doors.done():
+        doors.cancel()
+        raise RuntimeError("a part of the operator ended by itself")
+
+
+def _link(settings: Settings, world: SeenWorld, queue: WorkQueue[Key]) -> QueueLink | None:
+    if settings.queue_admin_url is None:
+        return None
+    last: dict[str, ModelLoad] = {}
+
+    def names() -> list[str]:
+        return sorted({name for model in world.models() if (name := model_name(model))})
+
+    def on_load(load: Mapping[str, ModelLoad]) -> None:
+        changed = {name for name in {*last, *load} if last.get(name) != load.get(name)}
+        last.clear()
+        last.update(load)
+        world.set_load(dict(load))
+        for model in world.models():
+            if model_name(model) in changed:
+                queue.add(key_of(model))
+
+    return QueueLink(settings.queue_admin_url, names, on_load)
+
+
+async def _resync(seconds: float, world: SeenWorld, queue: WorkQueue[Key]) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        for model in world.models():
+            queue.add(key_of(model))
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

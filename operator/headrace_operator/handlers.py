@@ -1,0 +1,59 @@
+"""kopf's doors, thin: they keep the indices and say which model to look at. Nothing is decided here.
+
+Only indices and raw events are used, none of kopf's create/update/delete handlers: those would put a finalizer and an
+annotation on every model, so that `kubectl delete` hangs while the operator is away.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import kopf
+
+from headrace_api import inference_model as api
+from headrace_operator.observed import Key, Object
+from headrace_operator.world import SeenWorld, key_of, owner_key, pod_key
+
+KeyOf = Callable[[Object], Key | None]
+
+_RESOURCES: tuple[tuple[str, str, str, str, KeyOf], ...] = (
+    ("models", api.GROUP, api.VERSION, api.PLURAL, key_of),
+    ("config_maps", "", "v1", "configmaps", owner_key),
+    ("deployments", "apps", "v1", "deployments", owner_key),
+    ("pods", "", "v1", "pods", pod_key),
+)
+"""Index name, resource, and how to find the model that an object belongs to."""
+
+
+def registry(world: SeenWorld, wake: Callable[[Key], None]) -> kopf.OperatorRegistry:
+    """All handlers: they fill `world` and call `wake` with the key of each model that something happened to."""
+    handlers = kopf.OperatorRegistry()
+
+    def bind(settings: kopf.OperatorSettings, **kwargs: Any) -> None:
+        settings.posting.enabled = False  # the operator's Events are its own
+        settings.scanning.disabled = True  # watching CRDs and namespaces needs cluster-wide rights
+        world.bind({name: kwargs[name] for name, *_ in _RESOURCES})
+
+    kopf.on.startup(registry=handlers, id="bind")(bind)
+    for name, group, version, plural, key in _RESOURCES:
+        _watch(handlers, name, (group, version, plural), key, wake)
+    return handlers
+
+
+def _watch(
+    handlers: kopf.OperatorRegistry,
+    name: str,
+    resource: tuple[str, str, str],
+    key: KeyOf,
+    wake: Callable[[Key], None],
+) -> None:
+    def index(body: kopf.Body, **_: Any) -> dict[Key, Object]:
+        item = dict(body)
+        found = key(item)
+        return {} if found is None else {found: item}
+
+    def event(body: kopf.Body, **_: Any) -> None:
+        if (found := key(dict(body))) is not None:
+            wake(found)
+
+    kopf.index(*resource, registry=handlers, id=name)(index)
+    kopf.on.event(*resource, registry=handlers, id=f"{name}-event")(event)

@@ -1,0 +1,67 @@
+"""The decision: what to write so that the cluster becomes what the spec asks for. Pure."""
+
+from pydantic import ValidationError
+
+from headrace_api.inference_model import InferenceModelSpec
+from headrace_operator.drift import differs
+from headrace_operator.observed import Object, Observed, Plan, Problem
+from headrace_operator.render.children import children
+from headrace_operator.render.config import RenderConfig
+
+
+def plan(observed: Observed, config: RenderConfig) -> Plan:
+    """Compare what shall be with what is.
+
+    Children that are as rendered are not written again. Children of an earlier model of the same name (another uid)
+    are waited for: the garbage collector is removing them.
+    """
+    spec = read_spec(observed.model)
+    if isinstance(spec, Problem):
+        return Plan(problem=spec)
+    if problem := _cannot_run(spec, config):
+        return Plan(problem=problem)
+    uid = observed.model["metadata"]["uid"]
+    live = {_identity(child): child for child in observed.children if _owner_uid(child) == uid}
+    former = sorted(" ".join(_identity(child)) for child in observed.children if _owner_uid(child) != uid)
+    if former:
+        message = f"the objects of an earlier model of this name are still being deleted: {', '.join(former)}"
+        return Plan(problem=Problem("WaitingForDeletion", message))
+    rendered = {_identity(child): child for child in children(observed.model["metadata"], spec, config)}
+    return Plan(
+        apply=tuple(child for key, child in rendered.items() if key not in live or differs(child, live[key])),
+        delete=tuple(child for key, child in live.items() if key not in rendered),
+    )
+
+
+def read_spec(model: Object) -> InferenceModelSpec | Problem:
+    """The model's spec, or what is wrong with it, field by field."""
+    try:
+        return InferenceModelSpec.model_validate(model.get("spec") or {})
+    except ValidationError as error:
+        return Problem("InvalidSpec", "; ".join(_sentence(dict(one)) for one in error.errors()))
+
+
+def _sentence(error: Object) -> str:
+    path = ".".join(["spec", *(str(part) for part in error["loc"])])
+    given = "" if error["type"] == "missing" else f" (got {error['input']!r:.80})"
+    return f"{path}: {error['msg']}{given}"
+
+
+def _cannot_run(spec: InferenceModelSpec, config: RenderConfig) -> Problem | None:
+    if spec.engine.type in config.images:
+        return None
+    offered = ", ".join(sorted(config.images)) or "none"
+    return Problem(
+        "EngineNotAvailable",
+        f"spec.engine.type: this installation has no runtime image for {spec.engine.type}; accepted: {offered} "
+        f"(set runtime.images.{spec.engine.type} in the chart's values to offer it)",
+    )
+
+
+def _identity(child: Object) -> tuple[str, str]:
+    return child["kind"], child["metadata"]["name"]
+
+
+def _owner_uid(child: Object) -> str | None:
+    owners = child["metadata"].get("ownerReferences", [])
+    return next((owner["uid"] for owner in owners if owner.get("controller")), None)

@@ -1,0 +1,61 @@
+"""The operator's connection to the queue: catalogue out, load in (`headrace_api.load`). Reconnects for ever."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+import aiohttp
+import structlog
+
+from headrace_api.load import OPERATOR_PATH, Catalogue, Load, ModelLoad
+
+OnLoad = Callable[[Mapping[str, ModelLoad]], None]
+
+_RETRY_SECONDS = 2.0
+_HEARTBEAT_SECONDS = 15.0
+
+_log = structlog.get_logger()
+
+
+class QueueLink:
+    """Keeps the queue's catalogue current and hands its numbers to `on_load`."""
+
+    def __init__(self, url: str, names: Callable[[], list[str]], on_load: OnLoad) -> None:
+        self._url = url.rstrip("/") + OPERATOR_PATH
+        self._names = names
+        self._on_load = on_load
+        self._changed = asyncio.Event()
+
+    def refresh(self) -> None:
+        """Say that the models may have changed: the catalogue is sent again if it did."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Stay connected until cancelled."""
+        async with aiohttp.ClientSession() as session:
+            while True:
+                try:
+                    await self._connected(session)
+                except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                    _log.warning("no connection to the queue, trying again", url=self._url, error=repr(error)[:300])
+                self._on_load({})  # numbers that are no longer known are not shown
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _connected(self, session: aiohttp.ClientSession) -> None:
+        async with session.ws_connect(self._url, heartbeat=_HEARTBEAT_SECONDS) as socket:
+            _log.info("connected to the queue", url=self._url)
+            sender = asyncio.create_task(self._send(socket))
+            try:
+                async for message in socket:
+                    if message.type is aiohttp.WSMsgType.TEXT:
+                        self._on_load(Load.model_validate_json(message.data).models)
+            finally:
+                sender.cancel()
+
+    async def _send(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        sent: list[str] | None = None
+        while True:
+            self._changed.clear()
+            if (names := self._names()) != sent:
+                await socket.send_str(Catalogue(models=names).model_dump_json())
+                sent = names
+            await self._changed.wait()

@@ -1,0 +1,109 @@
+"""The one reconcile for all causes: observe, plan, apply, status. Called again until it has nothing left to do."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import structlog
+
+from headrace_operator.observed import Key, Object, Observed, Problem
+from headrace_operator.plan import plan
+from headrace_operator.render.config import RenderConfig
+from headrace_operator.status import ready_reason, status
+
+_log = structlog.get_logger()
+
+
+class Refused(Exception):  # noqa: N818
+    """The API server does not accept a write and will not accept it later; the message is its own."""
+
+
+class World(Protocol):
+    """What was seen."""
+
+    def observe(self, key: Key) -> Observed | None:
+        """The model and all that belongs to it; None when there is no such model."""
+
+
+class Cluster(Protocol):
+    """What can be written."""
+
+    async def get(self, item: Object) -> Object | None:
+        """The live object of the same kind and name."""
+
+    async def apply(self, item: Object) -> None:
+        """Server-side apply; raises Refused."""
+
+    async def delete(self, item: Object) -> None:
+        """Delete in the background."""
+
+    async def patch_status(self, model: Object, status: Object) -> None:
+        """Merge into the model's status."""
+
+    async def event(self, model: Object, kind: str, reason: str, message: str) -> None:
+        """Record an Event."""
+
+
+@dataclass(frozen=True)
+class Reconciler:
+    """Brings one model at a time to what its spec asks for."""
+
+    world: World
+    cluster: Cluster
+    config: RenderConfig
+    now: Callable[[], str]
+    """The time, RFC 3339 in UTC."""
+
+    async def reconcile(self, key: Key) -> None:
+        """Write what is missing and say how it stands.
+
+        A model that is gone or being deleted is left alone: its objects go with it, by their owner references.
+        Errors that may pass are raised: the caller tries again later.
+        """
+        observed = self.world.observe(key)
+        if observed is None or observed.model["metadata"].get("deletionTimestamp"):
+            return
+        decision = plan(observed, self.config)
+        problem = decision.problem
+        for item in decision.apply:
+            problem = problem or await self._apply(observed, item)
+        for item in decision.delete:
+            _log.info("deleting", model=key, kind=item["kind"])
+            await self.cluster.delete(item)
+        await self._report(observed, problem)
+
+    async def _apply(self, observed: Observed, item: Object) -> Problem | None:
+        if problem := await self._name_taken(observed, item):
+            return problem
+        metadata = observed.model["metadata"]
+        _log.info("applying", model=metadata["name"], generation=metadata["generation"], kind=item["kind"])
+        try:
+            await self.cluster.apply(item)
+        except Refused as error:
+            return Problem("ApplyRefused", str(error))
+        return None
+
+    async def _name_taken(self, observed: Observed, item: Object) -> Problem | None:
+        """Look before a first write: server-side apply would take over somebody else's object of the same name."""
+        if any(child["kind"] == item["kind"] for child in observed.children):
+            return None
+        live = await self.cluster.get(item)
+        owner = observed.model["metadata"]["uid"]
+        if live is None or any(one["uid"] == owner for one in live["metadata"].get("ownerReferences", [])):
+            return None
+        name = item["metadata"]["name"]
+        return Problem("NameTaken", f"{item['kind']} {name} exists and is not this model's: rename one of them")
+
+    async def _report(self, observed: Observed, problem: Problem | None) -> None:
+        before: dict[str, Any] = observed.model.get("status") or {}
+        after = status(observed, problem, self.config, self.now()).model_dump(mode="json", by_alias=True)
+        changes = {name: value for name, value in after.items() if value != before.get(name)}
+        if not changes:
+            return
+        await self.cluster.patch_status(observed.model, changes)
+        _, old, _ = ready_reason(before)
+        holds, new, message = ready_reason(after)
+        if old != new:
+            kind = "Normal" if holds == "True" or new == "Progressing" else "Warning"
+            _log.info("status", model=observed.model["metadata"]["name"], ready=holds, reason=new)
+            await self.cluster.event(observed.model, kind, new, message)

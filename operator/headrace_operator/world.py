@@ -1,0 +1,77 @@
+"""What the operator has seen, from kopf's indices and the queue: read at the moment of each reconcile."""
+
+import copy
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from headrace_api import inference_model as api
+from headrace_api import names
+from headrace_api.load import ModelLoad
+from headrace_operator.observed import Key, Object, Observed
+
+Index = Mapping[Key, Iterable[Object]]
+
+
+class SeenWorld:
+    """Answers `observe` from indices of models, their children and their pods, each by the model's key."""
+
+    def __init__(self) -> None:
+        self._indices: Mapping[str, Index] = {}
+        self._load: Mapping[str, ModelLoad] = {}
+
+    def bind(self, indices: Mapping[str, Index]) -> None:
+        """Take kopf's live indices: `models`, `config_maps`, `deployments`, `pods`."""
+        self._indices = indices
+
+    def models(self) -> list[Object]:
+        """Every model."""
+        return [model for models in dict(self._indices.get("models", {})).values() for model in models]
+
+    def set_load(self, load: Mapping[str, ModelLoad]) -> None:
+        """Take the queue's newest numbers, by model name."""
+        self._load = load
+
+    def observe(self, key: Key) -> Observed | None:
+        """The model and all that belongs to it; None when there is no such model."""
+        found = self._of("models", key)
+        if not found:
+            return None
+        (model,) = found
+        return Observed(
+            model=model,
+            children=(*self._of("config_maps", key), *self._of("deployments", key)),
+            pods=tuple(sorted(self._of("pods", key), key=lambda pod: str(pod["metadata"]["name"]))),
+            load=self._load.get(model_name(model)),
+        )
+
+    def _of(self, index: str, key: Key) -> tuple[Object, ...]:
+        return tuple(copy.deepcopy(dict(item)) for item in self._indices.get(index, {}).get(key, ()))
+
+
+def key_of(item: Object) -> Key:
+    """Namespace and name."""
+    return item["metadata"]["namespace"], item["metadata"]["name"]
+
+
+def owner_key(item: Object) -> Key | None:
+    """The model that controls `item`, by its owner reference."""
+    metadata: dict[str, Any] = item["metadata"]
+    for owner in metadata.get("ownerReferences", []):
+        group = owner["apiVersion"].split("/")[0]
+        if owner.get("controller") and owner["kind"] == api.KIND and group == api.GROUP:
+            return metadata["namespace"], owner["name"]
+    return None
+
+
+def pod_key(item: Object) -> Key | None:
+    """The model that a worker pod belongs to, by its labels."""
+    labels = item["metadata"].get("labels", {})
+    if labels.get(names.LABEL_MANAGED_BY) != names.MANAGED_BY or names.LABEL_MODEL not in labels:
+        return None
+    return item["metadata"]["namespace"], labels[names.LABEL_MODEL]
+
+
+def model_name(model: Object) -> str:
+    """The name that clients ask for, read from a spec that need not be valid; empty when there is none."""
+    spec = model.get("spec") or {}
+    return str((spec.get("queue") or {}).get("checkpointName") or (spec.get("engine") or {}).get("modelId") or "")

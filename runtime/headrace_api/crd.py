@@ -1,0 +1,130 @@
+"""The CustomResourceDefinition, made from the pydantic classes: a structural schema with defaults and CEL rules."""
+
+from typing import Any
+
+from headrace_api import inference_model as api
+from headrace_api.inference_model_status import InferenceModelStatus
+
+Schema = dict[str, Any]
+
+COLUMNS: list[dict[str, Any]] = [
+    {"name": "Engine", "type": "string", "jsonPath": ".spec.engine.type"},
+    {"name": "Workers", "type": "string", "jsonPath": ".status.workers", "description": "ready/desired"},
+    {"name": "Queue", "type": "integer", "jsonPath": ".status.queued", "description": "requests that wait"},
+    {"name": "Ready", "type": "string", "jsonPath": '.status.conditions[?(@.type=="Ready")].status'},
+    {"name": "Reason", "type": "string", "jsonPath": '.status.conditions[?(@.type=="Ready")].reason'},
+    {"name": "Model", "type": "string", "jsonPath": ".spec.engine.modelId", "priority": 1},
+    {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+]
+"""What `kubectl get inferencemodels.headrace.dev` shows."""
+
+NAME_RULE = {
+    "rule": "size(self.metadata.name) <= 63",
+    "message": "metadata.name has at most 63 characters, because it becomes a label of the model's objects",
+}
+
+
+def custom_resource_definition() -> dict[str, Any]:
+    """The whole CRD as an object."""
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{api.PLURAL}.{api.GROUP}"},
+        "spec": {
+            "group": api.GROUP,
+            "scope": "Namespaced",
+            "names": {
+                "kind": api.KIND,
+                "listKind": f"{api.KIND}List",
+                "plural": api.PLURAL,
+                "singular": api.SINGULAR,
+                "shortNames": [api.SHORT_NAME],
+                "categories": ["headrace"],
+            },
+            "versions": [_version()],
+        },
+    }
+
+
+def _version() -> dict[str, Any]:
+    return {
+        "name": api.VERSION,
+        "served": True,
+        "storage": True,
+        "additionalPrinterColumns": COLUMNS,
+        "subresources": {
+            "status": {},
+            "scale": {
+                "specReplicasPath": ".spec.replicas",
+                "statusReplicasPath": ".status.replicas",
+                "labelSelectorPath": ".status.selector",
+            },
+        },
+        "schema": {
+            "openAPIV3Schema": {
+                "type": "object",
+                "description": "A model to serve: the operator runs its workers, the queue serves its clients.",
+                "required": ["spec"],
+                "x-kubernetes-validations": [NAME_RULE],
+                "properties": {
+                    "apiVersion": {"type": "string"},
+                    "kind": {"type": "string"},
+                    "metadata": {"type": "object"},
+                    "spec": structural(api.InferenceModelSpec.model_json_schema()),
+                    "status": structural(InferenceModelStatus.model_json_schema(mode="serialization")),
+                },
+            }
+        },
+    }
+
+
+def structural(json_schema: Schema) -> Schema:
+    """Turn pydantic's JSON schema into Kubernetes' structural form.
+
+    References are written out, `X | None` becomes X (an absent field and null mean the same, and the API server drops
+    a null that is not nullable), titles go, `additionalProperties: false` goes (the API server prunes or refuses
+    unknown fields by itself), and numeric exclusive bounds take OpenAPI 3.0's boolean form.
+    """
+    definitions = json_schema.get("$defs", {})
+    return _convert(json_schema, definitions, json_schema.get("title", ""))
+
+
+def _convert(schema: Schema, definitions: dict[str, Schema], name: str = "") -> Schema:
+    if reference := schema.get("$ref"):
+        target = reference.rsplit("/", 1)[-1]
+        local = {key: value for key, value in schema.items() if key != "$ref"}
+        return _convert({**definitions[target], **local}, definitions, target)
+    if schema.get("x-kubernetes-preserve-unknown-fields"):
+        kept = ("type", "description", "default", "x-kubernetes-preserve-unknown-fields")
+        return {key: schema[key] for key in kept if key in schema}
+    if options := schema.get("anyOf"):
+        (only,) = [option for option in options if option.get("type") != "null"]
+        shared = {key: value for key, value in schema.items() if key not in {"anyOf", "default"}}
+        return _convert({**only, **shared}, definitions, name)
+    return _object(schema, definitions, name)
+
+
+def _object(schema: Schema, definitions: dict[str, Schema], name: str) -> Schema:
+    out = {key: value for key, value in schema.items() if key not in _REPLACED}
+    if "exclusiveMinimum" in schema:
+        out |= {"minimum": schema["exclusiveMinimum"], "exclusiveMinimum": True}
+    if "exclusiveMaximum" in schema:
+        out |= {"maximum": schema["exclusiveMaximum"], "exclusiveMaximum": True}
+    if "const" in schema:
+        out["enum"] = [schema["const"]]
+    if "properties" in schema:
+        if "default" in schema:
+            out["default"] = {}  # the API server fills in the defaults of the fields within
+        out["properties"] = {key: _convert(value, definitions) for key, value in schema["properties"].items()}
+    if isinstance(extra := schema.get("additionalProperties"), dict):
+        out["additionalProperties"] = _convert(extra, definitions)
+    if "items" in schema:
+        out["items"] = _convert(schema["items"], definitions)
+    if rules := api.CEL_RULES.get(name):
+        out["x-kubernetes-validations"] = rules
+    return out
+
+
+_REPLACED = frozenset(
+    {"$defs", "title", "const", "properties", "additionalProperties", "items", "exclusiveMinimum", "exclusiveMaximum"}
+)

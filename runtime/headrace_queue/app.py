@@ -1,0 +1,111 @@
+"""Puts the program together: every object is made here, once, and handed to those that need it."""
+
+from collections.abc import Awaitable, Callable
+from typing import Self
+
+import structlog
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from headrace_api.load import OPERATOR_PATH
+from headrace_api.wire import WORKER_PATH
+from headrace_queue.accounts import Accounts
+from headrace_queue.dispatch import Dispatcher
+from headrace_queue.metrics import LoadCollector, Metrics
+from headrace_queue.models import ModelNames
+from headrace_queue.openai_api import OpenAiApi, openai_errors
+from headrace_queue.operator_socket import OperatorSocket
+from headrace_queue.schedule import Schedule
+from headrace_queue.settings import Settings
+from headrace_queue.worker_door import WorkerDoor
+
+
+class QueueServer:
+    """A queue that listens on its two ports while the async context lasts."""
+
+    def __init__(
+        self, settings: Settings, registry: CollectorRegistry, log: structlog.typing.FilteringBoundLogger
+    ) -> None:
+        self._settings = settings
+        self._log = log
+        metrics = Metrics(registry)
+        schedule = Schedule(settings.generalist_models)
+        names = ModelNames(settings.models, schedule)
+        self.dispatcher = Dispatcher(schedule, names, settings.limits, Accounts(metrics), metrics)
+        registry.register(
+            LoadCollector(lambda: schedule.load(names.announced()), names.label, lambda: schedule.generalists)
+        )
+        self._api = OpenAiApi(self.dispatcher, names, metrics, log, settings.max_request_bytes)
+        self._door = WorkerDoor(self.dispatcher, metrics, log, settings.worker_token, settings.heartbeat_seconds)
+        self._operators = OperatorSocket(self.dispatcher, names, log)
+        self._registry = registry
+        self._runners: list[web.AppRunner] = []
+        self.port = 0
+        self.admin_port = 0
+
+    async def __aenter__(self) -> Self:
+        settings = self._settings
+        try:
+            self.port = await self._listen(self._public_app(), settings.port)
+            self.admin_port = await self._listen(self._admin_app(), settings.admin_port)
+        except OSError:
+            await self._stop_listening()
+            raise
+        self._log.info("listening", host=settings.host, port=self.port, admin_port=self.admin_port)
+        if settings.worker_token is None:
+            self._log.warning("any worker may join: no --worker-token is set")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._door.close()
+        await self._operators.close()
+        await self._stop_listening()
+
+    async def drain(self) -> None:
+        """Take nothing more in, and let what is under way finish."""
+        self._log.info("draining", seconds=self._settings.drain_seconds)
+        await self.dispatcher.drain(self._settings.drain_seconds)
+
+    def _public_app(self) -> web.Application:
+        app = web.Application(middlewares=[openai_errors], client_max_size=self._settings.max_request_bytes)
+        self._api.add_routes(app.router)
+        self._add_health(app)
+        app.router.add_get(WORKER_PATH, self._door.handle)
+        return app
+
+    def _admin_app(self) -> web.Application:
+        app = web.Application()
+        self._add_health(app)
+        app.router.add_get("/metrics", self._metrics)
+        app.router.add_get(OPERATOR_PATH, self._operators.handle)
+        return app
+
+    def _add_health(self, app: web.Application) -> None:
+        app.router.add_get("/healthz", _answer(lambda: (200, "ok")))
+        app.router.add_get(
+            "/readyz", _answer(lambda: (503, "draining") if self.dispatcher.draining else (200, "ready"))
+        )
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def _listen(self, app: web.Application, port: int) -> int:
+        # A handler whose client leaves is cancelled, so that the client's job is, too.
+        runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1)
+        await runner.setup()
+        self._runners.append(runner)
+        await web.TCPSite(runner, self._settings.host, port, backlog=1024).start()
+        return int(runner.addresses[0][1])
+
+    async def _stop_listening(self) -> None:
+        for runner in self._runners:
+            await runner.cleanup()
+
+
+def _answer(state: Callable[[], tuple[int, str]]) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def handle(_: web.Request) -> web.Response:
+        status, text = state()
+        return web.Response(status=status, text=text)
+
+    return handle

@@ -1,0 +1,71 @@
+"""Reads a client's body: checks what the queue needs and leaves everything else to the engine."""
+
+from typing import Any
+
+from pydantic_core import from_json
+
+from headrace_queue.errors import ApiError, bad_body
+from headrace_queue.exchange import Call
+
+CHAT = "/v1/chat/completions"
+PATHS = (CHAT, "/v1/completions", "/v1/embeddings")
+"""The paths that a request can have; a worker gets to know which it was."""
+
+
+def read_call(raw: bytes, openai_url: str, request_id: str) -> Call:
+    """The call that a body asks for.
+
+    Raises:
+        ApiError: status 400; the message names the field and what is accepted.
+    """
+    body = _object(raw)
+    model = body.get("model")
+    if not isinstance(model, str) or not model:
+        raise _wrong(body, "model", "the name of a model, a string")
+    stream = body.get("stream")
+    if not (stream is None or isinstance(stream, bool)):
+        raise _wrong(body, "stream", "true or false")
+    if openai_url == CHAT:
+        _check_messages(body)
+    options = body.get("stream_options")
+    if not (options is None or isinstance(options, dict)):
+        raise _wrong(body, "stream_options", "an object")
+    include_usage = bool(options and options.get("include_usage"))
+    return Call(request_id, model, openai_url, raw, stream=bool(stream), include_usage=include_usage)
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    # Read as a worker reads it, one level down: a body that is nested too deeply must fail here and not there.
+    try:
+        parsed = from_json(b"[" + raw + b"]", allow_inf_nan=False)
+    except ValueError:
+        raise _unreadable(raw) from None
+    if len(parsed) != 1 or not isinstance(parsed[0], dict):
+        raise bad_body("The body must be one JSON object.")
+    body: dict[str, Any] = parsed[0]
+    return body
+
+
+def _unreadable(raw: bytes) -> ApiError:
+    try:
+        from_json(raw, allow_inf_nan=False)
+    except ValueError as error:
+        return bad_body(f"The body must be a JSON object in UTF-8: {error}.")
+    return bad_body("The body is nested too deeply.")
+
+
+def _check_messages(body: dict[str, Any]) -> None:
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise _wrong(body, "messages", "a list of at least one message")
+    for index, message in enumerate(messages):
+        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+            raise bad_body(f"`messages[{index}]` must be an object with a `role`.", param=f"messages[{index}]")
+
+
+def _wrong(body: dict[str, Any], field: str, accepted: str) -> ApiError:
+    if field not in body:
+        return bad_body(f"`{field}` is missing: it must be {accepted}.", param=field)
+    value = body[field]
+    shown = repr(value) if isinstance(value, str | int | float | None) else f"a JSON {type(value).__name__}"
+    return bad_body(f"`{field}` is {shown[:100]}: it must be {accepted}.", param=field)

@@ -1,0 +1,312 @@
+"""Carries out the schedule: gives jobs to connected workers and brings what they send back to the clients.
+
+All of it runs on the event loop without awaiting, so that every change is whole before anything else happens.
+"""
+
+import asyncio
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from headrace_queue import errors
+from headrace_queue.accounts import Accounts
+from headrace_queue.exchange import Call, End, Exchange
+from headrace_queue.metrics import Metrics
+from headrace_queue.models import ModelNames
+from headrace_queue.schedule import Schedule
+
+_LAST_WORDS_SECONDS = 1
+"""How long clients have to read the error that ends their answers when the queue stops."""
+
+
+class WorkerLink(Protocol):
+    """The connection of one worker, as the dispatcher sees it. No method blocks or raises."""
+
+    def give(self, job: int, call: Call) -> None:
+        """Send the worker a job."""
+
+    def cancel(self, job: int) -> None:
+        """Ask the worker to stop a job."""
+
+    def drain(self, reason: str) -> None:
+        """Tell the worker that no further job will come."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much may wait and for how long; see the options of the same names."""
+
+    max_waiting: int = 1000
+    max_waiting_bytes: int = 64 * 2**20
+    client_buffer_bytes: int = 16 * 2**20
+    hold_seconds: float = 300
+    request_seconds: float = 3600
+    max_attempts: int = 3
+
+
+@dataclass
+class _Seat:
+    link: WorkerLink
+    jobs: set[int] = field(default_factory=set)
+    draining: bool = False
+
+
+@dataclass(frozen=True)
+class _Job:
+    exchange: Exchange
+    worker: int
+
+
+class Dispatcher:
+    """The requests under way and the workers that are connected."""
+
+    def __init__(
+        self, schedule: Schedule, names: ModelNames, limits: Limits, accounts: Accounts, metrics: Metrics
+    ) -> None:
+        self.schedule = schedule
+        self.limits = limits
+        self._names = names
+        self._accounts = accounts
+        self._metrics = metrics
+        self._draining = False
+        self._dismissing = False
+        self._open: set[Exchange] = set()
+        self._seats: dict[int, _Seat] = {}
+        self._exchanges: dict[int, Exchange] = {}
+        self._jobs: dict[int, _Job] = {}
+        self._waiting_bytes = 0
+        self._numbers = itertools.count(1)
+        self._watchers: set[asyncio.Event] = set()
+
+    # ---- clients
+
+    def submit(self, call: Call, abort: Callable[[], None]) -> Exchange:
+        """Take a request in.
+
+        Raises:
+            ApiError: the queue stops, or as much waits as may wait.
+        """
+        if self._draining:
+            raise errors.draining()
+        if not self.schedule.free(call.model) and self._is_full(len(call.raw)):
+            raise errors.saturated(self.schedule.waiting)
+        label = self._names.label(call.model)
+        exchange = Exchange(call, next(self._numbers), label, self.limits.client_buffer_bytes, abort)
+        self._exchanges[exchange.ticket] = exchange
+        self._open.add(exchange)
+        loop = asyncio.get_running_loop()
+        exchange.deadline = loop.call_later(self.limits.request_seconds, self._time_out, exchange)
+        self.schedule.enqueue(exchange.ticket, call.model)
+        self._hold(exchange)
+        self._assign([call.model])
+        return exchange
+
+    def leave(self, exchange: Exchange) -> None:
+        """The client has its answer, or has gone: what is still under way for it is stopped."""
+        if not exchange.over:
+            self._close(exchange, End(499))
+        self._open.discard(exchange)
+        self._notify()
+
+    # ---- workers
+
+    def join(self, link: WorkerLink, models: Iterable[str] | None) -> int:
+        """A worker is there, with no credits yet; `models` is None for a generalist. Returns its number here."""
+        worker = next(self._numbers)
+        self._seats[worker] = _Seat(link)
+        self.schedule.add(worker, models)
+        if self._dismissing:
+            self._dismiss(worker)
+        self._notify()
+        return worker
+
+    def lose(self, worker: int) -> None:
+        """A worker's connection has ended: its jobs go to others where their clients have seen nothing yet."""
+        seat = self._seats.pop(worker)
+        self.schedule.remove(worker)
+        for job in seat.jobs:
+            exchange = self._jobs.pop(job).exchange
+            if not exchange.over:
+                self._try_again(exchange)
+        self._assign(None)
+
+    def grant(self, worker: int, number: int) -> None:
+        """A worker can take so many more jobs."""
+        self.schedule.grant(worker, number)
+        self._assign(self.schedule.models_of(worker))
+
+    def stop_giving(self, worker: int) -> None:
+        """A worker drains."""
+        self._seats[worker].draining = True
+        self.schedule.drain(worker)
+        self._assign(None)
+
+    def piece(self, worker: int, job: int, data: bytes) -> None:
+        """Bytes of an answer; those of jobs that nobody waits for any more are dropped."""
+        exchange = self._exchange_of(worker, job)
+        if exchange is None or not data:
+            return
+        self._note_first_byte(exchange)
+        if not exchange.put(data):
+            self._close(exchange, End.failed(errors.buffer_full(self.limits.client_buffer_bytes)))
+            if exchange.sent:
+                exchange.abort()
+
+    def finish(self, worker: int, job: int, request_id: str, end: End) -> None:
+        """The end of a job, or the end of an earlier connection's job, told again: that is only counted."""
+        given = self._jobs.get(job)
+        if given is None or given.worker != worker or given.exchange.call.request_id != request_id:
+            served = sorted(self.schedule.models_of(worker) or ())
+            self._accounts.record(request_id, self._names.label(served[0] if served else ""), end.usage)
+            return
+        self._forget(job)
+        self._accounts.record(request_id, given.exchange.label, end.usage)
+        if not given.exchange.over:
+            self._note_first_byte(given.exchange)
+            self._close(given.exchange, end)
+
+    def hand_back(self, worker: int, job: int) -> None:
+        """A worker will not do a job: it waits again. From a worker that drains, this is not one of its attempts."""
+        exchange = self._exchange_of(worker, job)
+        self._forget(job, worker)
+        if exchange is None:
+            return
+        self._metrics.handbacks.labels(exchange.label).inc()
+        if self._seats[worker].draining:
+            exchange.attempts -= 1
+        self.schedule.give_back(exchange.ticket)
+        self._try_again(exchange)
+        self._assign([exchange.call.model])
+
+    # ---- watching and stopping
+
+    @contextmanager
+    def watch(self) -> Iterator[asyncio.Event]:
+        """An event that is set at every change of the load; whoever waits for it clears it."""
+        event = asyncio.Event()
+        self._watchers.add(event)
+        try:
+            yield event
+        finally:
+            self._watchers.discard(event)
+
+    @property
+    def draining(self) -> bool:
+        """Whether this queue takes no more requests."""
+        return self._draining
+
+    async def drain(self, seconds: float) -> None:
+        """Take no more requests and let those under way finish, for so long at most.
+
+        For the first half of the time workers still get what waits; then what waits is refused, and workers are told
+        that nothing more will come. What is unfinished at the end is broken off.
+        """
+        self._draining = True
+        with self.watch() as event:
+            await _until(lambda: self.schedule.waiting == 0, event, seconds / 2)
+            for exchange in [each for each in self._exchanges.values() if each.hold]:
+                self._close(exchange, End.failed(errors.draining()))
+            self._dismissing = True
+            for worker in self._seats:
+                self._dismiss(worker)
+            await _until(lambda: not self._open, event, seconds / 2)
+            for exchange in list(self._exchanges.values()):
+                self._close(exchange, End.failed(errors.stopped()))
+            await _until(lambda: not self._open, event, _LAST_WORDS_SECONDS)
+
+    # ---- inside
+
+    def _assign(self, models: Iterable[str] | None) -> None:
+        for ticket, worker in self.schedule.decide(models):
+            exchange = self._exchanges[ticket]
+            self._release(exchange)
+            exchange.attempts += 1
+            exchange.job = job = next(self._numbers) % 2**32
+            self._jobs[job] = _Job(exchange, worker)
+            self._seats[worker].jobs.add(job)
+            self._seats[worker].link.give(job, exchange.call)
+        self._notify()
+
+    def _try_again(self, exchange: Exchange) -> None:
+        """For an exchange that the schedule has waiting again after a worker failed it."""
+        exchange.job = None
+        self._hold(exchange)
+        if exchange.sent:
+            self._close(exchange, End.failed(errors.worker_lost()))
+        elif self._dismissing:
+            self._close(exchange, End.failed(errors.draining()))
+        elif exchange.attempts >= self.limits.max_attempts:
+            self._close(exchange, End.failed(errors.too_many_attempts(exchange.attempts)))
+        else:
+            exchange.restart()
+
+    def _close(self, exchange: Exchange, end: End) -> None:
+        """End an exchange; a job that a worker still has for it is cancelled."""
+        exchange.over = True
+        self._release(exchange)
+        if exchange.deadline:
+            exchange.deadline.cancel()
+        del self._exchanges[exchange.ticket]
+        self.schedule.withdraw(exchange.ticket)
+        given = self._jobs.get(exchange.job) if exchange.job is not None else None
+        if given is not None and exchange.job is not None:
+            self._seats[given.worker].link.cancel(exchange.job)
+        exchange.finish(end)
+        self._notify()
+
+    def _hold(self, exchange: Exchange) -> None:
+        self._waiting_bytes += len(exchange.call.raw)
+        loop = asyncio.get_running_loop()
+        exchange.hold = loop.call_later(self.limits.hold_seconds, self._give_up, exchange)
+
+    def _release(self, exchange: Exchange) -> None:
+        if exchange.hold:
+            exchange.hold.cancel()
+            exchange.hold = None
+            self._waiting_bytes -= len(exchange.call.raw)
+
+    def _give_up(self, exchange: Exchange) -> None:
+        self._close(exchange, End.failed(errors.no_worker(exchange.call.model, self.limits.hold_seconds)))
+
+    def _time_out(self, exchange: Exchange) -> None:
+        self._close(exchange, End.failed(errors.timed_out(self.limits.request_seconds)))
+
+    def _is_full(self, size: int) -> bool:
+        if self.schedule.waiting >= self.limits.max_waiting:
+            return True
+        return self._waiting_bytes + size > self.limits.max_waiting_bytes
+
+    def _exchange_of(self, worker: int, job: int) -> Exchange | None:
+        given = self._jobs.get(job)
+        return given.exchange if given and given.worker == worker and not given.exchange.over else None
+
+    def _forget(self, job: int, worker: int | None = None) -> None:
+        given = self._jobs.get(job)
+        if given and worker in {None, given.worker}:
+            del self._jobs[job]
+            self._seats[given.worker].jobs.discard(job)
+            given.exchange.job = None
+
+    def _dismiss(self, worker: int) -> None:
+        self.schedule.drain(worker)
+        self._seats[worker].link.drain("the queue stops")
+
+    def _note_first_byte(self, exchange: Exchange) -> None:
+        if exchange.first_byte is None:
+            exchange.first_byte = asyncio.get_running_loop().time()
+
+    def _notify(self) -> None:
+        for event in self._watchers:
+            event.set()
+
+
+async def _until(condition: Callable[[], bool], event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            while not condition():
+                event.clear()
+                await event.wait()
+    except TimeoutError:
+        return

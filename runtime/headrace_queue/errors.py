@@ -1,0 +1,107 @@
+"""What can go wrong with a client's request, in the shape of the OpenAI API's errors.
+
+Every failure that a client sees is one `ApiError`, made by one of the functions here, so that the statuses and codes
+stand in one place. The statuses choose the exception that the official `openai` client raises:
+
+    400 invalid_request_error   BadRequestError         the body cannot be understood
+    404 model_not_found         NotFoundError           no worker, catalogue or option names the model
+    413 request_too_large       APIStatusError          the body is over `--max-request-bytes`
+    429 queue_full              RateLimitError          as much waits as may wait
+    502 worker_lost, ...        InternalServerError     the workers that took the request failed
+    503 no_worker, draining     InternalServerError     no worker came in time; this queue is stopping
+    504 request_timeout         InternalServerError     the answer took longer than `--request-seconds`
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+RETRY_AFTER_SECONDS = 5
+"""What `Retry-After` says where trying again can help."""
+
+_NAMES_SHOWN = 20
+
+
+class ApiError(Exception):
+    """A failure with the HTTP status and the OpenAI error object that tell the client of it."""
+
+    def __init__(self, status: int, code: str, message: str, *, param: str | None = None, retry: bool = False) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.param = param
+        self.retry_after = RETRY_AFTER_SECONDS if retry else None
+
+    def body(self) -> dict[str, Any]:
+        """The OpenAI error object; `type` follows from the status, as in OpenAI's own answers."""
+        kind = {429: "rate_limit_error"}.get(self.status)
+        kind = kind or ("invalid_request_error" if self.status < 500 else "server_error")
+        return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
+
+
+def bad_body(message: str, param: str | None = None) -> ApiError:
+    """The request's body is wrong; `param` names the field."""
+    return ApiError(400, "invalid_request", message, param=param)
+
+
+def body_too_large(limit: int) -> ApiError:
+    """The body is larger than `limit` bytes."""
+    return ApiError(413, "request_too_large", f"The request's body is larger than the {limit} bytes that are accepted.")
+
+
+def unknown_model(model: str, known: Iterable[str]) -> ApiError:
+    """Nothing names `model`; says what there is instead."""
+    names = sorted(known)
+    shown = ", ".join(names[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
+    message = f"The model '{model}' does not exist. Models that do: {shown or 'none yet'}."
+    return ApiError(404, "model_not_found", message, param="model")
+
+
+def saturated(waiting: int) -> ApiError:
+    """As much waits as may wait."""
+    return ApiError(429, "queue_full", f"The queue is full: {waiting} requests wait. Try again later.", retry=True)
+
+
+def no_worker(model: str, seconds: float) -> ApiError:
+    """No worker took the request while it was held."""
+    return ApiError(503, "no_worker", f"No worker took the request for '{model}' within {seconds:g} s.", retry=True)
+
+
+def draining() -> ApiError:
+    """This queue is stopping."""
+    return ApiError(503, "draining", "This queue is stopping. Try again: another one will answer.", retry=True)
+
+
+def stopped() -> ApiError:
+    """This queue stopped before the answer was complete."""
+    return ApiError(503, "stopped", "This queue stopped before the answer was complete.", retry=True)
+
+
+def worker_lost() -> ApiError:
+    """A worker was lost after a part of its answer had gone out."""
+    return ApiError(502, "worker_lost", "The worker was lost in the middle of the answer.")
+
+
+def too_many_attempts(attempts: int) -> ApiError:
+    """So many workers took the request and failed."""
+    return ApiError(502, "too_many_attempts", f"{attempts} workers took the request, and none could answer it.")
+
+
+def bad_reply(why: str) -> ApiError:
+    """A worker's reply is no OpenAI answer."""
+    return ApiError(502, "bad_reply", f"The worker's reply cannot be used: {why}.")
+
+
+def timed_out(seconds: float) -> ApiError:
+    """The answer was not complete in time."""
+    return ApiError(504, "request_timeout", f"The answer was not complete within {seconds:g} s.")
+
+
+def buffer_full(limit: int) -> ApiError:
+    """More of the answer than `limit` bytes would have to be kept for the client."""
+    return ApiError(502, "answer_too_large", f"More than {limit} bytes of the answer would have to be kept.")
+
+
+def internal() -> ApiError:
+    """A fault of this program; its log has the cause."""
+    return ApiError(500, "internal_error", "The queue failed to handle the request.")

@@ -1,0 +1,104 @@
+"""One client's request on its way: what was asked, and what has come back so far."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from headrace_api.wire import Usage
+from headrace_queue.errors import ApiError
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a client asked for. `raw` is the JSON object of its body, kept as it came."""
+
+    request_id: str
+    model: str
+    openai_url: str
+    raw: bytes
+    stream: bool = False
+    include_usage: bool = False
+
+
+@dataclass(frozen=True)
+class End:
+    """The end of an answer; `body` is the whole answer, or the error, where no bytes came before it."""
+
+    status: int = 200
+    body: dict[str, Any] | None = None
+    usage: Usage | None = None
+    retry_after: int | None = None
+
+    @classmethod
+    def failed(cls, error: ApiError) -> "End":
+        """The end that tells a client of `error`."""
+        return cls(error.status, error.body(), retry_after=error.retry_after)
+
+
+class Exchange:
+    """A call, its place in the queue, and the bytes that its client has not read yet.
+
+    Those bytes are bounded by `limit`. The bytes of a streamed answer can be read as they come; those of an answer
+    that is not streamed only when it is complete, so that until then another worker can begin anew.
+    """
+
+    def __init__(self, call: Call, ticket: int, label: str, limit: int, abort: Callable[[], None]) -> None:
+        self.call = call
+        self.ticket = ticket
+        self.label = label
+        """The metrics' label for its model: the same for all of its life, also when the model's workers have left."""
+        self.abort = abort
+        """Breaks the client's connection off: for a client that does not read."""
+        self.attempts = 0
+        self.job: int | None = None
+        """The number under which a worker has it now."""
+        self.sent = False
+        """Whether a part of the answer is with the client, so that nobody can begin anew."""
+        self.over = False
+        self.first_byte: float | None = None
+        """When the first bytes came, on the event loop's clock."""
+        self.end: End | None = None
+        self.hold: asyncio.TimerHandle | None = None
+        self.deadline: asyncio.TimerHandle | None = None
+        self._limit = limit
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._news = asyncio.Event()
+
+    def put(self, data: bytes) -> bool:
+        """Keep bytes of the answer for the client; False when they are too many."""
+        if self._size + len(data) > self._limit:
+            return False
+        self._pieces.append(data)
+        self._size += len(data)
+        self._news.set()
+        return True
+
+    def restart(self) -> None:
+        """Forget the bytes of a worker that did not finish."""
+        self._pieces.clear()
+        self._size = 0
+
+    def finish(self, end: End) -> None:
+        """No more bytes will come."""
+        self.end = end
+        self._news.set()
+
+    async def read(self) -> bytes | End:
+        """The next bytes for the client (all that there are), or the end."""
+        while True:
+            self._news.clear()
+            if self._readable():
+                data = b"".join(self._pieces)
+                self.restart()
+                self.sent = True
+                return data
+            if self.end is not None:
+                return self.end
+            await self._news.wait()
+
+    def _readable(self) -> bool:
+        if not self._pieces:
+            return False
+        return self.call.stream or (self.end is not None and self.end.status == 200)

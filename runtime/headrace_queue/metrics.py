@@ -1,0 +1,78 @@
+"""The queue's Prometheus metrics.
+
+The label `model` is bounded: it is a name that a worker, the operator or an option announced, or `other`. Names that
+only a client has said (a generalist answers to any) never become labels.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from headrace_api.load import ModelLoad
+
+OTHER = "other"
+"""The label of every model that nobody announced."""
+
+_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+
+
+class Metrics:
+    """The counters and histograms, in one registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self.requests = Counter(
+            "headrace_queue_requests", "Requests answered, by HTTP status (499: client left).",
+            ("model", "status"), registry=registry,
+        )  # fmt: skip
+        self.first_piece = Histogram(
+            "headrace_queue_first_piece_seconds", "From the request to the first bytes of its answer.",
+            ("model",), buckets=_SECONDS, registry=registry,
+        )  # fmt: skip
+        self.tokens = Counter(
+            "headrace_queue_tokens", "Tokens as engines counted them, once per request.",
+            ("model", "kind"), registry=registry,
+        )  # fmt: skip
+        self.disconnects = Counter(
+            "headrace_queue_worker_disconnects", "Connections of workers that ended, by protocol.",
+            ("protocol",), registry=registry,
+        )  # fmt: skip
+        self.handbacks = Counter(
+            "headrace_queue_handbacks", "Jobs that workers handed back.", ("model",), registry=registry
+        )
+
+
+class LoadCollector(Collector):
+    """Gauges of what waits, what runs and who works, read when Prometheus asks."""
+
+    def __init__(
+        self, load: Callable[[], Mapping[str, ModelLoad]], label: Callable[[str], str], generalists: Callable[[], int]
+    ) -> None:
+        self._load = load
+        self._label = label
+        self._generalists = generalists
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """One sample per label and gauge; models that share a label are added up."""
+        totals: dict[str, list[int]] = {}
+        for model, load in self._load().items():
+            total = totals.setdefault(self._label(model), [0, 0, 0])
+            for index, value in enumerate((load.queued, load.running, load.workers)):
+                total[index] += value
+        for index, (name, text) in enumerate(_GAUGES):
+            family = GaugeMetricFamily(name, text, labels=("model",))
+            for label, total in totals.items():
+                family.add_metric((label,), total[index])
+            yield family
+        yield GaugeMetricFamily(
+            "headrace_queue_generalists", "Connected workers of the seed's protocol.", value=self._generalists()
+        )
+
+
+_GAUGES = (
+    ("headrace_queue_queued_requests", "Requests that wait for a worker."),
+    ("headrace_queue_running_requests", "Requests that a worker has."),
+    ("headrace_queue_workers", "Connected workers that are dedicated to the model and take requests."),
+)

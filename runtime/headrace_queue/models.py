@@ -1,0 +1,48 @@
+"""Which model names the queue knows: from options, from the operator's catalogues and from connected workers."""
+
+from collections.abc import Iterable
+
+from headrace_queue.metrics import OTHER
+from headrace_queue.schedule import Schedule
+
+
+class ModelNames:
+    """The known names.
+
+    An operator's catalogue outlives its connection, so that an operator's restart makes no model unknown; the next
+    catalogue of any connection replaces those of all connections that have ended.
+    """
+
+    def __init__(self, fixed: Iterable[str], schedule: Schedule) -> None:
+        self._fixed = frozenset(fixed)
+        self._schedule = schedule
+        self._catalogues: dict[int, frozenset[str]] = {}
+        self._connected: set[int] = set()
+
+    def operator_connected(self, connection: int) -> None:
+        """An operator's connection has begun."""
+        self._connected.add(connection)
+
+    def operator_left(self, connection: int) -> None:
+        """It has ended; what it said stays."""
+        self._connected.discard(connection)
+
+    def set_catalogue(self, connection: int, models: Iterable[str]) -> None:
+        """An operator says what models there are."""
+        kept = {key: names for key, names in self._catalogues.items() if key in self._connected}
+        self._catalogues = {**kept, connection: frozenset(models)}
+
+    def announced(self) -> frozenset[str]:
+        """Every name that somebody other than a client has said."""
+        return self._fixed.union(*self._catalogues.values()) | self._schedule.dedicated()
+
+    def known(self, model: str) -> bool:
+        """Whether requests for `model` are accepted."""
+        return self._schedule.serves(model) or self._named(model)
+
+    def label(self, model: str) -> str:
+        """The value of the metrics' label `model`."""
+        return model if self._named(model) or self._schedule.has_dedicated(model) else OTHER
+
+    def _named(self, model: str) -> bool:
+        return model in self._fixed or any(model in names for names in self._catalogues.values())

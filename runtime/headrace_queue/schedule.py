@@ -1,0 +1,185 @@
+"""Which waiting request goes to which worker: decisions only, with no clock, socket or task.
+
+A request is a `ticket`: a number that grows with arrival. Within a model the oldest ticket goes first; a ticket that
+comes back from a worker keeps its number and so stands in front again. Among a model's workers the one with the most
+free credits takes it. A generalist (a worker of the seed's protocol, which announces no model) takes only requests
+for models that match the patterns and that no dedicated worker serves at the time: an answer never comes from an
+unknown model while the right one is there.
+"""
+
+import heapq
+from bisect import bisect_left, insort
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+from headrace_api.load import ModelLoad
+
+
+@dataclass
+class _Worker:
+    models: frozenset[str] | None
+    """None for a generalist."""
+    credits: int = 0
+    tickets: set[int] = field(default_factory=set)
+
+
+class Schedule:
+    """The waiting and the running tickets, and the workers' credits."""
+
+    def __init__(self, generalist_patterns: Sequence[str] = ("*",)) -> None:
+        self._patterns = tuple(generalist_patterns)
+        self._workers: dict[int, _Worker] = {}
+        self._serving: dict[str, dict[int, _Worker]] = {}
+        self._generalists: dict[int, _Worker] = {}
+        self._waiting: dict[str, list[int]] = {}
+        self._model: dict[int, str] = {}
+        self._holder: dict[int, int] = {}
+
+    def add(self, worker: int, models: Iterable[str] | None) -> None:
+        """Let a worker in, without credits; `models` is None for a generalist."""
+        names = None if models is None else frozenset(models)
+        self._workers[worker] = entry = _Worker(names)
+        for model in names or ():
+            self._serving.setdefault(model, {})[worker] = entry
+        if names is None:
+            self._generalists[worker] = entry
+
+    def drain(self, worker: int) -> None:
+        """Give this worker nothing more; what it has, it keeps."""
+        entry = self._workers[worker]
+        entry.credits = 0
+        self._generalists.pop(worker, None)
+        for model in entry.models or ():
+            peers = self._serving.get(model, {})
+            peers.pop(worker, None)
+            if not peers:
+                self._serving.pop(model, None)
+
+    def remove(self, worker: int) -> None:
+        """Forget a worker; the tickets that it had wait again, at their old places."""
+        self.drain(worker)
+        for ticket in self._workers[worker].tickets.copy():
+            self.give_back(ticket)
+        del self._workers[worker]
+
+    def grant(self, worker: int, credits_: int) -> None:
+        """The worker can take so many more; a draining worker's credits count for nothing."""
+        if self._takes_work(worker):
+            self._workers[worker].credits += credits_
+
+    def enqueue(self, ticket: int, model: str) -> None:
+        """A request waits."""
+        self._model[ticket] = model
+        insort(self._waiting.setdefault(model, []), ticket)
+
+    def give_back(self, ticket: int) -> None:
+        """A running ticket waits again, at its old place."""
+        self._workers[self._holder.pop(ticket)].tickets.discard(ticket)
+        self.enqueue(ticket, self._model[ticket])
+
+    def withdraw(self, ticket: int) -> None:
+        """Forget a ticket, waiting or running: it is answered, or its client has left."""
+        model = self._model.pop(ticket)
+        holder = self._holder.pop(ticket, None)
+        if holder is not None:
+            self._workers[holder].tickets.discard(ticket)
+            return
+        queue = self._waiting[model]
+        del queue[bisect_left(queue, ticket)]
+        if not queue:
+            del self._waiting[model]
+
+    def decide(self, models: Iterable[str] | None = None) -> Iterator[tuple[int, int]]:
+        """Hand out `(ticket, worker)`, oldest first, until nothing fits; only among `models` if they are given."""
+        names = list(self._waiting) if models is None else [model for model in models if model in self._waiting]
+        heads = [(self._waiting[model][0], model) for model in names]
+        heapq.heapify(heads)
+        while heads:
+            ticket, model = heapq.heappop(heads)
+            worker = self._choose(model)
+            if worker is None:
+                continue
+            self._hand_out(ticket, worker)
+            if model in self._waiting:
+                heapq.heappush(heads, (self._waiting[model][0], model))
+            yield ticket, worker
+
+    def free(self, model: str) -> bool:
+        """Whether a request for `model` would be taken at once."""
+        return model not in self._waiting and self._choose(model) is not None
+
+    def serves(self, model: str) -> bool:
+        """Whether a connected worker takes requests for `model`."""
+        return self.has_dedicated(model) or bool(self._generalists and self._matches(model))
+
+    def models_of(self, worker: int) -> frozenset[str] | None:
+        """The models that a worker is dedicated to; None for a generalist."""
+        return self._workers[worker].models
+
+    def dedicated(self) -> set[str]:
+        """The models that dedicated workers serve."""
+        return set(self._serving)
+
+    def has_dedicated(self, model: str) -> bool:
+        """Whether a dedicated worker takes requests for `model`."""
+        return model in self._serving
+
+    @property
+    def generalists(self) -> int:
+        """How many generalists take work."""
+        return len(self._generalists)
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait."""
+        return len(self._model) - len(self._holder)
+
+    @property
+    def running(self) -> int:
+        """How many requests workers have."""
+        return len(self._holder)
+
+    def credits_of(self, worker: int) -> int:
+        """How many more a worker can take."""
+        return self._workers[worker].credits
+
+    def load(self, models: Iterable[str] = ()) -> dict[str, ModelLoad]:
+        """The load of `models` and of all others that have requests; `workers` counts dedicated ones."""
+        running = Counter(self._model[ticket] for ticket in self._holder)
+        return {
+            model: ModelLoad(
+                queued=len(self._waiting.get(model, ())),
+                running=running[model],
+                workers=len(self._serving.get(model, ())),
+            )
+            for model in sorted({*models, *self._waiting, *running})
+        }
+
+    def _takes_work(self, worker: int) -> bool:
+        entry = self._workers[worker]
+        if entry.models is None:
+            return worker in self._generalists
+        return any(worker in self._serving.get(model, ()) for model in entry.models)
+
+    def _matches(self, model: str) -> bool:
+        return any(fnmatchcase(model, pattern) for pattern in self._patterns)
+
+    def _choose(self, model: str) -> int | None:
+        candidates = self._serving.get(model)
+        if candidates is None:
+            candidates = self._generalists if self._generalists and self._matches(model) else {}
+        best = max(candidates, key=lambda worker: candidates[worker].credits, default=None)
+        return best if best is not None and candidates[best].credits > 0 else None
+
+    def _hand_out(self, ticket: int, worker: int) -> None:
+        model = self._model[ticket]
+        queue = self._waiting[model]
+        del queue[0]
+        if not queue:
+            del self._waiting[model]
+        self._holder[ticket] = worker
+        entry = self._workers[worker]
+        entry.credits -= 1
+        entry.tickets.add(ticket)

@@ -1,0 +1,122 @@
+"""The queue's end of the seed's protocol: one request at a time, one JSON reply each."""
+
+import asyncio
+import socket as sockets
+from typing import Any
+
+from aiohttp import WSCloseCode, WSMsgType, web
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from headrace_api.wire import SeedRequest, Usage
+from headrace_queue import errors, sse
+from headrace_queue.calls import CHAT
+from headrace_queue.dispatch import Dispatcher
+from headrace_queue.exchange import Call, End
+from headrace_queue.outbox import Outbox, close
+
+_KEEPALIVE = ((sockets.TCP_KEEPIDLE, 15), (sockets.TCP_KEEPINTVL, 5), (sockets.TCP_KEEPCNT, 3))
+
+
+def keep_alive(request: web.Request) -> None:
+    """Let the kernel find a connection whose other end is gone, within 30 s.
+
+    A seed worker may answer nothing, not even pings, while it computes; so no heartbeat is expected of it.
+    """
+    connection = request.transport and request.transport.get_extra_info("socket")
+    if connection and connection.family in {sockets.AF_INET, sockets.AF_INET6}:
+        connection.setsockopt(sockets.SOL_SOCKET, sockets.SO_KEEPALIVE, 1)
+        for option, seconds in _KEEPALIVE:
+            connection.setsockopt(sockets.IPPROTO_TCP, option, seconds)
+
+
+def seed_request(call: Call) -> str:
+    """The message for a worker. It has no streams: the queue makes them out of the reply."""
+    body: dict[str, Any] = from_json(call.raw)
+    return SeedRequest(
+        openai_req={key: value for key, value in body.items() if key not in {"stream", "stream_options"}}
+    ).model_dump_json()
+
+
+def read_reply(text: str | bytes) -> End:
+    """What a worker's reply means for the client."""
+    try:
+        reply = from_json(text, allow_inf_nan=False)
+    except ValueError as error:
+        return End.failed(errors.bad_reply(f"it is not JSON: {error}"))
+    if isinstance(reply, dict) and reply.get("error"):
+        return End(sse.error_status(reply["error"]), sse.error_body(reply["error"]))
+    if why := sse.fault(reply):
+        return End.failed(errors.bad_reply(why))
+    try:
+        usage = Usage.model_validate(reply["usage"]) if reply.get("usage") else None
+    except ValidationError:
+        usage = None  # an answer without a count is better than none
+    return End(200, reply, usage)
+
+
+class SeedSession:
+    """One registered worker: its connection, and the job that it has."""
+
+    def __init__(self, dispatcher: Dispatcher, outbox: Outbox) -> None:
+        self._dispatcher = dispatcher
+        self._outbox = outbox
+        self._current: tuple[int, Call] | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._draining = False
+        self._worker = dispatcher.join(self, None)
+
+    def give(self, job: int, call: Call) -> None:
+        """Send the request; a worker that does not answer in time loses its connection."""
+        self._current = (job, call)
+        loop = asyncio.get_running_loop()
+        if call.openai_url != CHAT:
+            loop.call_soon(self._refuse)
+            return
+        self._deadline = loop.call_later(self._dispatcher.limits.request_seconds, self._time_out)
+        self._outbox.put(seed_request(call))
+
+    def cancel(self, job: int) -> None:
+        """Nothing: the protocol cannot stop a request. Its reply is dropped when it comes."""
+
+    def drain(self, reason: str) -> None:
+        """Close the connection as soon as the worker is idle; the protocol has no word for it."""
+        self._draining = True
+        if self._current is None:
+            self._outbox.close(WSCloseCode.GOING_AWAY, reason)
+
+    async def run(self, socket: web.WebSocketResponse) -> None:
+        """Serve the worker until its connection ends."""
+        try:
+            self._dispatcher.grant(self._worker, 1)
+            async for frame in socket:
+                if frame.type not in {WSMsgType.TEXT, WSMsgType.BINARY}:
+                    continue
+                if self._current is None:
+                    await close(socket, WSCloseCode.PROTOCOL_ERROR, "a reply came, but there was no request")
+                    break
+                self._finish(read_reply(frame.data))
+        finally:
+            if self._deadline:
+                self._deadline.cancel()
+            self._current = None
+            self._dispatcher.lose(self._worker)
+
+    def _finish(self, end: End) -> None:
+        if self._current is None:
+            return
+        (job, call), self._current = self._current, None
+        if self._deadline:
+            self._deadline.cancel()
+        self._dispatcher.finish(self._worker, job, call.request_id, end)
+        if self._draining:
+            self.drain("the queue stops")
+        else:
+            self._dispatcher.grant(self._worker, 1)
+
+    def _refuse(self) -> None:
+        message = "The only workers for this model answer nothing but /v1/chat/completions."
+        self._finish(End.failed(errors.bad_body(message)))
+
+    def _time_out(self) -> None:
+        self._outbox.close(WSCloseCode.POLICY_VIOLATION, "no reply in time")

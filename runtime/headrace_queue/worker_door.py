@@ -1,0 +1,119 @@
+"""`GET /worker`: lets workers in, and chooses the protocol that they speak."""
+
+import asyncio
+import hmac
+import itertools
+
+import structlog
+from aiohttp import WSCloseCode, WSMsgType, web
+from pydantic import ValidationError
+
+from headrace_api import wire
+from headrace_queue.dispatch import Dispatcher
+from headrace_queue.invalid import in_words
+from headrace_queue.metrics import Metrics
+from headrace_queue.outbox import Outbox, close
+from headrace_queue.seed_socket import SeedSession, keep_alive
+from headrace_queue.worker_socket import V1Session
+
+_REGISTER_SECONDS = 10
+_MAX_FRAME_BYTES = 64 * 2**20
+
+
+class WorkerDoor:
+    """Checks each worker's token and registration, then runs its session."""
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        metrics: Metrics,
+        log: structlog.typing.FilteringBoundLogger,
+        token: str | None,
+        heartbeat_seconds: float,
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._metrics = metrics
+        self._log = log
+        self._token = token
+        self._heartbeat_seconds = heartbeat_seconds
+        self._numbers = itertools.count(1)
+        self._open: set[Outbox] = set()
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Serve one worker until it leaves."""
+        if not self._accepts(request):
+            self._log.warning("worker refused", peer=request.remote, reason="token")
+            message = "This queue needs `Authorization: Bearer TOKEN` with its worker token."
+            error = {"message": message, "type": "invalid_request_error", "param": None, "code": "invalid_worker_token"}
+            return web.json_response({"error": error}, status=401, headers={"WWW-Authenticate": "Bearer"})
+        speaks_v1 = wire.SUBPROTOCOL in _offered(request)
+        socket = web.WebSocketResponse(
+            protocols=(wire.SUBPROTOCOL,) if speaks_v1 else (),
+            heartbeat=self._heartbeat_seconds if speaks_v1 else None,
+            timeout=2,
+            compress=False,
+            max_msg_size=_MAX_FRAME_BYTES,
+        )
+        await socket.prepare(request)
+        if not speaks_v1:
+            keep_alive(request)
+        async with Outbox(socket) as outbox:
+            self._open.add(outbox)
+            try:
+                await self._serve(socket, outbox, request.remote, speaks_v1=speaks_v1)
+            finally:
+                self._open.discard(outbox)
+        return socket
+
+    async def close(self) -> None:
+        """Close every connection, after what is still to be sent: the queue stops."""
+        await asyncio.gather(*(each.close_and_wait(WSCloseCode.GOING_AWAY, "the queue stops") for each in self._open))
+
+    async def _serve(self, socket: web.WebSocketResponse, outbox: Outbox, peer: str | None, *, speaks_v1: bool) -> None:
+        try:
+            registration = await _first_message(socket, wire.Register if speaks_v1 else wire.Registration)
+        except ValueError as error:
+            why = in_words(error) if isinstance(error, ValidationError) else str(error)
+            self._log.warning("worker refused", peer=peer, reason=why)
+            await close(socket, wire.CLOSE_BAD_REGISTRATION, why)
+            return
+        if registration is None:
+            return
+        protocol = wire.SUBPROTOCOL if speaks_v1 else "seed"
+        machine = registration.model_dump(include={"worker", "models", "fingerprint", "cpu_count", "vram"})
+        log = self._log.bind(peer=peer, protocol=protocol, connection=next(self._numbers), **machine)
+        log.info("worker joined")
+        try:
+            if isinstance(registration, wire.Register):
+                await V1Session(self._dispatcher, outbox, registration).run(socket)
+            else:
+                await SeedSession(self._dispatcher, outbox).run(socket)
+        finally:
+            self._metrics.disconnects.labels(protocol).inc()
+            log.info("worker left", close_code=socket.close_code)
+
+    def _accepts(self, request: web.Request) -> bool:
+        if self._token is None:
+            return True
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        return scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), self._token.encode())
+
+
+def _offered(request: web.Request) -> set[str]:
+    headers = request.headers.getall("Sec-WebSocket-Protocol", [])
+    return {name.strip() for header in headers for name in header.split(",")}
+
+
+async def _first_message(socket: web.WebSocketResponse, shape: type[wire.Registration]) -> wire.Registration | None:
+    """The registration; None if the worker has left.
+
+    Raises:
+        ValueError: it is not one, or did not come in time.
+    """
+    try:
+        frame = await socket.receive(timeout=_REGISTER_SECONDS)
+    except TimeoutError:
+        raise ValueError(f"no registration came within {_REGISTER_SECONDS} s") from None
+    if frame.type not in {WSMsgType.TEXT, WSMsgType.BINARY}:
+        return None
+    return shape.model_validate_json(frame.data)

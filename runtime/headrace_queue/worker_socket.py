@@ -1,0 +1,78 @@
+"""The queue's end of a `headrace.v1` connection; the messages and their meaning are in `headrace_api.wire`."""
+
+import json
+
+from aiohttp import WSCloseCode, WSMsgType, web
+from pydantic import ValidationError
+
+from headrace_api import wire
+from headrace_queue.dispatch import Dispatcher
+from headrace_queue.exchange import Call, End
+from headrace_queue.invalid import in_words
+from headrace_queue.outbox import Outbox, close
+
+
+def job_message(job: int, call: Call) -> str:
+    """A `wire.Job` as JSON; the client's body goes in as it came, neither parsed nor rebuilt."""
+    head = {"type": "job", "job": job, "request_id": call.request_id, "openai_url": call.openai_url}
+    return json.dumps(head)[:-1] + ',"openai_req":' + call.raw.decode() + "}"
+
+
+class V1Link:
+    """Sends one worker what the dispatcher has for it."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+
+    def give(self, job: int, call: Call) -> None:
+        """Send a job."""
+        self._outbox.put(job_message(job, call))
+
+    def cancel(self, job: int) -> None:
+        """Ask to stop a job."""
+        self._outbox.put(wire.Cancel(job=job).model_dump_json())
+
+    def drain(self, reason: str) -> None:
+        """Say that no further job will come."""
+        self._outbox.put(wire.Drain(reason=reason).model_dump_json())
+
+
+class V1Session:
+    """One registered worker's connection."""
+
+    def __init__(self, dispatcher: Dispatcher, outbox: Outbox, register: wire.Register) -> None:
+        self._dispatcher = dispatcher
+        self._outbox = outbox
+        outbox.put(wire.Registered().model_dump_json())
+        self._worker = dispatcher.join(V1Link(outbox), register.models)
+
+    async def run(self, socket: web.WebSocketResponse) -> None:
+        """Serve the worker until its connection ends."""
+        try:
+            async for frame in socket:
+                if frame.type is WSMsgType.BINARY:
+                    for job, data in wire.decode_pieces(frame.data):
+                        self._dispatcher.piece(self._worker, job, data)
+                elif frame.type is WSMsgType.TEXT:
+                    self._handle(wire.worker_messages.validate_json(frame.data))
+        except ValidationError as error:
+            await close(socket, WSCloseCode.PROTOCOL_ERROR, in_words(error))
+        except ValueError as error:
+            await close(socket, WSCloseCode.PROTOCOL_ERROR, str(error))
+        finally:
+            self._dispatcher.lose(self._worker)
+
+    def _handle(self, message: wire.WorkerMessage) -> None:
+        match message:
+            case wire.Credit():
+                self._dispatcher.grant(self._worker, message.n)
+            case wire.Result():
+                end = End(message.status, message.body, message.usage)
+                self._dispatcher.finish(self._worker, message.job, message.request_id, end)
+                self._outbox.put(wire.Ack(request_id=message.request_id).model_dump_json())
+            case wire.HandBack():
+                self._dispatcher.hand_back(self._worker, message.job)
+            case wire.Drain():
+                self._dispatcher.stop_giving(self._worker)
+            case wire.Register():
+                raise ValueError("a worker registers once per connection")

@@ -1,0 +1,46 @@
+"""An answer from a worker pod, through the queue, with the official client."""
+
+import openai
+import pytest
+
+pytestmark = pytest.mark.cluster
+
+QUESTION = [{"role": "user", "content": "Who won the world series in 2020?"}]
+ANSWER = "The Los Angeles Dodgers won the World Series in 2020."
+
+
+@pytest.fixture
+def client(base_url):
+    with openai.OpenAI(base_url=base_url, api_key="none", max_retries=0, timeout=180) as client:
+        yield client
+
+
+def streamed(client, name):
+    with client.chat.completions.create(model=name, messages=QUESTION, stream=True, temperature=0) as chunks:
+        return [chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices]
+
+
+def test_llama_cpp_answers_streamed_and_not(kubectl, model, ready, client):
+    kubectl.apply(model)
+    ready()
+    whole = client.chat.completions.create(model="headrace/sample-chat", messages=QUESTION, temperature=0)
+    assert whole.choices[0].message.content == ANSWER
+    assert whole.choices[0].finish_reason == "stop"
+    assert whole.usage.completion_tokens > 0
+    parts = streamed(client, "headrace/sample-chat")
+    assert "".join(parts) == ANSWER
+    assert len([part for part in parts if part]) > 3
+    assert [one.id for one in client.models.list()] == ["headrace/sample-chat"]
+
+
+def test_a_known_model_without_workers_is_held_until_one_comes(kubectl, model, ready, client):
+    kubectl.apply({**model, "spec": {**model["spec"], "replicas": 0}})
+    ready()
+    kubectl("scale", "inferencemodels.headrace.dev/sample-chat", "--replicas=1")
+    whole = client.chat.completions.create(model="headrace/sample-chat", messages=QUESTION, temperature=0)
+    assert whole.choices[0].message.content == ANSWER
+
+
+def test_an_unknown_model_is_not_found(kubectl, client):  # noqa: ARG001
+    with pytest.raises(openai.NotFoundError, match="nobody/knows"):
+        client.chat.completions.create(model="nobody/knows", messages=QUESTION)

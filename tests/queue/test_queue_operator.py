@@ -1,0 +1,84 @@
+"""The operator's socket on the admin port, and the other things there."""
+
+import asyncio
+
+import openai
+import pytest
+import websockets
+from queue_setup import PLAIN, Queue, eventually
+from v1_worker import V1Worker
+
+from headrace_api import wire
+from headrace_api.load import Catalogue, Load, ModelLoad
+
+
+def operator(queue: Queue) -> websockets.connect:
+    return websockets.connect(queue.admin_url.replace("http", "ws") + "/operator")
+
+
+async def load_until(socket: websockets.ClientConnection, expected: dict[str, ModelLoad]) -> int:
+    """How many messages came until one said `expected`."""
+    count = 0
+    async with asyncio.timeout(5):
+        while True:
+            count += 1
+            if Load.model_validate_json(await socket.recv()).models == expected:
+                return count
+
+
+async def test_load_follows_the_requests(queue: Queue) -> None:
+    async with operator(queue) as socket:
+        await load_until(socket, {})
+        await socket.send(Catalogue(models=["m"]).model_dump_json())
+        await load_until(socket, {"m": ModelLoad()})
+        tasks = [queue.ask() for _ in range(20)]
+        assert await load_until(socket, {"m": ModelLoad(queued=20)}) <= 3, "changes close together are told at once"
+        async with V1Worker(queue.worker_url, "m", credit=1) as worker:
+            job = await worker.expect(wire.Job)
+            await load_until(socket, {"m": ModelLoad(queued=19, running=1, workers=1)})
+            await worker.result(job, body=PLAIN)
+            for task in tasks:
+                task.cancel()
+            await load_until(socket, {"m": ModelLoad(workers=1)})
+        await load_until(socket, {"m": ModelLoad()})
+
+
+async def test_a_catalogue_outlives_its_connection_until_the_next(queue: Queue) -> None:
+    async with operator(queue) as socket:
+        await socket.send(Catalogue(models=["m", "n"]).model_dump_json())
+        await load_until(socket, {"m": ModelLoad(), "n": ModelLoad()})
+    await eventually(lambda: queue.logged()[-1]["event"] == "operator left")
+    assert [model.id async for model in await queue.client.models.list()] == ["m", "n"]
+    async with operator(queue) as first, operator(queue) as second:
+        await first.send(Catalogue(models=["n"]).model_dump_json())
+        await load_until(first, {"n": ModelLoad()})
+        await second.send(Catalogue(models=["o"]).model_dump_json())
+        await load_until(first, {"n": ModelLoad(), "o": ModelLoad()})
+        with pytest.raises(openai.NotFoundError):
+            await queue.ask("m")
+
+
+async def test_a_bad_catalogue_is_refused_with_a_reason(queue: Queue) -> None:
+    async with operator(queue) as socket:
+        await socket.send('{"models": "m"}')
+        with pytest.raises(websockets.ConnectionClosedError, match="models"):
+            await load_until(socket, {"never": ModelLoad()})
+
+
+async def test_metrics_and_health(queue: Queue) -> None:
+    async with V1Worker(queue.worker_url, "m", credit=1) as worker:
+        task = queue.ask()
+        job = await worker.expect(wire.Job)
+        async with queue.http.get(f"{queue.admin_url}/metrics") as response:
+            text = await response.text()
+        await worker.result(job, body=PLAIN)
+        await task
+    assert 'headrace_queue_running_requests{model="m"} 1.0' in text
+    assert 'headrace_queue_queued_requests{model="m"} 0.0' in text
+    assert 'headrace_queue_workers{model="m"} 1.0' in text
+    assert "headrace_queue_generalists 0.0" in text
+    await eventually(lambda: queue.metric("headrace_queue_first_piece_seconds_count", model="m") == 1)
+    for url in (queue.url, queue.admin_url):
+        for path in ("/healthz", "/readyz"):
+            async with queue.http.get(url + path) as response:
+                assert response.status == 200

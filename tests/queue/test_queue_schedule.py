@@ -1,0 +1,129 @@
+"""The schedule against a random stream of everything that can happen to it."""
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from headrace_queue.schedule import Schedule
+
+MODELS = ("a", "b", "seed-c")
+
+
+class ScheduleMachine(RuleBasedStateMachine):
+    """Keeps its own simple book of every ticket and credit, and compares."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.schedule = Schedule(["seed-*"])
+        self.numbers = iter(range(1, 10**6))
+        self.waiting: dict[int, str] = {}
+        self.running: dict[int, tuple[str, int]] = {}
+        self.workers: dict[int, frozenset[str] | None] = {}
+        self.draining: set[int] = set()
+        self.credits: dict[int, int] = {}
+
+    def decide(self, models: frozenset[str] | None) -> None:
+        for ticket, worker in self.schedule.decide(models):
+            model = self.waiting.pop(ticket)
+            assert all(other > ticket for other, name in self.waiting.items() if name == model), (
+                "not first in first out"
+            )
+            assert worker not in self.draining
+            serves = self.workers[worker]
+            peers = {
+                w: c for w, c in self.credits.items() if model in (self.workers[w] or ()) and w not in self.draining
+            }
+            if serves is None:
+                assert model.startswith("seed-")
+                assert not peers, "a generalist took a dedicated model"
+            else:
+                assert model in serves
+                assert self.credits[worker] == max(peers.values()), "not the worker with the most credits"
+            self.credits[worker] -= 1
+            self.running[ticket] = (model, worker)
+
+    @rule(models=st.none() | st.frozensets(st.sampled_from(MODELS), min_size=1))
+    def join(self, models: frozenset[str] | None) -> None:
+        worker = next(self.numbers)
+        self.workers[worker], self.credits[worker] = models, 0
+        self.schedule.add(worker, models)
+
+    @rule(data=st.data(), number=st.integers(1, 4))
+    def grant(self, data: st.DataObject, number: int) -> None:
+        if self.workers:
+            worker = data.draw(st.sampled_from(sorted(self.workers)))
+            self.schedule.grant(worker, number)
+            if worker not in self.draining:
+                self.credits[worker] += number
+            self.decide(self.schedule.models_of(worker))
+
+    @rule(data=st.data())
+    def lose(self, data: st.DataObject) -> None:
+        if self.workers:
+            worker = data.draw(st.sampled_from(sorted(self.workers)))
+            self.schedule.remove(worker)
+            self.draining.discard(worker)
+            del self.workers[worker], self.credits[worker]
+            for ticket, (model, holder) in list(self.running.items()):
+                if holder == worker:
+                    del self.running[ticket]
+                    self.waiting[ticket] = model
+            self.decide(None)
+
+    @rule(data=st.data())
+    def drain(self, data: st.DataObject) -> None:
+        if self.workers:
+            worker = data.draw(st.sampled_from(sorted(self.workers)))
+            self.schedule.drain(worker)
+            self.draining.add(worker)
+            self.credits[worker] = 0
+            self.decide(None)
+
+    @rule(model=st.sampled_from(MODELS))
+    def arrive(self, model: str) -> None:
+        ticket = next(self.numbers)
+        fits = self.schedule.free(model)
+        self.schedule.enqueue(ticket, model)
+        self.waiting[ticket] = model
+        self.decide(frozenset([model]))
+        assert fits == (ticket in self.running)
+
+    @rule(data=st.data())
+    def withdraw(self, data: st.DataObject) -> None:
+        if tickets := sorted({*self.waiting, *self.running}):
+            ticket = data.draw(st.sampled_from(tickets))
+            self.schedule.withdraw(ticket)
+            self.waiting.pop(ticket, None)
+            self.running.pop(ticket, None)
+
+    @rule(data=st.data())
+    def give_back(self, data: st.DataObject) -> None:
+        if self.running:
+            ticket = data.draw(st.sampled_from(sorted(self.running)))
+            self.schedule.give_back(ticket)
+            model, _ = self.running.pop(ticket)
+            self.waiting[ticket] = model
+            self.decide(frozenset([model]))
+
+    @invariant()
+    def nothing_is_lost_or_doubled(self) -> None:
+        assert self.schedule.waiting == len(self.waiting)
+        assert self.schedule.running == len(self.running)
+        load = self.schedule.load(MODELS)
+        for model in MODELS:
+            assert load[model].queued == list(self.waiting.values()).count(model)
+            assert load[model].running == [name for name, _ in self.running.values()].count(model)
+
+    @invariant()
+    def credits_agree(self) -> None:
+        for worker, number in self.credits.items():
+            assert number >= 0
+            assert self.schedule.credits_of(worker) == number
+
+    @invariant()
+    def nothing_waits_that_could_run(self) -> None:
+        assert list(self.schedule.decide()) == []
+
+
+TestSchedule = ScheduleMachine.TestCase
+TestSchedule.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

@@ -1,0 +1,67 @@
+"""A `headrace.v1` worker whose every step a test decides."""
+
+import asyncio
+from types import TracebackType
+from typing import Self, TypeVar
+
+from pydantic import BaseModel
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.typing import Subprotocol
+
+from headrace_api import wire
+
+MACHINE = {"cpu_count": 2, "disk_space": 10, "vram": 0}
+_M = TypeVar("_M", bound=BaseModel)
+
+
+class V1Worker:
+    def __init__(self, url: str, *models: str, credit: int = 0, token: str | None = None) -> None:
+        headers = {"Authorization": f"Bearer {token}"} if token else None
+        self._connecting = connect(url, subprotocols=[Subprotocol(wire.SUBPROTOCOL)], additional_headers=headers)
+        self._register = wire.Register(worker="fake", models=list(models), fingerprint="f" * 16, **MACHINE)
+        self._credit = credit
+        self.socket: ClientConnection
+
+    async def __aenter__(self) -> Self:
+        self.socket = await self._connecting
+        assert self.socket.subprotocol == wire.SUBPROTOCOL
+        await self.send(self._register)
+        await self.expect(wire.Registered)
+        if self._credit:
+            await self.send(wire.Credit(n=self._credit))
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, _: object, __: TracebackType | None) -> None:
+        if kind is None:
+            await self.socket.close()
+        else:
+            self.die()
+
+    def die(self) -> None:
+        """The network cable is pulled."""
+        self.socket.transport.abort()
+
+    async def send(self, message: BaseModel) -> None:
+        await self.socket.send(message.model_dump_json())
+
+    async def expect(self, kind: type[_M]) -> _M:
+        async with asyncio.timeout(5):
+            message = wire.queue_messages.validate_json(await self.socket.recv())
+        assert isinstance(message, kind), message
+        return message
+
+    async def silent(self, seconds: float = 0.1) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await self.socket.recv()
+        except TimeoutError:
+            return True
+        return False
+
+    async def pieces(self, *pieces: tuple[int, bytes]) -> None:
+        await self.socket.send(wire.encode_pieces(pieces))
+
+    async def result(self, job: wire.Job, **fields: object) -> None:
+        """Send the result and wait for its acknowledgement."""
+        await self.send(wire.Result(job=job.job, request_id=job.request_id, **fields))
+        assert (await self.expect(wire.Ack)).request_id == job.request_id

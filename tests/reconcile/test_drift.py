@@ -1,0 +1,41 @@
+"""What counts as a difference between a rendered and a live object."""
+
+import copy
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace_operator.drift import differs
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@given(values)
+def test_equal_is_no_difference(value):
+    assert not differs(value, copy.deepcopy(value))
+
+
+@given(st.dictionaries(st.text(max_size=5), values), st.dictionaries(st.text(min_size=6, max_size=8), values))
+def test_what_others_add_to_a_map_is_no_difference(rendered, added):
+    assert not differs(rendered, {**rendered, **added})
+
+
+def test_changed_removed_and_appended_are_differences():
+    assert differs({"a": 1}, {"a": 2})
+    assert differs({"a": 1}, {})
+    assert differs({"a": [1]}, {"a": [1, 2]})
+    assert differs({"a": {"b": 1}}, {"a": None})
+
+
+def test_quantities_are_compared_by_value():
+    assert not differs({"limits": {"memory": "1024Mi", "cpu": "1000m"}}, {"limits": {"memory": "1Gi", "cpu": "1"}})
+    assert differs({"limits": {"memory": "1Gi"}}, {"limits": {"memory": "1G"}})
+    assert differs({"env": [{"name": "X", "value": "1000m"}]}, {"env": [{"name": "X", "value": "1"}]})
+
+
+def test_an_empty_map_or_list_that_the_api_server_leaves_out_is_no_difference():
+    assert not differs({"resources": {}, "args": []}, {})

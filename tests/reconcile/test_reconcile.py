@@ -1,0 +1,149 @@
+"""The one reconcile, over a cluster in memory."""
+
+import pytest
+
+from headrace_operator.reconcile import Reconciler, Refused
+
+KEY = ("models", "sample")
+
+
+@pytest.fixture
+def reconciler(cluster, config):
+    return Reconciler(cluster, cluster, config, lambda: "2026-01-01T00:00:00Z")
+
+
+def condition(cluster, kind):
+    return next(one for one in cluster.model["status"]["conditions"] if one["type"] == kind)
+
+
+def run_all(cluster, ready):
+    """What the Deployment controller would write when all workers run."""
+    deployment = cluster.children["Deployment", "sample"]
+    replicas = deployment["spec"]["replicas"]
+    deployment["metadata"]["generation"] = 1
+    deployment["status"] = {
+        "observedGeneration": 1,
+        "replicas": replicas,
+        "updatedReplicas": replicas,
+        "readyReplicas": ready,
+    }
+
+
+async def test_new_model_gets_its_objects_and_a_second_look_writes_nothing(reconciler, cluster):
+    await reconciler.reconcile(KEY)
+    assert cluster.writes == [("apply", "ConfigMap"), ("apply", "Deployment"), ("status", "InferenceModel")]
+    cluster.writes.clear()
+    await reconciler.reconcile(KEY)
+    # the status now counts the Deployment that the first look had not seen yet
+    await reconciler.reconcile(KEY)
+    assert [write for write in cluster.writes if write[0] != "status"] == []
+    cluster.writes.clear()
+    await reconciler.reconcile(KEY)
+    assert cluster.writes == []
+
+
+async def test_edit_and_deletion_by_hand_are_undone(reconciler, cluster):
+    await reconciler.reconcile(KEY)
+    rendered = cluster.children["ConfigMap", "sample"]["data"]["model.yaml"]
+    cluster.children["ConfigMap", "sample"]["data"]["model.yaml"] = "mine"
+    del cluster.children["Deployment", "sample"]
+    await reconciler.reconcile(KEY)
+    assert cluster.children["ConfigMap", "sample"]["data"]["model.yaml"] == rendered
+    assert ("Deployment", "sample") in cluster.children
+
+
+async def test_foreign_fields_are_left_alone(reconciler, cluster):
+    await reconciler.reconcile(KEY)
+    cluster.children["Deployment", "sample"]["metadata"]["annotations"]["example.com/other"] = "kept"
+    cluster.writes.clear()
+    await reconciler.reconcile(KEY)
+    assert ("apply", "Deployment") not in cluster.writes
+
+
+async def test_disabled_keeps_only_the_config_map(reconciler, cluster):
+    await reconciler.reconcile(KEY)
+    cluster.model["spec"]["enabled"] = False
+    await reconciler.reconcile(KEY)
+    assert list(cluster.children) == [("ConfigMap", "sample")]
+    await reconciler.reconcile(KEY)
+    assert condition(cluster, "Ready")["reason"] == "Disabled"
+
+
+async def test_ready_when_all_workers_are(reconciler, cluster):
+    await reconciler.reconcile(KEY)
+    run_all(cluster, ready=1)
+    await reconciler.reconcile(KEY)
+    assert condition(cluster, "Ready")["status"] == "False"
+    assert condition(cluster, "ModelLoaded")["status"] == "True"
+    run_all(cluster, ready=2)
+    await reconciler.reconcile(KEY)
+    assert condition(cluster, "Ready")["status"] == "True"
+    assert cluster.model["status"]["workers"] == "2/2"
+    assert cluster.model["status"]["observedGeneration"] == 3
+    assert [event[2] for event in cluster.events] == ["Progressing", "WorkersReady"]
+
+
+async def test_bad_spec_is_said_once_and_nothing_is_touched(reconciler, cluster):
+    await reconciler.reconcile(KEY)
+    cluster.model["spec"]["scaling"] = {"numWorkers": 3}
+    cluster.model["spec"]["engine"]["pipelineParallelSize"] = 2
+    cluster.writes.clear()
+    for _ in range(3):
+        await reconciler.reconcile(KEY)
+    assert cluster.writes == [("status", "InferenceModel")]
+    ready = condition(cluster, "Ready")
+    assert (ready["status"], ready["reason"]) == ("False", "InvalidSpec")
+    assert "numWorkers is a multiple of engine.pipelineParallelSize" in ready["message"]
+    assert [event[1:] for event in cluster.events] == [("Normal", "Progressing"), ("Warning", "InvalidSpec")]
+
+
+async def test_engine_without_an_image_names_what_is_accepted(reconciler, cluster):
+    cluster.model["spec"]["engine"]["type"] = "TRTLLMEngine"
+    await reconciler.reconcile(KEY)
+    ready = condition(cluster, "Ready")
+    assert ready["reason"] == "EngineNotAvailable"
+    assert "accepted: LlamaCppEngine, VLLMEngine" in ready["message"]
+    assert cluster.children == {}
+
+
+async def test_foreign_object_of_the_same_name_is_not_taken_over(reconciler, cluster):
+    theirs = {"kind": "ConfigMap", "metadata": {"name": "sample"}, "data": {"theirs": "1"}}
+    cluster.children["ConfigMap", "sample"] = theirs
+    await reconciler.reconcile(KEY)
+    assert cluster.children == {("ConfigMap", "sample"): theirs}
+    assert condition(cluster, "Ready")["reason"] == "NameTaken"
+
+
+async def test_objects_of_an_earlier_model_are_waited_for(reconciler, cluster):
+    await reconciler.reconcile(KEY)
+    cluster.model["metadata"]["uid"] = "uid-2"
+    cluster.model.pop("status")
+    cluster.writes.clear()
+    await reconciler.reconcile(KEY)
+    assert condition(cluster, "Ready")["reason"] == "WaitingForDeletion"
+    assert condition(cluster, "Stalled")["status"] == "False"
+    cluster.children.clear()
+    await reconciler.reconcile(KEY)
+    owner = cluster.children["Deployment", "sample"]["metadata"]["ownerReferences"][0]
+    assert owner["uid"] == "uid-2"
+
+
+async def test_refusal_of_the_api_server_is_in_the_status(reconciler, cluster):
+    cluster.refusal = Refused("Deployment sample: spec.template is invalid")
+    await reconciler.reconcile(KEY)
+    ready = condition(cluster, "Ready")
+    assert (ready["reason"], ready["message"]) == ("ApplyRefused", "Deployment sample: spec.template is invalid")
+    assert condition(cluster, "Stalled")["status"] == "True"
+
+
+async def test_passing_errors_are_raised_for_another_try(reconciler, cluster):
+    cluster.refusal = ConnectionError("no API server")
+    with pytest.raises(ConnectionError):
+        await reconciler.reconcile(KEY)
+
+
+async def test_model_that_is_gone_or_going_is_left_alone(reconciler, cluster):
+    await reconciler.reconcile(("models", "other"))
+    cluster.model["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    await reconciler.reconcile(KEY)
+    assert cluster.writes == []

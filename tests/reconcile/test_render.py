@@ -1,0 +1,97 @@
+"""Rendering: properties of the objects, and files that the worker's own reader accepts."""
+
+import tomllib
+
+import pytest
+import yaml
+
+from headrace_api.inference_model import InferenceModelSpec
+from headrace_api.worker_config import WorkerConfig
+from headrace_operator.render.children import children
+from headrace_operator.render.patch import strategic_merge
+
+
+@pytest.fixture
+def rendered(model, config):
+    def render(**spec):
+        whole = {**model["spec"], **spec}
+        found = children(model["metadata"], InferenceModelSpec.model_validate(whole), config)
+        return {item["kind"]: item for item in found}
+
+    return render
+
+
+def pod(objects):
+    return objects["Deployment"]["spec"]["template"]
+
+
+def test_the_worker_reads_what_is_rendered(rendered):
+    engine = {
+        "type": "VLLMEngine",
+        "modelId": "meta-llama/Llama-2-7b-chat-hf",
+        "engineKwargs": {"max_num_seqs": 64, "nested": {"none": None, "list": [1]}},
+        "maxTotalTokens": 4096,
+        "pipelineParallelSize": 2,
+        "generation": {"stoppingSequences": ["### End", 7, [1, 2]]},
+    }
+    objects = rendered(engine=engine, scaling={"numWorkers": 4}, deployment={"maxConcurrentQueries": 9})
+    config = WorkerConfig.model_validate(tomllib.loads(objects["ConfigMap"]["data"]["worker_config.toml"]))
+    assert config.generator.tensor_parallel_size == 2
+    assert config.generator.engine_kwargs == {"max_num_seqs": 64, "nested": {"list": [1]}}
+    assert config.generator.generation.stopping_sequences == ["### End", 7, [1, 2]]
+    assert config.queue.max_concurrent_queries == 9
+    assert config.queue.token is None
+    assert config.model_name == "meta-llama/Llama-2-7b-chat-hf"
+    assert pod(objects)["spec"]["containers"][0]["resources"]["limits"] == {"nvidia.com/gpu": "4"}
+
+
+def test_the_ray_file_has_the_registry_names(rendered):
+    document = yaml.safe_load(rendered()["ConfigMap"]["data"]["model.yaml"])
+    assert set(document) == {"enabled", "deployment_config", "engine_config", "scaling_config"}
+    assert document["engine_config"]["model_id"] == "headrace/sample-chat"
+    assert document["scaling_config"]["num_gpus_per_worker"] == 0
+
+
+def test_a_changed_engine_rolls_the_pods_and_a_changed_count_does_not(rendered):
+    assert pod(rendered()) == pod(rendered(replicas=5))
+    other = {"type": "LlamaCppEngine", "modelId": "headrace/sample-chat", "maxTotalTokens": 64}
+    assert pod(rendered()) != pod(rendered(engine=other))
+
+
+def test_the_token_is_not_sent_to_another_queue(rendered):
+    def variables(objects):
+        return {one["name"]: one for one in pod(objects)["spec"]["containers"][0]["env"]}
+
+    assert "HEADRACE_QUEUE_TOKEN" in variables(rendered())
+    assert "HEADRACE_QUEUE_TOKEN" not in variables(rendered(queue={"url": "https://elsewhere.example"}))
+    own = rendered(queue={"url": "https://elsewhere.example", "tokenSecretRef": {"name": "mine"}})
+    reference = variables(own)["HEADRACE_QUEUE_TOKEN"]["valueFrom"]["secretKeyRef"]
+    assert reference == {"name": "mine", "key": "token"}
+
+
+def test_the_template_patch_merges_by_name(rendered):
+    patch = {
+        "metadata": {"annotations": {"example.com/a": "b"}},
+        "spec": {
+            "tolerations": [{"key": "gpu", "operator": "Exists"}],
+            "containers": [{"name": "worker", "env": [{"name": "LOG_LEVEL", "value": "DEBUG"}]}],
+            "volumes": [{"name": "engine", "hostPath": {"path": "/x"}}],
+            "enableServiceLinks": None,
+        },
+    }
+    template = pod(rendered(template=patch))
+    (container,) = template["spec"]["containers"]
+    assert container["image"] == "docker.io/headrace/runtime-llamacpp:1"
+    assert {one["name"]: one.get("value") for one in container["env"]}["LOG_LEVEL"] == "DEBUG"
+    assert [one["key"] for one in template["spec"]["tolerations"]][-1] == "gpu"
+    assert len(template["spec"]["tolerations"]) == 3
+    assert [one["name"] for one in template["spec"]["volumes"]] == ["config", "tmp", "cache", "engine"]
+    assert "enableServiceLinks" not in template["spec"]
+    assert template["metadata"]["annotations"]["example.com/a"] == "b"
+    assert "headrace.dev/config-hash" in template["metadata"]["annotations"]
+
+
+def test_merge_leaves_its_arguments_alone():
+    base = {"env": [{"name": "a", "value": "1"}]}
+    assert strategic_merge(base, {"env": [{"name": "a", "value": "2"}]}) == {"env": [{"name": "a", "value": "2"}]}
+    assert base == {"env": [{"name": "a", "value": "1"}]}
