@@ -10,9 +10,9 @@ from pathlib import Path
 
 import aiohttp
 import structlog
+
 from headrace_api.wire import Register
 from headrace_api.worker_config import WorkerConfig, fingerprint
-
 from headrace_worker import facts, probes
 from headrace_worker.engine_client import EngineClient
 from headrace_worker.engine_process import EngineExitedError, EngineProcess, exit_text, free_port

@@ -3,8 +3,9 @@
 import asyncio
 from typing import Protocol
 
-from headrace_api.wire import encode_pieces
 from pydantic import BaseModel
+
+from headrace_api.wire import encode_pieces
 
 _HIGH_WATER_BYTES = 1 << 20
 

@@ -5,9 +5,10 @@ import tomllib
 from pathlib import Path
 from typing import Any, get_args
 
-from headrace_api.worker_config import WorkerConfig
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
+
+from headrace_api.worker_config import WorkerConfig
 
 
 class ConfigError(ValueError):

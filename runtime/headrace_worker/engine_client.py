@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
-from headrace_api.wire import Usage
 from pydantic import ValidationError
 
+from headrace_api.wire import Usage
 from headrace_worker.sse import UsageTap
 
 CHAT_PATH = "/v1/chat/completions"

@@ -5,6 +5,7 @@ import shutil
 from dataclasses import dataclass
 
 import pynvml
+
 from headrace_api.wire import Gpu, Registration
 
 

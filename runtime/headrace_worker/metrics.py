@@ -1,7 +1,8 @@
 """The worker's Prometheus metrics, in a registry of their own."""
 
-from headrace_api.wire import HandBack, Result
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from headrace_api.wire import HandBack, Result
 
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 

@@ -9,9 +9,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
 import structlog
+
 from headrace_api import wire
 from headrace_api.wire import SUBPROTOCOL, WORKER_PATH, Register, Registration
-
 from headrace_worker.engine_client import EngineClient
 from headrace_worker.metrics import Metrics
 from headrace_worker.seed import SeedSession

@@ -12,9 +12,9 @@ from typing import Any
 
 import aiohttp
 import structlog
-from headrace_api.wire import Registration, SeedRequest
 from pydantic import ValidationError
 
+from headrace_api.wire import Registration, SeedRequest
 from headrace_worker.engine_client import EngineClient, EngineLostError, error_body
 from headrace_worker.metrics import Metrics
 

@@ -3,8 +3,9 @@
 import json
 import re
 
-from headrace_api.wire import Usage
 from pydantic import ValidationError
+
+from headrace_api.wire import Usage
 
 _END = b"\n\n"
 _HAS_USAGE = re.compile(rb'"usage"\s*:\s*\{')

@@ -8,6 +8,8 @@ from typing import Literal
 
 import aiohttp
 import structlog
+from pydantic import BaseModel, ValidationError
+
 from headrace_api.wire import (
     Ack,
     Cancel,
@@ -20,8 +22,6 @@ from headrace_api.wire import (
     Result,
     queue_messages,
 )
-from pydantic import BaseModel, ValidationError
-
 from headrace_worker.batcher import Batcher
 from headrace_worker.engine_client import EngineClient, EngineLostError, Outcome, error_body
 from headrace_worker.metrics import Metrics

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 import aiohttp
 import pytest
+
 from headrace_api.wire import Register
 from headrace_worker.engine_client import EngineClient
 from headrace_worker.metrics import Metrics
 from headrace_worker.puller import Puller, PullPlan, worker_url
-
 from tests.worker.scripted_engine import ScriptedEngine
 from tests.worker.scripted_queue import ScriptedQueue
 

@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 from typing import Any, TypeVar
 
 from aiohttp import WSMsgType, web
-from headrace_api.wire import SUBPROTOCOL, Ack, Credit, Job, Register, Registered, decode_pieces, worker_messages
 from pydantic import BaseModel
+
+from headrace_api.wire import SUBPROTOCOL, Ack, Credit, Job, Register, Registered, decode_pieces, worker_messages
 
 M = TypeVar("M", bound=BaseModel)
 PATIENCE_S = 15

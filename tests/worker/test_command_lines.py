@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from headrace_api.worker_config import Generator
 from headrace_worker.engines import engine_for
 from headrace_worker.engines.llamacpp import LlamaCpp

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from headrace_api.wire import Credit, Drain, HandBack, Result
 from websockets.asyncio.server import serve
 
+from headrace_api.wire import Credit, Drain, HandBack, Result
 from tests.worker.scripted_queue import Connection, ScriptedQueue
 from tests.worker.seed_spider import Spider, url
 from tests.worker.waiting import until

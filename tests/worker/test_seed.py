@@ -5,9 +5,9 @@ import contextlib
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
-from headrace_api.wire import Registration
 from websockets.asyncio.server import serve
 
+from headrace_api.wire import Registration
 from tests.worker.conftest import Pulling
 from tests.worker.scripted_engine import USAGE, ScriptedEngine
 from tests.worker.seed_spider import Spider, url

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
 from headrace_api.wire import Cancel, Credit, Drain, HandBack, Registered, Result, Usage
-
 from tests.worker.conftest import REGISTER, Pulling
 from tests.worker.scripted_engine import CHUNKS, DONE, ERROR_CHUNK, USAGE, USAGE_CHUNK, ScriptedEngine
 from tests.worker.scripted_queue import PATIENCE_S, ScriptedQueue

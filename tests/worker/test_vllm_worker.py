@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 
 import pytest
-from headrace_api.wire import Credit, Result
 
+from headrace_api.wire import Credit, Result
 from tests.worker import scripted_queue
 from tests.worker.scripted_queue import ScriptedQueue
 from tests.worker.test_llamacpp_worker import ANSWER, QUESTION, text_of

@@ -1,4 +1,5 @@
 import pytest
+
 from headrace_worker.config_file import ConfigError, parse
 
 GENERATOR = '[generator]\ntype = "VLLMEngine"\nmodel_id = "m"\n'

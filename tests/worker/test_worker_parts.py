@@ -7,6 +7,9 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from headrace_api.wire import Gpu, Usage, decode_pieces
 from headrace_worker import facts, probes
 from headrace_worker.app import write_termination_log
@@ -16,9 +19,6 @@ from headrace_worker.metrics import Metrics
 from headrace_worker.puller import retry_delay, worker_url
 from headrace_worker.sse import UsageTap
 from headrace_worker.status import State, Status
-from hypothesis import given
-from hypothesis import strategies as st
-
 from tests.worker.conftest import Pulling
 from tests.worker.scripted_engine import CHUNKS, DONE, USAGE, USAGE_CHUNK
 from tests.worker.scripted_queue import ScriptedQueue

@@ -2,6 +2,7 @@ import socket
 from pathlib import Path
 
 import pytest
+
 from headrace_worker.settings import SettingsError, read, usable_token
 
 

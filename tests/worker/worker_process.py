@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import psutil
 import tomli_w
+
 from headrace_worker.engine_process import free_port
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,7 +1,6 @@
 """The engines that this worker can start, by their names in the configuration."""
 
 from headrace_api.worker_config import EngineType
-
 from headrace_worker.engines.llamacpp import LlamaCpp
 from headrace_worker.engines.protocol import Engine, EngineConfigError
 from headrace_worker.engines.vllm import Vllm

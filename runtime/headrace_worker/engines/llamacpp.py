@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from headrace_api.worker_config import Generator
-
 from headrace_worker.engines import llamacpp_options
 from headrace_worker.engines.protocol import EngineCommand, EngineConfigError, EngineFacts
 

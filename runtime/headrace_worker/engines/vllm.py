@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from headrace_api.worker_config import Generator, StoppingSequence
-
 from headrace_worker.engines.protocol import EngineCommand, EngineConfigError, EngineFacts
 
 _DEFAULT_MAX_NUM_SEQS = 256
