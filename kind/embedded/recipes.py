@@ -25,7 +25,14 @@ HELM = Recipe(
     module="helm.sh/helm/v3",
     version=versions.HELM,
     packages=(("helm", "helm.sh/helm/v3/cmd/helm"),),
-    variables=(("helm.sh/helm/v3/internal/version.version", versions.HELM),),
+    variables=(
+        ("helm.sh/helm/v3/internal/version.version", versions.HELM),
+        # what `helm template` and `helm lint` take for the cluster's version when they are not asked
+        ("helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor", versions.KUBERNETES.removeprefix("v").split(".")[0]),
+        ("helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor", versions.KUBERNETES.split(".")[1]),
+        ("helm.sh/helm/v3/pkg/lint/rules.k8sVersionMajor", versions.KUBERNETES.removeprefix("v").split(".")[0]),
+        ("helm.sh/helm/v3/pkg/lint/rules.k8sVersionMinor", versions.KUBERNETES.split(".")[1]),
+    ),
 )
 COREDNS = Recipe(
     name="coredns",

@@ -41,7 +41,18 @@ def chart(values: Mapping[str, str]) -> None:
     command += [_CHART, "--namespace", NAMESPACE, "--wait", "--timeout", "180s"]
     for name, value in settings.items():
         command += ["--set", f"{name}={value}"]
-    steps.run(command, log="helm")
+    try:
+        steps.run(command, log="helm")
+    except steps.StepError as error:
+        raise steps.StepError(f"{error}\n{_what_runs()}") from None
+
+
+def _what_runs() -> str:
+    """The pods and the last lines of the programs, for a failure's message."""
+    base: list[str | Path] = [local.kubectl(), "--kubeconfig", local.kubeconfig(), "--namespace", NAMESPACE]
+    said = steps.capture([*base, "get", "pods", "--output=wide"])
+    logs = [*base, "logs", "--selector=app.kubernetes.io/instance", "--tail=15", "--prefix"]
+    return said + steps.capture(logs)
 
 
 def kubectl(*arguments: str, text: str | None = None) -> None:

@@ -33,6 +33,11 @@ def registry(world: SeenWorld, wake: Callable[[Key], None]) -> kopf.OperatorRegi
         settings.scanning.disabled = True  # watching CRDs and namespaces needs cluster-wide rights
         world.bind({name: kwargs[name] for name, *_ in _RESOURCES})
 
+    # an empty registry has no way to log in: the pod's service account first, then the user's kubeconfig
+    kopf.on.login(registry=handlers, id="service-account", errors=kopf.ErrorsMode.IGNORED)(
+        kopf.login_with_service_account
+    )
+    kopf.on.login(registry=handlers, id="kubeconfig", errors=kopf.ErrorsMode.IGNORED)(kopf.login_with_kubeconfig)
     kopf.on.startup(registry=handlers, id="bind")(bind)
     for name, group, version, plural, key in _RESOURCES:
         _watch(handlers, name, (group, version, plural), key, wake)

@@ -53,7 +53,7 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
     heartbeat_seconds: Annotated[
         float, Option(min=1, help="How often a worker is asked for a sign of life.")
     ] = _DEFAULTS.heartbeat_seconds,
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], Option(help="What is logged.")] = "info",
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], Option(help="What is logged.")] = "INFO",
 ) -> None:
     """Serve the OpenAI API for the workers that connect. Every option is also a variable HEADRACE_QUEUE_<NAME>."""
     try:
