@@ -37,6 +37,12 @@ def down() -> None:
     steps.say("the local cluster is down")
 
 
+def exists() -> bool:
+    """Whether there is a cluster, whole or partial."""
+    found = engine.answering()
+    return cluster.exists() or bool(found and engine.exists(found))
+
+
 def import_images(archives: Iterable[Path]) -> None:
     """Put the images of OCI archives, such as `images.ensure` returns, on every node; skips what is there already."""
     found = _engine()

@@ -70,7 +70,7 @@ class Reconciler:
         for item in decision.delete:
             _log.info("deleting", model=key, kind=item["kind"])
             await self.cluster.delete(item)
-        await self._report(observed, problem)
+        await self._report(observed, problem, settled=not decision.apply and not decision.delete)
 
     async def _apply(self, observed: Observed, item: Object) -> Problem | None:
         if problem := await self._name_taken(observed, item):
@@ -94,9 +94,10 @@ class Reconciler:
         name = item["metadata"]["name"]
         return Problem("NameTaken", f"{item['kind']} {name} exists and is not this model's: rename one of them")
 
-    async def _report(self, observed: Observed, problem: Problem | None) -> None:
+    async def _report(self, observed: Observed, problem: Problem | None, *, settled: bool) -> None:
         before: dict[str, Any] = observed.model.get("status") or {}
-        after = status(observed, problem, self.config, self.now()).model_dump(mode="json", by_alias=True)
+        found = status(observed, problem, self.config, self.now(), settled=settled)
+        after = found.model_dump(mode="json", by_alias=True)
         changes = {name: value for name, value in after.items() if value != before.get(name)}
         if not changes:
             return

@@ -27,7 +27,9 @@ class _Workers:
         return self.updated and self.ready >= self.desired
 
 
-def status(observed: Observed, problem: Problem | None, config: RenderConfig, now: str) -> InferenceModelStatus:
+def status(
+    observed: Observed, problem: Problem | None, config: RenderConfig, now: str, *, settled: bool = True
+) -> InferenceModelStatus:
     """What to write into the model's status.
 
     Args:
@@ -35,11 +37,13 @@ def status(observed: Observed, problem: Problem | None, config: RenderConfig, no
         problem: what kept the operator from writing the model's objects, if anything.
         config: the installation's values.
         now: the time, RFC 3339 in UTC, for conditions whose status changes.
+        settled: whether nothing had to be written; else what was observed is older than what was asked for, and its
+            ready workers say nothing of the newest spec.
     """
     spec = read_spec(observed.model)
     if isinstance(spec, Problem):
         return _refused(observed, problem or spec, now)
-    workers = _workers(observed, spec)
+    workers = _workers(observed, spec, settled=settled)
     load = observed.load
     name = observed.model["metadata"]["name"]
     return InferenceModelStatus(
@@ -73,15 +77,15 @@ def _refused(observed: Observed, problem: Problem, now: str) -> InferenceModelSt
     return before.model_copy(update={"observed_generation": _generation(observed), "conditions": conditions})
 
 
-def _workers(observed: Observed, spec: InferenceModelSpec) -> _Workers:
+def _workers(observed: Observed, spec: InferenceModelSpec, *, settled: bool) -> _Workers:
     deployment = _deployment(observed)
     desired = spec.desired_replicas
     if deployment is None:
-        return _Workers(desired=desired, ready=0, updated=not spec.enabled)
+        return _Workers(desired=desired, ready=0, updated=settled and not spec.enabled)
     state = deployment.get("status", {})
     current = state.get("observedGeneration") == deployment["metadata"].get("generation")
     updated = state.get("updatedReplicas", 0) == state.get("replicas", 0) == desired
-    return _Workers(desired=desired, ready=state.get("readyReplicas", 0), updated=current and updated)
+    return _Workers(desired=desired, ready=state.get("readyReplicas", 0), updated=settled and current and updated)
 
 
 def _conditions(

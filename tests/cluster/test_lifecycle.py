@@ -76,12 +76,13 @@ def test_changes_by_hand_are_undone(kubectl, model, ready, wait_for):
     ready()
 
 
-def test_a_changed_spec_rolls_the_pods_once(kubectl, model, ready):
+def test_a_changed_spec_rolls_the_pods_once(kubectl, model, ready, wait_for):
     kubectl.apply(model)
     ready()
     (before,) = pods(kubectl)
     kubectl.apply({**model, "spec": {**model["spec"], "engine": {**model["spec"]["engine"], "maxTotalTokens": 256}}})
     ready()
+    wait_for("the old worker stops", lambda: len(pods(kubectl)) == 1)
     sets = kubectl.items("replicasets", "-l", OF_MODELS)
     assert len(sets) == 2
     (after,) = pods(kubectl)

@@ -83,6 +83,17 @@ async def test_ready_when_all_workers_are(reconciler, cluster):
     assert [event[2] for event in cluster.events] == ["Progressing", "WorkersReady"]
 
 
+async def test_ready_workers_of_an_older_spec_do_not_make_the_new_one_ready(reconciler, cluster):
+    await reconciler.reconcile(KEY)
+    run_all(cluster, ready=2)
+    await reconciler.reconcile(KEY)
+    cluster.model["spec"]["engine"]["maxTotalTokens"] = 64
+    cluster.model["metadata"]["generation"] = 4
+    await reconciler.reconcile(KEY)
+    assert cluster.model["status"]["observedGeneration"] == 4
+    assert condition(cluster, "Ready")["status"] == "False"
+
+
 async def test_bad_spec_is_said_once_and_nothing_is_touched(reconciler, cluster):
     await reconciler.reconcile(KEY)
     cluster.model["spec"]["scaling"] = {"numWorkers": 3}

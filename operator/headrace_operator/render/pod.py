@@ -62,6 +62,8 @@ def _container(spec: InferenceModelSpec, config: RenderConfig) -> dict[str, Any]
         "readinessProbe": _probe("/readyz", port, period=2, failures=3),
         "livenessProbe": _probe("/healthz", port, period=10, failures=6),
         "resources": _resources(spec),
+        # a worker that cannot even start says why on stderr only
+        "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
