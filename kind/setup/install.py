@@ -38,7 +38,7 @@ def chart(values: Mapping[str, str]) -> None:
     tags["runtime.images.LlamaCppEngine.tag"] = "runtime-llamacpp"
     settings = {**{name: images.tag(image) for name, image in tags.items()}, **values}
     command: list[str | Path] = [local.helm(), "--kubeconfig", local.kubeconfig(), "upgrade", "--install", RELEASE]
-    command += [_CHART, "--namespace", NAMESPACE, "--wait", "--timeout", "180s"]
+    command += [_CHART, "--namespace", NAMESPACE, "--wait", "--timeout", "180s", "--reset-then-reuse-values"]
     for name, value in settings.items():
         command += ["--set", f"{name}={value}"]
     try:

@@ -28,6 +28,8 @@ class Problem:
 
     reason: str
     message: str
+    permanent: bool = True
+    """Whether somebody has to change something; else it may pass by itself."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ def plan(observed: Observed, config: RenderConfig) -> Plan:
     former = sorted(" ".join(_identity(child)) for child in observed.children if _owner_uid(child) != uid)
     if former:
         message = f"the objects of an earlier model of this name are still being deleted: {', '.join(former)}"
-        return Plan(problem=Problem("WaitingForDeletion", message))
+        return Plan(problem=Problem("WaitingForDeletion", message, permanent=False))
     rendered = {_identity(child): child for child in children(observed.model["metadata"], spec, config)}
     return Plan(
         apply=tuple(child for key, child in rendered.items() if key not in live or differs(child, live[key])),

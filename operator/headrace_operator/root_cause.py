@@ -10,8 +10,10 @@ from headrace_operator.observed import Object, Problem
 
 Rule = Callable[[Object], Problem | None]
 
-PERMANENT = frozenset({"ImageNotAvailable", "ContainerConfigError", "WorkerCrashLoop", "PodsRefused"})
-"""Reasons that do not pass by themselves: somebody has to change something."""
+_CRASHES = 2
+"""After so many restarts a crash counts as one that comes again."""
+_SAID = 1000
+"""Characters of a termination message that go into the status; the worker puts the cause first."""
 
 
 def pod_problem(pods: Iterable[Object]) -> Problem | None:
@@ -45,16 +47,16 @@ def _node_lost(pod: Object) -> Problem | None:
     if not lost(pod):
         return None
     name, node = pod["metadata"]["name"], pod.get("spec", {}).get("nodeName", "?")
-    return Problem("NodeLost", f"node {node} does not answer, worker {name} on it is given up and replaced elsewhere")
+    message = f"node {node} does not answer, worker {name} on it is given up and replaced elsewhere"
+    return Problem("NodeLost", message, permanent=False)
 
 
 def _unschedulable(pod: Object) -> Problem | None:
     condition = _condition(pod, "PodScheduled")
     if condition.get("status") != "False":
         return None
-    return Problem(
-        "Unschedulable", f"no node can take worker {pod['metadata']['name']}: {condition.get('message', '')}"
-    )
+    message = f"no node can take worker {pod['metadata']['name']}: {condition.get('message', '')}"
+    return Problem("Unschedulable", message, permanent=False)
 
 
 def _image(pod: Object) -> Problem | None:
@@ -77,13 +79,10 @@ def _crashed(pod: Object) -> Problem | None:
     ended = status.get("state", {}).get("terminated") or status.get("lastState", {}).get("terminated")
     if not ended or status.get("ready") or pod["metadata"].get("deletionTimestamp") or ended.get("exitCode") == 0:
         return None
-    last = (ended.get("message") or ended.get("reason") or "no message").strip()
+    said = (ended.get("message") or ended.get("reason") or "no message").strip()[:_SAID]
     times = status.get("restartCount", 0)
-    looping = _waiting(pod).get("reason") == "CrashLoopBackOff"
-    return Problem(
-        "WorkerCrashLoop" if looping else "WorkerCrashed",
-        f"worker {pod['metadata']['name']} exited {ended.get('exitCode')} ({times} restarts); it said: {last}",
-    )
+    message = f"worker {pod['metadata']['name']} exited {ended.get('exitCode')} ({times} restarts); it said: {said}"
+    return Problem("WorkerCrashed", message, permanent=times >= _CRASHES)
 
 
 _RULES: tuple[Rule, ...] = (_node_lost, _config_error, _image, _crashed, _unschedulable)

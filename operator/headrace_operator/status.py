@@ -93,14 +93,9 @@ def _conditions(
 ) -> list[_Draft]:
     deployment = _deployment(observed)
     cause = problem or root_cause.deployment_problem(deployment) or root_cause.pod_problem(observed.pods)
-    waiting = problem is not None and problem.reason == "WaitingForDeletion"
+    waiting = problem is not None and not problem.permanent
     reached = workers.reached and problem is None
-    stalled = (
-        not reached
-        and not waiting
-        and cause is not None
-        and (problem is not None or cause.reason in root_cause.PERMANENT)
-    )
+    stalled = not reached and cause is not None and cause.permanent
     reason, message = _summary(spec, workers, cause, reached=reached)
     valid = problem or Problem("Valid", "the spec can be rendered")
     return [

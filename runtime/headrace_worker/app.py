@@ -6,14 +6,13 @@ import signal
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import aiohttp
 import structlog
 
 from headrace_api.wire import Register
 from headrace_api.worker_config import WorkerConfig, fingerprint
-from headrace_worker import facts, probes
+from headrace_worker import facts, probes, termination
 from headrace_worker.engine_client import EngineClient
 from headrace_worker.engine_process import EngineExitedError, EngineProcess, exit_text, free_port
 from headrace_worker.engines import engine_for
@@ -26,7 +25,6 @@ from headrace_worker.status import State, Status
 _HEALTH_EVERY_S = 5.0
 _ENGINE_STOP_S = 3.0
 _LOST_JOBS_S = 2.0
-_TERMINATION_BYTES = 4096
 
 log = structlog.get_logger()
 
@@ -191,13 +189,5 @@ class _Worker:
         message = f"the engine {exit_text(code)} {when}"
         log.error(message, last_lines=self._engine.tail)
         if self._settings.termination_log:
-            write_termination_log(self._settings.termination_log, message, self._engine.tail)
+            termination.write(self._settings.termination_log, message, self._engine.tail)
         return 1
-
-
-def write_termination_log(path: Path, message: str, tail: list[str]) -> None:
-    """Tell Kubernetes why: the message and as many of the last lines as fit into the 4096 bytes that it reads."""
-    head = f"{message}\n".encode()
-    lines = "\n".join(tail).encode()
-    with contextlib.suppress(OSError):
-        path.write_bytes(head + lines[-(_TERMINATION_BYTES - len(head)) :])

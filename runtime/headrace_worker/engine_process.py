@@ -16,7 +16,7 @@ import aiohttp
 from headrace_worker import guard
 from headrace_worker.engines.protocol import EngineCommand
 
-TAIL_LINES = 50
+TAIL_LINES = 200
 _LONGEST_LINE = 2000
 _POLL_S = 0.1
 _SLOWEST_POLL_S = 1.0

@@ -45,6 +45,14 @@ def test_the_worker_reads_what_is_rendered(rendered):
     assert pod(objects)["spec"]["containers"][0]["resources"]["limits"] == {"nvidia.com/gpu": "4"}
 
 
+def test_engines_of_several_processes_have_shared_memory(rendered):
+    def volumes(objects):
+        return {volume["name"]: volume.get("emptyDir") for volume in pod(objects)["spec"]["volumes"]}
+
+    assert volumes(rendered(engine={"type": "VLLMEngine", "modelId": "m"}))["shm"] == {"medium": "Memory"}
+    assert "shm" not in volumes(rendered())
+
+
 def test_the_ray_file_has_the_registry_names(rendered):
     document = yaml.safe_load(rendered()["ConfigMap"]["data"]["model.yaml"])
     assert set(document) == {"enabled", "deployment_config", "engine_config", "scaling_config"}

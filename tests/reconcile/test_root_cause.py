@@ -33,19 +33,6 @@ CASES = {
         pod(containerStatuses=[{"ready": False, "restartCount": 1, "lastState": {"terminated": CRASHED}, "state": {}}]),
         "CUDA out of memory",
     ),
-    "WorkerCrashLoop": (
-        pod(
-            containerStatuses=[
-                {
-                    "ready": False,
-                    "restartCount": 4,
-                    "lastState": {"terminated": CRASHED},
-                    "state": {"waiting": {"reason": "CrashLoopBackOff"}},
-                }
-            ]
-        ),
-        "(4 restarts); it said: CUDA out of memory",
-    ),
     "NodeLost": (
         pod(
             conditions=[{"type": "Ready", "status": "False"}],
@@ -63,6 +50,15 @@ def test_reason_and_message(reason):
     assert problem is not None
     assert problem.reason == reason
     assert words in problem.message
+
+
+@pytest.mark.parametrize(("restarts", "permanent"), [(1, False), (2, True)])
+def test_a_crash_that_comes_again_does_not_pass_by_itself(restarts, permanent):
+    state = {"ready": False, "restartCount": restarts, "lastState": {"terminated": CRASHED}, "state": {}}
+    problem = pod_problem([pod(containerStatuses=[state])])
+    assert problem is not None
+    assert problem.permanent is permanent
+    assert f"({restarts} restarts)" in problem.message
 
 
 def test_running_and_starting_pods_have_no_problem():

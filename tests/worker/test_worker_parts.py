@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace_api.wire import Gpu, Usage, decode_pieces
-from headrace_worker import facts, probes
-from headrace_worker.app import write_termination_log
+from headrace_worker import facts, probes, termination
 from headrace_worker.batcher import Batcher
 from headrace_worker.engine_process import exit_text, free_port
 from headrace_worker.metrics import Metrics
@@ -139,12 +138,24 @@ def test_exit_text(code: int, words: str) -> None:
 
 def test_the_termination_message_keeps_the_end(tmp_path: Path) -> None:
     file = tmp_path / "log"
-    write_termination_log(file, "the engine died", [f"line {n} " + "é" * 60 for n in range(50)])
+    termination.write(file, "the engine died", [f"line {n} " + "é" * 60 for n in range(50)])
     data = file.read_bytes()
     assert len(data) <= 4096
     assert data.startswith(b"the engine died\n")
     assert "line 49" in data.decode(errors="replace")
-    write_termination_log(tmp_path / "absent" / "log", "m", [])
+    termination.write(tmp_path / "absent" / "log", "m", [])
+
+
+def test_the_termination_message_names_the_root_cause_before_the_tracebacks() -> None:
+    cause = "(EngineCore pid=7) ERROR RuntimeError: Insufficient space in /dev/shm"
+    lines = [cause, cause, *[f'  File "x.py", line {n}' for n in range(500)], "RuntimeError: initialization failed"]
+    first, *errors = termination.message("the engine exited with status 1", lines).decode().split("\n")[:4]
+    assert first == "the engine exited with status 1"
+    assert errors == [
+        "RuntimeError: Insufficient space in /dev/shm",
+        "RuntimeError: initialization failed",
+        "last lines:",
+    ]
 
 
 def test_registration_without_and_with_gpus() -> None:

@@ -32,8 +32,7 @@ def pod_template(
             "containers": [_container(spec, config)],
             "volumes": [
                 {"name": "config", "configMap": {"name": config_name}},
-                {"name": "tmp", "emptyDir": {}},
-                {"name": "cache", "emptyDir": {}},
+                *({"name": name, "emptyDir": kind} for name, (_, kind) in _scratch(spec).items()),
             ],
         },
     }
@@ -71,10 +70,18 @@ def _container(spec: InferenceModelSpec, config: RenderConfig) -> dict[str, Any]
         },
         "volumeMounts": [
             {"name": "config", "mountPath": names.CONFIG_FOLDER, "readOnly": True},
-            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
-            {"name": "cache", "mountPath": "/var/lib/headrace"},
+            *({"name": name, "mountPath": path} for name, (path, _) in _scratch(spec).items()),
         ],
     }
+
+
+def _scratch(spec: InferenceModelSpec) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Writable volumes: name to mount path and kind of `emptyDir`."""
+    volumes: dict[str, tuple[str, dict[str, Any]]] = {"tmp": ("/tmp", {}), "cache": ("/var/lib/headrace", {})}  # noqa: S108
+    if spec.engine.type != "LlamaCppEngine":
+        # the processes of one engine share tensors; the container runtime's own 64 MiB are not enough for vLLM to start
+        volumes["shm"] = ("/dev/shm", {"medium": "Memory"})  # noqa: S108
+    return volumes
 
 
 def _environment(spec: InferenceModelSpec, config: RenderConfig) -> list[dict[str, Any]]:
