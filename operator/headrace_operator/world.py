@@ -36,7 +36,7 @@ class SeenWorld:
         found = self._of("models", key)
         if not found:
             return None
-        (model,) = found
+        model = found[0]
         return Observed(
             model=model,
             children=(*self._of("config_maps", key), *self._of("deployments", key)),
@@ -45,7 +45,15 @@ class SeenWorld:
         )
 
     def _of(self, index: str, key: Key) -> tuple[Object, ...]:
-        return tuple(copy.deepcopy(dict(item)) for item in self._indices.get(index, {}).get(key, ()))
+        newest: dict[str, Object] = {}
+        for item in sorted(self._indices.get(index, {}).get(key, ()), key=_age):
+            newest[item["metadata"]["name"]] = item
+        return tuple(copy.deepcopy(dict(item)) for item in newest.values())
+
+
+def _age(item: Object) -> tuple[str, int]:
+    """Order objects of one name: kopf may tell of a new object before it tells that its predecessor is gone."""
+    return str(item["metadata"]["creationTimestamp"]), int(item["metadata"]["resourceVersion"])
 
 
 def key_of(item: Object) -> Key:

@@ -40,6 +40,19 @@ def _merge_maps(base: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
 
 
 def _merge_keyed(base: list[Any], patch: list[Any], key: str) -> list[Any]:
-    changes = {item.get(key): item for item in patch if isinstance(item, dict)}
-    merged = [strategic_merge(item, changes.pop(item.get(key))) if item.get(key) in changes else item for item in base]
-    return merged + list(changes.values())
+    merged = list(base)
+    for item in patch:
+        at = _find(merged, key, item)
+        if at is None:
+            merged.append(item)
+        else:
+            merged[at] = strategic_merge(merged[at], item)
+    return merged
+
+
+def _find(items: list[Any], key: str, wanted: Any) -> int | None:
+    """The place of the element with the same key; None for what has no key: the API server says what is wrong."""
+    if not isinstance(wanted, dict) or key not in wanted:
+        return None
+    places = (at for at, item in enumerate(items) if isinstance(item, dict) and item.get(key) == wanted[key])
+    return next(places, None)

@@ -1,0 +1,44 @@
+"""What the operator sees in kopf's indices."""
+
+from headrace_operator.world import SeenWorld, owner_key, pod_key
+
+KEY = ("models", "sample")
+
+
+def item(version, uid="1", created="2026-01-01T00:00:00Z", **more):
+    metadata = {"namespace": "models", "name": "sample", "uid": uid, "resourceVersion": version}
+    return {"metadata": {**metadata, "creationTimestamp": created}, **more}
+
+
+def test_the_newest_of_one_name_counts():
+    world = SeenWorld()
+    world.bind({"models": {KEY: [item("12", "new", "2026-01-01T00:00:05Z"), item("9", "old")]}})
+    assert world.observe(KEY).model["metadata"]["uid"] == "new"
+
+
+def test_what_is_observed_can_be_changed_without_changing_what_was_seen():
+    world = SeenWorld()
+    seen = item("1", spec={"engine": {"modelId": "m"}})
+    world.bind({"models": {KEY: [seen]}})
+    world.observe(KEY).model["spec"]["engine"]["modelId"] = "other"
+    assert world.observe(KEY).model["spec"]["engine"]["modelId"] == "m"
+
+
+def test_nothing_is_observed_before_the_indices_are_there():
+    assert SeenWorld().observe(KEY) is None
+
+
+def test_an_object_belongs_to_its_controller():
+    owner = {"apiVersion": "headrace.dev/v1alpha1", "kind": "InferenceModel", "name": "m", "controller": True}
+    owned = item("1")
+    owned["metadata"]["ownerReferences"] = [{"apiVersion": "v1", "kind": "Pod", "name": "p"}, owner]
+    assert owner_key(owned) == ("models", "m")
+    owned["metadata"]["ownerReferences"] = [{**owner, "apiVersion": "kubeai.org/v1"}]
+    assert owner_key(owned) is None
+
+
+def test_only_worker_pods_belong_to_models():
+    pod = item("1")
+    assert pod_key(pod) is None
+    pod["metadata"]["labels"] = {"headrace.dev/model": "m", "app.kubernetes.io/managed-by": "headrace-operator"}
+    assert pod_key(pod) == ("models", "m")
