@@ -14,6 +14,7 @@ from headrace_operator.metrics import ModelsCollector, ReconcileMetrics
 from headrace_operator.observed import Key
 from headrace_operator.queue_link import QueueLink
 from headrace_operator.reconcile import Reconciler
+from headrace_operator.resync import Resync
 from headrace_operator.settings import Settings
 from headrace_operator.work_queue import WorkQueue
 from headrace_operator.world import SeenWorld, key_of, model_name
@@ -27,10 +28,13 @@ async def run(settings: Settings) -> None:
         reconciler = Reconciler(world, connection, settings.render, _now)
         queue = WorkQueue(ReconcileMetrics(registry).measured(reconciler.reconcile))
         registry.register(ModelsCollector(world.models, lambda: len(queue)))
-        await _run_parts(settings, world, queue, registry)
+        resync = Resync(world, connection, settings.namespaces, settings.resync_seconds, queue.add)
+        await _run_parts(settings, world, queue, resync, registry)
 
 
-async def _run_parts(settings: Settings, world: SeenWorld, queue: WorkQueue[Key], registry: CollectorRegistry) -> None:
+async def _run_parts(
+    settings: Settings, world: SeenWorld, queue: WorkQueue[Key], resync: Resync, registry: CollectorRegistry
+) -> None:
     link = _link(settings, world, queue)
 
     def wake(key: Key) -> None:
@@ -38,7 +42,7 @@ async def _run_parts(settings: Settings, world: SeenWorld, queue: WorkQueue[Key]
         if link:
             link.refresh()
 
-    ready, stop = asyncio.Event(), asyncio.Event()
+    stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     doors = kopf.operator(
@@ -46,13 +50,12 @@ async def _run_parts(settings: Settings, world: SeenWorld, queue: WorkQueue[Key]
         namespaces=settings.namespaces,
         clusterwide=not settings.namespaces,
         standalone=True,
-        ready_flag=ready,
         stop_flag=stop,
     )
-    parts: list[Awaitable[None]] = [queue.run(), _resync(settings.resync_seconds, world, queue)]
+    parts: list[Awaitable[None]] = [_work(queue, resync.ready), resync.run()]
     if link:
         parts.append(link.run())
-    async with health.serve(settings.health_port, ready.is_set, registry):
+    async with health.serve(settings.health_port, resync.ready.is_set, registry):
         tasks = [asyncio.ensure_future(part) for part in parts]
         try:
             await _first_to_end(asyncio.ensure_future(doors), tasks)
@@ -60,6 +63,12 @@ async def _run_parts(settings: Settings, world: SeenWorld, queue: WorkQueue[Key]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _work(queue: WorkQueue[Key], ready: asyncio.Event) -> None:
+    """Decide nothing before everything has been seen: what is not seen yet would look as if it were missing."""
+    await ready.wait()
+    await queue.run()
 
 
 async def _first_to_end(doors: asyncio.Future[None], tasks: Sequence[asyncio.Future[None]]) -> None:
@@ -90,13 +99,6 @@ def _link(settings: Settings, world: SeenWorld, queue: WorkQueue[Key]) -> QueueL
                 queue.add(key_of(model))
 
     return QueueLink(settings.queue_admin_url, names, on_load)
-
-
-async def _resync(seconds: float, world: SeenWorld, queue: WorkQueue[Key]) -> None:
-    while True:
-        await asyncio.sleep(seconds)
-        for model in world.models():
-            queue.add(key_of(model))
 
 
 def _now() -> str:

@@ -19,11 +19,16 @@ Object = dict[str, Any]
 
 _COLLECTIONS = {
     "ConfigMap": "/api/v1/namespaces/{namespace}/configmaps",
+    "Pod": "/api/v1/namespaces/{namespace}/pods",
     "Event": "/api/v1/namespaces/{namespace}/events",
     "Deployment": "/apis/apps/v1/namespaces/{namespace}/deployments",
     api.KIND: f"/apis/{api.API_VERSION}/namespaces/{{namespace}}/{api.PLURAL}",
 }
-"""The paths of the kinds that the operator writes; no discovery is needed for them."""
+"""The paths of the kinds that the operator works with; no discovery is needed for them."""
+
+_UNTYPED = "failed to create typed patch object"
+"""How the API server says, with status 500, that an applied object has unknown fields or list items without a key."""
+_TIMEOUT_SECONDS = 30.0
 
 _REFUSALS = frozenset({400, 403, 404, 413, 422})
 """Answers that say that a write will not go through as it is; all others are worth another try."""
@@ -50,24 +55,22 @@ class KubernetesCluster:
     async def get(self, item: Object) -> Object | None:
         """The live object with the kind, namespace and name of `item`; None when there is none."""
         try:
-            response = await self.requests.request("get", _path(item), serialize=False)
+            return await self._request("get", _path(item))
         except ApiException as error:
             if error.status == 404:
                 return None
             raise
-        live: Object = await response.json()
-        return live
 
-    async def apply(self, item: Object) -> None:
-        """Server-side apply; takes over fields that somebody else set.
+    async def apply(self, item: Object) -> Object:
+        """Server-side apply; takes over fields that somebody else set. Returns the object as it is now.
 
         Raises:
             Refused: the API server does not accept the object.
         """
         try:
-            await self._write("patch", _path(item), item, "application/apply-patch+yaml", force_conflicts=True)
+            return await self._write("patch", _path(item), item, "application/apply-patch+yaml", force_conflicts=True)
         except ApiException as error:
-            if error.status in _REFUSALS:
+            if error.status in _REFUSALS or _UNTYPED in _message(error):
                 raise Refused(f"{item['kind']} {item['metadata']['name']}: {_message(error)}") from error
             raise
 
@@ -80,23 +83,42 @@ class KubernetesCluster:
             if error.status not in {404, 409}:  # 409: another object of that name has taken its place
                 raise
 
-    async def patch_status(self, model: Object, status: Object) -> None:
-        """Merge `status` into the model's status subresource; nothing happens when the model is gone."""
+    async def patch_status(self, model: Object, status: Object) -> Object | None:
+        """Merge `status` into the model's status subresource; returns the model, None when it is gone."""
+        path = f"{_path(model)}/status"
         try:
-            await self._write("patch", f"{_path(model)}/status", {"status": status}, "application/merge-patch+json")
+            return await self._write("patch", path, {"status": status}, "application/merge-patch+json")
         except ApiException as error:
-            if error.status != 404:
-                raise
+            if error.status == 404:
+                return None
+            raise
 
     async def event(self, model: Object, kind: str, reason: str, message: str) -> None:
         """Record an Event about the model; `kind` is Normal or Warning."""
         item = _event(model, kind, reason, message, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
         await self._write("post", _COLLECTIONS["Event"].format(namespace=item["metadata"]["namespace"]), item)
 
-    async def _write(self, verb: str, path: str, body: Object, kind: str = "application/json", **options: Any) -> None:
-        await self.requests.request(
-            verb, path, body=body, content_type=kind, field_manager=names.MANAGED_BY, serialize=False, **options
+    async def list_metadata(self, kind: str, namespace: str | None, labels: str) -> list[Object]:
+        """The metadata of all objects of `kind` with the labels (a selector; empty: all), in one namespace or in all."""
+        path = _COLLECTIONS[kind].format(namespace=namespace)
+        if namespace is None:
+            path = path.replace("/namespaces/None", "")
+        metadata_only = {"Accept": "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"}
+        answer = await self._request("get", path, label_selector=labels or None, header_params=metadata_only)
+        items: list[Object] = answer["items"]
+        return items
+
+    async def _write(
+        self, verb: str, path: str, body: Object, kind: str = "application/json", **options: Any
+    ) -> Object:
+        return await self._request(verb, path, body=body, content_type=kind, field_manager=names.MANAGED_BY, **options)
+
+    async def _request(self, verb: str, path: str, **options: Any) -> Object:
+        response = await self.requests.request(
+            verb, path, serialize=False, _request_timeout=_TIMEOUT_SECONDS, **options
         )
+        answer: Object = await response.json()
+        return answer
 
 
 def _path(item: Object) -> str:

@@ -13,24 +13,31 @@ def differs(rendered: Any, live: Any, field: str = "") -> bool:
     Maps compare by the rendered keys, lists by position and length: the lists that are rendered (containers, ports,
     environment) are ordered, and an element that somebody appended by hand is a difference.
     """
+    if live is None and not rendered:
+        return False  # the API server leaves out empty and zero values
     if isinstance(rendered, dict):
-        if not isinstance(live, dict):
-            return bool(rendered) or live is not None
-        inner = field if field in _QUANTITY_FIELDS else ""
-        return any(differs(value, live.get(key), inner or key) for key, value in rendered.items())
+        return _map_differs(rendered, live, field)
     if isinstance(rendered, list):
-        if not isinstance(live, list) or len(live) != len(rendered):
-            return bool(rendered) or bool(live)
-        return any(differs(one, other) for one, other in zip(rendered, live, strict=True))
-    if field in _QUANTITY_FIELDS and live is not None:
+        same_length = isinstance(live, list) and len(live) == len(rendered)
+        return not same_length or any(differs(one, other) for one, other in zip(rendered, live, strict=True))
+    if field in _QUANTITY_FIELDS:
         return _quantity(rendered) != _quantity(live)
     return bool(rendered != live)
+
+
+def _map_differs(rendered: dict[str, Any], live: Any, field: str) -> bool:
+    if not isinstance(live, dict):
+        return True
+    inner = field if field in _QUANTITY_FIELDS else ""
+    return any(differs(value, live.get(key), inner or key) for key, value in rendered.items())
 
 
 _SUFFIXES: dict[str, Decimal] = {
     **{unit: Decimal(1024) ** power for power, unit in enumerate(("Ki", "Mi", "Gi", "Ti", "Pi", "Ei"), 1)},
     **{unit: Decimal(1000) ** power for power, unit in enumerate(("k", "M", "G", "T", "P", "E"), 1)},
-    "m": Decimal("0.001"),
+    "n": Decimal("1e-9"),
+    "u": Decimal("1e-6"),
+    "m": Decimal("1e-3"),
 }
 """Kubernetes' suffixes of quantities."""
 

@@ -1,5 +1,6 @@
 """What the operator has seen of one model, as plain data: the input of every decision."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,6 +9,18 @@ from headrace_api.load import ModelLoad
 Object = dict[str, Any]
 Key = tuple[str, str]
 """Namespace and name of an InferenceModel."""
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """A write that the API server accepted: at this generation the object's spec is what was rendered.
+
+    The API server may store other words for the same thing (a quantity, a default); the generation says that nobody
+    has changed it since.
+    """
+
+    content_hash: str
+    generation: int
 
 
 @dataclass(frozen=True)
@@ -20,6 +33,8 @@ class Observed:
     pods: tuple[Object, ...] = ()
     load: ModelLoad | None = None
     """None when the queue has not said anything of the model."""
+    confirmed: Mapping[str, Confirmed] = field(default_factory=dict)
+    """What the API server made of the last writes, by the uid of the object."""
 
 
 @dataclass(frozen=True)

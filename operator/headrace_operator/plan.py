@@ -2,6 +2,7 @@
 
 from pydantic import ValidationError
 
+from headrace_api import names
 from headrace_api.inference_model import InferenceModelSpec
 from headrace_operator.drift import differs
 from headrace_operator.observed import Object, Observed, Plan, Problem
@@ -28,9 +29,22 @@ def plan(observed: Observed, config: RenderConfig) -> Plan:
         return Plan(problem=Problem("WaitingForDeletion", message, permanent=False))
     rendered = {_identity(child): child for child in children(observed.model["metadata"], spec, config)}
     return Plan(
-        apply=tuple(child for key, child in rendered.items() if key not in live or differs(child, live[key])),
+        apply=tuple(
+            child for key, child in rendered.items() if key not in live or _drifted(child, live[key], observed)
+        ),
         delete=tuple(child for key, child in live.items() if key not in rendered),
     )
+
+
+def _drifted(rendered: Object, live: Object, observed: Observed) -> bool:
+    """Whether a child has to be written again."""
+    metadata = live["metadata"]
+    if differs(rendered["metadata"], metadata):
+        return True
+    confirmed = observed.confirmed.get(metadata.get("uid", ""))
+    if confirmed and metadata.get("generation") == confirmed.generation:
+        return bool(confirmed.content_hash != rendered["metadata"]["annotations"][names.ANNOTATION_HASH])
+    return differs(rendered, live)
 
 
 def read_spec(model: Object) -> InferenceModelSpec | Problem:

@@ -1,7 +1,7 @@
 """The one reconcile for all causes: observe, plan, apply, status. Called again until it has nothing left to do."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import structlog
@@ -10,6 +10,7 @@ from headrace_operator.observed import Key, Object, Observed, Problem
 from headrace_operator.plan import plan
 from headrace_operator.render.config import RenderConfig
 from headrace_operator.status import ready_reason, status
+from headrace_operator.written import Written
 
 _log = structlog.get_logger()
 
@@ -31,14 +32,14 @@ class Cluster(Protocol):
     async def get(self, item: Object) -> Object | None:
         """The live object of the same kind and name."""
 
-    async def apply(self, item: Object) -> None:
-        """Server-side apply; raises Refused."""
+    async def apply(self, item: Object) -> Object:
+        """Server-side apply; returns the object as it is now; raises Refused."""
 
     async def delete(self, item: Object) -> None:
         """Delete in the background."""
 
-    async def patch_status(self, model: Object, status: Object) -> None:
-        """Merge into the model's status."""
+    async def patch_status(self, model: Object, status: Object) -> Object | None:
+        """Merge into the model's status; returns the model, None when it is gone."""
 
     async def event(self, model: Object, kind: str, reason: str, message: str) -> None:
         """Record an Event."""
@@ -53,6 +54,7 @@ class Reconciler:
     config: RenderConfig
     now: Callable[[], str]
     """The time, RFC 3339 in UTC."""
+    written: Written = field(default_factory=Written)
 
     async def reconcile(self, key: Key) -> None:
         """Write what is missing and say how it stands.
@@ -60,9 +62,11 @@ class Reconciler:
         A model that is gone or being deleted is left alone: its objects go with it, by their owner references.
         Errors that may pass are raised: the caller tries again later.
         """
-        observed = self.world.observe(key)
-        if observed is None or observed.model["metadata"].get("deletionTimestamp"):
+        seen = self.world.observe(key)
+        if seen is None or seen.model["metadata"].get("deletionTimestamp"):
+            self.written.forget(key)
             return
+        observed = self.written.overlay(key, seen)
         decision = plan(observed, self.config)
         problem = decision.problem
         for item in decision.apply:
@@ -78,7 +82,7 @@ class Reconciler:
         metadata = observed.model["metadata"]
         _log.info("applying", model=metadata["name"], generation=metadata["generation"], kind=item["kind"])
         try:
-            await self.cluster.apply(item)
+            self.written.applied((metadata["namespace"], metadata["name"]), item, await self.cluster.apply(item))
         except Refused as error:
             return Problem("ApplyRefused", str(error))
         return None
@@ -101,10 +105,13 @@ class Reconciler:
         changes = {name: value for name, value in after.items() if value != before.get(name)}
         if not changes:
             return
-        await self.cluster.patch_status(observed.model, changes)
+        metadata = observed.model["metadata"]
+        if (now := await self.cluster.patch_status(observed.model, changes)) is None:
+            return
+        self.written.reported((metadata["namespace"], metadata["name"]), now)
         _, old, _ = ready_reason(before)
         holds, new, message = ready_reason(after)
         if old != new:
             kind = "Normal" if holds == "True" or new == "Progressing" else "Warning"
-            _log.info("status", model=observed.model["metadata"]["name"], ready=holds, reason=new)
+            _log.info("status", model=metadata["name"], ready=holds, reason=new)
             await self.cluster.event(observed.model, kind, new, message)

@@ -6,6 +6,7 @@ Each rule looks at one pod (or the Deployment) and knows one reason. The first t
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from headrace_api import names
 from headrace_operator.observed import Object, Problem
 
 Rule = Callable[[Object], Problem | None]
@@ -18,8 +19,8 @@ _SAID = 1000
 
 def pod_problem(pods: Iterable[Object]) -> Problem | None:
     """The gravest problem that a pod has, if any."""
-    pods = list(pods)
-    return next((problem for rule in _RULES for pod in pods if (problem := rule(pod))), None)
+    staying = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp") or lost(pod)]
+    return next((problem for rule in _RULES for pod in staying if (problem := rule(pod))), None)
 
 
 def deployment_problem(deployment: Object | None) -> Problem | None:
@@ -33,14 +34,22 @@ def deployment_problem(deployment: Object | None) -> Problem | None:
 def lost(pod: Object) -> bool:
     """Whether the pod's node has stopped answering.
 
-    The node controller then sets the pod's Ready condition to False, while the kubelet's last word on the container
-    stays "ready"; after the toleration it deletes the pod, with a DisruptionTarget condition.
+    The node controller then sets the pod's Ready condition to False without a reason, and the kubelet's last word on
+    the containers stays "ready". After the toleration it deletes the pod, with a DisruptionTarget condition; a pod that
+    is deleted otherwise is not lost.
     """
-    if _condition(pod, "DisruptionTarget").get("reason") == "DeletionByTaintManager":
-        return True
-    statuses = pod.get("status", {}).get("containerStatuses", [])
-    not_ready = _condition(pod, "Ready").get("status") == "False"
-    return not_ready and bool(statuses) and all(status.get("ready") for status in statuses)
+    if pod["metadata"].get("deletionTimestamp"):
+        return _condition(pod, "DisruptionTarget").get("reason") == "DeletionByTaintManager" and _silenced(pod)
+    return _silenced(pod)
+
+
+def _silenced(pod: Object) -> bool:
+    ready = _condition(pod, "Ready")
+    return (
+        ready.get("status") == "False"
+        and not ready.get("reason")
+        and _condition(pod, "ContainersReady").get("status") == "True"
+    )
 
 
 def _node_lost(pod: Object) -> Problem | None:
@@ -60,24 +69,27 @@ def _unschedulable(pod: Object) -> Problem | None:
 
 
 def _image(pod: Object) -> Problem | None:
-    waiting = _waiting(pod)
-    if waiting.get("reason") not in {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"}:
-        return None
-    image = pod["spec"]["containers"][0].get("image")
-    return Problem("ImageNotAvailable", f"image {image} cannot be pulled: {waiting.get('message', '')}")
+    for status in _statuses(pod):
+        waiting = _waiting(status)
+        if waiting.get("reason") in {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"}:
+            said = waiting.get("message", "")
+            return Problem("ImageNotAvailable", f"image {status.get('image')} cannot be pulled: {said}")
+    return None
 
 
 def _config_error(pod: Object) -> Problem | None:
-    waiting = _waiting(pod)
-    if waiting.get("reason") not in {"CreateContainerConfigError", "CreateContainerError"}:
-        return None
-    return Problem("ContainerConfigError", f"the worker cannot be started: {waiting.get('message', '')}")
+    for status in _statuses(pod):
+        waiting = _waiting(status)
+        if waiting.get("reason") in {"CreateContainerConfigError", "CreateContainerError"}:
+            said = waiting.get("message", "")
+            return Problem("ContainerConfigError", f"container {status['name']} cannot be started: {said}")
+    return None
 
 
 def _crashed(pod: Object) -> Problem | None:
-    status = _worker_status(pod)
+    status = next((one for one in _statuses(pod) if one["name"] == names.WORKER_CONTAINER), {})
     ended = status.get("state", {}).get("terminated") or status.get("lastState", {}).get("terminated")
-    if not ended or status.get("ready") or pod["metadata"].get("deletionTimestamp") or ended.get("exitCode") == 0:
+    if not ended or status.get("ready") or ended.get("exitCode") == 0:
         return None
     said = (ended.get("message") or ended.get("reason") or "no message").strip()[:_SAID]
     times = status.get("restartCount", 0)
@@ -93,11 +105,12 @@ def _condition(item: Object, kind: str) -> dict[str, Any]:
     return next((condition for condition in conditions if condition["type"] == kind), {})
 
 
-def _worker_status(pod: Object) -> dict[str, Any]:
-    statuses: list[dict[str, Any]] = pod.get("status", {}).get("containerStatuses") or []
-    return statuses[0] if statuses else {}
+def _statuses(pod: Object) -> list[dict[str, Any]]:
+    """The statuses of all containers, those that run first included; the kubelet sorts them by name."""
+    status = pod.get("status", {})
+    return [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
 
 
-def _waiting(pod: Object) -> dict[str, Any]:
-    waiting: dict[str, Any] = _worker_status(pod).get("state", {}).get("waiting") or {}
+def _waiting(status: dict[str, Any]) -> dict[str, Any]:
+    waiting: dict[str, Any] = status.get("state", {}).get("waiting") or {}
     return waiting

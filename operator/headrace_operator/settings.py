@@ -31,7 +31,7 @@ class Settings(Document):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     in_cluster: bool = False
     """Whether to use the pod's service account; else the user's kubeconfig."""
-    resync_seconds: float = Field(default=300, gt=0)
+    resync_seconds: float = Field(default=120, gt=0)
     """How often every model is looked at though nothing was heard of it."""
 
 

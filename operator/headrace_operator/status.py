@@ -66,7 +66,9 @@ _Draft = tuple[ConditionType, bool, str, str]
 
 def _refused(observed: Observed, problem: Problem, now: str) -> InferenceModelStatus:
     """A spec that cannot be read: the numbers of what still runs are kept as they were."""
-    before = InferenceModelStatus.model_validate(observed.model.get("status") or {})
+    known = {field.alias for name, field in InferenceModelStatus.model_fields.items() if name != "conditions"}
+    stored = observed.model.get("status") or {}
+    before = InferenceModelStatus.model_validate({name: stored[name] for name in stored if name in known})
     drafts: list[_Draft] = [
         ("Ready", False, problem.reason, problem.message),
         ("Reconciling", False, problem.reason, "nothing is changed until the spec is"),

@@ -18,6 +18,7 @@ class SeenWorld:
     def __init__(self) -> None:
         self._indices: Mapping[str, Index] = {}
         self._load: Mapping[str, ModelLoad] = {}
+        self._buried: frozenset[str] = frozenset()
 
     def bind(self, indices: Mapping[str, Index]) -> None:
         """Take kopf's live indices: `models`, `config_maps`, `deployments`, `pods`."""
@@ -25,7 +26,19 @@ class SeenWorld:
 
     def models(self) -> list[Object]:
         """Every model."""
-        return [model for models in dict(self._indices.get("models", {})).values() for model in models]
+        return [model for model in self._all("models") if model["metadata"]["uid"] not in self._buried]
+
+    def uids(self) -> set[str]:
+        """The uids of all objects that the indices hold."""
+        return {item["metadata"]["uid"] for name in self._indices for item in self._all(name)}
+
+    def bury(self, uids: set[str]) -> None:
+        """These objects do not exist any more, whatever the indices say.
+
+        kopf takes an object out of its indices when it sees the deletion. A deletion that falls between a watch that
+        broke off and the list that follows is never seen.
+        """
+        self._buried = frozenset(uids)
 
     def set_load(self, load: Mapping[str, ModelLoad]) -> None:
         """Take the queue's newest numbers, by model name."""
@@ -47,8 +60,12 @@ class SeenWorld:
     def _of(self, index: str, key: Key) -> tuple[Object, ...]:
         newest: dict[str, Object] = {}
         for item in sorted(self._indices.get(index, {}).get(key, ()), key=_age):
-            newest[item["metadata"]["name"]] = item
+            if item["metadata"]["uid"] not in self._buried:
+                newest[item["metadata"]["name"]] = item
         return tuple(copy.deepcopy(dict(item)) for item in newest.values())
+
+    def _all(self, index: str) -> list[Object]:
+        return [item for items in list(self._indices.get(index, {}).values()) for item in items]
 
 
 def _age(item: Object) -> tuple[str, int]:

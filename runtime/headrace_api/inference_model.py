@@ -7,7 +7,7 @@ arguments verbatim. The CRD is generated from these classes (`headrace_api.crd`)
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from headrace_api.base import KubernetesDocument
 from headrace_api.worker_config import EngineType, Port
@@ -87,6 +87,24 @@ class Engine(KubernetesDocument):
     memory: Memory = Field(default=Memory(), description="How much accelerator memory the engine takes.")
     unstable: Unstable = Field(default=Unstable(), description="Settings without a promise.")
 
+    @field_validator("engine_kwargs")
+    @classmethod
+    def _no_null_in_lists(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if path := _null_in_list(value):
+            raise ValueError(f"{path} is null: a list may hold anything else (TOML, the worker's file, has no null)")
+        return value
+
+
+def _null_in_list(value: Any, path: str = "", *, in_list: bool = False) -> str:
+    """The path of the first null that is in a list or in a map that is in one; empty when there is none."""
+    if isinstance(value, dict):
+        inner = ((f"{path}.{key}".lstrip("."), item, in_list) for key, item in value.items())
+    elif isinstance(value, list):
+        inner = ((f"{path}[{at}]", item, True) for at, item in enumerate(value))
+    else:
+        return path if value is None and in_list else ""
+    return next((found for where, item, listed in inner if (found := _null_in_list(item, where, in_list=listed))), "")
+
 
 class Deployment(KubernetesDocument):
     """How many requests and replicas."""
@@ -105,7 +123,9 @@ class Scaling(KubernetesDocument):
         ge=0,
         description="GPUs per worker: 0 or 1. When absent, 0 for LlamaCppEngine and 1 for the other engines.",
     )
-    num_cpus_per_worker: float | None = Field(default=None, gt=0, description="CPU cores per worker, as a request.")
+    num_cpus_per_worker: float | None = Field(
+        default=None, ge=0.001, le=4096, description="CPU cores per worker, as a request."
+    )
     resources_per_worker: dict[str, float] = Field(
         default={}, description="Ray custom resources, kept for the Ray-style file."
     )

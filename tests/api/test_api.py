@@ -62,6 +62,19 @@ def test_gpus_default_by_engine():
     assert gpus("VLLMEngine", numGpusPerWorker=0) == 0
 
 
+@pytest.mark.parametrize(
+    ("kwargs", "path"), [({"a": [1, None]}, r"a\[1\]"), ({"a": {"b": [{"c": None}]}}, r"a\.b\[0\]\.c")]
+)
+def test_a_null_in_a_list_is_refused_by_its_path(kwargs, path):
+    with pytest.raises(ValidationError, match=f"{path} is null"):
+        InferenceModelSpec.model_validate({"engine": {"type": "VLLMEngine", "modelId": "m", "engineKwargs": kwargs}})
+
+
+def test_a_null_outside_of_lists_is_left_out():
+    kwargs = {"a": None, "b": {"c": None}, "d": [[], {}]}
+    InferenceModelSpec.model_validate({"engine": {"type": "VLLMEngine", "modelId": "m", "engineKwargs": kwargs}})
+
+
 def walk(schema):
     yield schema
     for name in ("properties",):

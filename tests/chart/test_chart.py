@@ -95,8 +95,20 @@ def test_every_pod_meets_the_restricted_profile(rendered):
             assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
 
 
+def test_the_admin_port_stays_inside_the_cluster(rendered):
+    services = {
+        one["metadata"]["name"]: one["spec"] for one in kinds(rendered("queue.service.type=LoadBalancer"), "Service")
+    }
+    assert services["release-queue-admin"]["type"] == "ClusterIP"
+    assert services["release-queue"]["type"] == "LoadBalancer"
+    assert [port["name"] for port in services["release-queue"]["ports"]] == ["http"]
+
+
 def test_a_given_token_secret_is_used_and_none_is_made(rendered):
     assert len(kinds(rendered(), "Secret")) == 1
+    everywhere = kinds(rendered("operator.namespaces={a,b}"), "Secret")
+    assert {secret["metadata"]["namespace"] for secret in everywhere} == {"a", "b", "here"}
+    assert len({secret["data"]["token"] for secret in everywhere}) == 1
     objects = rendered("queue.workerToken.existingSecret=mine")
     assert not kinds(objects, "Secret")
     assert str(objects).count("'mine'") == 2

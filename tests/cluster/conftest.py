@@ -118,13 +118,9 @@ def kubectl(installed: None) -> Kubectl:  # noqa: ARG001
 
 
 @pytest.fixture
-def engines_kubectl(kubectl: Kubectl) -> Kubectl:
-    """kubectl in the namespace of mounted engines, which has the worker token too."""
-    secret = kubectl.get("secret", f"{install.RELEASE}-worker-token")
-    copied = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": secret["metadata"]["name"]}}
-    engines = Kubectl(ENGINES)
-    engines.apply({**copied, "data": secret["data"]})
-    return engines
+def engines_kubectl(kubectl: Kubectl) -> Kubectl:  # noqa: ARG001
+    """kubectl in the namespace of mounted engines."""
+    return Kubectl(ENGINES)
 
 
 @pytest.fixture

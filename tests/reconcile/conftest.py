@@ -47,6 +47,7 @@ class MemoryCluster:
         self.events: list[tuple[str, str, str]] = []
         self.refusal: Exception | None = None
         self.load: Any = None
+        self.watching = True
 
     def observe(self, key: tuple[str, str]) -> Observed | None:
         metadata = self.model["metadata"]
@@ -58,19 +59,31 @@ class MemoryCluster:
     async def get(self, item: Object) -> Object | None:
         return self.children.get((item["kind"], item["metadata"]["name"]))
 
-    async def apply(self, item: Object) -> None:
+    async def apply(self, item: Object) -> Object:
         if self.refusal:
             raise self.refusal
         self.writes.append(("apply", item["kind"]))
-        self.children[item["kind"], item["metadata"]["name"]] = copy.deepcopy(item)
+        before = self.children.get((item["kind"], item["metadata"]["name"]), {})
+        live = copy.deepcopy({**item, "status": before.get("status", {})})
+        live["metadata"]["uid"] = f"uid-of-{item['kind']}"
+        if "spec" in live:
+            generation = before.get("metadata", {}).get("generation", 0)
+            live["metadata"]["generation"] = generation + (before.get("spec") != live["spec"])
+        self.children[item["kind"], item["metadata"]["name"]] = live
+        return copy.deepcopy(live)
 
     async def delete(self, item: Object) -> None:
         self.writes.append(("delete", item["kind"]))
         del self.children[item["kind"], item["metadata"]["name"]]
 
-    async def patch_status(self, model: Object, status: Object) -> None:
+    async def patch_status(self, model: Object, status: Object) -> Object | None:
         self.writes.append(("status", model["kind"]))
-        self.model["status"] = {**(self.model.get("status") or {}), **status}
+        version = str(int(self.model["metadata"]["resourceVersion"]) + 1)
+        metadata = {**self.model["metadata"], "resourceVersion": version}
+        now = {**self.model, "metadata": metadata, "status": {**(self.model.get("status") or {}), **status}}
+        if self.watching:
+            self.model = now
+        return copy.deepcopy(now)
 
     async def event(self, model: Object, kind: str, reason: str, message: str) -> None:
         assert message

@@ -37,5 +37,6 @@ def test_quantities_are_compared_by_value():
     assert differs({"env": [{"name": "X", "value": "1000m"}]}, {"env": [{"name": "X", "value": "1"}]})
 
 
-def test_an_empty_map_or_list_that_the_api_server_leaves_out_is_no_difference():
-    assert not differs({"resources": {}, "args": []}, {})
+def test_what_the_api_server_leaves_out_is_no_difference():
+    assert not differs({"resources": {}, "args": [], "hostNetwork": False, "initialDelaySeconds": 0}, {})
+    assert not differs({"env": [{"name": "PROXY", "value": ""}]}, {"env": [{"name": "PROXY"}]})

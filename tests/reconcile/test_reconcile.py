@@ -20,9 +20,8 @@ def run_all(cluster, ready):
     """What the Deployment controller would write when all workers run."""
     deployment = cluster.children["Deployment", "sample"]
     replicas = deployment["spec"]["replicas"]
-    deployment["metadata"]["generation"] = 1
     deployment["status"] = {
-        "observedGeneration": 1,
+        "observedGeneration": deployment["metadata"]["generation"],
         "replicas": replicas,
         "updatedReplicas": replicas,
         "readyReplicas": ready,
@@ -145,6 +144,37 @@ async def test_refusal_of_the_api_server_is_in_the_status(reconciler, cluster):
     ready = condition(cluster, "Ready")
     assert (ready["reason"], ready["message"]) == ("ApplyRefused", "Deployment sample: spec.template is invalid")
     assert condition(cluster, "Stalled")["status"] == "True"
+
+
+async def test_what_was_just_written_is_not_written_again_before_the_watch_tells_of_it(reconciler, cluster):
+    cluster.model["spec"]["engine"]["type"] = "TRTLLMEngine"
+    cluster.watching = False
+    for _ in range(3):
+        await reconciler.reconcile(KEY)
+    assert cluster.writes == [("status", "InferenceModel")]
+    assert len(cluster.events) == 1
+
+
+async def test_other_words_of_the_api_server_for_the_same_spec_are_no_drift(reconciler, cluster):
+    cluster.model["spec"]["template"] = {"spec": {"priority": "007"}}
+    await reconciler.reconcile(KEY)
+    deployment = cluster.children["Deployment", "sample"]
+    deployment["spec"]["template"]["spec"]["priority"] = 7
+    cluster.writes.clear()
+    await reconciler.reconcile(KEY)
+    assert ("apply", "Deployment") not in cluster.writes
+    deployment["metadata"]["generation"] += 1  # somebody has changed it
+    await reconciler.reconcile(KEY)
+    assert ("apply", "Deployment") in cluster.writes
+
+
+async def test_a_status_of_a_later_version_does_not_keep_an_invalid_spec_from_being_said(reconciler, cluster):
+    cluster.model["spec"]["engine"].pop("modelId")
+    later = {"type": "Later", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    cluster.model["status"] = {"pendingRender": {}, "replicas": 2, "conditions": [later]}
+    await reconciler.reconcile(KEY)
+    assert condition(cluster, "Ready")["reason"] == "InvalidSpec"
+    assert cluster.model["status"]["replicas"] == 2
 
 
 async def test_passing_errors_are_raised_for_another_try(reconciler, cluster):

@@ -79,7 +79,7 @@ def test_the_token_is_not_sent_to_another_queue(rendered):
 
 def test_the_template_patch_merges_by_name(rendered):
     patch = {
-        "metadata": {"annotations": {"example.com/a": "b"}},
+        "metadata": {"annotations": {"example.com/a": "b"}, "labels": {"app.kubernetes.io/managed-by": "Helm"}},
         "spec": {
             "tolerations": [{"key": "gpu", "operator": "Exists"}],
             "containers": [{"name": "worker", "env": [{"name": "LOG_LEVEL", "value": "DEBUG"}]}],
@@ -96,6 +96,7 @@ def test_the_template_patch_merges_by_name(rendered):
     assert [one["name"] for one in template["spec"]["volumes"]] == ["config", "tmp", "cache", "engine"]
     assert "enableServiceLinks" not in template["spec"]
     assert template["metadata"]["annotations"]["example.com/a"] == "b"
+    assert template["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "headrace-operator"
     assert "headrace.dev/config-hash" in template["metadata"]["annotations"]
 
 

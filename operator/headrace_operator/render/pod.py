@@ -36,8 +36,10 @@ def pod_template(
             ],
         },
     }
-    merged: dict[str, Any] = strategic_merge(template, spec.template)
-    return merged
+    merged = strategic_merge(template, spec.template)
+    # by these the operator finds its pods and rolls them, so a patch cannot change them
+    final: dict[str, Any] = strategic_merge(merged, {"metadata": template["metadata"]})
+    return final
 
 
 def _tolerate(state: str, seconds: int) -> dict[str, Any]:

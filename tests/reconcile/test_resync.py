@@ -1,0 +1,83 @@
+"""What the watches missed is found by listing."""
+
+import asyncio
+
+import pytest
+
+from headrace_operator.resync import Resync
+from headrace_operator.world import SeenWorld
+
+KEY = ("models", "sample")
+
+
+def item(uid, **metadata):
+    both = {"namespace": "models", "name": "sample", "uid": uid, "resourceVersion": "1", "creationTimestamp": "t"}
+    return {"metadata": {**both, **metadata}}
+
+
+OWNER = {"apiVersion": "headrace.dev/v1alpha1", "kind": "InferenceModel", "name": "sample", "controller": True}
+
+
+class Lists:
+    def __init__(self):
+        self.items = {"InferenceModel": [item("m")], "Deployment": [item("d", ownerReferences=[OWNER])]}
+        self.fail = False
+
+    async def list_metadata(self, kind, namespace, labels):
+        assert namespace == "models"
+        assert bool(labels) == (kind != "InferenceModel")
+        if self.fail:
+            raise ConnectionError("no API server")
+        return self.items.get(kind, [])
+
+
+@pytest.fixture
+async def running(monkeypatch):
+    monkeypatch.setattr("headrace_operator.resync._STARTING_SECONDS", 0.01)
+    monkeypatch.setattr("headrace_operator.resync._RETRY_SECONDS", 0.01)
+    world, lists, woken = SeenWorld(), Lists(), []
+    resync = Resync(world, lists, ("models",), 0.02, woken.append)
+    task = asyncio.create_task(resync.run())
+    yield world, lists, woken, resync
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def until(check):
+    async with asyncio.timeout(5):
+        while not check():
+            await asyncio.sleep(0.01)
+
+
+async def test_not_ready_before_everything_is_seen(running):
+    world, lists, woken, resync = running
+    world.bind({"models": {KEY: [item("m")]}, "deployments": {}})
+    await asyncio.sleep(0.1)
+    assert not resync.ready.is_set()
+    world.bind({"models": {KEY: [item("m")]}, "deployments": {KEY: [item("d")]}})
+    # an object that looks like ours and is nobody's is not waited for
+    lists.items["ConfigMap"] = [item("stray")]
+    await until(resync.ready.is_set)
+    await until(lambda: KEY in woken)
+
+
+async def test_what_went_away_unseen_is_buried(running):
+    world, lists, _, resync = running
+    world.bind({"models": {KEY: [item("m")]}, "deployments": {KEY: [item("d")]}})
+    await until(resync.ready.is_set)
+    assert world.observe(KEY).children
+    lists.items["Deployment"] = []
+    await until(lambda: not world.observe(KEY).children)
+    lists.items["InferenceModel"] = []
+    await until(lambda: world.observe(KEY) is None)
+    assert world.models() == []
+
+
+async def test_an_api_server_that_does_not_answer_is_asked_again(running):
+    world, lists, _, resync = running
+    lists.fail = True
+    world.bind({"models": {KEY: [item("m")]}, "deployments": {KEY: [item("d")]}})
+    await asyncio.sleep(0.05)
+    assert not resync.ready.is_set()
+    lists.fail = False
+    await until(resync.ready.is_set)
