@@ -99,7 +99,7 @@ class KubernetesCluster:
         await self._write("post", _COLLECTIONS["Event"].format(namespace=item["metadata"]["namespace"]), item)
 
     async def list_metadata(self, kind: str, namespace: str | None, labels: str) -> list[Object]:
-        """The metadata of all objects of `kind` with the labels (a selector; empty: all), in one namespace or in all."""
+        """The metadata of all objects of `kind` that the label selector `labels` picks, in one namespace or in all."""
         path = _COLLECTIONS[kind].format(namespace=namespace)
         if namespace is None:
             path = path.replace("/namespaces/None", "")

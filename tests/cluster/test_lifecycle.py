@@ -149,6 +149,31 @@ def test_a_template_that_the_api_server_refuses(kubectl, model, wait_for):
     assert "restartPolicy" in wait_for("the refusal", message, 20)
 
 
+def test_a_typing_mistake_in_the_template_is_named(kubectl, model, wait_for):
+    kubectl.apply({**model, "spec": {**model["spec"], "template": {"spec": {"nodeSelctor": {"a": "b"}}}}})
+
+    def message():
+        found = kubectl.get("inferencemodels.headrace.dev", "sample-chat").get("status", {})
+        return next((one["message"] for one in found.get("conditions", []) if one["reason"] == "ApplyRefused"), "")
+
+    assert "nodeSelctor" in wait_for("the refusal", message, 20)
+
+
+def test_values_that_the_api_server_writes_otherwise_are_no_drift(kubectl, model, ready, quiet_seconds):
+    container = {
+        "name": "worker",
+        "env": [{"name": "EMPTY", "value": ""}],
+        "resources": {"requests": {"cpu": "0.0100", "memory": "65536Ki"}},
+    }
+    patch = {"spec": {"hostNetwork": False, "containers": [container]}}
+    kubectl.apply({**model, "spec": {**model["spec"], "template": patch}})
+    ready()
+    quiet_seconds(3)
+    before = versions(kubectl)
+    quiet_seconds(6)
+    assert versions(kubectl) == before
+
+
 def test_pods_that_pod_security_refuses(kubectl, model, wait_for):
     patch = {"spec": {"hostNetwork": True}}
     kubectl.apply({**model, "spec": {**model["spec"], "template": patch}})
