@@ -105,7 +105,7 @@ class KubernetesCluster:
             path = path.replace("/namespaces/None", "")
         metadata_only = {"Accept": "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"}
         answer = await self._request("get", path, label_selector=labels or None, header_params=metadata_only)
-        items: list[Object] = answer["items"]
+        items: list[Object] = answer["items"] or []  # null when there are none
         return items
 
     async def _write(
