@@ -9,13 +9,18 @@ from embedded import cluster, engine, fakenodes, imagestore, kubeconfigs, layout
 from toolbox import paths, steps
 
 
-def up(count: int = 1, fake_count: int = 0) -> None:
+def up(count: int = 1, fake_count: int = 0, *, embedded: bool = False) -> None:
     """Bring up a cluster of at least `count` real and `fake_count` fake nodes; safe to repeat.
+
+    Args:
+        count: real nodes.
+        fake_count: fake GPU nodes.
+        embedded: take the embedded cluster although a container engine answers; kind's nodes cannot be killed singly.
 
     Raises:
         StepError: with what failed; a repeated call goes on from there.
     """
-    found = _engine()
+    found = None if embedded else _engine()
     if found:
         engine.up(found, count)
     else:

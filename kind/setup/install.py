@@ -14,13 +14,18 @@ PROGRAMS = ("operator", "queue", "runtime-llamacpp")
 _CHART = paths.ROOT / "charts" / "headrace"
 
 
-def cluster_and_images(nodes: int) -> None:
-    """Bring up the cluster and, beside that, make the images; then put them on the nodes."""
+def cluster_and_images(nodes: int, *, embedded: bool = False) -> None:
+    """Bring up the cluster and, beside that, make the images; then put them on the nodes.
+
+    Args:
+        nodes: how many nodes the cluster has at least.
+        embedded: take the embedded cluster although a container engine answers.
+    """
     archives: dict[str, Path] = {}
     steps.side_by_side(
         {
             "images": lambda: archives.update(images.ensure(PROGRAMS)),
-            f"cluster of {nodes} node{'s' if nodes > 1 else ''}": lambda: local.up(nodes),
+            f"cluster of {nodes} node{'s' if nodes > 1 else ''}": lambda: local.up(nodes, embedded=embedded),
         }
     )
     with steps.step("images onto the nodes"):

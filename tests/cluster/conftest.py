@@ -102,7 +102,7 @@ def installed() -> Iterator[None]:
     """A cluster of two nodes with the chart; taken down at the end unless it was up before the test run."""
     take_down = not local.exists() or bool(os.environ.get("HEADRACE_TAKE_DOWN"))
     try:
-        install.cluster_and_images(nodes=2)
+        install.cluster_and_images(nodes=2, embedded=True)
         engines = {"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": ENGINES}}
         Kubectl().apply(engines)
         install.chart(_values())
