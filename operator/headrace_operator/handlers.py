@@ -13,6 +13,10 @@ from headrace_api import inference_model as api
 from headrace_operator.observed import Key, Object
 from headrace_operator.world import SeenWorld, key_of, owner_key, pod_key
 
+_API_BACKOFFS_SECONDS = (0.5, 1.0, *([2.0] * 1800))
+"""How long to wait between requests to an API server that is away; kopf's own pauses grow to over a minute, during which
+an API server that is back is not noticed. After an hour of this the operator ends, and is started anew."""
+
 KeyOf = Callable[[Object], Key | None]
 
 _RESOURCES: tuple[tuple[str, str, str, str, KeyOf], ...] = (
@@ -31,6 +35,7 @@ def registry(world: SeenWorld, wake: Callable[[Key], None]) -> kopf.OperatorRegi
     def bind(settings: kopf.OperatorSettings, **kwargs: Any) -> None:
         settings.posting.enabled = False  # the operator's Events are its own
         settings.scanning.disabled = True  # watching CRDs and namespaces needs cluster-wide rights
+        settings.networking.error_backoffs = _API_BACKOFFS_SECONDS
         world.bind({name: kwargs[name] for name, *_ in _RESOURCES})
 
     # an empty registry has no way to log in: the pod's service account first, then the user's kubeconfig
