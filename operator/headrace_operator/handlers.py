@@ -14,8 +14,11 @@ from headrace_operator.observed import Key, Object
 from headrace_operator.world import SeenWorld, key_of, owner_key, pod_key
 
 _API_BACKOFFS_SECONDS = (0.5, 1.0, *([2.0] * 1800))
-"""How long to wait between requests to an API server that is away; kopf's own pauses grow to over a minute, during which
-an API server that is back is not noticed. After an hour of this the operator ends, and is started anew."""
+"""Seconds between requests to an API server that is away.
+
+kopf's own pauses grow to over a minute, in which it does not notice that the API server is back. After an hour of this
+the operator ends, and Kubernetes starts it anew.
+"""
 
 KeyOf = Callable[[Object], Key | None]
 
