@@ -43,10 +43,10 @@ _PIECE_HEADER = struct.Struct(">II")
 
 
 class Gpu(Message):
-    """One GPU: its name and its memory in MB."""
+    """One GPU: its name and its memory in MB; the seed leaves open what a `GpuInfo` has, so both may be absent."""
 
-    name: str
-    memory: int | None = None
+    name: str | None = None
+    memory: int | float | None = None
 
 
 class Registration(Message):
@@ -60,9 +60,9 @@ class Registration(Message):
     """MB, of all GPUs together."""
     nv_gpu_count: int | None = None
     nv_driver_version: str | None = None
-    nv_gpus: list[Gpu] = []
+    nv_gpus: list[Gpu] | None = []
     cl_driver_version: str | None = None
-    cl_gpus: list[Gpu] = []
+    cl_gpus: list[Gpu] | None = []
 
 
 class SeedRequest(Message):

@@ -53,6 +53,12 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
     heartbeat_seconds: Annotated[
         float, Option(min=1, help="How often a worker is asked for a sign of life.")
     ] = _DEFAULTS.heartbeat_seconds,
+    expect_operator: Annotated[
+        bool, Option(help="Call no model unknown, and be not ready, before an operator's first catalogue.")
+    ] = _DEFAULTS.expect_operator,
+    catalogue_seconds: Annotated[
+        float, Option(min=0, help="How long that catalogue is waited for.")
+    ] = _DEFAULTS.catalogue_seconds,
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], Option(help="What is logged.")] = "INFO",
 ) -> None:
     """Serve the OpenAI API for the workers that connect. Every option is also a variable HEADRACE_QUEUE_<NAME>."""
@@ -69,6 +75,8 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
         generalist_models=tuple(generalist_models or _DEFAULTS.generalist_models),
         drain_seconds=drain_seconds,
         heartbeat_seconds=heartbeat_seconds,
+        expect_operator=expect_operator,
+        catalogue_seconds=catalogue_seconds,
         max_request_bytes=max_request_bytes,
         limits=Limits(max_waiting, max_waiting_bytes, client_buffer_bytes, hold_seconds, request_seconds, max_attempts),
     )

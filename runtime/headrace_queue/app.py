@@ -1,6 +1,8 @@
 """Puts the program together: every object is made here, once, and handed to those that need it."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import Self
 
 import structlog
@@ -31,8 +33,9 @@ class QueueServer:
         self._log = log
         metrics = Metrics(registry)
         schedule = Schedule(settings.generalist_models)
-        names = ModelNames(settings.models, schedule)
+        names = ModelNames(settings.models, schedule, expecting=settings.expect_operator)
         self.dispatcher = Dispatcher(schedule, names, settings.limits, Accounts(metrics), metrics)
+        self._names = names
         registry.register(
             LoadCollector(lambda: schedule.load(names.announced()), names.label, lambda: schedule.generalists)
         )
@@ -41,6 +44,7 @@ class QueueServer:
         self._operators = OperatorSocket(self.dispatcher, names, log)
         self._registry = registry
         self._runners: list[web.AppRunner] = []
+        self._patience: asyncio.TimerHandle | None = None
         self.port = 0
         self.admin_port = 0
 
@@ -55,17 +59,21 @@ class QueueServer:
         self._log.info("listening", host=settings.host, port=self.port, admin_port=self.admin_port)
         if settings.worker_token is None:
             self._log.warning("any worker may join: no --worker-token is set")
+        loop = asyncio.get_running_loop()
+        self._patience = loop.call_later(settings.catalogue_seconds, self._stop_expecting)
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        if self._patience:
+            self._patience.cancel()
         await self._door.close()
         await self._operators.close()
         await self._stop_listening()
 
     async def drain(self) -> None:
-        """Take nothing more in, and let what is under way finish."""
+        """Take nothing more in, let what is under way finish, and send operators to the next queue at once."""
         self._log.info("draining", seconds=self._settings.drain_seconds)
-        await self.dispatcher.drain(self._settings.drain_seconds)
+        await asyncio.gather(self.dispatcher.drain(self._settings.drain_seconds), self._operators.close())
 
     def _public_app(self) -> web.Application:
         app = web.Application(middlewares=[openai_errors], client_max_size=self._settings.max_request_bytes)
@@ -82,10 +90,28 @@ class QueueServer:
         return app
 
     def _add_health(self, app: web.Application) -> None:
+        app.on_response_prepare.append(self._end_connection)
         app.router.add_get("/healthz", _answer(lambda: (200, "ok")))
-        app.router.add_get(
-            "/readyz", _answer(lambda: (503, "draining") if self.dispatcher.draining else (200, "ready"))
-        )
+        app.router.add_get("/readyz", _answer(self._readiness))
+
+    def _readiness(self) -> tuple[int, str]:
+        if self.dispatcher.draining:
+            return 503, "draining"
+        if self._names.expecting:
+            return 503, "no catalogue has come from an operator yet"
+        return 200, "ready"
+
+    def _stop_expecting(self) -> None:
+        if self._names.expecting:
+            seconds = self._settings.catalogue_seconds
+            self._log.warning("no catalogue came from an operator: ready without one", waited_seconds=seconds)
+            self.dispatcher.settle()
+
+    async def _end_connection(self, _: web.Request, response: web.StreamResponse) -> None:
+        # A client that keeps its connection while this queue drains would try again here, and not at the next queue.
+        if self.dispatcher.draining and response.status != HTTPStatus.SWITCHING_PROTOCOLS:
+            response.force_close()
+            response.headers["Connection"] = "close"
 
     async def _metrics(self, _: web.Request) -> web.Response:
         return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -110,6 +110,17 @@ class Dispatcher:
         self._open.discard(exchange)
         self._notify()
 
+    def settle(self) -> None:
+        """The operator's first catalogue has come, or is waited for no longer: decide on what was held until then."""
+        if not self._names.expecting:
+            return
+        self._names.expecting = False
+        for exchange in list(self._exchanges.values()):
+            exchange.label = self._names.label(exchange.call.model)
+            if exchange.hold and not self._names.known(exchange.call.model):
+                unknown = errors.unknown_model(exchange.call.model, self._names.announced())
+                self._close(exchange, End.failed(unknown))
+
     # ---- workers
 
     def join(self, link: WorkerLink, models: Iterable[str] | None) -> int:
@@ -167,18 +178,22 @@ class Dispatcher:
             self._note_first_byte(given.exchange)
             self._close(given.exchange, end)
 
-    def hand_back(self, worker: int, job: int) -> None:
-        """A worker will not do a job: it waits again. From a worker that drains, this is not one of its attempts."""
+    def hand_back(self, worker: int, job: int) -> str | None:
+        """A worker will not do a job: it waits again. From a worker that drains, this is not one of its attempts.
+
+        Returns the request's id; None if nobody waits for it any more.
+        """
         exchange = self._exchange_of(worker, job)
         self._forget(job, worker)
         if exchange is None:
-            return
+            return None
         self._metrics.handbacks.labels(exchange.label).inc()
         if self._seats[worker].draining:
             exchange.attempts -= 1
         self.schedule.give_back(exchange.ticket)
         self._try_again(exchange)
         self._assign([exchange.call.model])
+        return exchange.call.request_id
 
     # ---- watching and stopping
 

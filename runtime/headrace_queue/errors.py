@@ -5,7 +5,7 @@ stand in one place. The statuses choose the exception that the official `openai`
 
     400 invalid_request_error   BadRequestError         the body cannot be understood
     404 model_not_found         NotFoundError           no worker, catalogue or option names the model
-    413 request_too_large       APIStatusError          the body is over `--max-request-bytes`
+    413 request_too_large       APIStatusError          the body is over `--max-request-bytes`, or a seed worker's limit
     429 queue_full              RateLimitError          as much waits as may wait
     502 worker_lost, ...        InternalServerError     the workers that took the request failed
     503 no_worker, draining     InternalServerError     no worker came in time; this queue is stopping
@@ -47,6 +47,11 @@ def bad_body(message: str, param: str | None = None) -> ApiError:
 def body_too_large(limit: int) -> ApiError:
     """The body is larger than `limit` bytes."""
     return ApiError(413, "request_too_large", f"The request's body is larger than the {limit} bytes that are accepted.")
+
+
+def too_large_for_worker() -> ApiError:
+    """A worker of the seed's protocol closed its connection with 1009: it is over that worker's limit."""
+    return ApiError(413, "request_too_large", "The request is larger than the worker accepts.")
 
 
 def unknown_model(model: str, known: Iterable[str]) -> ApiError:

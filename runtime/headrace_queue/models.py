@@ -13,7 +13,9 @@ class ModelNames:
     catalogue of any connection replaces those of all connections that have ended.
     """
 
-    def __init__(self, fixed: Iterable[str], schedule: Schedule) -> None:
+    def __init__(self, fixed: Iterable[str], schedule: Schedule, *, expecting: bool = False) -> None:
+        self.expecting = expecting
+        """Whether a first catalogue is awaited: until then no name can be called unknown."""
         self._fixed = frozenset(fixed)
         self._schedule = schedule
         self._catalogues: dict[int, frozenset[str]] = {}

@@ -83,7 +83,7 @@ class OpenAiApi:
             raise errors.draining()
         call = read_call(await self._body(answer.request), answer.request.path, answer.request_id)
         answer.call = call
-        if not self._names.known(call.model):
+        if not (self._names.known(call.model) or self._names.expecting):
             raise errors.unknown_model(call.model, self._names.announced())
         exchange = self._dispatcher.submit(call, answer.abort)
         answer.exchange = exchange

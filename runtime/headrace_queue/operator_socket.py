@@ -29,7 +29,9 @@ class OperatorSocket:
         self._open: dict[web.WebSocketResponse, asyncio.Event] = {}
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Serve one operator until it leaves."""
+        """Serve one operator until it leaves; a queue that drains refuses it, so that it finds the next queue."""
+        if self._dispatcher.draining:
+            return web.Response(status=503, text="draining")
         socket = web.WebSocketResponse(heartbeat=_HEARTBEAT_SECONDS, timeout=2, compress=False)
         await socket.prepare(request)
         number = next(self._numbers)
@@ -50,8 +52,7 @@ class OperatorSocket:
 
     async def close(self) -> None:
         """Close every connection: the queue stops."""
-        for socket in list(self._open):
-            await close(socket, reason="the queue stops")
+        await asyncio.gather(*(close(socket, reason="the queue stops") for socket in self._open))
 
     async def _listen(self, socket: web.WebSocketResponse, number: int) -> None:
         async for frame in socket:
@@ -63,6 +64,7 @@ class OperatorSocket:
                 await close(socket, WSCloseCode.PROTOCOL_ERROR, in_words(error))
                 return
             self._names.set_catalogue(number, catalogue.models)
+            self._dispatcher.settle()
             for changed in self._open.values():
                 changed.set()
 

@@ -1,7 +1,6 @@
 """The queue's end of the seed's protocol: one request at a time, one JSON reply each."""
 
 import asyncio
-import socket as sockets
 from typing import Any
 
 from aiohttp import WSCloseCode, WSMsgType, web
@@ -14,20 +13,6 @@ from headrace_queue.calls import CHAT
 from headrace_queue.dispatch import Dispatcher
 from headrace_queue.exchange import Call, End
 from headrace_queue.outbox import Outbox, close
-
-_KEEPALIVE = ((sockets.TCP_KEEPIDLE, 15), (sockets.TCP_KEEPINTVL, 5), (sockets.TCP_KEEPCNT, 3))
-
-
-def keep_alive(request: web.Request) -> None:
-    """Let the kernel find a connection whose other end is gone, within 30 s.
-
-    A seed worker may answer nothing, not even pings, while it computes; so no heartbeat is expected of it.
-    """
-    connection = request.transport and request.transport.get_extra_info("socket")
-    if connection and connection.family in {sockets.AF_INET, sockets.AF_INET6}:
-        connection.setsockopt(sockets.SOL_SOCKET, sockets.SO_KEEPALIVE, 1)
-        for option, seconds in _KEEPALIVE:
-            connection.setsockopt(sockets.IPPROTO_TCP, option, seconds)
 
 
 def seed_request(call: Call) -> str:
@@ -91,24 +76,33 @@ class SeedSession:
             self._dispatcher.grant(self._worker, 1)
             async for frame in socket:
                 if frame.type not in {WSMsgType.TEXT, WSMsgType.BINARY}:
-                    continue
+                    break  # an error that this end has found
                 if self._current is None:
                     await close(socket, WSCloseCode.PROTOCOL_ERROR, "a reply came, but there was no request")
                     break
                 self._finish(read_reply(frame.data))
+            else:
+                if socket.close_code == WSCloseCode.MESSAGE_TOO_BIG:
+                    self._end(End.failed(errors.too_large_for_worker()))
         finally:
             if self._deadline:
                 self._deadline.cancel()
             self._current = None
             self._dispatcher.lose(self._worker)
 
-    def _finish(self, end: End) -> None:
+    def _end(self, end: End) -> bool:
+        """End the job that the worker has; False if it has none."""
         if self._current is None:
-            return
+            return False
         (job, call), self._current = self._current, None
         if self._deadline:
             self._deadline.cancel()
         self._dispatcher.finish(self._worker, job, call.request_id, end)
+        return True
+
+    def _finish(self, end: End) -> None:
+        if not self._end(end):
+            return
         if self._draining:
             self.drain("the queue stops")
         else:

@@ -21,6 +21,8 @@ class Settings:
     generalist_models: tuple[str, ...] = ("*",)
     drain_seconds: float = 30
     heartbeat_seconds: float = 15
+    expect_operator: bool = False
+    catalogue_seconds: float = 30
     max_request_bytes: int = 32 * 2**20
     limits: Limits = field(default_factory=Limits)
 

@@ -9,11 +9,12 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from pydantic import ValidationError
 
 from headrace_api import wire
+from headrace_queue.connection import PatientSocket, keep_alive
 from headrace_queue.dispatch import Dispatcher
 from headrace_queue.invalid import in_words
 from headrace_queue.metrics import Metrics
 from headrace_queue.outbox import Outbox, close
-from headrace_queue.seed_socket import SeedSession, keep_alive
+from headrace_queue.seed_socket import SeedSession
 from headrace_queue.worker_socket import V1Session
 
 _REGISTER_SECONDS = 10
@@ -47,7 +48,7 @@ class WorkerDoor:
             error = {"message": message, "type": "invalid_request_error", "param": None, "code": "invalid_worker_token"}
             return web.json_response({"error": error}, status=401, headers={"WWW-Authenticate": "Bearer"})
         speaks_v1 = wire.SUBPROTOCOL in _offered(request)
-        socket = web.WebSocketResponse(
+        socket = PatientSocket(
             protocols=(wire.SUBPROTOCOL,) if speaks_v1 else (),
             heartbeat=self._heartbeat_seconds if speaks_v1 else None,
             timeout=2,
@@ -55,8 +56,7 @@ class WorkerDoor:
             max_msg_size=_MAX_FRAME_BYTES,
         )
         await socket.prepare(request)
-        if not speaks_v1:
-            keep_alive(request)
+        keep_alive(request)
         async with Outbox(socket) as outbox:
             self._open.add(outbox)
             try:
@@ -85,7 +85,7 @@ class WorkerDoor:
         log.info("worker joined")
         try:
             if isinstance(registration, wire.Register):
-                await V1Session(self._dispatcher, outbox, registration).run(socket)
+                await V1Session(self._dispatcher, outbox, registration, log).run(socket)
             else:
                 await SeedSession(self._dispatcher, outbox).run(socket)
         finally:

@@ -2,6 +2,7 @@
 
 import json
 
+import structlog
 from aiohttp import WSCloseCode, WSMsgType, web
 from pydantic import ValidationError
 
@@ -10,6 +11,9 @@ from headrace_queue.dispatch import Dispatcher
 from headrace_queue.exchange import Call, End
 from headrace_queue.invalid import in_words
 from headrace_queue.outbox import Outbox, close
+
+_REASON_CHARACTERS = 300
+"""Of what a worker says; a log line is no place for more."""
 
 
 def job_message(job: int, call: Call) -> str:
@@ -40,9 +44,16 @@ class V1Link:
 class V1Session:
     """One registered worker's connection."""
 
-    def __init__(self, dispatcher: Dispatcher, outbox: Outbox, register: wire.Register) -> None:
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        outbox: Outbox,
+        register: wire.Register,
+        log: structlog.typing.FilteringBoundLogger,
+    ) -> None:
         self._dispatcher = dispatcher
         self._outbox = outbox
+        self._log = log
         outbox.put(wire.Registered().model_dump_json())
         self._worker = dispatcher.join(V1Link(outbox), register.models)
 
@@ -71,7 +82,8 @@ class V1Session:
                 self._dispatcher.finish(self._worker, message.job, message.request_id, end)
                 self._outbox.put(wire.Ack(request_id=message.request_id).model_dump_json())
             case wire.HandBack():
-                self._dispatcher.hand_back(self._worker, message.job)
+                request_id = self._dispatcher.hand_back(self._worker, message.job)
+                self._log.info("handed back", request_id=request_id, reason=message.reason[:_REASON_CHARACTERS])
             case wire.Drain():
                 self._dispatcher.stop_giving(self._worker)
             case wire.Register():

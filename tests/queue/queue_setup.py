@@ -9,6 +9,7 @@ from typing import Any
 
 import aiohttp
 import openai
+import websockets
 from prometheus_client import CollectorRegistry
 
 from headrace_queue.app import QueueServer
@@ -47,6 +48,10 @@ class Queue:
         messages = [{"role": "user", "content": "Who won the world series in 2020?"}]
         create: Any = self.client.chat.completions.create
         return asyncio.create_task(create(model=model, messages=messages, **more))
+
+
+def operator(queue: Queue) -> websockets.connect:
+    return websockets.connect(queue.admin_url.replace("http", "ws") + "/operator")
 
 
 async def eventually(condition: Callable[[], bool], seconds: float = 5) -> None:

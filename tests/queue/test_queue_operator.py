@@ -5,15 +5,11 @@ import asyncio
 import openai
 import pytest
 import websockets
-from queue_setup import PLAIN, Queue, eventually
+from queue_setup import PLAIN, Queue, eventually, operator
 from v1_worker import V1Worker
 
 from headrace_api import wire
 from headrace_api.load import Catalogue, Load, ModelLoad
-
-
-def operator(queue: Queue) -> websockets.connect:
-    return websockets.connect(queue.admin_url.replace("http", "ws") + "/operator")
 
 
 async def load_until(socket: websockets.ClientConnection, expected: dict[str, ModelLoad]) -> int:

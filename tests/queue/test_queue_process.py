@@ -95,6 +95,13 @@ async def test_sigterm_does_not_wait_for_ever(launch: Launch) -> None:
             assert await process.wait() == 0
 
 
+async def test_an_operator_can_be_expected_by_variables(launch: Launch) -> None:
+    variables = {"HEADRACE_QUEUE_EXPECT_OPERATOR": "true", "HEADRACE_QUEUE_CATALOGUE_SECONDS": "600"}
+    _, started = await launch(**variables)
+    async with aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{started['port']}/readyz") as response:
+        assert response.status == 503
+
+
 async def test_a_port_that_is_taken_is_an_error_in_words(launch: Launch) -> None:
     _, started = await launch()
     process, line = await launch("--port", str(started["port"]))

@@ -13,7 +13,7 @@ import websockets
 from queue_setup import Queue, Start, eventually
 from v1_worker import V1Worker
 
-from headrace_api.wire import CLOSE_BAD_REGISTRATION
+from headrace_api.wire import CLOSE_BAD_REGISTRATION, Gpu, Registration
 from headrace_queue.seed_socket import read_reply
 
 
@@ -129,6 +129,37 @@ async def test_other_endpoints_are_refused_in_words(queue: Queue) -> None:
         with pytest.raises(openai.BadRequestError, match="nothing but /v1/chat/completions"):
             await queue.client.embeddings.create(model="m", input="x")
         await queue.ask()
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"nv_gpus": None, "cl_gpus": None},
+        {"nv_gpus": [{"memory": 11441}], "cl_gpus": [{"name": None, "vendor": "x"}]},
+        {"nv_gpus": [{"name": "NVIDIA Tesla K80", "memory": 11441.5}]},
+    ],
+)
+async def test_whatever_the_document_allows_about_gpus_is_accepted(queue: Queue, facts: dict[str, Any]) -> None:
+    async with websockets.connect(queue.worker_url) as socket:
+        await socket.send(json.dumps({**seed_worker.REGISTRATION, **facts}))
+        await eventually(lambda: queue.server.dispatcher.schedule.generalists == 1)
+
+
+def test_a_registration_has_exactly_the_documents_fields() -> None:
+    gpus = [Gpu(name="NVIDIA Tesla K80", memory=11441)]
+    sent = Registration(**{**seed_worker.REGISTRATION, "nv_gpus": gpus}).model_dump_json()
+    assert json.loads(sent) == {**seed_worker.REGISTRATION, "cl_driver_version": None, "cl_gpus": []}
+    assert '"memory":11441}' in sent
+
+
+async def test_a_request_over_the_workers_own_limit_is_not_tried_again(queue: Queue) -> None:
+    async with raw_worker(queue), raw_worker(queue):  # both accept messages of 1 MiB at most
+        await eventually(lambda: queue.server.dispatcher.schedule.generalists == 2)
+        with pytest.raises(openai.APIStatusError, match="larger than the worker accepts") as caught:
+            await queue.ask(user="x" * 2**20)
+        assert (caught.value.status_code, caught.value.code) == (413, "request_too_large")
+        await eventually(lambda: queue.server.dispatcher.schedule.generalists == 1)
+        assert queue.metric("headrace_queue_worker_disconnects_total", protocol="seed") == 1
 
 
 @pytest.mark.parametrize(

@@ -153,6 +153,8 @@ async def test_hand_back_puts_the_job_in_front(queue: Queue) -> None:
                 await second.result(again, body=PLAIN)
             await asyncio.gather(*tasks)
     assert queue.metric("headrace_queue_handbacks_total", model="m") == 1
+    (line,) = [line for line in queue.logged() if line["event"] == "handed back"]
+    assert (line["request_id"], line["reason"], line["worker"]) == (job.request_id, "test", "fake")
 
 
 async def test_a_rollout_of_many_workers_loses_nothing(start: Start) -> None:

@@ -17,7 +17,9 @@ _M = TypeVar("_M", bound=BaseModel)
 class V1Worker:
     def __init__(self, url: str, *models: str, credit: int = 0, token: str | None = None) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else None
-        self._connecting = connect(url, subprotocols=[Subprotocol(wire.SUBPROTOCOL)], additional_headers=headers)
+        self._connecting = connect(
+            url, subprotocols=[Subprotocol(wire.SUBPROTOCOL)], additional_headers=headers, max_size=None
+        )
         self._register = wire.Register(worker="fake", models=list(models), fingerprint="f" * 16, **MACHINE)
         self._credit = credit
         self.socket: ClientConnection
