@@ -10,7 +10,7 @@ from headrace_api.load import OPERATOR_PATH, Catalogue, Load, ModelLoad
 
 OnLoad = Callable[[Mapping[str, ModelLoad]], None]
 
-_RETRY_SECONDS = 2.0
+_RETRY_SECONDS = 0.5
 _HEARTBEAT_SECONDS = 15.0
 _LOAD_SECONDS = 1.0
 """A first change is handed on at once, then no more often than this: each change is a write to the API server."""
