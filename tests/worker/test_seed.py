@@ -1,13 +1,20 @@
 """The seed's protocol: our worker in a Spider that knows only the document."""
 
 import asyncio
+import base64
 import contextlib
+import hashlib
+import json
+import socket
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
-from websockets.asyncio.server import serve
+import aiohttp
+import pytest
+from websockets.asyncio.server import ServerConnection, serve
 
 from headrace_api.wire import Registration
+from headrace_worker import puller, seed
 from tests.worker.conftest import Pulling
 from tests.worker.scripted_engine import USAGE, ScriptedEngine
 from tests.worker.seed_spider import Spider, url
@@ -64,3 +71,106 @@ async def test_a_spider_that_leaves_frees_the_engine(engine: ScriptedEngine, pul
         with contextlib.suppress(Exception):
             await asking
         await asyncio.wait_for(spider.workers.get(), 5)
+
+
+async def test_requests_may_be_binary_frames(pulling: Start) -> None:
+    spider = Spider()
+    async with serve(spider.accept, "127.0.0.1", 0) as server, pulling(url(server)):
+        connection, _ = await spider.workers.get()
+        request = {"openai_req": {"messages": [{"role": "user", "content": "quick"}]}}
+        await connection.send(json.dumps(request).encode())
+        assert json.loads(await connection.recv())["usage"] == USAGE
+        await connection.send(b"\xff")
+        assert "not a request" in str(await connection.recv())
+
+
+async def test_a_spider_that_takes_the_subprotocol_is_asked_again_without(pulling: Start) -> None:
+    offers = []
+
+    async def echo(worker: ServerConnection) -> None:
+        offers.append(worker.subprotocol)
+        await spider.accept(worker)
+
+    spider = Spider()
+    serving = serve(echo, "127.0.0.1", 0, select_subprotocol=lambda _, offered: next(iter(offered), None))
+    async with serving as server, pulling(url(server)) as worker:
+        first, _ = await spider.workers.get()
+        await first.send('{"openai_url": "/v1/chat/completion", "openai_req": {"messages": []}}')
+        for _ in range(2):
+            connection, registration = await asyncio.wait_for(spider.workers.get(), 5)
+            assert set(registration) == set(Registration.model_fields)
+            assert (await spider.ask(connection, "quick"))["usage"] == USAGE
+            await connection.close()
+        assert worker.registered[:2] == [False, True]
+    assert offers[:3] == ["headrace.v1", None, None]
+
+
+async def test_a_spider_that_closes_at_once_is_backed_off_from(pulling: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    failures: list[int] = []
+
+    def delay(count: int, _fast_retries: int, _chance: float) -> float:
+        failures.append(count)
+        return 0.01
+
+    async def close(worker: ServerConnection) -> None:
+        await worker.recv()
+
+    monkeypatch.setattr(puller, "retry_delay", delay)
+    async with serve(close, "127.0.0.1", 0) as server, pulling(url(server)) as worker:
+        await until(lambda: len(failures) > 3)
+    assert failures[:4] == [1, 2, 3, 4]
+    assert True not in worker.registered
+
+
+async def test_a_silent_spider_is_registered_with_once_the_connection_has_lasted(
+    pulling: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seed, "_SETTLED_S", 0.05)
+    spider = Spider()
+    async with serve(spider.accept, "127.0.0.1", 0) as server, pulling(url(server)) as worker:
+        await spider.workers.get()
+        await until(lambda: worker.registered)
+        assert worker.registered == [True]
+
+
+async def test_a_spider_that_does_not_read_between_requests_gets_no_pings(
+    pulling: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sockets: list[aiohttp.ClientWebSocketResponse] = []
+    keep_alive = puller._keep_alive
+
+    def note(connection: aiohttp.ClientWebSocketResponse) -> None:
+        sockets.append(connection)
+        keep_alive(connection)
+
+    async def busy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        key = next(line.split()[1] for line in await lines(reader) if line.lower().startswith(b"sec-websocket-key"))
+        writer.write(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Accept: " + accept_key(key) + b"\r\n\r\n"
+        )
+        got.append(await reader.read(65536))
+        with contextlib.suppress(TimeoutError):
+            got.append(await asyncio.wait_for(reader.read(65536), 0.5))
+        writer.close()
+
+    got: list[bytes] = []
+    monkeypatch.setattr(puller, "_keep_alive", note)
+    monkeypatch.setattr(puller, "_HEARTBEAT_S", 0.05)
+    async with await asyncio.start_server(busy, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with pulling(f"ws://127.0.0.1:{port}"):
+            await until(lambda: sockets)
+            tcp = sockets[0].get_extra_info("socket")
+            assert tcp.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            await asyncio.sleep(0.4)
+            assert len(got) == 1
+            assert not sockets[0].closed
+
+
+def accept_key(key: bytes) -> bytes:
+    return base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())  # noqa: S324 (RFC 6455)
+
+
+async def lines(reader: asyncio.StreamReader) -> list[bytes]:
+    return (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")
