@@ -21,6 +21,8 @@ from tests.worker.seed_spider import Spider, url
 from tests.worker.waiting import until
 
 Start = Callable[..., AbstractAsyncContextManager[Pulling]]
+PING = 0x89
+"""The first byte of a WebSocket ping."""
 
 
 async def test_a_spider_is_served(engine: ScriptedEngine, pulling: Start) -> None:
@@ -133,44 +135,51 @@ async def test_a_silent_spider_is_registered_with_once_the_connection_has_lasted
         assert worker.registered == [True]
 
 
-async def test_a_spider_that_does_not_read_between_requests_gets_no_pings(
-    pulling: Start, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("subprotocol", [None, "headrace.v1"])
+async def test_only_a_headrace_queue_gets_pings(
+    pulling: Start, monkeypatch: pytest.MonkeyPatch, subprotocol: str | None
 ) -> None:
-    sockets: list[aiohttp.ClientWebSocketResponse] = []
+    got: list[bytes] = []
+
+    async def read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await reader.readuntil(b"\r\n\r\n")
+        writer.write(switching(request, subprotocol))
+        while data := await reader.read(65536):
+            got.append(data)
+        writer.close()
+
+    monkeypatch.setattr(puller, "_HEARTBEAT_S", 0.1)
+    async with await asyncio.start_server(read, "127.0.0.1", 0) as server:
+        async with pulling(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"):
+            if subprotocol:
+                await until(lambda: PING in {data[0] for data in got})
+            else:
+                await until(lambda: got)
+                await asyncio.sleep(0.3)
+                assert len(got) == 1
+
+
+async def test_a_spider_that_is_gone_is_noticed_by_the_kernel(pulling: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    connections: list[aiohttp.ClientWebSocketResponse] = []
     keep_alive = puller._keep_alive
 
     def note(connection: aiohttp.ClientWebSocketResponse) -> None:
-        sockets.append(connection)
         keep_alive(connection)
+        connections.append(connection)
 
-    async def busy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        key = next(line.split()[1] for line in await lines(reader) if line.lower().startswith(b"sec-websocket-key"))
-        writer.write(
-            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Accept: " + accept_key(key) + b"\r\n\r\n"
-        )
-        got.append(await reader.read(65536))
-        with contextlib.suppress(TimeoutError):
-            got.append(await asyncio.wait_for(reader.read(65536), 0.5))
-        writer.close()
-
-    got: list[bytes] = []
     monkeypatch.setattr(puller, "_keep_alive", note)
-    monkeypatch.setattr(puller, "_HEARTBEAT_S", 0.05)
-    async with await asyncio.start_server(busy, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        async with pulling(f"ws://127.0.0.1:{port}"):
-            await until(lambda: sockets)
-            tcp = sockets[0].get_extra_info("socket")
-            assert tcp.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-            await asyncio.sleep(0.4)
-            assert len(got) == 1
-            assert not sockets[0].closed
+    spider = Spider()
+    async with serve(spider.accept, "127.0.0.1", 0) as server, pulling(url(server)):
+        await until(lambda: connections)
+        tcp = connections[0].get_extra_info("socket")
+        assert tcp.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert tcp.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 20
 
 
-def accept_key(key: bytes) -> bytes:
-    return base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())  # noqa: S324 (RFC 6455)
-
-
-async def lines(reader: asyncio.StreamReader) -> list[bytes]:
-    return (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")
+def switching(request: bytes, subprotocol: str | None) -> bytes:
+    """The answer to a WebSocket's handshake (RFC 6455)."""
+    key = next(line.split()[1] for line in request.split(b"\r\n") if line.lower().startswith(b"sec-websocket-key"))
+    accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())  # noqa: S324 (RFC)
+    head = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    chosen = f"Sec-WebSocket-Protocol: {subprotocol}\r\n".encode() if subprotocol else b""
+    return head + b"Sec-WebSocket-Accept: " + accept + b"\r\n" + chosen + b"\r\n"
