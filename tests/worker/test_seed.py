@@ -149,14 +149,13 @@ async def test_only_a_headrace_queue_gets_pings(
         writer.close()
 
     monkeypatch.setattr(puller, "_HEARTBEAT_S", 0.1)
-    async with await asyncio.start_server(read, "127.0.0.1", 0) as server:
-        async with pulling(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"):
-            if subprotocol:
-                await until(lambda: PING in {data[0] for data in got})
-            else:
-                await until(lambda: got)
-                await asyncio.sleep(0.3)
-                assert len(got) == 1
+    async with await asyncio.start_server(read, "127.0.0.1", 0) as server, pulling(url(server)):
+        if subprotocol:
+            await until(lambda: PING in {data[0] for data in got})
+        else:
+            await until(lambda: got)
+            await asyncio.sleep(0.3)
+            assert len(got) == 1
 
 
 async def test_a_spider_that_is_gone_is_noticed_by_the_kernel(pulling: Start, monkeypatch: pytest.MonkeyPatch) -> None:
