@@ -24,8 +24,6 @@ from headrace_worker.status import State, Status
 
 _ENGINE_STOP_S = 3.0
 _LOST_JOBS_S = 2.0
-_KEEP_ENGINE_CONNECTION_S = 2.0
-"""Below the 5 s after which uvicorn, in front of vLLM, closes an idle connection: a request must not meet that."""
 
 log = structlog.get_logger()
 
@@ -114,7 +112,9 @@ class _Worker:
         self._asked_to_stop = asked_to_stop
 
     async def live(self) -> int:
-        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ENGINE_CONNECTION_S)
+        # A connection for each request: llama.cpp closes one after a stream, perhaps just as the next request is sent,
+        # which looks like the engine's death. On loopback a new one costs next to nothing.
+        connector = aiohttp.TCPConnector(limit=0, force_close=True)
         async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None)) as session:
             return await self._start(session)
 

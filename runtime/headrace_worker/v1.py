@@ -190,7 +190,8 @@ class V1Session:
             return await self.engine.run(job.openai_url, job.openai_req, emit)
 
     def _finish(self, running: _Running, task: asyncio.Task[Outcome]) -> None:
-        if not task.cancelled() and isinstance(task.exception(), EngineLostError):
+        if not task.cancelled() and isinstance(error := task.exception(), EngineLostError):
+            log.warning("the engine was lost", request_id=running.job.request_id, error=str(error))
             self._stop_taking("the engine was lost")
         ending = _ending(running, task)
         del self._jobs[running.job.job]
