@@ -12,7 +12,7 @@ import structlog
 
 from headrace_api.wire import Register
 from headrace_api.worker_config import WorkerConfig, fingerprint
-from headrace_worker import facts, probes, termination
+from headrace_worker import facts, health, probes, termination
 from headrace_worker.engine_client import EngineClient
 from headrace_worker.engine_process import EngineExitedError, EngineProcess, exit_text, free_port
 from headrace_worker.engines import engine_for
@@ -22,7 +22,6 @@ from headrace_worker.puller import Puller, PullPlan, worker_url
 from headrace_worker.settings import Settings
 from headrace_worker.status import State, Status
 
-_HEALTH_EVERY_S = 5.0
 _ENGINE_STOP_S = 3.0
 _LOST_JOBS_S = 2.0
 
@@ -81,13 +80,16 @@ async def run(plan: Plan, settings: Settings) -> int:
     metrics.slots.set(plan.pull.slots)
     status = Status(metrics)
     monitoring = plan.config.monitoring
+    asked_to_stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, asked_to_stop.set)
     async with probes.serving(status, monitoring.metrics_port, monitoring.tcp_probes):
         log.info("starting the engine", argv=plan.command.argv)
         engine = await EngineProcess.start(
             plan.command, plan.port, settings.engine_environment, lambda line: _log_engine(status, line)
         )
         try:
-            return await _Worker(plan, settings, status, engine).live()
+            return await _Worker(plan, settings, status, engine, asked_to_stop).live()
         finally:
             await engine.stop(0)
 
@@ -100,18 +102,19 @@ def _log_engine(status: Status, line: str) -> None:
 class _Worker:
     """A worker whose engine process has been started."""
 
-    def __init__(self, plan: Plan, settings: Settings, status: Status, engine: EngineProcess) -> None:
+    def __init__(
+        self, plan: Plan, settings: Settings, status: Status, engine: EngineProcess, asked_to_stop: asyncio.Event
+    ) -> None:
         self._plan = plan
         self._settings = settings
         self._status = status
         self._engine = engine
-        self._asked_to_stop = asyncio.Event()
+        self._asked_to_stop = asked_to_stop
 
     async def live(self) -> int:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._asked_to_stop.set)
-        connector = aiohttp.TCPConnector(limit=0)
+        # A connection for each request: llama.cpp closes one after a stream, perhaps just as the next request is sent,
+        # which looks like the engine's death. On loopback a new one costs next to nothing.
+        connector = aiohttp.TCPConnector(limit=0, force_close=True)
         async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None)) as session:
             return await self._start(session)
 
@@ -125,7 +128,7 @@ class _Worker:
         try:
             await healthy
         except EngineExitedError:
-            return await self._fail("before it was ready")
+            return await self._fail_exited("before it was ready")
         seconds = time.monotonic() - began
         log.info("the engine is ready", seconds=round(seconds, 1))
         self._status.metrics.engine_start_seconds.set(seconds)
@@ -139,20 +142,24 @@ class _Worker:
         client = EngineClient(session, self._engine.base_url, config.model_name, defaults)
         puller = Puller(self._plan.pull, client, self._status.metrics, self._status.set_registered)
         pulling = asyncio.create_task(puller.run())
-        watching = asyncio.create_task(self._watch_health(session))
+        hung = asyncio.create_task(
+            health.until_hung(client.healthy, lambda: client.heard_at, self._status.set_engine_healthy)
+        )
         exited = asyncio.create_task(self._engine.wait())
         try:
-            await self._first_of(pulling, exited)
+            await self._first_of(pulling, exited, hung)
             if pulling.done():
                 await pulling  # it never ends by itself: this raises what went wrong
-            return await self._end(puller, exited)
+            return await self._end(puller, exited, hung)
         finally:
-            for task in (watching, pulling, exited):
+            for task in (hung, pulling, exited):
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
 
-    async def _end(self, puller: Puller, exited: asyncio.Task[int]) -> int:
+    async def _end(self, puller: Puller, exited: asyncio.Task[int], hung: asyncio.Task[float]) -> int:
+        if not exited.done() and hung.done():
+            return await self._kill_hung(puller, hung.result())
         if not exited.done():
             self._status.set_state(State.DRAINING)
             log.info("stopping: finishing the requests under way", grace_seconds=self._settings.grace_seconds)
@@ -161,20 +168,25 @@ class _Worker:
             if not exited.done():
                 return await self._stop_engine()
             drain.cancel()
-        self._status.set_engine_healthy(False)
-        # The engine's connections are reset by now: each job ends by itself and says what became of it.
-        await puller.drain("the engine has died", _LOST_JOBS_S)
-        return await self._fail("while serving")
+        await self._account_for_jobs(puller)
+        return await self._fail_exited("while serving")
 
-    async def _first_of(self, *tasks: asyncio.Task[None] | asyncio.Task[int]) -> None:
+    async def _kill_hung(self, puller: Puller, silent_s: float) -> int:
+        message = f"the engine has not answered its health check for {silent_s:.0f} s"
+        log.error("killing the engine", reason=message)
+        # In this order: the queue is told that no more is taken before the first job is handed back.
+        await asyncio.gather(self._account_for_jobs(puller), self._engine.stop(0))
+        return self._fail(message)
+
+    async def _account_for_jobs(self, puller: Puller) -> None:
+        self._status.set_engine_healthy(False)
+        # A dead process's connections are reset: each job ends by itself and says what became of it.
+        await puller.drain("the engine has died", _LOST_JOBS_S)
+
+    async def _first_of(self, *tasks: asyncio.Task[None] | asyncio.Task[int] | asyncio.Task[float]) -> None:
         asked = asyncio.create_task(self._asked_to_stop.wait())
         await asyncio.wait({asked, *tasks}, return_when=asyncio.FIRST_COMPLETED)
         asked.cancel()
-
-    async def _watch_health(self, session: aiohttp.ClientSession) -> None:
-        while True:
-            await asyncio.sleep(_HEALTH_EVERY_S)
-            self._status.set_engine_healthy(await self._engine.healthy(session))
 
     async def _stop_engine(self) -> int:
         self._status.set_state(State.DRAINING)
@@ -183,10 +195,11 @@ class _Worker:
         log.info("stopped")
         return 0
 
-    async def _fail(self, when: str) -> int:
-        code = await self._engine.wait()
+    async def _fail_exited(self, when: str) -> int:
+        return self._fail(f"the engine {exit_text(await self._engine.wait())} {when}")
+
+    def _fail(self, message: str) -> int:
         self._status.set_state(State.FAILED)
-        message = f"the engine {exit_text(code)} {when}"
         log.error(message, last_lines=self._engine.tail)
         if self._settings.termination_log:
             termination.write(self._settings.termination_log, message, self._engine.tail)

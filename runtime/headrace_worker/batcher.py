@@ -8,6 +8,9 @@ from pydantic import BaseModel
 from headrace_api.wire import encode_pieces
 
 _HIGH_WATER_BYTES = 1 << 20
+_LARGEST_PIECE_BYTES = 1 << 20
+_PIECE_OVERHEAD_BYTES = 8
+"""With the high water, these keep a frame below 3 MiB: a queue closes the connection over a frame that is too large."""
 
 
 class Sender(Protocol):
@@ -44,10 +47,12 @@ class Batcher:
 
     async def piece(self, job: int, data: bytes) -> None:
         """Send bytes of a job's answer; waits while much is unsent, so that a slow connection slows the engine."""
-        while self._size > _HIGH_WATER_BYTES:
-            await self._emptied.wait()
-        self._pieces.append((job, data))
-        self._fill(len(data))
+        for start in range(0, len(data), _LARGEST_PIECE_BYTES):
+            while self._size > _HIGH_WATER_BYTES:
+                await self._emptied.wait()
+            part = data[start : start + _LARGEST_PIECE_BYTES]
+            self._pieces.append((job, part))
+            self._fill(len(part) + _PIECE_OVERHEAD_BYTES)
 
     async def flushed(self) -> None:
         """Wait until everything added so far has been handed to the connection."""

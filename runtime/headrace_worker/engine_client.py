@@ -1,7 +1,8 @@
 """Sends requests to the engine over loopback and passes its answers on as bytes."""
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ import aiohttp
 from pydantic import ValidationError
 
 from headrace_api.wire import Usage
+from headrace_worker import health
 from headrace_worker.sse import UsageTap
 
 CHAT_PATH = "/v1/chat/completions"
@@ -50,6 +52,12 @@ class EngineClient:
         self._base_url = base_url
         self._served_name = served_name
         self._defaults = defaults
+        self.heard_at = 0.0
+        """When anything last came from the engine in answer to a request, on the monotonic clock."""
+
+    async def healthy(self) -> bool:
+        """Ask the engine's `/health` once."""
+        return await health.answers(self._session, self._base_url)
 
     async def run(self, path: str, request: Mapping[str, Any], emit: Emit) -> Outcome:
         """Do a request and emit the answer's bytes as they come; an error answer is in the outcome instead.
@@ -63,13 +71,19 @@ class EngineClient:
         body = self.prepared(request)
         try:
             async with self._session.post(self._base_url + path, json=body) as response:
+                received = self._received(response)
                 if response.status != 200:
-                    return Outcome(response.status, body=_error_of(await response.read(), response.status))
+                    return Outcome(response.status, body=_error_of(await _whole(received), response.status))
                 if body.get("stream") is True:
-                    return await _pass_on(response, UsageTap(keep_usage=_wants_usage(request)), emit)
-                return await _pass_whole(response, emit)
+                    return await _pass_on(received, UsageTap(keep_usage=_wants_usage(request)), emit)
+                return await _pass_whole(received, emit)
         except (aiohttp.ClientError, ConnectionError, TimeoutError) as error:
             raise EngineLostError(f"{type(error).__name__}: {error}") from error
+
+    async def _received(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+        async for data in response.content.iter_any():
+            self.heard_at = time.monotonic()
+            yield data
 
     async def complete(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Do one chat completion without streaming: the response object, or an error object.
@@ -106,8 +120,12 @@ def _wants_usage(request: Mapping[str, Any]) -> bool:
     return isinstance(options, dict) and bool(options.get("include_usage"))
 
 
-async def _pass_on(response: aiohttp.ClientResponse, tap: UsageTap, emit: Emit) -> Outcome:
-    async for data in response.content.iter_any():
+async def _whole(received: AsyncIterator[bytes]) -> bytes:
+    return b"".join([data async for data in received])
+
+
+async def _pass_on(received: AsyncIterator[bytes], tap: UsageTap, emit: Emit) -> Outcome:
+    async for data in received:
         if passed := tap.feed(data):
             await emit(passed)
     if rest := tap.finish():
@@ -119,8 +137,8 @@ async def _pass_on(response: aiohttp.ClientResponse, tap: UsageTap, emit: Emit) 
     return Outcome(200, tap.usage)
 
 
-async def _pass_whole(response: aiohttp.ClientResponse, emit: Emit) -> Outcome:
-    data = await response.read()
+async def _pass_whole(received: AsyncIterator[bytes], emit: Emit) -> Outcome:
+    data = await _whole(received)
     try:
         usage = Usage.model_validate((_object(data) or {}).get("usage"))
     except ValidationError:

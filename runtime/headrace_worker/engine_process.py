@@ -13,14 +13,13 @@ from typing import Self
 
 import aiohttp
 
-from headrace_worker import guard
+from headrace_worker import guard, health
 from headrace_worker.engines.protocol import EngineCommand
 
 TAIL_LINES = 200
 _LONGEST_LINE = 2000
 _POLL_S = 0.1
 _SLOWEST_POLL_S = 1.0
-_HEALTH_TIMEOUT_S = 5.0
 
 
 class EngineExitedError(RuntimeError):
@@ -88,15 +87,6 @@ class EngineProcess:
         """The exit status, once the engine has ended and all its output has been read."""
         return await asyncio.shield(self._exit)
 
-    async def healthy(self, session: aiohttp.ClientSession) -> bool:
-        """Ask the engine's `/health` once."""
-        timeout = aiohttp.ClientTimeout(total=_HEALTH_TIMEOUT_S)
-        try:
-            async with session.get(f"{self.base_url}/health", timeout=timeout) as response:
-                return response.status == 200
-        except (aiohttp.ClientError, TimeoutError):
-            return False
-
     async def wait_healthy(self, session: aiohttp.ClientSession) -> None:
         """Return when `/health` answers 200; there is no limit, because loading a large model takes many minutes.
 
@@ -104,7 +94,7 @@ class EngineProcess:
             EngineExitedError: the engine ended before.
         """
         delay = _POLL_S
-        while not await self.healthy(session):
+        while not await health.answers(session, self.base_url):
             done, _ = await asyncio.wait({self._exit}, timeout=delay)
             if done:
                 raise EngineExitedError(f"the engine {exit_text(self._exit.result())} before it was ready")

@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import random
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
@@ -24,7 +26,8 @@ _LARGEST_REQUEST_BYTES = 128 << 20
 _HEARTBEAT_S = 20.0
 _CLOSE_S = 2.0
 _CONNECT_S = 30.0
-_REGISTERED_S = 30.0
+_REGISTERED_S = 10.0
+_KEEPALIVE = {socket.TCP_KEEPIDLE: 20, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}
 
 _REFUSED_401 = (
     "the queue does not accept this worker's token: give the right one in HEADRACE_QUEUE_TOKEN or a file "
@@ -58,6 +61,24 @@ def retry_delay(failures: int, fast_retries: int, chance: float) -> float:
     return longest * (0.5 + 0.5 * chance)
 
 
+class _Socket(aiohttp.ClientWebSocketResponse):
+    """Sends WebSocket pings to a Headrace queue only: a Spider may not read, and so not answer, between requests."""
+
+    def __init__(
+        self, reader: Any, writer: Any, protocol: str | None, *more: Any, heartbeat: float | None = None, **options: Any
+    ) -> None:
+        known = protocol == SUBPROTOCOL
+        super().__init__(reader, writer, protocol, *more, heartbeat=heartbeat if known else None, **options)
+
+
+def _keep_alive(connection: aiohttp.ClientWebSocketResponse) -> None:
+    """Have the kernel notice a peer that is gone, where there are no pings."""
+    tcp = connection.get_extra_info("socket")
+    tcp.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in _KEEPALIVE.items():
+        tcp.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
 @dataclass(frozen=True)
 class PullPlan:
     """What a connection needs to know."""
@@ -82,11 +103,13 @@ class Puller:
         self._unacked = Unacked()
         self._session: Session | None = None
         self._stopping = asyncio.Event()
+        self._is_spider = False
+        self._may_be_spider = False
 
     async def run(self) -> None:
         """Serve until `drain` is called."""
         failures = 0
-        async with aiohttp.ClientSession() as http:
+        async with aiohttp.ClientSession(ws_response_class=_Socket) as http:
             while not self._stopping.is_set():
                 served = await self._connect_and_serve(http)
                 failures = 1 if served else failures + 1
@@ -102,12 +125,15 @@ class Puller:
 
     async def _connect_and_serve(self, http: aiohttp.ClientSession) -> bool:
         """Whether the connection got as far as being registered."""
+        if not await self._engine.healthy():
+            log.warning("the engine does not answer its health check; the worker does not connect to the queue")
+            return False
         headers = {"Authorization": f"Bearer {self._plan.token}"} if self._plan.token else {}
         try:
             async with asyncio.timeout(_CONNECT_S):
-                socket = await http.ws_connect(
+                connection = await http.ws_connect(
                     self._plan.url,
-                    protocols=(SUBPROTOCOL,),
+                    protocols=() if self._is_spider or self._may_be_spider else (SUBPROTOCOL,),
                     headers=headers,
                     heartbeat=_HEARTBEAT_S,
                     timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE_S),
@@ -120,45 +146,54 @@ class Puller:
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             log.warning("cannot reach the queue", url=self._plan.url, error=f"{type(error).__name__}: {error}")
             return False
-        return await self._serve(socket)
+        return await self._serve(connection)
 
-    async def _serve(self, socket: aiohttp.ClientWebSocketResponse) -> bool:
+    async def _serve(self, connection: aiohttp.ClientWebSocketResponse) -> bool:
         self._metrics.connections.inc()
-        session = self._session = self._session_for(socket)
-        watch = asyncio.create_task(self._watch(session, socket))
+        session = self._session = self._session_for(connection)
+        self._may_be_spider = False
+        watch = asyncio.create_task(self._watch(session, connection))
         if self._stopping.is_set():
-            await socket.close()
+            await connection.close()
         try:
             await session.run()
         finally:
             self._session = None
             self._on_registered(False)
             watch.cancel()
-        self._report_end(socket)
+        if isinstance(session, V1Session) and session.is_spider:
+            self._is_spider = True
+        self._report_end(connection)
         return session.registered.is_set()
 
-    def _session_for(self, socket: aiohttp.ClientWebSocketResponse) -> Session:
+    def _session_for(self, connection: aiohttp.ClientWebSocketResponse) -> Session:
         plan = self._plan
-        if socket.protocol == SUBPROTOCOL:
-            return V1Session(socket, self._engine, plan.register, plan.slots, self._unacked, self._metrics)
+        if connection.protocol == SUBPROTOCOL:
+            return V1Session(connection, self._engine, plan.register, plan.slots, self._unacked, self._metrics)
         machine = Registration.model_validate(plan.register.model_dump())
-        return SeedSession(socket, self._engine, machine, self._metrics)
+        _keep_alive(connection)
+        return SeedSession(connection, self._engine, machine, self._metrics)
 
-    async def _watch(self, session: Session, socket: aiohttp.ClientWebSocketResponse) -> None:
+    async def _watch(self, session: Session, connection: aiohttp.ClientWebSocketResponse) -> None:
         try:
             await asyncio.wait_for(session.registered.wait(), _REGISTERED_S)
         except TimeoutError:
+            # A Spider whose library takes the first subprotocol that is offered would not. For one connection only:
+            # it may as well be a slow Headrace queue.
             log.warning("the queue does not answer the registration", waited_seconds=_REGISTERED_S)
-            await socket.close()
+            self._may_be_spider = True
+            await connection.close()
             return
         log.info("registered with the queue", url=self._plan.url, protocol=type(session).__name__)
         self._on_registered(True)
 
-    def _report_end(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        code = socket.close_code
+    def _report_end(self, connection: aiohttp.ClientWebSocketResponse) -> None:
+        code = connection.close_code
         match code:
             case _ if self._stopping.is_set():
                 log.info("left the queue")
+            case _ if self._is_spider and connection.protocol:
+                log.warning("the queue took the subprotocol but does not speak it: from now on it is a Spider")
             case wire.CLOSE_BAD_TOKEN:
                 log.error(_REFUSED_401, close_code=code)
             case wire.CLOSE_BAD_REGISTRATION:

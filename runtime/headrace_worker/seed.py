@@ -18,6 +18,9 @@ from headrace_api.wire import Registration, SeedRequest
 from headrace_worker.engine_client import EngineClient, EngineLostError, error_body
 from headrace_worker.metrics import Metrics
 
+_SETTLED_S = 2.0
+"""A connection that has been open for so long counts as accepted, for the protocol has no message that says so."""
+
 log = structlog.get_logger()
 
 
@@ -30,7 +33,7 @@ class SeedSession:
     registration: Registration
     metrics: Metrics
     registered: asyncio.Event = field(default_factory=asyncio.Event)
-    _requests: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
+    _requests: asyncio.Queue[str | bytes] = field(default_factory=asyncio.Queue)
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
     _draining: bool = False
 
@@ -40,9 +43,11 @@ class SeedSession:
         # Read and answer separately: a connection that breaks while the engine works must be noticed.
         reader = asyncio.create_task(self._read())
         answerer = asyncio.create_task(self._answer_all())
+        settled = asyncio.get_running_loop().call_later(_SETTLED_S, self.registered.set)
         try:
             await asyncio.wait({reader, answerer}, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            settled.cancel()
             for task in (reader, answerer):
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError, aiohttp.ClientError, ConnectionError):
@@ -59,13 +64,13 @@ class SeedSession:
 
     async def _read(self) -> None:
         async for frame in self.socket:
-            if frame.type is aiohttp.WSMsgType.TEXT:
+            if frame.type in {aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY}:
+                self.registered.set()
                 self._idle.clear()
                 self._requests.put_nowait(frame.data)
 
     async def _answer_all(self) -> None:
         await self.socket.send_str(self.registration.model_dump_json())
-        self.registered.set()
         while True:
             text = await self._requests.get()
             if self._draining:
@@ -77,7 +82,7 @@ class SeedSession:
             if self._requests.empty():
                 self._idle.set()
 
-    async def _answer(self, text: str) -> dict[str, Any]:
+    async def _answer(self, text: str | bytes) -> dict[str, Any]:
         try:
             request = SeedRequest.model_validate_json(text)
         except ValidationError as error:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import json
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -86,10 +87,12 @@ class V1Session:
     metrics: Metrics
     registered: asyncio.Event = field(default_factory=asyncio.Event)
     draining: bool = False
+    is_spider: bool = False
+    """The other side took the subprotocol without knowing it: its first message was a request of the seed protocol."""
     _jobs: dict[int, _Running] = field(default_factory=dict)
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
     _closing: asyncio.Task[None] | None = None
-    _queue_drains: bool = False
+    _closes_when_idle: bool = False
 
     def __post_init__(self) -> None:
         self._out = Batcher(self.socket)
@@ -125,6 +128,9 @@ class V1Session:
 
     async def _read(self) -> None:
         async for frame in self.socket:
+            if not self.registered.is_set() and _is_seed_request(frame.data):
+                self.is_spider = True
+                return
             if frame.type is aiohttp.WSMsgType.TEXT:
                 await self._handle_text(frame.data)
 
@@ -150,7 +156,7 @@ class V1Session:
                 self._on_registered()
             case Drain():
                 log.info("the queue drains this connection", reason=message.reason)
-                self.draining = self._queue_drains = True
+                self.draining = self._closes_when_idle = True
                 self._close_when_idle()
 
     def _on_registered(self) -> None:
@@ -184,6 +190,9 @@ class V1Session:
             return await self.engine.run(job.openai_url, job.openai_req, emit)
 
     def _finish(self, running: _Running, task: asyncio.Task[Outcome]) -> None:
+        if not task.cancelled() and isinstance(error := task.exception(), EngineLostError):
+            log.warning("the engine was lost", request_id=running.job.request_id, error=str(error))
+            self._stop_taking("the engine was lost")
         ending = _ending(running, task)
         del self._jobs[running.job.job]
         self.metrics.in_flight.dec()
@@ -198,9 +207,19 @@ class V1Session:
             self._idle.set()
         self._close_when_idle()
 
+    def _stop_taking(self, reason: str) -> None:
+        """Say so before the lost job is handed back: the queue must not give it to this worker again.
+
+        Most likely the engine has died. If it has not, the worker connects anew once this connection is idle.
+        """
+        if not self.draining:
+            self.draining = True
+            self._out.message(Drain(reason=reason))
+        self._closes_when_idle = True
+
     def _close_when_idle(self) -> None:
-        """After a drain by the queue nobody else waits for the last job; closing lets the worker connect anew."""
-        if self._queue_drains and not self._jobs and self._closing is None:
+        """Here nobody else waits for the last job; closing lets the worker connect anew."""
+        if self._closes_when_idle and not self._jobs and self._closing is None:
             self._closing = asyncio.create_task(self.drain("idle", 0))
 
     async def _stop_jobs(self, jobs: list[_Running], why: Stop) -> None:
@@ -219,6 +238,14 @@ class V1Session:
         if self._jobs:
             log.warning("the connection broke; its jobs are stopped", jobs=len(self._jobs))
         await self._stop_jobs(list(self._jobs.values()), "connection lost")
+
+
+def _is_seed_request(data: object) -> bool:
+    try:
+        message = json.loads(data) if isinstance(data, (str, bytes)) else None
+    except ValueError:
+        return False
+    return isinstance(message, dict) and "openai_req" in message and "type" not in message
 
 
 def _result(job: Job, outcome: Outcome) -> Result:

@@ -16,22 +16,29 @@ CHUNKS = [
 USAGE_CHUNK = f'data: {{"choices":[],"usage":{json.dumps(USAGE)}}}\n\n'.encode()
 ERROR_CHUNK = b'data: {"error":{"message":"EngineCore encountered an issue","code":500}}\n\n'
 DONE = b"data: [DONE]\n\n"
+HUGE = b'{"pad":"' + b"x" * (9 << 20) + b'"}'
 
 
 class ScriptedEngine:
-    """A request's first message says how it is answered: `quick`, `held`, `held back`, `broken` or `bad`."""
+    """A request's first message says how it is answered: `quick`, `held`, `held back`, `broken`, `huge` or `bad`."""
 
     def __init__(self) -> None:
         self.requests: list[dict[str, Any]] = []
         self.go_on = asyncio.Event()
         self.left = asyncio.Event()
         self.url = ""
+        self.healthy = True
+        self.health_checks = 0
         self.transports: list[asyncio.Transport] = []
 
     def die(self) -> None:
         """Break all connections, as the kernel does for a killed process."""
         for transport in self.transports:
             transport.abort()
+
+    async def health(self, _request: web.Request) -> web.Response:
+        self.health_checks += 1
+        return web.Response(status=200 if self.healthy else 503)
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
@@ -42,6 +49,8 @@ class ScriptedEngine:
         try:
             if content == "bad":
                 return web.json_response({"error": {"message": "context too long", "code": 400}}, status=400)
+            if content == "huge":
+                return web.Response(body=HUGE)
             if content == "held back":
                 await self.go_on.wait()
             if body.get("stream"):
@@ -67,6 +76,7 @@ class ScriptedEngine:
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator["ScriptedEngine"]:
         app = web.Application()
+        app.router.add_get("/health", self.health)
         app.router.add_post("/v1/chat/completions", self.answer)
         runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
         await runner.setup()

@@ -23,5 +23,5 @@ class Spider:
         return answer
 
 
-def url(server: Server) -> str:
+def url(server: Server | asyncio.Server) -> str:
     return f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"

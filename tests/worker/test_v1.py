@@ -5,9 +5,12 @@ import json
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
+import pytest
+
 from headrace_api.wire import Cancel, Credit, Drain, HandBack, Registered, Result, Usage
+from headrace_worker import puller
 from tests.worker.conftest import REGISTER, Pulling
-from tests.worker.scripted_engine import CHUNKS, DONE, ERROR_CHUNK, USAGE, USAGE_CHUNK, ScriptedEngine
+from tests.worker.scripted_engine import CHUNKS, DONE, ERROR_CHUNK, HUGE, USAGE, USAGE_CHUNK, ScriptedEngine
 from tests.worker.scripted_queue import PATIENCE_S, ScriptedQueue
 from tests.worker.waiting import until
 
@@ -193,8 +196,9 @@ async def test_a_dead_engine_hands_back_what_it_had_not_begun_to_answer(
         await connection.ask(2, "held back")
         await connection.first_piece()
         engine.die()
+        assert "engine was lost" in (await connection.expect(Drain)).reason
         ends = {}
-        for _ in range(4):
+        for _ in range(2):
             message = await asyncio.wait_for(connection.messages.get(), PATIENCE_S)
             ends[type(message)] = message
         assert ends[HandBack].model_dump()["job"] == 2
@@ -232,3 +236,50 @@ async def test_nonsense_from_the_queue_is_survived(queue: ScriptedQueue, pulling
         await connection.send(Cancel(job=99))
         await connection.ask(1, "quick")
         assert (await connection.expect(Result)).status == 200
+
+
+async def test_a_lost_engine_gets_no_job_before_it_is_healthy_again(
+    queue: ScriptedQueue, engine: ScriptedEngine, pulling: Start
+) -> None:
+    async with pulling(queue.url):
+        first = await queue.connection()
+        await first.greet()
+        await first.ask(1, "held back")
+        await until(lambda: engine.requests)
+        engine.healthy = False
+        checks = engine.health_checks
+        engine.die()
+        await first.expect(Drain)
+        assert (await first.expect(HandBack)).job == 1
+        await asyncio.wait_for(first.closed.wait(), PATIENCE_S)
+        assert first.messages.empty()
+        await until(lambda: engine.health_checks > checks + 1)
+        assert queue.connections.empty()
+        engine.healthy = True
+        _, credit = await (await queue.connection()).greet()
+        assert credit.n == 4
+
+
+async def test_a_large_answer_goes_in_frames_that_a_queue_accepts(queue: ScriptedQueue, pulling: Start) -> None:
+    async with pulling(queue.url):
+        connection = await queue.connection()
+        await connection.greet()
+        for job in range(3):
+            await connection.ask(job, "huge")
+        ends = [await connection.expect(kind) for _ in range(3) for kind in (Result, Credit)]
+        assert [end.status for end in ends if isinstance(end, Result)] == [200] * 3
+        assert [connection.answers[job] for job in range(3)] == [HUGE] * 3
+        assert max(sum(8 + len(data) for _, data in frame) for frame in connection.frames) < 3 << 20
+
+
+async def test_a_queue_that_does_not_answer_may_be_a_spider_once(
+    queue: ScriptedQueue, pulling: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(puller, "_REGISTERED_S", 0.05)
+    offered = "Sec-WebSocket-Protocol"
+    async with pulling(queue.url):
+        assert offered in (await queue.connection()).headers
+        as_spider = await queue.connection()
+        assert offered not in as_spider.headers
+        await as_spider.socket.close()
+        assert offered in (await queue.connection()).headers
