@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import kopf
@@ -52,9 +52,9 @@ async def _run_parts(
         standalone=True,
         stop_flag=stop,
     )
-    parts: list[Awaitable[None]] = [_work(queue, resync.ready), resync.run()]
+    parts: list[Awaitable[None]] = [resync.run(), _when(resync.ready, queue.run)]
     if link:
-        parts.append(link.run())
+        parts.append(_when(resync.ready, link.run))
     async with health.serve(settings.health_port, resync.ready.is_set, registry):
         tasks = [asyncio.ensure_future(part) for part in parts]
         try:
@@ -65,10 +65,10 @@ async def _run_parts(
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _work(queue: WorkQueue[Key], ready: asyncio.Event) -> None:
-    """Decide nothing before everything has been seen: what is not seen yet would look as if it were missing."""
+async def _when(ready: asyncio.Event, run: Callable[[], Awaitable[None]]) -> None:
+    """Decide and say nothing before everything has been seen: what is not seen yet would look as if it were missing."""
     await ready.wait()
-    await queue.run()
+    await run()
 
 
 async def _first_to_end(doors: asyncio.Future[None], tasks: Sequence[asyncio.Future[None]]) -> None:
