@@ -74,7 +74,8 @@ class Reconciler:
         for item in decision.delete:
             _log.info("deleting", model=key, kind=item["kind"])
             await self.cluster.delete(item)
-        await self._report(observed, problem, settled=not decision.apply and not decision.delete)
+        workload = any(item["kind"] == "Deployment" for item in (*decision.apply, *decision.delete))
+        await self._report(observed, problem, settled=not workload)
 
     async def _apply(self, observed: Observed, item: Object) -> Problem | None:
         if problem := await self._name_taken(observed, item):

@@ -37,8 +37,8 @@ def status(
         problem: what kept the operator from writing the model's objects, if anything.
         config: the installation's values.
         now: the time, RFC 3339 in UTC, for conditions whose status changes.
-        settled: whether nothing had to be written; else what was observed is older than what was asked for, and its
-            ready workers say nothing of the newest spec.
+        settled: whether the workload was as rendered; else what was observed is older than what was asked for, and
+            its ready workers say nothing of the newest spec.
     """
     spec = read_spec(observed.model)
     if isinstance(spec, Problem):

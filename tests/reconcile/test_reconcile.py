@@ -51,6 +51,17 @@ async def test_edit_and_deletion_by_hand_are_undone(reconciler, cluster):
     assert ("Deployment", "sample") in cluster.children
 
 
+async def test_a_repaired_config_map_does_not_make_ready_workers_unready(reconciler, cluster):
+    await reconciler.reconcile(KEY)
+    run_all(cluster, ready=2)
+    await reconciler.reconcile(KEY)
+    del cluster.children["ConfigMap", "sample"]
+    await reconciler.reconcile(KEY)
+    assert ("ConfigMap", "sample") in cluster.children
+    assert condition(cluster, "Ready")["status"] == "True"
+    assert [event[2] for event in cluster.events] == ["Progressing", "WorkersReady"]
+
+
 async def test_foreign_fields_are_left_alone(reconciler, cluster):
     await reconciler.reconcile(KEY)
     cluster.children["Deployment", "sample"]["metadata"]["annotations"]["example.com/other"] = "kept"
