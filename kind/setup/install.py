@@ -54,10 +54,22 @@ def chart(values: Mapping[str, str]) -> None:
 
 def _what_runs() -> str:
     """The pods and the last lines of the programs, for a failure's message."""
-    base: list[str | Path] = [local.kubectl(), "--kubeconfig", local.kubeconfig(), "--namespace", NAMESPACE]
-    said = steps.capture([*base, "get", "pods", "--output=wide"])
-    logs = [*base, "logs", "--selector=app.kubernetes.io/instance", "--tail=15", "--prefix"]
-    return said + steps.capture(logs)
+    questions = (
+        ("get", "pods", "--output=wide"),
+        ("logs", "--selector=app.kubernetes.io/instance", "--tail=15", "--prefix"),
+    )
+    said = ""
+    for question in questions:
+        try:
+            said += steps.capture(kubectl_command(*question))
+        except steps.StepError as error:  # a container that never ran has no log; the first failure is what counts
+            said += f"{error}\n"
+    return said
+
+
+def kubectl_command(*arguments: str, namespace: str = NAMESPACE) -> list[str | Path]:
+    """The command line of kubectl on the local cluster, in Headrace's namespace unless another is given."""
+    return [local.kubectl(), "--kubeconfig", local.kubeconfig(), "--namespace", namespace, *arguments]
 
 
 def kubectl(*arguments: str, text: str | None = None) -> None:
@@ -66,8 +78,7 @@ def kubectl(*arguments: str, text: str | None = None) -> None:
     Raises:
         StepError: it failed; the message holds what it said.
     """
-    base: list[str | Path] = [local.kubectl(), "--kubeconfig", local.kubeconfig(), "--namespace", NAMESPACE]
-    steps.run([*base, *arguments], log="kubectl", stdin=text)
+    steps.run(kubectl_command(*arguments), log="kubectl", stdin=text)
 
 
 def _namespace() -> None:

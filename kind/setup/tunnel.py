@@ -3,9 +3,7 @@
 import re
 import subprocess
 from dataclasses import dataclass
-from pathlib import Path
 
-from embedded import local
 from setup import install
 from toolbox import steps
 
@@ -34,8 +32,8 @@ def open_queue() -> Tunnel:
     Raises:
         StepError: kubectl ended; the message holds what it said.
     """
-    command: list[str | Path] = [local.kubectl(), "--kubeconfig", local.kubeconfig(), "--namespace", install.NAMESPACE]
-    command += ["port-forward", "--address=127.0.0.1", f"service/{install.RELEASE}-queue", ":8080"]
+    service = f"service/{install.RELEASE}-queue"
+    command = install.kubectl_command("port-forward", "--address=127.0.0.1", service, ":8080")
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     said = process.stdout.readline() if process.stdout else ""
     if found := _PATTERN.search(said):

@@ -2,12 +2,13 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, get_args
 
 import typer
 
 from headrace_api import inference_model as api
 from headrace_api.crd import custom_resource_definition
+from headrace_api.worker_config import EngineType
 from headrace_cli.manifests import Malformed, models, to_yaml
 from headrace_operator.observed import Problem
 from headrace_operator.plan import read_spec
@@ -26,7 +27,7 @@ def render(
     image: Annotated[str, typer.Option(help="The runtime image.")] = "docker.io/headrace/runtime",
 ) -> None:
     """Print every object that the operator would create, without a cluster."""
-    config = RenderConfig(queue_url=queue_url, images=dict.fromkeys(_ENGINES, image))
+    config = RenderConfig(queue_url=queue_url, images=dict.fromkeys(get_args(EngineType), image))
     documents: list[dict[str, Any]] = []
     for path in files:
         try:
@@ -41,9 +42,6 @@ def render(
 def crd() -> None:
     """Print the CustomResourceDefinition of inferencemodels.headrace.dev."""
     typer.echo(to_yaml(custom_resource_definition()), nl=False)
-
-
-_ENGINES: tuple[Any, ...] = ("VLLMEngine", "TRTLLMEngine", "EmbeddingEngine", "LlamaCppEngine")
 
 
 def _rendered(path: Path, model: dict[str, Any], config: RenderConfig) -> list[dict[str, Any]]:

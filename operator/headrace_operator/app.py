@@ -14,7 +14,7 @@ from headrace_operator.metrics import ModelsCollector, ReconcileMetrics
 from headrace_operator.observed import Key
 from headrace_operator.queue_link import QueueLink
 from headrace_operator.reconcile import Reconciler
-from headrace_operator.resync import Resync
+from headrace_operator.resync import Lists, Resync
 from headrace_operator.settings import Settings
 from headrace_operator.work_queue import WorkQueue
 from headrace_operator.world import SeenWorld, key_of, model_name
@@ -28,12 +28,11 @@ async def run(settings: Settings) -> None:
         reconciler = Reconciler(world, connection, settings.render, _now)
         queue = WorkQueue(ReconcileMetrics(registry).measured(reconciler.reconcile))
         registry.register(ModelsCollector(world.models, lambda: len(queue)))
-        resync = Resync(world, connection, settings.namespaces, settings.resync_seconds, queue.add)
-        await _run_parts(settings, world, queue, resync, registry)
+        await _run_parts(settings, world, queue, connection, registry)
 
 
 async def _run_parts(
-    settings: Settings, world: SeenWorld, queue: WorkQueue[Key], resync: Resync, registry: CollectorRegistry
+    settings: Settings, world: SeenWorld, queue: WorkQueue[Key], lists: Lists, registry: CollectorRegistry
 ) -> None:
     link = _link(settings, world, queue)
 
@@ -42,6 +41,7 @@ async def _run_parts(
         if link:
             link.refresh()
 
+    resync = Resync(world, lists, settings.namespaces, settings.resync_seconds, wake)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

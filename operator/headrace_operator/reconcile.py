@@ -10,6 +10,7 @@ from headrace_operator.observed import Key, Object, Observed, Problem
 from headrace_operator.plan import plan
 from headrace_operator.render.config import RenderConfig
 from headrace_operator.status import ready_reason, status
+from headrace_operator.world import key_of
 from headrace_operator.written import Written
 
 _log = structlog.get_logger()
@@ -83,7 +84,7 @@ class Reconciler:
         metadata = observed.model["metadata"]
         _log.info("applying", model=metadata["name"], generation=metadata["generation"], kind=item["kind"])
         try:
-            self.written.applied((metadata["namespace"], metadata["name"]), item, await self.cluster.apply(item))
+            self.written.applied(key_of(observed.model), item, await self.cluster.apply(item))
         except Refused as error:
             return Problem("ApplyRefused", str(error))
         return None
@@ -106,13 +107,12 @@ class Reconciler:
         changes = {name: value for name, value in after.items() if value != before.get(name)}
         if not changes:
             return
-        metadata = observed.model["metadata"]
         if (now := await self.cluster.patch_status(observed.model, changes)) is None:
             return
-        self.written.reported((metadata["namespace"], metadata["name"]), now)
+        self.written.reported(key_of(observed.model), now)
         _, old, _ = ready_reason(before)
         holds, new, message = ready_reason(after)
         if old != new:
             kind = "Normal" if holds == "True" or new == "Progressing" else "Warning"
-            _log.info("status", model=metadata["name"], ready=holds, reason=new)
+            _log.info("status", model=observed.model["metadata"]["name"], ready=holds, reason=new)
             await self.cluster.event(observed.model, kind, new, message)

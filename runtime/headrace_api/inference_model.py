@@ -27,7 +27,6 @@ PLACEMENT_GPU_RULE = (
     "numGpusPerWorker is at most 1: for more GPUs per replica set numGpusPerWorker to 1 and numWorkers to the number "
     "of GPUs"
 )
-TOKEN_REF_RULE = "tokenSecretRef names a Secret in the model's namespace and the key in it that holds the token"  # noqa: S105
 
 
 class RuntimeEnv(KubernetesDocument):

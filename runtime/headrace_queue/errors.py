@@ -105,8 +105,3 @@ def timed_out(seconds: float) -> ApiError:
 def buffer_full(limit: int) -> ApiError:
     """More of the answer than `limit` bytes would have to be kept for the client."""
     return ApiError(502, "answer_too_large", f"More than {limit} bytes of the answer would have to be kept.")
-
-
-def internal() -> ApiError:
-    """A fault of this program; its log has the cause."""
-    return ApiError(500, "internal_error", "The queue failed to handle the request.")

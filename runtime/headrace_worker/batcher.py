@@ -38,7 +38,6 @@ class Batcher:
         self._filled = asyncio.Event()
         self._emptied = asyncio.Event()
         self._emptied.set()
-        self.frames = 0
 
     def message(self, message: BaseModel) -> None:
         """Send a control message, after all pieces added so far."""
@@ -67,7 +66,6 @@ class Batcher:
             messages, self._messages = self._messages, []
             self._size = 0
             if pieces:
-                self.frames += 1
                 await self._sender.send_bytes(encode_pieces(pieces))
             for text in messages:
                 await self._sender.send_str(text)

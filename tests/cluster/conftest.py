@@ -1,6 +1,7 @@
 """The local cluster with the chart installed as the demo installs it, on two nodes, under the restricted profile."""
 
 import contextlib
+import copy
 import json
 import os
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 
 import images
 from embedded import local
-from setup import install, tunnel
+from setup import install, sample, tunnel
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMESPACE = install.NAMESPACE
@@ -27,7 +28,7 @@ class Kubectl:
     """kubectl on the test cluster."""
 
     def __init__(self, namespace: str = NAMESPACE) -> None:
-        self._base = [str(local.kubectl()), "--kubeconfig", str(local.kubeconfig()), "--namespace", namespace]
+        self._base = install.kubectl_command(namespace=namespace)
 
     def run(self, *arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run it and return what it did, whatever that was."""
@@ -126,15 +127,7 @@ def engines_kubectl(kubectl: Kubectl) -> Kubectl:  # noqa: ARG001
 @pytest.fixture
 def model(kubectl: Kubectl) -> Iterator[Object]:
     """The sample model as a manifest; whatever is made of it is deleted after the test."""
-    spec = {
-        "engine": {
-            "type": "LlamaCppEngine",
-            "modelId": "headrace/sample-chat",
-            "hfModelId": "/opt/headrace/models/sample-chat",
-        }
-    }
-    metadata = {"name": "sample-chat", "namespace": NAMESPACE}
-    yield {"apiVersion": "headrace.dev/v1alpha1", "kind": "InferenceModel", "metadata": metadata, "spec": spec}
+    yield copy.deepcopy(sample.MODEL)
     kubectl("delete", "inferencemodels.headrace.dev", "--all", "--wait")
     _wait_for("workers are gone", lambda: not kubectl.items("pods", "-l", "headrace.dev/model"), 90)
     # an Event outlives what it is about

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from aiohttp import web
+from tests.waiting import until
 
 from headrace_api.load import Catalogue, Load, ModelLoad
 from headrace_operator import queue_link
@@ -50,12 +51,6 @@ async def linked(queue, monkeypatch):
     yield link, names, loads
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-
-
-async def until(check):
-    async with asyncio.timeout(10):
-        while not check():
-            await asyncio.sleep(0.01)
 
 
 async def test_the_catalogue_is_sent_at_first_and_when_it_changes(queue, linked):

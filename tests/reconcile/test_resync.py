@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from tests.waiting import until
 
 from headrace_operator.resync import Resync
 from headrace_operator.world import SeenWorld
@@ -41,12 +42,6 @@ async def running(monkeypatch):
     yield world, lists, woken, resync
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-
-
-async def until(check):
-    async with asyncio.timeout(5):
-        while not check():
-            await asyncio.sleep(0.01)
 
 
 async def test_not_ready_before_everything_is_seen(running):

@@ -12,9 +12,9 @@ import pytest
 from websockets.asyncio.server import serve
 
 from headrace_api.wire import Credit, Drain, HandBack, Result
+from tests.waiting import until
 from tests.worker.scripted_queue import Connection, ScriptedQueue
 from tests.worker.seed_spider import Spider, url
-from tests.worker.waiting import until
 from tests.worker.worker_process import GGUF, WorkerProcess, all_gone, worker
 
 pytestmark = pytest.mark.engine

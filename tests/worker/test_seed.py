@@ -15,10 +15,10 @@ from websockets.asyncio.server import ServerConnection, serve
 
 from headrace_api.wire import Registration
 from headrace_worker import puller, seed
+from tests.waiting import until
 from tests.worker.conftest import Pulling
 from tests.worker.scripted_engine import USAGE, ScriptedEngine
 from tests.worker.seed_spider import Spider, url
-from tests.worker.waiting import until
 
 Start = Callable[..., AbstractAsyncContextManager[Pulling]]
 PING = 0x89

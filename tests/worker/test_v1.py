@@ -9,10 +9,10 @@ import pytest
 
 from headrace_api.wire import Cancel, Credit, Drain, HandBack, Registered, Result, Usage
 from headrace_worker import puller
+from tests.waiting import until
 from tests.worker.conftest import REGISTER, Pulling
 from tests.worker.scripted_engine import CHUNKS, DONE, ERROR_CHUNK, HUGE, USAGE, USAGE_CHUNK, ScriptedEngine
 from tests.worker.scripted_queue import PATIENCE_S, ScriptedQueue
-from tests.worker.waiting import until
 
 Start = Callable[..., AbstractAsyncContextManager[Pulling]]
 STREAM = {"stream": True}

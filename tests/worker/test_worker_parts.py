@@ -19,10 +19,10 @@ from headrace_worker.metrics import Metrics
 from headrace_worker.puller import retry_delay, worker_url
 from headrace_worker.sse import UsageTap
 from headrace_worker.status import State, Status
+from tests.waiting import until
 from tests.worker.conftest import Pulling
 from tests.worker.scripted_engine import CHUNKS, DONE, USAGE, USAGE_CHUNK
 from tests.worker.scripted_queue import ScriptedQueue
-from tests.worker.waiting import until
 
 Start = Callable[..., AbstractAsyncContextManager[Pulling]]
 

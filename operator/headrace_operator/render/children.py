@@ -31,14 +31,18 @@ def selector(name: str) -> dict[str, str]:
 def files(spec: InferenceModelSpec, config: RenderConfig) -> dict[str, str]:
     """The rendered files by name."""
     return {
-        names.CONFIG_FILE: worker_toml.to_toml(worker_toml.worker_config(spec, config.queue_url)),
+        names.CONFIG_FILE: _worker_file(spec, config),
         names.RAY_FILE: ray_yaml.to_yaml(ray_yaml.registry_document(spec)),
     }
 
 
 def worker_hash(spec: InferenceModelSpec, config: RenderConfig) -> str:
     """The hash of what the worker reads; a change of it, and not of the replica count, rolls the pods."""
-    return content_hash(files(spec, config)[names.CONFIG_FILE])
+    return content_hash(_worker_file(spec, config))
+
+
+def _worker_file(spec: InferenceModelSpec, config: RenderConfig) -> str:
+    return worker_toml.to_toml(worker_toml.worker_config(spec, config.queue_url))
 
 
 def children(metadata: Object, spec: InferenceModelSpec, config: RenderConfig) -> list[Object]:
