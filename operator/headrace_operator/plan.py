@@ -4,6 +4,7 @@ from pydantic import ValidationError
 
 from headrace_api import names
 from headrace_api.inference_model import InferenceModelSpec
+from headrace_api.rules.chain import check
 from headrace_operator.drift import differs
 from headrace_operator.observed import Object, Observed, Plan, Problem
 from headrace_operator.render.children import children
@@ -50,9 +51,11 @@ def _drifted(rendered: Object, live: Object, observed: Observed) -> bool:
 def read_spec(model: Object) -> InferenceModelSpec | Problem:
     """The model's spec, or what is wrong with it, field by field."""
     try:
-        return InferenceModelSpec.model_validate(model.get("spec") or {})
+        spec = InferenceModelSpec.model_validate(model.get("spec") or {})
     except ValidationError as error:
         return Problem("InvalidSpec", "; ".join(_sentence(dict(one)) for one in error.errors()))
+    errors = [finding.text for finding in check(spec) if finding.severity == "error"]
+    return Problem("InvalidSpec", "; ".join(errors)) if errors else spec
 
 
 def _sentence(error: Object) -> str:

@@ -4,6 +4,7 @@ from typing import Any
 
 from headrace_api import inference_model as api
 from headrace_api.inference_model_status import InferenceModelStatus
+from headrace_api.rules.chain import CHAIN
 
 Schema = dict[str, Any]
 
@@ -94,7 +95,7 @@ def _convert(schema: Schema, definitions: dict[str, Schema], name: str = "") -> 
         target = reference.rsplit("/", 1)[-1]
         local = {key: value for key, value in schema.items() if key != "$ref"}
         return _convert({**definitions[target], **local}, definitions, target)
-    if schema.get("x-kubernetes-preserve-unknown-fields"):
+    if schema.get("x-kubernetes-preserve-unknown-fields") and "properties" not in schema:
         kept = ("type", "description", "default", "x-kubernetes-preserve-unknown-fields")
         return {key: schema[key] for key in kept if key in schema}
     if options := schema.get("anyOf"):
@@ -120,9 +121,18 @@ def _object(schema: Schema, definitions: dict[str, Schema], name: str) -> Schema
         out["additionalProperties"] = _convert(extra, definitions)
     if "items" in schema:
         out["items"] = _convert(schema["items"], definitions)
-    if rules := api.CEL_RULES.get(name):
+    if rules := _cel_rules(name):
         out["x-kubernetes-validations"] = rules
     return out
+
+
+def _cel_rules(name: str) -> list[dict[str, str]]:
+    """The rules of the chain that the API server itself can check on the class called `name`."""
+    return [
+        {"rule": rule.cel[1], "message": f"{rule.code}: {rule.summary}"}
+        for rule in CHAIN
+        if rule.cel and rule.cel[0] == name
+    ]
 
 
 _REPLACED = frozenset(

@@ -2,12 +2,14 @@
 
 The spec mirrors the model registry and the worker file: the seed's field in camelCase, units in the name, engine
 arguments verbatim. The CRD is generated from these classes (`headrace_api.crd`), so a description here is what
-`kubectl explain` prints. A field is in the spec only if it has an effect.
+`kubectl explain` prints. Only a field's own shape is checked here; what fields mean together is checked by
+`headrace_api.rules`.
 """
 
-from typing import Annotated, Any, Literal, Self
+import math
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, StrictInt, StrictStr, field_validator
 
 from headrace_api.base import KubernetesDocument
 from headrace_api.worker_config import EngineType, Port
@@ -23,30 +25,79 @@ SHORT_NAME = "hrm"
 FreeForm = Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
 """A map that is kept verbatim."""
 
-PLACEMENT_GPU_RULE = (
-    "numGpusPerWorker is at most 1: for more GPUs per replica set numGpusPerWorker to 1 and numWorkers to the number "
-    "of GPUs"
-)
-
 
 class RuntimeEnv(KubernetesDocument):
-    """Environment of the engine process."""
+    """Environment of the engine process: Ray's runtime environment, keys other than `envVars` verbatim."""
+
+    model_config = ConfigDict(extra="allow", json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})
 
     env_vars: dict[str, str] = Field(default={}, description="Environment variables for the engine.")
+
+
+class PromptFormat(KubernetesDocument):
+    """How chat messages become a prompt; see headrace_api.prompts. Empty: the model takes prompts only, no chat."""
+
+    system: str | None = Field(default=None, description="The system message, with {instruction} for its text.")
+    assistant: str | None = Field(default=None, description="A past answer, with {instruction} for its text.")
+    trailing_assistant: str | None = Field(default=None, description="What comes before the new answer.")
+    user: str | None = Field(
+        default=None, description="A user message, with {instruction} for its text and {system} if systemInUser."
+    )
+    default_system_message: str | None = Field(default=None, description="Used when a request has none.")
+    system_in_user: bool | None = Field(default=None, description="The system message goes into the user message.")
+    add_system_tags_even_if_message_is_empty: bool | None = Field(
+        default=None, description="Write the system tags also when there is no system message."
+    )
+    strip_whitespace: bool | None = Field(default=None, description="Strip the messages' texts; true when absent.")
 
 
 class Generation(KubernetesDocument):
     """Default generation parameters."""
 
+    prompt_format: PromptFormat | None = Field(
+        default=None,
+        description="How chat messages become a prompt; the tokenizer's own template when absent; no chat when empty.",
+    )
+    generate_kwargs: FreeForm = Field(default={}, description="Parameters for requests that do not set them.")
     stopping_sequences: list[
         Annotated[
-            str | int | list[int],
+            StrictStr | StrictInt | list[StrictInt | StrictStr],
             Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True}),
         ]
     ] = Field(
         default=[],
-        description="Where generation stops: texts, token ids or lists of token ids. A request may add more.",
+        description="Where generation stops: texts, token ids or lists of them. A request may add more.",
     )
+
+
+class ExtraFiles(KubernetesDocument):
+    """A folder that is fetched beside the weights."""
+
+    bucket_uri: str = Field(description="The folder in the bucket.")
+    destination_path: str = Field(description="Where it goes in the worker's pod.")
+
+
+class S3AwsCredentials(KubernetesDocument):
+    """Where credentials for the bucket are made."""
+
+    create_aws_credentials_url: str = Field(description="The URL that gives credentials.")
+    auth_token_env_variable: str | None = Field(default=None, description="The variable with the token for that URL.")
+
+
+class S3Mirror(KubernetesDocument):
+    """Where the weights are in S3."""
+
+    bucket_uri: str | None = Field(default=None, description="s3://bucket/folder/ with the model's files.")
+    s3_sync_args: list[str] | None = Field(default=None, description="Arguments as for `aws s3 sync`.")
+    s3_aws_credentials: S3AwsCredentials | None = Field(default=None, description="Where credentials are made.")
+    extra_files: list[ExtraFiles] = Field(default=[], description="Folders that are fetched beside the weights.")
+
+
+class GcsMirror(KubernetesDocument):
+    """Where the weights are in Google Cloud Storage."""
+
+    bucket_uri: str = Field(description="gs://bucket/folder/ with the model's files.")
+    extra_files: list[ExtraFiles] = Field(default=[], description="Folders that are fetched beside the weights.")
 
 
 class Memory(KubernetesDocument):
@@ -66,11 +117,21 @@ class Engine(KubernetesDocument):
     """What serves the model."""
 
     type: EngineType = Field(description="The inference engine.")
-    model_id: str = Field(min_length=1, description="The name by which clients ask for the model.")
+    model_id: str | None = Field(
+        default=None,
+        min_length=1,
+        description="The name by which clients ask for the model; queue.checkpointName when absent.",
+    )
     hf_model_id: str | None = Field(
         default=None,
         description="A Hugging Face id or a path inside the worker's pod; modelId when absent.",
     )
+    tokenizer_id: str | None = Field(default=None, description="A tokenizer on the Hugging Face Hub; hfModelId's own.")
+    model_type: str | None = Field(
+        default=None, description="text-generation or embedding; for TRTLLMEngine its batching, InflightFusedBatching."
+    )
+    model_url: str | None = Field(default=None, description="A page about the model, for people.")
+    model_description: str | None = Field(default=None, description="A sentence about the model, for people.")
     engine_kwargs: FreeForm = Field(default={}, description="Arguments for the engine, passed on as they are.")
     max_total_tokens: int | None = Field(
         default=None,
@@ -78,11 +139,38 @@ class Engine(KubernetesDocument):
         description="The longest prompt and answer together, in tokens; the model's own when absent.",
     )
     runtime_env: RuntimeEnv = Field(default=RuntimeEnv(), description="Environment of the engine process.")
+    s3_mirror: S3Mirror | None = Field(default=None, description="Weights in S3 instead of the Hugging Face Hub.")
+    gcs_mirror: GcsMirror | None = Field(default=None, description="Weights in Google Cloud Storage instead.")
     generation: Generation = Field(default=Generation(), description="Default generation parameters.")
+    model_local_path: str | None = Field(default=None, description="TRTLLMEngine: the directory of the built engine.")
+    scheduler_policy: Literal["MAX_UTILIZATION", "GUARANTEED_NO_EVICT"] | None = Field(
+        default=None, description="TRTLLMEngine: which requests get memory first."
+    )
+    logger_level: Literal["VERBOSE", "INFO", "WARNING", "ERROR", "INTERNAL_ERROR"] | None = Field(
+        default=None, description="TRTLLMEngine: the engine's own log level."
+    )
+    max_num_sequences: int | None = Field(
+        default=None, ge=1, description="TRTLLMEngine: sequences that the backend keeps state for."
+    )
+    max_tokens_in_paged_kv_cache: int | None = Field(
+        default=None, ge=1, description="TRTLLMEngine: the paged KV cache's size, in tokens."
+    )
+    kv_cache_free_gpu_mem_fraction: float | None = Field(
+        default=None, gt=0, le=1, description="TRTLLMEngine: the share of free GPU memory for the KV cache."
+    )
+    enable_trt_overlap: bool | None = Field(default=None, description="TRTLLMEngine: overlap steps of two batches.")
+    max_batch_size: int | None = Field(default=None, ge=1, description="EmbeddingEngine: texts in one batch.")
+    batch_wait_timeout_seconds: float | None = Field(
+        default=None, ge=0, description="EmbeddingEngine: how long a batch waits to fill up."
+    )
+    optimize: Literal["onnx"] | None = Field(default=None, description="EmbeddingEngine: run as ONNX.")
     pipeline_parallel_size: int = Field(
         default=1, ge=1, description="Pipeline stages; numWorkers is this times the tensor parallel size."
     )
     tokenizer_path: str | None = Field(default=None, description="A tokenizer that is not beside the weights.")
+    weight_set_directories: list[str] = Field(
+        default=[], description="Directories in the worker's pod with the weights; before hfModelId."
+    )
     memory: Memory = Field(default=Memory(), description="How much accelerator memory the engine takes.")
     unstable: Unstable = Field(default=Unstable(), description="Settings without a promise.")
 
@@ -105,12 +193,35 @@ def _null_in_list(value: Any, path: str = "", *, in_list: bool = False) -> str:
     return next((found for where, item, listed in inner if (found := _null_in_list(item, where, in_list=listed))), "")
 
 
+class Autoscaling(KubernetesDocument):
+    """Ray Serve's autoscaling policy: how many replicas for how many requests."""
+
+    min_replicas: int = Field(default=1, ge=0, description="The fewest replicas.")
+    initial_replicas: int | None = Field(default=None, ge=0, description="Replicas to begin with.")
+    max_replicas: int = Field(default=1, ge=1, description="The most replicas.")
+    target_ongoing_requests_per_replica: float = Field(
+        default=1.0, gt=0, description="Requests, waiting and running, that one replica shall have."
+    )
+    metrics_interval_seconds: float = Field(default=10.0, gt=0, description="How often requests are counted.")
+    look_back_period_seconds: float = Field(default=30.0, gt=0, description="Over how long the count is averaged.")
+    smoothing_factor: float = Field(default=1.0, gt=0, description="How much of the gap one decision closes.")
+    upscale_smoothing_factor: float | None = Field(default=None, gt=0, description="The same, for more replicas.")
+    downscale_smoothing_factor: float | None = Field(default=None, gt=0, description="The same, for fewer.")
+    upscale_delay_seconds: float = Field(default=30.0, ge=0, description="How long a decision for more must hold.")
+    downscale_delay_seconds: float = Field(default=600.0, ge=0, description="How long a decision for fewer must hold.")
+
+
 class Deployment(KubernetesDocument):
     """How many requests and replicas."""
 
+    autoscaling: Autoscaling | None = Field(default=None, description="When replicas come and go; fixed when absent.")
     max_concurrent_queries: int | None = Field(
         default=None, ge=1, description="Requests that one replica takes at a time; the engine's own limit when absent."
     )
+    ray_actor_options: FreeForm = Field(default={}, description="Ray's options, kept for the Ray-style file.")
+
+
+PlacementStrategy = Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"]
 
 
 class Scaling(KubernetesDocument):
@@ -120,20 +231,41 @@ class Scaling(KubernetesDocument):
     num_gpus_per_worker: float | None = Field(
         default=None,
         ge=0,
-        description="GPUs per worker: 0 or 1. When absent, 0 for LlamaCppEngine and 1 for the other engines.",
+        description="GPUs per worker, at most 1. When absent, 0 for LlamaCppEngine and 1 for the other engines.",
     )
     num_cpus_per_worker: float | None = Field(
-        default=None, ge=0.001, le=4096, description="CPU cores per worker, as a request."
+        default=None, ge=0, le=4096, description="CPU cores per worker, as a request."
+    )
+    placement_strategy: PlacementStrategy | None = Field(
+        default=None, description="How Ray spreads a replica's workers over nodes; one pod holds all when absent."
+    )
+    pg_timeout_seconds: float | None = Field(
+        default=None, gt=0, description="How long Ray waits for a placement group, kept for the Ray-style file."
     )
     resources_per_worker: dict[str, float] = Field(
-        default={}, description="Ray custom resources, kept for the Ray-style file."
+        default={}, description="Ray custom resources, e.g. accelerator_type_a10."
     )
 
-    @model_validator(mode="after")
-    def _at_most_one_gpu_per_worker(self) -> Self:
-        if self.num_gpus_per_worker not in {None, 0, 1}:
-            raise ValueError(PLACEMENT_GPU_RULE)
-        return self
+
+class Ray(KubernetesDocument):
+    """What only Ray has: kept verbatim, so that the Ray-style file says all that the imported one said."""
+
+    dialect: Literal["registry", "ray-serve-llm"] = Field(
+        default="registry",
+        description="The form of model.yaml: the model registry's, or ray.serve.llm's LLMConfig of today.",
+    )
+    accelerator_type: str | None = Field(default=None, description="LLMConfig's accelerator_type.")
+    multiplex_config: FreeForm | None = Field(default=None, description="The registry's multiplex_config.")
+    lora_config: FreeForm | None = Field(default=None, description="LLMConfig's lora_config.")
+    placement_group_config: FreeForm | None = Field(
+        default=None, description="LLMConfig's placement_group_config, where scaling cannot express it."
+    )
+    deployment_config: FreeForm | None = Field(
+        default=None, description="LLMConfig's other deployment options, also those of its autoscaling_config."
+    )
+    experimental_configs: FreeForm | None = Field(default=None, description="LLMConfig's experimental_configs.")
+    callback_config: FreeForm | None = Field(default=None, description="LLMConfig's callback_config.")
+    log_engine_metrics: bool | None = Field(default=None, description="LLMConfig's log_engine_metrics.")
 
 
 class SecretKeyRef(KubernetesDocument):
@@ -175,7 +307,7 @@ class Monitoring(KubernetesDocument):
 
 
 class InferenceModelSpec(KubernetesDocument):
-    """What shall be served and how; only engine.type and engine.modelId are required."""
+    """What shall be served and how; only engine.type and a name (engine.modelId) are required."""
 
     enabled: bool = Field(default=True, description="When false nothing runs; the ConfigMap stays.")
     backend: Literal["Deployment"] = Field(default="Deployment", description="The workload that runs the workers.")
@@ -185,6 +317,7 @@ class InferenceModelSpec(KubernetesDocument):
     scaling: Scaling = Field(default=Scaling(), description="What one replica occupies.")
     queue: QueueRef = Field(default=QueueRef(), description="The queue that the workers pull from.")
     monitoring: Monitoring = Field(default=Monitoring(), description="Where workers can be watched.")
+    ray: Ray = Field(default=Ray(), description="What only Ray has, kept for the Ray-style file.")
     template: FreeForm = Field(
         default={},
         description="A patch for the pod template (strategic merge): node selectors, tolerations, volumes, more "
@@ -194,7 +327,7 @@ class InferenceModelSpec(KubernetesDocument):
     @property
     def model_name(self) -> str:
         """The name that clients use for the model."""
-        return self.queue.checkpoint_name or self.engine.model_id
+        return self.queue.checkpoint_name or self.engine.model_id or ""
 
     @property
     def gpus(self) -> int:
@@ -202,30 +335,9 @@ class InferenceModelSpec(KubernetesDocument):
         per_worker = self.scaling.num_gpus_per_worker
         if per_worker is None:
             per_worker = 0 if self.engine.type == "LlamaCppEngine" else 1
-        return int(per_worker * self.scaling.num_workers)
+        return math.ceil(per_worker * self.scaling.num_workers)
 
     @property
     def desired_replicas(self) -> int:
         """Workers that shall run."""
         return self.replicas if self.enabled else 0
-
-    @model_validator(mode="after")
-    def _parallel_sizes_fit(self) -> Self:
-        if self.scaling.num_workers % self.engine.pipeline_parallel_size:
-            raise ValueError(PARALLEL_RULE)
-        return self
-
-
-PARALLEL_RULE = (
-    "scaling.numWorkers is a multiple of engine.pipelineParallelSize: their quotient is the tensor parallel size"
-)
-
-CEL_RULES: dict[str, list[dict[str, str]]] = {
-    "Scaling": [
-        {"rule": "!has(self.numGpusPerWorker) || self.numGpusPerWorker in [0.0, 1.0]", "message": PLACEMENT_GPU_RULE}
-    ],
-    "InferenceModelSpec": [
-        {"rule": "self.scaling.numWorkers % self.engine.pipelineParallelSize == 0", "message": PARALLEL_RULE}
-    ],
-}
-"""The rules of the validators above for the API server, in CEL, by the class they belong to."""

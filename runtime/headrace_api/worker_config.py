@@ -6,30 +6,68 @@ model registry under the registry's names.
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, StrictInt, StrictStr, model_validator
 
 from headrace_api.base import Document
+from headrace_api.prompts import DisabledPromptFormat, PromptFormat
 
-EngineType = Literal["VLLMEngine", "TRTLLMEngine", "EmbeddingEngine", "LlamaCppEngine"]
-"""The engine names of the registry, and llama.cpp."""
+EngineType = Literal["VLLMEngine", "TRTLLMEngine", "EmbeddingEngine", "LlamaCppEngine", "luminous"]
+"""The engine names of the registry, llama.cpp, and the worker-config seed's own: `luminous` is whichever engine can
+load what the directory holds."""
 
-StoppingSequence = str | int | list[int]
-"""Text, a token id, or several token ids in a row."""
+StoppingSequence = StrictStr | StrictInt | list[StrictInt | StrictStr]
+"""Text, a token id, or several of them in a row."""
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 class RuntimeEnv(Document):
-    """Ray's runtime environment, as far as a container has one: environment variables for the engine."""
+    """Ray's runtime environment: environment variables for the engine; Ray's other keys (`pip`, ...) as they are."""
+
+    model_config = ConfigDict(extra="allow")
 
     env_vars: dict[str, str] = {}
+
+
+class ExtraFiles(Document):
+    """A folder that is fetched beside the weights."""
+
+    bucket_uri: str
+    destination_path: str
+
+
+class S3AwsCredentials(Document):
+    """Where credentials for the bucket are made."""
+
+    create_aws_credentials_url: str
+    auth_token_env_variable: str | None = None
+
+
+class S3Mirror(Document):
+    """Where the weights are in S3, instead of the Hugging Face Hub."""
+
+    bucket_uri: str | None = None
+    s3_sync_args: list[str] | None = None
+    s3_aws_credentials: S3AwsCredentials | None = None
+    extra_files: list[ExtraFiles] = []
+
+
+class GcsMirror(Document):
+    """Where the weights are in Google Cloud Storage, instead of the Hugging Face Hub."""
+
+    bucket_uri: str
+    extra_files: list[ExtraFiles] = []
 
 
 class Generation(Document):
     """Default generation parameters."""
 
+    prompt_format: PromptFormat | DisabledPromptFormat | None = None
+    """How chat messages become a prompt; the tokenizer's own template when absent; no chat at all when empty."""
+    generate_kwargs: dict[str, Any] = {}
+    """Parameters of a request, where the request does not say otherwise."""
     stopping_sequences: list[StoppingSequence] = []
     """Added to those that a request brings."""
 
@@ -41,18 +79,37 @@ class Unstable(Document):
 
 
 class Generator(Document):
-    """What to serve and how: the engine and its model."""
+    """What to serve and how: the engine and its model.
+
+    Fields of the registry's `engine_config` have the registry's names and are described there
+    (`headrace_api.registry`); an engine refuses those that are another engine's.
+    """
 
     type: EngineType
-    model_id: str = Field(min_length=1)
+    model_id: str | None = Field(default=None, min_length=1)
+    """The name that clients use; `queue.checkpoint_name` when absent."""
     hf_model_id: str | None = None
     """A Hugging Face id or a path; `model_id` when absent."""
+    tokenizer_id: str | None = None
+    model_type: str | None = None
     engine_kwargs: dict[str, Any] = {}
     """Passed to the engine as they are."""
     max_total_tokens: int | None = Field(default=None, gt=0)
     """The longest prompt and answer together, in tokens."""
     runtime_env: RuntimeEnv = RuntimeEnv()
+    s3_mirror_config: S3Mirror | None = None
+    gcs_mirror_config: GcsMirror | None = None
     generation: Generation = Generation()
+    model_local_path: str | None = None
+    scheduler_policy: str | None = None
+    logger_level: str | None = None
+    max_num_sequences: int | None = Field(default=None, ge=1)
+    max_tokens_in_paged_kv_cache: int | None = Field(default=None, ge=1)
+    kv_cache_free_gpu_mem_fraction: float | None = Field(default=None, gt=0, le=1)
+    enable_trt_overlap: bool | None = None
+    max_batch_size: int | None = Field(default=None, ge=1)
+    batch_wait_timeout_s: float | None = Field(default=None, ge=0)
+    optimize: str | None = None
     tensor_parallel_size: int = Field(default=1, ge=1)
     pipeline_parallel_size: int = Field(default=1, ge=1)
     tokenizer_path: str | None = None
@@ -63,10 +120,10 @@ class Generator(Document):
 
     @property
     def source(self) -> str:
-        """Where the weights are: a path or a Hugging Face id."""
+        """Where the weights are, a path or a Hugging Face id; empty when nothing says so."""
         if self.weight_set_directories:
             return self.weight_set_directories[0]
-        return self.hf_model_id or self.model_id
+        return self.model_local_path or self.hf_model_id or self.model_id or ""
 
 
 class Queue(Document):
@@ -103,7 +160,13 @@ class WorkerConfig(Document):
     @property
     def model_name(self) -> str:
         """The name that clients use for the model."""
-        return self.queue.checkpoint_name or self.generator.model_id
+        return self.queue.checkpoint_name or self.generator.model_id or ""
+
+    @model_validator(mode="after")
+    def _has_a_name(self) -> Self:
+        if not self.model_name:
+            raise ValueError("the model has no name: queue.checkpoint_name or generator.model_id is required")
+        return self
 
 
 def fingerprint(generator: Generator) -> str:
