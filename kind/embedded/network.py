@@ -93,7 +93,7 @@ def _ensure_mount_namespace(node: layout.Node) -> None:
     script = ["set -e", "mount --make-rshared /"]
     for folder in PRIVATE_FOLDERS:
         if not folder.exists():
-            folder.mkdir(parents=True)
+            folder.mkdir(parents=True, exist_ok=True)
             _marker(folder).parent.mkdir(parents=True, exist_ok=True)
             _marker(folder).touch()
         script.append(f"mount -t tmpfs -o mode=755 headrace {folder}")

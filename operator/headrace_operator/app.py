@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from headrace_api.load import ModelLoad
 from headrace_operator import cluster, handlers, health
+from headrace_operator.admission import door
 from headrace_operator.metrics import ModelsCollector, ReconcileMetrics
 from headrace_operator.observed import Key
 from headrace_operator.queue_link import QueueLink
@@ -28,11 +29,18 @@ async def run(settings: Settings) -> None:
         reconciler = Reconciler(world, connection, settings.render, _now)
         queue = WorkQueue(ReconcileMetrics(registry).measured(reconciler.reconcile))
         registry.register(ModelsCollector(world.models, lambda: len(queue)))
-        await _run_parts(settings, world, queue, connection, registry)
+        keeper = door.keeper(settings.webhook, connection) if settings.webhook else None
+        async with door.serve(settings.webhook, keeper, registry):
+            await _run_parts(settings, world, queue, connection, keeper, registry)
 
 
-async def _run_parts(
-    settings: Settings, world: SeenWorld, queue: WorkQueue[Key], lists: Lists, registry: CollectorRegistry
+async def _run_parts(  # noqa: PLR0913, PLR0917  # the parts
+    settings: Settings,
+    world: SeenWorld,
+    queue: WorkQueue[Key],
+    lists: Lists,
+    keeper: door.Keeper | None,
+    registry: CollectorRegistry,
 ) -> None:
     link = _link(settings, world, queue)
 
@@ -55,7 +63,11 @@ async def _run_parts(
     parts: list[Awaitable[None]] = [resync.run(), _when(resync.ready, queue.run)]
     if link:
         parts.append(_when(resync.ready, link.run))
-    async with health.serve(settings.health_port, resync.ready.is_set, registry):
+    waited_for = [resync.ready]
+    if keeper:
+        parts.append(keeper.run())
+        waited_for.append(keeper.ready)
+    async with health.serve(settings.health_port, lambda: all(event.is_set() for event in waited_for), registry):
         tasks = [asyncio.ensure_future(part) for part in parts]
         try:
             await _first_to_end(asyncio.ensure_future(doors), tasks)

@@ -22,6 +22,8 @@ _COLLECTIONS = {
     "Pod": "/api/v1/namespaces/{namespace}/pods",
     "Event": "/api/v1/namespaces/{namespace}/events",
     "Deployment": "/apis/apps/v1/namespaces/{namespace}/deployments",
+    "MutatingWebhookConfiguration": "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations",
+    "ValidatingWebhookConfiguration": "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations",
     api.KIND: f"/apis/{api.API_VERSION}/namespaces/{{namespace}}/{api.PLURAL}",
 }
 """The paths of the kinds that the operator works with; no discovery is needed for them."""
@@ -123,7 +125,7 @@ class KubernetesCluster:
 
 def _path(item: Object) -> str:
     metadata = item["metadata"]
-    return f"{_COLLECTIONS[item['kind']].format(namespace=metadata['namespace'])}/{metadata['name']}"
+    return f"{_COLLECTIONS[item['kind']].format(namespace=metadata.get('namespace'))}/{metadata['name']}"
 
 
 def _message(error: ApiException) -> str:

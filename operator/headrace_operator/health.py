@@ -9,13 +9,19 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 @asynccontextmanager
 async def serve(port: int, ready: Callable[[], bool], registry: CollectorRegistry) -> AsyncIterator[None]:
-    """Serve `/healthz` (the event loop turns), `/readyz` (the watches are in place) and `/metrics` on `port`."""
+    """Serve on `port`: `/healthz` (the event loop turns), `/readyz` and `/metrics`.
+
+    Args:
+        port: the port, on all addresses.
+        ready: whether the watches are in place and the API server trusts the webhook.
+        registry: the metrics.
+    """
 
     async def healthz(_: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})
 
     async def readyz(_: web.Request) -> web.Response:
-        status = "ready" if ready() else "the watches are not in place yet"
+        status = "ready" if ready() else "the watches, or the webhook's certificate, are not in place yet"
         return web.json_response({"status": status}, status=200 if ready() else 503)
 
     async def metrics(_: web.Request) -> web.Response:

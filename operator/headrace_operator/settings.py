@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, ValidationError
@@ -18,6 +19,18 @@ class SettingsError(Exception):
     """A setting is missing or cannot be read; the message names it and says what is accepted."""
 
 
+class WebhookSettings(Document):
+    """The admission webhook."""
+
+    port: int = Field(ge=1, le=65535)
+    host: str = Field(min_length=1)
+    """The DNS name by which the API server calls the webhook: `<service>.<namespace>.svc`."""
+    configuration: str = Field(min_length=1)
+    """The name of both webhook configurations, whose `caBundle` the operator writes when it makes the certificate."""
+    certificates: Path | None = None
+    """A folder with `tls.crt` and `tls.key`, kept current by somebody else; without it the operator makes its own."""
+
+
 class Settings(Document):
     """Everything that the operator is told from outside."""
 
@@ -28,6 +41,8 @@ class Settings(Document):
     """The queue's admin port, for load and catalogue; without it there is no queue depth in the status."""
     health_port: int = Field(default=8081, ge=1, le=65535)
     """Health, readiness and metrics."""
+    webhook: WebhookSettings | None = None
+    """None: no admission webhook is served."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     in_cluster: bool = False
     """Whether to use the pod's service account; else the user's kubeconfig."""
@@ -66,17 +81,28 @@ _OPTIONS = {
     "grace-seconds": "how long a worker may take to finish",
     "node-lost-seconds": "how long after its node stops answering a worker is replaced",
     "health-port": "the port of health, readiness and metrics",
+    "webhook-port": "the port of the admission webhook; none is served when absent",
+    "webhook-host": "the DNS name of the webhook's Service: NAME.NAMESPACE.svc",
+    "webhook-configuration": "the name of the webhook configurations, which are told to trust the certificate",
+    "webhook-certificates": "a folder with tls.crt and tls.key; the operator makes its own certificate when absent",
     "resync-seconds": "how often every model is looked at though nothing was heard of it",
     "log-level": "DEBUG, INFO, WARNING or ERROR",
 }
 _TOP = frozenset({"namespaces", "queue_admin_url", "health_port", "resync_seconds", "log_level"})
+_WEBHOOK = "webhook_"
 
 
 def _tree(given: Mapping[str, str]) -> dict[str, object]:
     tree: dict[str, object] = {key: value for key, value in given.items() if key in _TOP}
     if "namespaces" in given:
         tree["namespaces"] = [name for name in given["namespaces"].split(",") if name]
-    render: dict[str, object] = {key: value for key, value in given.items() if key not in _TOP}
+    if "webhook_port" in given:
+        tree["webhook"] = {
+            key.removeprefix(_WEBHOOK): value for key, value in given.items() if key.startswith(_WEBHOOK)
+        }
+    render: dict[str, object] = {
+        key: value for key, value in given.items() if key not in _TOP and not key.startswith(_WEBHOOK)
+    }
     if "images" in given:
         render["images"] = _json(given["images"])
     return {**tree, "render": render}
@@ -91,4 +117,6 @@ def _json(text: str) -> object:
 
 def _option(location: tuple[int | str, ...]) -> str:
     parts = [str(part) for part in location if part != "render"]
+    if parts[0] == "webhook":
+        parts = ["-".join(parts)]
     return "--" + ".".join(parts).replace("_", "-")

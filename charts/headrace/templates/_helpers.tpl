@@ -25,6 +25,22 @@ app.kubernetes.io/instance: {{ .root.Release.Name }}
 {{- if .Values.operator.namespaces -}}{{ toJson .Values.operator.namespaces }}{{- else -}}{{ toJson (list .Release.Namespace) }}{{- end -}}
 {{- end -}}
 
+{{- define "headrace.webhookHost" -}}
+{{ .Release.Name }}-operator.{{ .Release.Namespace }}.svc
+{{- end -}}
+
+{{- /* Cluster-scoped: a dot cannot be in a namespace, so that no two releases have the same name. */}}
+{{- define "headrace.webhookConfiguration" -}}
+{{ .Release.Name }}.{{ .Release.Namespace }}.headrace.dev
+{{- end -}}
+
+{{- /* The Secret with the webhook's certificate; empty when the operator makes it. */}}
+{{- define "headrace.webhookSecret" -}}
+{{- with .Values.operator.webhook.certificate -}}
+{{- if eq .source "certManager" }}{{ $.Release.Name }}-operator-webhook{{ else if eq .source "secret" }}{{ .secret.name }}{{ end -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "headrace.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: 10001
