@@ -1,5 +1,6 @@
 """The chart without a cluster: helm's own lint, what its values may be, and what it renders."""
 
+import base64
 import subprocess
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from embedded import local
 
 pytestmark = pytest.mark.cluster  # helm is one of the cluster's programs
 
+WEBHOOK = "release.here.headrace.dev"
+WEBHOOKS = ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
 CHART = Path(__file__).resolve().parents[2] / "charts" / "headrace"
 
 
@@ -52,6 +55,10 @@ def test_lint_is_clean(helm):
         ("runtime.images.Llama.repository=x", "Llama"),
         ("queue.service.port=0", "port"),
         ("sampleModel.name=Sample", "name"),
+        ("operator.webhook.failurePolicy=Maybe", "failurePolicy"),
+        ("operator.webhook.certificate.source=secret", "secret/name"),
+        ("operator.webhook.certificate.secret.caBundle=x", "caBundle"),
+        ("operator.webhook.certificate.certManager.issuerRef.kind=ClusterIssuer", "issuerRef"),
     ],
 )
 def test_wrong_values_are_refused_by_name(helm, value, words):
@@ -69,7 +76,7 @@ def test_the_sample_model_is_off_by_default(rendered):
 
 def test_rights_are_namespaced_and_without_wildcards(rendered):
     objects = rendered()
-    assert not kinds(objects, "ClusterRole")
+    assert not kinds(rendered("operator.webhook.enabled=false"), "ClusterRole")
     (role,) = kinds(objects, "Role")
     assert role["metadata"]["namespace"] == "here"
     for rule in role["rules"]:
@@ -78,8 +85,89 @@ def test_rights_are_namespaced_and_without_wildcards(rendered):
         assert "secrets" not in rule["resources"]
         assert "pods/exec" not in rule["resources"]
     assert {one["metadata"]["namespace"] for one in kinds(rendered("operator.namespaces={a,b}"), "Role")} == {"a", "b"}
-    assert kinds(rendered("operator.clusterWide=true"), "ClusterRole")
+    everywhere = {one["metadata"]["name"] for one in kinds(rendered("operator.clusterWide=true"), "ClusterRole")}
+    assert everywhere == {"release-operator", WEBHOOK}
     assert not kinds(rendered("operator.clusterWide=true"), "Role")
+
+
+def test_the_webhook_gives_the_right_to_write_two_objects_and_no_more(rendered):
+    (role,) = kinds(rendered(), "ClusterRole")
+    (rule,) = role["rules"]
+    assert rule["resourceNames"] == [WEBHOOK]
+    assert rule["verbs"] == ["get", "patch"]
+    configured = [one["metadata"]["name"] for kind in WEBHOOKS for one in kinds(rendered(), kind)]
+    assert configured == [WEBHOOK, WEBHOOK]
+    for source in ("certManager", "secret"):
+        certificate = "operator.webhook.certificate"
+        objects = rendered(f"{certificate}.source={source}", f"{certificate}.secret.name=mine")
+        assert not kinds(objects, "ClusterRole")
+
+
+def test_the_webhook_asks_only_about_watched_namespaces_and_changed_specs(rendered):
+    for kind in WEBHOOKS:
+        (webhook,) = kinds(rendered("operator.namespaces={a,b}"), kind)[0]["webhooks"]
+        assert webhook["namespaceSelector"]["matchExpressions"] == [
+            {"key": "kubernetes.io/metadata.name", "operator": "In", "values": ["a", "b"]}
+        ]
+        assert webhook["failurePolicy"] == "Ignore"
+        assert webhook["sideEffects"] == "None"
+        assert "object.spec != oldObject.spec" in webhook["matchConditions"][0]["expression"]
+        assert "caBundle" not in webhook["clientConfig"]
+        (everywhere,) = kinds(rendered("operator.clusterWide=true"), kind)[0]["webhooks"]
+        assert "namespaceSelector" not in everywhere
+
+
+def test_rendering_twice_gives_the_same_webhook(rendered):
+    wanted = {*WEBHOOKS, "Service", "ClusterRole", "Deployment"}
+    first, second = ([one for one in rendered() if one["kind"] in wanted] for _ in range(2))
+    assert first == second
+
+
+def test_the_webhook_can_be_left_out(rendered):
+    objects = rendered("operator.webhook.enabled=false")
+    assert not [one for one in objects if one["kind"] in WEBHOOKS]
+    assert "WEBHOOK" not in str(objects)
+    assert "9443" not in str(objects)
+
+
+def test_a_certificate_of_cert_manager(rendered):
+    source = "operator.webhook.certificate.source=certManager"
+    objects = rendered(source)
+    (certificate,) = kinds(objects, "Certificate")
+    assert certificate["spec"]["dnsNames"] == ["release-operator.here.svc"]
+    assert certificate["spec"]["issuerRef"] == {"name": "release-operator-webhook", "kind": "Issuer"}
+    assert kinds(objects, "Issuer")
+    for kind in WEBHOOKS:
+        (configuration,) = kinds(objects, kind)
+        name = certificate["metadata"]["name"]
+        assert configuration["metadata"]["annotations"] == {"cert-manager.io/inject-ca-from": f"here/{name}"}
+    mounted = str(kinds(objects, "Deployment"))
+    assert certificate["spec"]["secretName"] in mounted
+    assert "'HEADRACE_OPERATOR_WEBHOOK_CERTIFICATES', 'value': '/etc/headrace/webhook'" in mounted
+    issuer = "operator.webhook.certificate.certManager.issuerRef"
+    objects = rendered(source, f"{issuer}.name=company", f"{issuer}.kind=ClusterIssuer")
+    assert kinds(objects, "Certificate")[0]["spec"]["issuerRef"] == {"name": "company", "kind": "ClusterIssuer"}
+    assert not kinds(objects, "Issuer")
+
+
+def test_a_certificate_of_a_given_secret(rendered):
+    base = "operator.webhook.certificate"
+    pem = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+    objects = rendered(f"{base}.source=secret", f"{base}.secret.name=mine", f"{base}.secret.caBundle={pem}")
+    assert "'secretName': 'mine'" in str(kinds(objects, "Deployment"))
+    for kind in WEBHOOKS:
+        (webhook,) = kinds(objects, kind)[0]["webhooks"]
+        assert base64.b64decode(webhook["clientConfig"]["caBundle"]).decode() == pem
+
+
+def test_failing_closed_does_not_lock_out_the_sample_model(helm):
+    policy = ("--set", "operator.webhook.failurePolicy=Fail")
+    assert helm("template", "release", str(CHART), *policy).returncode == 0
+    result = helm("template", "release", str(CHART), *policy, "--set", "sampleModel.enabled=true")
+    assert result.returncode != 0
+    assert "install without sampleModel.enabled" in result.stderr
+    upgrade = helm("template", "release", str(CHART), *policy, "--set", "sampleModel.enabled=true", "--is-upgrade")
+    assert upgrade.returncode == 0
 
 
 def test_every_pod_meets_the_restricted_profile(rendered):

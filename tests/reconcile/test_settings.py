@@ -5,6 +5,19 @@ import pytest
 from headrace_operator.settings import SettingsError, read
 
 GOOD = {"HEADRACE_OPERATOR_QUEUE_URL": "http://q", "HEADRACE_OPERATOR_IMAGES": '{"LlamaCppEngine": "i:1"}'}
+WEBHOOK = {
+    "HEADRACE_OPERATOR_WEBHOOK_PORT": "9443",
+    "HEADRACE_OPERATOR_WEBHOOK_HOST": "o.here.svc",
+    "HEADRACE_OPERATOR_WEBHOOK_CONFIGURATION": "o.here.headrace.dev",
+}
+
+
+def test_the_webhook_is_served_where_it_has_a_port():
+    assert read([], GOOD).webhook is None
+    settings = read(["--webhook-certificates", "/etc/here"], {**GOOD, **WEBHOOK}).webhook
+    assert settings is not None
+    assert (settings.port, settings.host, settings.configuration) == (9443, "o.here.svc", "o.here.headrace.dev")
+    assert str(settings.certificates) == "/etc/here"
 
 
 def test_options_win_over_the_environment():
@@ -20,6 +33,8 @@ def test_options_win_over_the_environment():
         ({"HEADRACE_OPERATOR_IMAGES": "{"}, "--images: not JSON"),
         ({"HEADRACE_OPERATOR_IMAGES": '{"Other": "i"}'}, "VLLMEngine"),
         ({"HEADRACE_OPERATOR_GRACE_SECONDS": "x"}, "--grace-seconds"),
+        ({"HEADRACE_OPERATOR_WEBHOOK_PORT": "9443"}, "--webhook-host"),
+        ({**WEBHOOK, "HEADRACE_OPERATOR_WEBHOOK_PORT": "0"}, "--webhook-port"),
         ({"HEADRACE_OPERATOR_LOG_LEVEL": "loud"}, "'DEBUG', 'INFO'"),
     ],
 )

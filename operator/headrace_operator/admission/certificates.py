@@ -51,6 +51,8 @@ def issue(host: str, now: datetime) -> Pair:
         encipher_only=False,
         decipher_only=False,
     )
+    # of several in a bundle, all with this name, the identifiers tell which one to check against
+    identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
     certificate = (
         x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
         .not_valid_before(now - _CLOCK_SKEW)
@@ -59,6 +61,8 @@ def issue(host: str, now: datetime) -> Pair:
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(usage, critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(identifier, critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), critical=False)
         .sign(key, hashes.SHA256())
     )
     pem = serialization.Encoding.PEM
