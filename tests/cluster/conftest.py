@@ -119,6 +119,12 @@ def kubectl(installed: None) -> Kubectl:  # noqa: ARG001
 
 
 @pytest.fixture
+def kubectl_in(installed: None) -> Callable[[str], Kubectl]:  # noqa: ARG001
+    """kubectl in the namespace that it is given."""
+    return Kubectl
+
+
+@pytest.fixture
 def engines_kubectl(kubectl: Kubectl) -> Kubectl:  # noqa: ARG001
     """kubectl in the namespace of mounted engines."""
     return Kubectl(ENGINES)

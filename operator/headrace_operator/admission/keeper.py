@@ -19,7 +19,7 @@ from headrace_operator.observed import Object
 KINDS = ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
 _ADMISSION_API = "admissionregistration.k8s.io/v1"
 _RETRY_SECONDS = 2.0
-_CHECK_SECONDS = 60.0
+_CHECK_SECONDS = 20.0
 
 _log = structlog.get_logger()
 
@@ -78,7 +78,7 @@ class OwnKeeper:
     _serving: Pair | None = None
 
     async def run(self) -> None:
-        """Check every minute until cancelled; somebody may have written the configurations anew."""
+        """Check every 20 seconds until cancelled; somebody may have written the configurations anew."""
         said = ""
         while True:
             try:

@@ -84,7 +84,7 @@ def answer(webhook: Webhook, request: Request) -> Answer:
     model = request.object
     if model is None or _unchanged(request):
         return Answer("unchanged", _response(request, allowed=True))
-    findings = check_model(model)
+    findings = [finding for finding in check_model(model) if not _settled(request, finding)]
     if errors := [finding for finding in findings if finding.severity == "error"]:
         return Answer("refused", _response(request, allowed=False, status=_refusal(errors)), _codes(errors))
     if webhook == "mutate":
@@ -101,6 +101,11 @@ def _unchanged(request: Request) -> bool:
         return True
     old, new = request.old_object or {}, request.object or {}
     return request.operation == "UPDATE" and old.get("spec") == new.get("spec")
+
+
+def _settled(request: Request, finding: Finding) -> bool:
+    """Whether nothing can be done about a finding any more: a model keeps its name for life."""
+    return request.operation == "UPDATE" and finding.path[:1] == ("metadata",)
 
 
 def _defaulted(request: Request, model: Object) -> Answer:

@@ -1,0 +1,223 @@
+"""The admission webhook on the real API server: refusals, its certificate's life, and what happens while it is away."""
+
+import base64
+import contextlib
+import copy
+import json
+import re
+import subprocess
+
+import pytest
+
+import images
+from embedded import local
+from setup import install
+
+pytestmark = pytest.mark.cluster
+
+CONFIGURATIONS = ("mutatingwebhookconfiguration", "validatingwebhookconfiguration")
+NAME = "headrace.headrace.headrace.dev"
+OTHER = "headrace-other"
+OPERATOR = ("deployment", "headrace-operator")
+
+
+@pytest.fixture
+def wrong(model):
+    """A model that only the rules object to: neither the schema nor a CEL rule does."""
+    spec = model["spec"]
+    generation = {"promptFormat": {"user": "no place for the message"}}
+    return {**model, "spec": {**spec, "enabled": False, "engine": {**spec["engine"], "generation": generation}}}
+
+
+def bundles(kubectl, name=NAME):
+    """The PEM bundle of each configuration."""
+    found = [kubectl.get(kind, name)["webhooks"][0]["clientConfig"].get("caBundle", "") for kind in CONFIGURATIONS]
+    return [base64.b64decode(text).decode() for text in found]
+
+
+def refused(kubectl, manifest):
+    """What kubectl says of a manifest that is not accepted; empty when it is."""
+    result = kubectl.run("apply", "--dry-run=server", "-f", "-", text=json.dumps(manifest))
+    return result.stderr if result.returncode else ""
+
+
+def ready_condition(kubectl, name):
+    found = kubectl.get("inferencemodels.headrace.dev", name).get("status", {})
+    return next((one for one in found.get("conditions", []) if one["type"] == "Ready"), {})
+
+
+@pytest.fixture
+def no_operator(kubectl, wait_for):
+    """The operator is away during the test."""
+    kubectl("scale", *OPERATOR, "--replicas=0")
+    operator_pods = ("pods", "-l", "app.kubernetes.io/name=headrace-operator")
+    wait_for("the operator ends", lambda: not kubectl.items(*operator_pods), 60)
+
+    def back():
+        kubectl("scale", *OPERATOR, "--replicas=1")
+        kubectl("rollout", "status", *OPERATOR, "--timeout=60s")
+
+    yield back
+    back()
+
+
+def test_a_refusal_names_webhook_code_field_and_hint(kubectl, wrong):
+    said = refused(kubectl, wrong)
+    assert 'admission webhook "mutate.headrace.dev" denied the request: HR4' in said
+    assert "spec.engine.generation.promptFormat" in said
+    assert "{instruction}" in said
+    wrong["spec"]["scaling"] = {"numGpusPerWorker": 2}
+    assert len(re.findall(r"HR\d\d\d: spec\.", refused(kubectl, wrong))) == 2
+
+
+def test_several_errors_are_several_lines(kubectl, model):
+    model["spec"]["scaling"] = {"numGpusPerWorker": 2, "numWorkers": 4}
+    model["spec"]["engine"]["pipelineParallelSize"] = 3
+    lines = refused(kubectl, model).splitlines()
+    assert lines[0].endswith(
+        "HR101: spec.scaling.numGpusPerWorker: 2 is more than 1; set numGpusPerWorker to 1 and numWorkers to 8"
+    )
+    assert lines[1].startswith("HR102: spec.scaling.numWorkers: 4 is not a multiple of ")
+
+
+def test_other_namespaces_are_not_asked_about(kubectl_in, wrong):
+    wrong["metadata"]["namespace"] = "default"
+    assert refused(kubectl_in("default"), wrong) == ""
+
+
+def test_a_new_model_begins_with_the_replicas_of_its_autoscaling(kubectl, model):
+    model["spec"] |= {"enabled": False, "deployment": {"autoscaling": {"initialReplicas": 3, "maxReplicas": 4}}}
+    kubectl.apply(model)
+    assert kubectl.get("inferencemodels.headrace.dev", "sample-chat")["spec"]["replicas"] == 3
+    assert kubectl.run("diff", "-f", "-", text=json.dumps(model)).returncode == 0  # nothing to apply again
+    kubectl("scale", "inferencemodels.headrace.dev/sample-chat", "--replicas=2")
+    model["spec"]["engine"]["maxTotalTokens"] = 128
+    kubectl.apply(model)
+    assert kubectl.get("inferencemodels.headrace.dev", "sample-chat")["spec"]["replicas"] == 2
+    chosen = copy.deepcopy(model)
+    chosen["metadata"]["name"] = "chosen"
+    chosen["spec"]["replicas"] = 1
+    kubectl.apply(chosen)
+    assert kubectl.get("inferencemodels.headrace.dev", "chosen")["spec"]["replicas"] == 1
+    side = copy.deepcopy(chosen)
+    side["metadata"]["name"] = "server-side"
+    kubectl("apply", "--server-side", "-f", "-", text=json.dumps(side))
+    assert kubectl.get("inferencemodels.headrace.dev", "server-side")["spec"]["replicas"] == 1
+
+
+def test_while_the_operator_is_away_models_are_taken_and_judged_later(kubectl, wrong, wait_for, no_operator):
+    kubectl.apply(wrong)
+    no_operator()
+    ready = wait_for("the judgement", lambda: ready_condition(kubectl, "sample-chat"), 30)
+    assert (ready["status"], ready["reason"]) == ("False", "InvalidSpec")
+    assert ready["message"].startswith("HR4")
+    # what was there before can be labelled and deleted; a changed spec has to be right
+    kubectl("label", "inferencemodels.headrace.dev", "sample-chat", "team=a")
+    wrong["spec"]["replicas"] = 2
+    assert "HR4" in refused(kubectl, wrong)
+    kubectl("delete", "inferencemodels.headrace.dev", "sample-chat", "--wait", "--timeout=20s")
+
+
+def test_a_new_operator_is_trusted_before_it_is_ready(kubectl, wrong):
+    before = bundles(kubectl)
+    kubectl("rollout", "restart", *OPERATOR)
+    kubectl("rollout", "status", *OPERATOR, "--timeout=90s")
+    assert "HR4" in refused(kubectl, wrong)
+    assert all(new != old for new, old in zip(bundles(kubectl), before, strict=True))
+
+
+def test_a_bundle_that_somebody_removed_comes_back(kubectl, wrong, wait_for):
+    remove = '[{"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"}]'
+    for kind in CONFIGURATIONS:
+        kubectl("patch", kind, NAME, "--type=json", "-p", remove)
+    wait_for("both bundles", lambda: all(bundles(kubectl)), 40)
+    wait_for("a refusal", lambda: "HR4" in refused(kubectl, wrong), 10)
+
+
+def test_an_upgrade_keeps_the_trust(kubectl, wrong):
+    try:
+        install.chart({"operator.webhook.timeoutSeconds": "7", "operator.webhook.failurePolicy": "Fail"})
+        assert all(bundles(kubectl))
+        assert kubectl.get(CONFIGURATIONS[0], NAME)["webhooks"][0]["timeoutSeconds"] == 7
+        assert "HR4" in refused(kubectl, wrong)
+    finally:
+        install.chart({"operator.webhook.timeoutSeconds": "5", "operator.webhook.failurePolicy": "Ignore"})
+    assert all(bundles(kubectl))
+    assert "HR4" in refused(kubectl, wrong)
+
+
+def test_a_review_takes_milliseconds(kubectl, model):
+    def total():
+        text = kubectl("get", "--raw", "/metrics")
+        name = "apiserver_admission_webhook_admission_duration_seconds"
+        rows = [line for line in text.splitlines() if line.startswith(name) and ".headrace.dev" in line]
+        return [
+            sum(float(row.rsplit(" ", 1)[1]) for row in rows if f"{name}_{part}{{" in row) for part in ("sum", "count")
+        ]
+
+    model["spec"]["enabled"] = False
+    seconds, count = total()
+    for _ in range(10):
+        kubectl("apply", "--dry-run=server", "-f", "-", text=json.dumps(model))
+    more_seconds, more_count = total()
+    assert more_count - count == 20  # both webhooks
+    assert (more_seconds - seconds) / 20 < 0.1  # one review as the API server sees it; a few milliseconds at rest
+
+
+def pair_from_openssl(folder):
+    """A certificate for the other release's webhook, as a company's own authority would make it."""
+    host = f"other-operator.{OTHER}.svc"
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "2",
+    ]
+    command += ["-subj", "/CN=webhook", "-addext", f"subjectAltName=DNS:{host}"]
+    command += ["-keyout", str(folder / "tls.key"), "-out", str(folder / "tls.crt")]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def helm(*arguments):
+    command = [local.helm(), "--kubeconfig", local.kubeconfig(), "--namespace", OTHER, *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.fixture
+def other_release(kubectl, kubectl_in, tmp_path):
+    """A second release in a namespace of its own, with a certificate that somebody else made, that fails closed."""
+    pair_from_openssl(tmp_path)
+    kubectl("create", "namespace", OTHER)
+    files = ("--cert", str(tmp_path / "tls.crt"), "--key", str(tmp_path / "tls.key"))
+    kubectl_in(OTHER)("create", "secret", "tls", "mine", *files)
+    webhook = "operator.webhook"
+    values = ["--set", f"operator.image.tag={images.tag('operator')},queue.image.tag={images.tag('queue')}"]
+    values += ["--set", f"{webhook}.failurePolicy=Fail,{webhook}.certificate.source=secret"]
+    values += ["--set", f"{webhook}.certificate.secret.name=mine"]
+    values += ["--set-file", f"{webhook}.certificate.secret.caBundle={tmp_path / 'tls.crt'}"]
+    helm("install", "other", install._CHART, "--wait", "--timeout", "120s", "--skip-crds", *values)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(AssertionError):
+            helm("uninstall", "other", "--wait")
+        kubectl("delete", "namespace", OTHER, "--wait")
+
+
+@pytest.mark.usefixtures("other_release")
+def test_a_second_release_with_a_given_certificate_comes_and_goes(kubectl, kubectl_in, wrong, wait_for):
+    wrong["metadata"]["namespace"] = OTHER
+    other = kubectl_in(OTHER)
+    wait_for("a refusal", lambda: "denied the request: HR4" in refused(other, wrong), 20)
+    helm("uninstall", "other", "--wait")
+    kinds = ",".join((*CONFIGURATIONS, "clusterrole", "clusterrolebinding"))
+    assert kubectl.items(kinds, "-l", "app.kubernetes.io/instance=other") == []
+    assert refused(other, wrong) == ""
+    assert len(kubectl.items(kinds, "-l", "app.kubernetes.io/instance=headrace")) == 4
