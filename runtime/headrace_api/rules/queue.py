@@ -61,7 +61,8 @@ RULES = (
         "error",
         "set monitoring.metricsPort to a port that is not in tcpProbes",
         _probe_is_no_metrics_port,
-        ("Monitoring", "!(self.metricsPort in self.tcpProbes)"),
+        # the API server also checks the default of monitoring, in which nothing is filled in yet
+        ("Monitoring", "!has(self.metricsPort) || !(self.metricsPort in self.tcpProbes)"),
     ),
     Rule("HR602", "error", "list each port in monitoring.tcpProbes once", _probes_differ),
     Rule("HR603", "warning", "queue.url names a host that a pod can reach", _url_is_reachable),
