@@ -28,8 +28,8 @@ def test_a_good_model_is_let_through(webhook, ask, model):
 
 @pytest.mark.parametrize("webhook", ["mutate", "validate"])
 def test_each_error_is_a_line_with_code_field_and_hint(webhook, ask, model):
+    model["spec"]["engine"] |= {"type": "VLLMEngine", "pipelineParallelSize": 3}
     model["spec"]["scaling"] = {"numWorkers": 4, "numGpusPerWorker": 2}
-    model["spec"]["engine"]["pipelineParallelSize"] = 3
     outcome, response = answer(webhook, ask(model))
     assert (outcome, response["allowed"]) == ("refused", False)
     assert (response["status"]["code"], response["status"]["reason"]) == (422, "Invalid")
