@@ -1,7 +1,7 @@
 """The chain: every rule, in the order in which findings are told."""
 
 from headrace_api.inference_model import InferenceModelSpec
-from headrace_api.rules import chats, effect, placement, queue, scaling, sources
+from headrace_api.rules import chats, effect, memory, placement, queue, scaling, sources
 from headrace_api.rules.finding import Facts, Finding, Rule
 
 CHAIN: tuple[Rule, ...] = (
@@ -9,6 +9,7 @@ CHAIN: tuple[Rule, ...] = (
     *scaling.RULES,
     *sources.RULES,
     *chats.RULES,
+    *memory.RULES,
     *queue.RULES,
     *effect.RULES,
 )
