@@ -105,12 +105,12 @@ def test_at_rest_nothing_is_written(kubectl, model, ready, quiet_seconds):
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
-        (("engine", "type"), "Llama", 'Unsupported value: "Llama": supported values: "VLLMEngine"'),
+        (("engine", "type"), "Llama", "HR003: spec.engine.type: 'Llama' is not accepted; write one of VLLMEngine"),
         (("engine", "modelID"), "x", 'unknown field "spec.engine.modelID"'),
-        (("engine", "modelId"), "", "spec.engine.modelId"),
-        (("scaling", "numGpusPerWorker"), 2, "set numGpusPerWorker to 1 and numWorkers to the number of GPUs"),
-        (("engine", "pipelineParallelSize"), 3, "scaling.numWorkers is a multiple of engine.pipelineParallelSize"),
-        (("replicas",), -1, "should be greater than or equal to 0"),
+        (("engine", "modelId"), "", "HR003: spec.engine.modelId"),
+        (("scaling", "numGpusPerWorker"), 2, "set numGpusPerWorker to 1 and numWorkers to 2"),
+        (("engine", "pipelineParallelSize"), 3, "HR108: spec.engine.pipelineParallelSize"),
+        (("replicas",), -1, "HR003: spec.replicas: -1 is not accepted; write a whole number of at least 0"),
     ],
 )
 def test_the_api_server_refuses_a_malformed_spec(kubectl, model, path, value, words):
