@@ -21,8 +21,8 @@ T = TypeVar("T", bound=BaseModel)
 class EnvQueue(Document):
     """`[queue]` of an env.toml: edition 1's, without the name of the model, which is in cap.toml."""
 
-    url: str = "http://localhost:8080"
-    """The queue's base URL."""
+    url: str = Field(default="http://localhost:8080", pattern=wc.URL_PATTERN)
+    """The queue\'s base URL."""
     token: str | None = None
     """The worker token; `HEADRACE_QUEUE_TOKEN` in the environment takes its place."""
     hostings: list[str] = []

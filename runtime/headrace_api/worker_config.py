@@ -239,16 +239,14 @@ def document(config: WorkerConfig, *, masked: bool = False) -> dict[str, Any]:
     written: dict[str, Any] = {"edition": config.edition}
     for section, always in _ALWAYS_WRITTEN.items():
         others = {key: value for key, value in short.get(section, {}).items() if key not in always}
-        written[section] = without_none({key: full[section][key] for key in always} | others)
+        written[section] = _without_none({key: full[section][key] for key in always} | others)
     if masked and "token" in written["queue"]:
         written["queue"]["token"] = MASKED_TOKEN
     return written
 
 
-def without_none(table: dict[str, Any]) -> dict[str, Any]:
-    """The table and those in it, without the keys that have no value."""
-    return {
-        key: without_none(value) if isinstance(value, dict) else value
-        for key, value in table.items()
-        if value is not None
-    }
+def _without_none(value: Any) -> Any:
+    """Nulls go from maps, also from those in lists; a list itself holds none (`headrace_api.portable`)."""
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    return [_without_none(item) for item in value] if isinstance(value, list) else value
