@@ -105,12 +105,14 @@ class DisabledPromptFormat(Document):
 
 def _kind(value: Any) -> str:
     if isinstance(value, DisabledPromptFormat) or (isinstance(value, Mapping) and not value):
-        return "disabled"
-    return "format"
+        return DisabledPromptFormat.__name__
+    return PromptFormat.__name__
 
 
 AnyPromptFormat = Annotated[
-    Annotated[PromptFormat, Tag("format")] | Annotated[DisabledPromptFormat, Tag("disabled")], Discriminator(_kind)
+    Annotated[PromptFormat, Tag(PromptFormat.__name__)]
+    | Annotated[DisabledPromptFormat, Tag(DisabledPromptFormat.__name__)],
+    Discriminator(_kind),
 ]
 """A prompt format, or `{}` for no chat: told apart before either is checked, so that mistakes are those of one."""
 
