@@ -73,8 +73,8 @@ def said(text: str, name: str) -> str:
         (
             "edition = 1\n[generator]\ntype = 'GPT'\nmodel_id = 'm'\n",
             (
-                "line 3: generator.type: 'GPT' is not accepted; accepted: 'VLLMEngine', 'TRTLLMEngine', 'EmbeddingEngine', "
-                "'LlamaCppEngine' or 'luminous'"
+                "line 3: generator.type: 'GPT' is not accepted; accepted: 'VLLMEngine', 'TRTLLMEngine', "
+                "'EmbeddingEngine', 'LlamaCppEngine' or 'luminous'"
             ),
         ),
         (
@@ -116,8 +116,8 @@ def said(text: str, name: str) -> str:
         (
             HEAD + "[generator.generation]\nstopping_sequences = ['a', true]\n",
             (
-                "line 6: generator.generation.stopping_sequences[1]: true is not accepted; accepted: text or a whole number "
-                "or a list (each item a whole number or text)"
+                "line 6: generator.generation.stopping_sequences[1]: true is not accepted; accepted: text or a whole "
+                "number or a list (each item a whole number or text)"
             ),
         ),
         # both forms
@@ -132,8 +132,8 @@ def said(text: str, name: str) -> str:
             "diagnostics = true\ncheckpoint_name = 'm'\ngpu_model_name = 'g'\n" + HEAD,
             (
                 "c.toml, line 1: diagnostics: two forms are mixed in one file; of edition 1 (--config): edition, "
-                "[generator]; of env.toml (-e): diagnostics (now the environment variable LOG_LEVEL); of cap.toml (-c): checkpoint_name "
-                "(now in [queue]), gpu_model_name (now dropped)"
+                "[generator]; of env.toml (-e): diagnostics (now the environment variable LOG_LEVEL); of cap.toml "
+                "(-c): checkpoint_name (now in [queue]), gpu_model_name (now dropped)"
             ),
         ),
         (
