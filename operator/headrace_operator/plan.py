@@ -55,6 +55,8 @@ def read_spec(model: Object) -> InferenceModelSpec | Problem:
     except ValidationError as error:
         return Problem("InvalidSpec", "; ".join(_sentence(dict(one)) for one in error.errors()))
     errors = [finding.text for finding in check(spec) if finding.severity == "error"]
+    if not spec.model_name:
+        errors.append("spec.engine.modelId: the model has no name; set it, or spec.queue.checkpointName")
     return Problem("InvalidSpec", "; ".join(errors)) if errors else spec
 
 
@@ -65,7 +67,7 @@ def _sentence(error: Object) -> str:
 
 
 def _cannot_run(spec: InferenceModelSpec, config: RenderConfig) -> Problem | None:
-    if spec.engine.type in config.images:
+    if config.image(spec.engine.type):
         return None
     offered = ", ".join(sorted(config.images)) or "none"
     return Problem(

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from headrace_api.convert import worker_config
 from headrace_api.inference_model import InferenceModelSpec
 from headrace_api.inference_model_status import Condition, ConditionType, InferenceModelStatus
 from headrace_api.worker_config import fingerprint
@@ -10,7 +11,6 @@ from headrace_operator.observed import Object, Observed, Problem
 from headrace_operator.plan import read_spec
 from headrace_operator.render.children import selector, worker_hash
 from headrace_operator.render.config import RenderConfig
-from headrace_operator.render.worker_toml import generator
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def status(
         model_name=spec.model_name,
         queued=load.queued if load else None,
         running=load.running if load else None,
-        fingerprint=fingerprint(generator(spec)),
+        fingerprint=fingerprint(worker_config.from_spec(spec, config.queue_url).generator),
         config_hash=worker_hash(spec, config),
     )
 

@@ -7,12 +7,13 @@ arguments verbatim. The CRD is generated from these classes (`headrace_api.crd`)
 """
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field, StrictInt, StrictStr, field_validator
+from pydantic import ConfigDict, Field, StrictInt, StrictStr, model_validator
 
 from headrace_api.base import KubernetesDocument
-from headrace_api.worker_config import EngineType, Port
+from headrace_api.portable import PortableMap, not_portable
+from headrace_api.worker_config import URL_PATTERN, EngineType, LoggerLevel, Optimize, Port, SchedulerPolicy
 
 GROUP = "headrace.dev"
 VERSION = "v1alpha1"
@@ -22,7 +23,7 @@ PLURAL = "inferencemodels"
 SINGULAR = "inferencemodel"
 SHORT_NAME = "hrm"
 
-FreeForm = Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
+FreeForm = Annotated[PortableMap, Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
 """A map that is kept verbatim."""
 
 
@@ -32,6 +33,12 @@ class RuntimeEnv(KubernetesDocument):
     model_config = ConfigDict(extra="allow", json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})
 
     env_vars: dict[str, str] = Field(default={}, description="Environment variables for the engine.")
+
+    @model_validator(mode="after")
+    def _is_portable(self) -> Self:
+        if problem := not_portable(self.model_extra):
+            raise ValueError(problem)
+        return self
 
 
 class PromptFormat(KubernetesDocument):
@@ -143,12 +150,10 @@ class Engine(KubernetesDocument):
     gcs_mirror: GcsMirror | None = Field(default=None, description="Weights in Google Cloud Storage instead.")
     generation: Generation = Field(default=Generation(), description="Default generation parameters.")
     model_local_path: str | None = Field(default=None, description="TRTLLMEngine: the directory of the built engine.")
-    scheduler_policy: Literal["MAX_UTILIZATION", "GUARANTEED_NO_EVICT"] | None = Field(
+    scheduler_policy: SchedulerPolicy | None = Field(
         default=None, description="TRTLLMEngine: which requests get memory first."
     )
-    logger_level: Literal["VERBOSE", "INFO", "WARNING", "ERROR", "INTERNAL_ERROR"] | None = Field(
-        default=None, description="TRTLLMEngine: the engine's own log level."
-    )
+    logger_level: LoggerLevel | None = Field(default=None, description="TRTLLMEngine: the engine's own log level.")
     max_num_sequences: int | None = Field(
         default=None, ge=1, description="TRTLLMEngine: sequences that the backend keeps state for."
     )
@@ -163,7 +168,7 @@ class Engine(KubernetesDocument):
     batch_wait_timeout_seconds: float | None = Field(
         default=None, ge=0, description="EmbeddingEngine: how long a batch waits to fill up."
     )
-    optimize: Literal["onnx"] | None = Field(default=None, description="EmbeddingEngine: run as ONNX.")
+    optimize: Optimize | None = Field(default=None, description="EmbeddingEngine: run as ONNX.")
     pipeline_parallel_size: int = Field(
         default=1, ge=1, description="Pipeline stages; numWorkers is this times the tensor parallel size."
     )
@@ -173,24 +178,6 @@ class Engine(KubernetesDocument):
     )
     memory: Memory = Field(default=Memory(), description="How much accelerator memory the engine takes.")
     unstable: Unstable = Field(default=Unstable(), description="Settings without a promise.")
-
-    @field_validator("engine_kwargs")
-    @classmethod
-    def _no_null_in_lists(cls, value: dict[str, Any]) -> dict[str, Any]:
-        if path := _null_in_list(value):
-            raise ValueError(f"{path} is null: a list may hold anything else (TOML, the worker's file, has no null)")
-        return value
-
-
-def _null_in_list(value: Any, path: str = "", *, in_list: bool = False) -> str:
-    """The path of the first null that is in a list or in a map that is in one; empty when there is none."""
-    if isinstance(value, dict):
-        inner = ((f"{path}.{key}".lstrip("."), item, in_list) for key, item in value.items())
-    elif isinstance(value, list):
-        inner = ((f"{path}[{at}]", item, True) for at, item in enumerate(value))
-    else:
-        return path if value is None and in_list else ""
-    return next((found for where, item, listed in inner if (found := _null_in_list(item, where, in_list=listed))), "")
 
 
 class Autoscaling(KubernetesDocument):
@@ -256,6 +243,12 @@ class Ray(KubernetesDocument):
     )
     accelerator_type: str | None = Field(default=None, description="LLMConfig's accelerator_type.")
     multiplex_config: FreeForm | None = Field(default=None, description="The registry's multiplex_config.")
+    env_vars_to_propagate: list[str] | None = Field(
+        default=None, description="The registry's env_vars_to_propogate: variables of Ray's driver for its workers."
+    )
+    model_source: FreeForm | None = Field(
+        default=None, description="LLMConfig's model_source, where it is a bucket that is neither S3 nor GCS."
+    )
     lora_config: FreeForm | None = Field(default=None, description="LLMConfig's lora_config.")
     placement_group_config: FreeForm | None = Field(
         default=None, description="LLMConfig's placement_group_config, where scaling cannot express it."
@@ -280,7 +273,7 @@ class QueueRef(KubernetesDocument):
 
     url: str | None = Field(
         default=None,
-        pattern=r"^(https?|wss?)://.+",
+        pattern=URL_PATTERN,
         description="The queue's base URL; the queue that the chart installed when absent.",
     )
     token_secret_ref: SecretKeyRef | None = Field(

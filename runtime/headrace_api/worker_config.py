@@ -6,12 +6,13 @@ model registry under the registry's names.
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, StrictInt, StrictStr, model_validator
 
 from headrace_api import worker_forms
 from headrace_api.base import Document
+from headrace_api.portable import PortableMap, not_portable
 from headrace_api.prompts import DisabledPromptFormat, PromptFormat
 
 EngineType = Literal["VLLMEngine", "TRTLLMEngine", "EmbeddingEngine", "LlamaCppEngine", "luminous"]
@@ -20,6 +21,13 @@ load what the directory holds."""
 
 StoppingSequence = StrictStr | StrictInt | list[StrictInt | StrictStr]
 """Text, a token id, or several of them in a row."""
+
+SchedulerPolicy = Literal["MAX_UTILIZATION", "GUARANTEED_NO_EVICT"]
+LoggerLevel = Literal["VERBOSE", "INFO", "WARNING", "ERROR", "INTERNAL_ERROR"]
+Optimize = Literal["onnx"]
+
+URL_PATTERN = r"^(https?|wss?)://.+"
+"""What a queue's URL looks like."""
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -30,6 +38,15 @@ class RuntimeEnv(Document):
     model_config = ConfigDict(extra="allow")
 
     env_vars: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _is_portable(self) -> Self:
+        extra = self.model_extra or {}
+        if "envVars" in extra:
+            raise ValueError("envVars is the resource's word: write env_vars")
+        if problem := not_portable(extra):
+            raise ValueError(problem)
+        return self
 
 
 class ExtraFiles(Document):
@@ -67,7 +84,7 @@ class Generation(Document):
 
     prompt_format: PromptFormat | DisabledPromptFormat | None = None
     """How chat messages become a prompt; the tokenizer's own template when absent; no chat at all when empty."""
-    generate_kwargs: dict[str, Any] = {}
+    generate_kwargs: PortableMap = {}
     """Parameters of a request, where the request does not say otherwise."""
     stopping_sequences: list[StoppingSequence] = []
     """Added to those that a request brings."""
@@ -93,7 +110,7 @@ class Generator(Document):
     """A Hugging Face id or a path; `model_id` when absent."""
     tokenizer_id: str | None = None
     model_type: str | None = None
-    engine_kwargs: dict[str, Any] = {}
+    engine_kwargs: PortableMap = {}
     """Passed to the engine as they are."""
     max_total_tokens: int | None = Field(default=None, gt=0)
     """The longest prompt and answer together, in tokens."""
@@ -102,15 +119,15 @@ class Generator(Document):
     gcs_mirror_config: GcsMirror | None = None
     generation: Generation = Generation()
     model_local_path: str | None = None
-    scheduler_policy: str | None = None
-    logger_level: str | None = None
+    scheduler_policy: SchedulerPolicy | None = None
+    logger_level: LoggerLevel | None = None
     max_num_sequences: int | None = Field(default=None, ge=1)
     max_tokens_in_paged_kv_cache: int | None = Field(default=None, ge=1)
     kv_cache_free_gpu_mem_fraction: float | None = Field(default=None, gt=0, le=1)
     enable_trt_overlap: bool | None = None
     max_batch_size: int | None = Field(default=None, ge=1)
     batch_wait_timeout_s: float | None = Field(default=None, ge=0)
-    optimize: str | None = None
+    optimize: Optimize | None = None
     tensor_parallel_size: int = Field(default=1, ge=1)
     pipeline_parallel_size: int = Field(default=1, ge=1)
     tokenizer_path: str | None = None
@@ -130,10 +147,10 @@ class Generator(Document):
 class Queue(Document):
     """The queue that the worker pulls from."""
 
-    url: str = "http://localhost:8080"
+    url: str = Field(default="http://localhost:8080", pattern=URL_PATTERN)
     """The queue's base URL (`http`, `https`, `ws` or `wss`); a ws or wss URL with a path is used as it is."""
     token: str | None = None
-    checkpoint_name: str | None = None
+    checkpoint_name: str | None = Field(default=None, min_length=1)
     """The model name that requests ask for; the generator's `model_id` when absent."""
     tags: list[str] = []
     http_request_retries: int = Field(default=7, ge=0)

@@ -6,6 +6,7 @@ from typing import Any
 
 from headrace_api import inference_model as api
 from headrace_api import names
+from headrace_api.convert import worker_config
 from headrace_api.inference_model import InferenceModelSpec
 from headrace_operator.render import ray_yaml, worker_toml
 from headrace_operator.render.config import RenderConfig
@@ -32,7 +33,7 @@ def files(spec: InferenceModelSpec, config: RenderConfig) -> dict[str, str]:
     """The rendered files by name."""
     return {
         names.CONFIG_FILE: _worker_file(spec, config),
-        names.RAY_FILE: ray_yaml.to_yaml(ray_yaml.registry_document(spec)),
+        names.RAY_FILE: ray_yaml.to_yaml(ray_yaml.document(spec)),
     }
 
 
@@ -42,7 +43,7 @@ def worker_hash(spec: InferenceModelSpec, config: RenderConfig) -> str:
 
 
 def _worker_file(spec: InferenceModelSpec, config: RenderConfig) -> str:
-    return worker_toml.to_toml(worker_toml.worker_config(spec, config.queue_url))
+    return worker_toml.to_toml(worker_config.from_spec(spec, config.queue_url))
 
 
 def children(metadata: Object, spec: InferenceModelSpec, config: RenderConfig) -> list[Object]:

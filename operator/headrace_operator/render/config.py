@@ -21,3 +21,7 @@ class RenderConfig(Document):
     """How long a worker may take to finish its requests when it is told to stop."""
     node_lost_seconds: int = Field(default=30, ge=0)
     """How long after its node stops answering a worker is replaced."""
+
+    def image(self, engine: EngineType) -> str | None:
+        """The image for an engine; `luminous`, any engine that can load the weights, is vLLM unless it has its own."""
+        return self.images.get(engine) or (self.images.get("VLLMEngine") if engine == "luminous" else None)

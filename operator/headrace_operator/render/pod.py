@@ -55,7 +55,7 @@ def _container(spec: InferenceModelSpec, config: RenderConfig) -> dict[str, Any]
     port = spec.monitoring.metrics_port
     return {
         "name": names.WORKER_CONTAINER,
-        "image": config.images[spec.engine.type],
+        "image": config.image(spec.engine.type),
         "imagePullPolicy": config.image_pull_policy,
         "args": ["--config", f"{names.CONFIG_FOLDER}/{names.CONFIG_FILE}"],
         "env": _environment(spec, config),
