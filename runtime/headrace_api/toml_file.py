@@ -41,6 +41,12 @@ def parse(text: str, name: str, model: type[T]) -> T:
     raise ConfigError("\n".join(f"{_place(name, line_of(text, key))}: {said}" for key, said in found))
 
 
+def located(text: str, name: str, said: str) -> str:
+    """Put the place of a key before a sentence that begins with that key, for what is found wrong later."""
+    key = re.match(r"([A-Za-z0-9_.-]+): ", said)
+    return f"{_place(name, line_of(text, tuple(key[1].split('.'))) if key else None)}: {said}"
+
+
 def _document(text: str, name: str) -> dict[str, Any]:
     try:
         text.encode()
@@ -72,12 +78,17 @@ def _unusable(value: Any, key: Key) -> Iterator[Problem]:
     match value:
         case dict():
             for name, item in value.items():
-                yield from _unusable(name, (*key, name))
+                yield from _without_nul(name, (*key, name))
                 yield from _unusable(item, (*key, name))
         case list():
             for index, item in enumerate(value):
                 yield from _unusable(item, (*key, index))
         case int() if not _SMALLEST <= value <= _LARGEST:
             yield key, f"{key_text(key)}: the number is too large; accepted: whole numbers of 64 bits"
-        case str() if "\0" in value:
-            yield key, f"{key_text(key)}: a NUL character is not accepted; accepted: any other text"
+        case str():
+            yield from _without_nul(value, key)
+
+
+def _without_nul(text: str, key: Key) -> Iterator[Problem]:
+    if "\0" in text:  # no argument and no variable of a program can have one
+        yield key, f"{key_text(key)}: a NUL character is not accepted; accepted: any other text"

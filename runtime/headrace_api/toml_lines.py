@@ -26,8 +26,9 @@ def line_of(text: str, key: tuple[str | int, ...]) -> int | None:
             inside = _left_open(pair[2])
         else:
             continue
-        if depth < len(here) and here == wanted[: len(here)]:
-            depth, found = len(here), number
+        shared = min(len(here), len(wanted))
+        if depth < shared and here[:shared] == wanted[:shared]:
+            depth, found = shared, number
     return found
 
 

@@ -72,9 +72,7 @@ def shown(value: Any) -> str:
             return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
 
 
-def _describe(
-    details: ErrorDetails, key: Key, model: type[BaseModel], known_at: Key = ()
-) -> Iterator[Problem]:
+def _describe(details: ErrorDetails, key: Key, model: type[BaseModel], known_at: Key = ()) -> Iterator[Problem]:
     name = key_text(key)
     match details["type"]:
         case "extra_forbidden":
@@ -170,7 +168,7 @@ def _first_model(options: Iterable[Any]) -> type[BaseModel] | None:
 def _words(annotation: Any) -> str:
     if get_origin(annotation) is list:
         items = " or ".join(_words(option) for option in _options(get_args(annotation)[0]))
-        return f"a list of {items} items"
+        return f"a list (each item {items})"
     if get_origin(annotation) is Literal:
         return ", ".join(map(repr, get_args(annotation)))
     return _WORDS.get(annotation, "a table")

@@ -8,6 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from headrace_api.toml_file import ConfigError, located
 from headrace_worker import app, config_file, config_text, engines, logs, probes, settings
 from headrace_worker.config_file import Loaded
 from headrace_worker.engines.protocol import EngineConfigError
@@ -31,7 +32,7 @@ def worker(
     """
     try:
         loaded = config_file.load(config, env, cap)
-    except config_file.ConfigError as error:
+    except ConfigError as error:
         _fail(str(error))
     for note in loaded.notes:
         sys.stderr.write(f"note: {note}\n")
@@ -46,10 +47,10 @@ def worker(
 def _check(loaded: Loaded) -> None:
     """What the files say, and what they say of this machine where it is there: a check needs no weights."""
     try:
-        for note in engines.check(loaded.config.generator, settings.vllm_python(os.environ)):
+        for note in engines.check(loaded.config.generator):
             sys.stderr.write(f"note: {note}\n")
     except EngineConfigError as error:
-        _fail(f"{loaded.name}: {error}")
+        _fail(located(loaded.text, loaded.name, str(error)))
 
 
 def _run(loaded: Loaded) -> None:
@@ -59,7 +60,7 @@ def _run(loaded: Loaded) -> None:
         token = settings.usable_token(environment, loaded.config.queue.token)
         plan = app.plan(loaded.config, environment, token)
     except EngineConfigError as error:
-        _fail(f"{loaded.name}: {error}")
+        _fail(located(loaded.text, loaded.name, str(error)))
     except settings.SettingsError as error:
         _fail(str(error))
     try:

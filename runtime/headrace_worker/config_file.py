@@ -17,6 +17,8 @@ class Loaded:
     config: WorkerConfig
     name: str
     """The file that has the generator section, for messages."""
+    text: str
+    """Its text, or nothing where it says the same in other words."""
     converted: bool = False
     """Whether it was the two-file form."""
     log_level: str | None = None
@@ -33,10 +35,12 @@ def load(config: Path | None, env: Path | None, cap: Path | None) -> Loaded:
     """
     match config, env, cap:
         case Path(), None, None:
-            return Loaded(parse(_text(config), str(config), WorkerConfig), str(config))
+            text = _text(config)
+            return Loaded(parse(text, str(config), WorkerConfig), str(config), text)
         case None, Path(), Path():
             unified = two_file.read(_text(env), str(env), _text(cap), str(cap))
-            return Loaded(unified.config, str(cap), converted=True, log_level=unified.log_level, notes=unified.notes)
+            name = f"{cap}, in edition 1"
+            return Loaded(unified.config, name, "", converted=True, log_level=unified.log_level, notes=unified.notes)
         case None, Path(), None:
             raise ConfigError(f"-e {env}: cap.toml is missing; accepted: -e env.toml -c cap.toml")
         case None, None, Path():

@@ -12,5 +12,3 @@ def toml(config: WorkerConfig, *, masked: bool) -> str:
     tables = {key: value for key, value in generator.items() if isinstance(value, dict)}
     content["generator"] = {key: value for key, value in generator.items() if key not in tables}
     return tomli_w.dumps(content) + "\n" + tomli_w.dumps({"generator": tables})
-
-
