@@ -70,7 +70,7 @@ class _Run:
     def _file(self, source: Source) -> Iterator[Located]:
         if imported_lint.is_toml(source):
             self.models += 1
-            yield from imported_lint.toml(source, self._knowledge)
+            yield from imported_lint.toml_lint(source, self._knowledge)
             return
         try:
             documents = read(source.text, source.file)
@@ -78,7 +78,7 @@ class _Run:
                 found = manifests(document)
                 if found is None:
                     self.models += 1
-                    yield from imported_lint.document(document, self._knowledge)
+                    yield from imported_lint.ray_lint(document, self._knowledge)
                 for manifest in found or ():
                     self.models += 1
                     yield from manifest.findings(self._facts(manifest.data))

@@ -1,13 +1,13 @@
 """InferenceModels in YAML text, beside whatever else is there, and what the rules find in them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from headrace_api import inference_model as api
 from headrace_api.inference_model import InferenceModelSpec
-from headrace_api.rules.document import check_model
-from headrace_api.rules.finding import Facts, Path
+from headrace_api.rules.document import check_model, read_model
+from headrace_api.rules.finding import Facts, Finding, Path
 from headrace_cli.errors import FAILED, Trouble
 from headrace_cli.report import Located, text_line
 from headrace_cli.sources import Source
@@ -38,10 +38,11 @@ class Manifest:
 
     def findings(self, facts: Facts | None = None) -> list[Located]:
         """What the rules find, with lines."""
-        return [
-            Located(self.file, self.document.line((*self.within, *finding.path)), finding)
-            for finding in check_model(self.data, facts)
-        ]
+        return self.located(check_model(self.data, facts))
+
+    def located(self, findings: Iterable[Finding]) -> list[Located]:
+        """Findings with their lines."""
+        return [Located(self.file, self.document.line((*self.within, *one.path)), one) for one in findings]
 
 
 def manifests(document: Document) -> list[Manifest] | None:
@@ -104,7 +105,7 @@ def valid_spec(manifest: Manifest) -> InferenceModelSpec:
     Raises:
         Trouble: they find one; the message has every error in a line.
     """
-    errors = [found for found in manifest.findings() if found.finding.severity == "error"]
-    if errors:
-        raise Trouble("\n".join(text_line(found) for found in errors), FAILED)
-    return InferenceModelSpec.model_validate(manifest.data["spec"])
+    seen = read_model(manifest.data)
+    if seen.spec is None or seen.errors:
+        raise Trouble("\n".join(text_line(found) for found in manifest.located(seen.errors)), FAILED)
+    return seen.spec
