@@ -35,11 +35,14 @@ def _bad_leaf(value: Any, path: str, *, in_list: bool) -> str:
     return ""
 
 
-def _check(value: dict[str, Any]) -> dict[str, Any]:
+def _check(value: Any) -> Any:
     if problem := not_portable(value):
         raise ValueError(problem)
     return value
 
+
+Portable = Annotated[Any, AfterValidator(_check)]
+"""Any value that every format can say."""
 
 PortableMap = Annotated[dict[str, Any], AfterValidator(_check)]
 """A free-form map that every format can say."""

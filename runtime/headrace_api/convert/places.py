@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.alias_generators import to_camel
 
 from headrace_api.convert.imported import LeftOut
 from headrace_api.inference_model import InferenceModelSpec
@@ -75,7 +76,8 @@ def _get(tree: Tree, path: str) -> tuple[bool, Any]:
 def without_place(spec: InferenceModelSpec, known: Iterable[str], reason: str) -> tuple[LeftOut, ...]:
     """The fields of a spec that differ from their defaults and that no path of `known` covers."""
     covered = set(known)
-    return tuple(LeftOut(f"spec.{path}", reason) for path in _changed(spec, "") if not _is_in(path, covered))
+    paths = [path for path in _changed(spec, "") if not _is_in(path, covered)]
+    return tuple(LeftOut(".".join(["spec", *map(to_camel, path.split("."))]), reason) for path in paths)
 
 
 def _is_in(path: str, covered: set[str]) -> bool:
