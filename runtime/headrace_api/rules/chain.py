@@ -1,10 +1,10 @@
 """The chain: every rule, in the order in which findings are told."""
 
 from headrace_api.inference_model import InferenceModelSpec
-from headrace_api.rules import arguments, placement
+from headrace_api.rules import arguments, placement, sources
 from headrace_api.rules.finding import Facts, Finding, Rule
 
-CHAIN: tuple[Rule, ...] = (*placement.RULES, *arguments.RULES)
+CHAIN: tuple[Rule, ...] = (*placement.RULES, *arguments.RULES, *sources.RULES)
 """All rules."""
 
 
