@@ -16,7 +16,8 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,7 @@ LLAMACPP_ELSEWHERE = frozenset(
         "server_tools_runtime",
         "ui_config_json",
         "ui_mcp_proxy",
-        # llama.cpp's other programs: chat in a terminal, perplexity, benchmarks, importance matrices, speech, tokenizing
+        # llama.cpp's other programs: chat in a terminal, perplexity, benchmarks, importance matrices, speech
         "activation_statistics",
         "antiprompt",
         "check",
@@ -220,18 +221,23 @@ def pinned_vllm() -> str:
 
 def vllm(python: Path, version: str) -> dict[str, Argument]:
     """The arguments of a version of vLLM, read by an interpreter that has vLLM's requirements."""
+    with vllm_environment(python, version) as environment:
+        result = subprocess.run([python, READER], env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    found = json.loads(result.stdout.splitlines()[-1])  # vLLM logs on stdout too
+    if found["version"].partition("+")[0] != version:
+        raise SystemExit(f"vLLM {found['version']} was read, not {version}")
+    return {name: _from_json(told) for name, told in sorted(found["arguments"].items())}
+
+
+@contextmanager
+def vllm_environment(python: Path, version: str) -> Iterator[dict[str, str]]:
+    """Environment variables with which an interpreter that has vLLM's requirements has that version of vLLM."""
     with tempfile.TemporaryDirectory() as folder:
         environment = dict(os.environ)
         if _installed_vllm(python) != version:
             _install_vllm(python, version, folder)
             environment["PYTHONPATH"] = folder
-        result = subprocess.run(
-            [python, READER], env=environment, cwd=folder, stdout=subprocess.PIPE, text=True, check=True
-        )
-    found = json.loads(result.stdout.splitlines()[-1])  # vLLM logs on stdout too
-    if found["version"].partition("+")[0] != version:
-        raise SystemExit(f"vLLM {found['version']} was read, not {version}")
-    return {name: _from_json(told) for name, told in sorted(found["arguments"].items())}
+        yield environment
 
 
 def _installed_vllm(python: Path) -> str:

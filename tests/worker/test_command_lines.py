@@ -145,7 +145,7 @@ def test_llamacpp_stops_at_text_only() -> None:
 
 
 def test_every_llamacpp_option_is_one_that_the_server_has() -> None:
-    samples = {"integer": 1, "number": 1.0, "boolean": True, "string": "text", "map of texts": {"a": "b"}}
+    samples = {"integer": 1, "number": 1.0, "boolean": True, "string": "", "map of texts": {"a": "b"}}
     for name, argument in table("llamacpp").arguments.items():
         for value in argument.choices or (samples[argument.kind],):
             request = {"model": "/m.gguf", "alias": "name", "port": 1}

@@ -32,7 +32,7 @@ def problems(engine: EngineType, kwargs: Mapping[str, Any], given: Mapping[str, 
     if len(found) == 1:
         return found[0]
     told = {problem.key: problem for one in found for problem in one}
-    told |= {problem.key: problem for one in found for problem in one if problem.code != UNKNOWN}
+    told |= {problem.key: problem for one in found for problem in one if problem.code not in {UNKNOWN, OLDER}}
     return [told[key] for key in kwargs if all(key in {problem.key for problem in one} for one in found)]
 
 
