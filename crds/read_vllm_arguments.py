@@ -42,7 +42,7 @@ def keys(kind: Any) -> list[str]:
     return []
 
 
-def described(action: argparse.Action) -> dict[str, Any]:
+def described(action: Any) -> dict[str, Any]:
     """One argument, without what is as usual."""
     kind, form = unwrapped(action.type), FORMS.get(type(action).__name__, "value")
     many = action.nargs == "+" or form == "repeated"

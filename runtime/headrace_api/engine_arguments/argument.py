@@ -119,11 +119,10 @@ def _of_kind(kind: Kind, value: Any, *, text: bool) -> bool:
 def _parses(parse: Callable[[str], object], value: str) -> bool:
     try:
         parse(value)
-    except ValueError:
+    except (AttributeError, ValueError):  # not JSON, or not a map
         return False
     return True
 
 
-def _json_object(value: str) -> None:
-    if not isinstance(json.loads(value), dict):
-        raise ValueError
+def _json_object(value: str) -> dict[str, Any]:
+    return dict(json.loads(value).items())

@@ -32,7 +32,7 @@ def problems(engine: EngineType, kwargs: Mapping[str, Any], given: Mapping[str, 
     if len(found) == 1:
         return found[0]
     told = {problem.key: problem for one in found for problem in one}
-    told |= {problem.key: problem for one in found for problem in one if problem.code != UNKNOWN}
+    told |= {problem.key: problem for one in found for problem in one if problem.code not in {UNKNOWN, OLDER}}
     return [told[key] for key in kwargs if all(key in {problem.key for problem in one} for one in found)]
 
 
@@ -57,7 +57,7 @@ def _problem(
     plain = name.replace("-", "_")
     argument = arguments.arguments.get(name)
     if plain in knowledge.own:
-        return Problem(OWN, key, "Headrace sets it itself", knowledge.own[plain])
+        return Problem(OWN, key, f"{value!r} is not accepted, because Headrace sets it itself", knowledge.own[plain])
     if argument is None and plain in knowledge.older:
         return Problem(OLDER, key, f"unknown to {_title(arguments)}", knowledge.older[plain])
     if argument is None or (rest and not (arguments.command_line and argument.kind.startswith("object"))):
@@ -67,7 +67,7 @@ def _problem(
     if rest:
         return _subkey(argument, key, rest.partition(".")[0])
     if rival := _rival(knowledge, name, given):
-        return Problem(RIVAL, key, f"says the same as {rival}", "give one of the two")
+        return Problem(RIVAL, key, f"{value!r} is not accepted beside {rival}, which sets it", "give one of the two")
     return _value(arguments, knowledge, (key, name, value), argument)
 
 
@@ -95,7 +95,7 @@ def _subkey(argument: Argument, key: str, inner: str) -> Problem | None:
 
 def _rival(knowledge: Knowledge, name: str, given: Mapping[str, Any]) -> str:
     setting, field = knowledge.rivals.get(name, ("", ""))
-    return field if given.get(setting) else ""
+    return f"{field} (worker file: {setting})" if given.get(setting) else ""
 
 
 def _number(value: Any) -> float | None:

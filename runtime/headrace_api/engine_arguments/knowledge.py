@@ -142,8 +142,9 @@ VLLM = Knowledge(
     },
     rivals={
         "max_model_len": ("max_total_tokens", "engine.maxTotalTokens"),
-        "tokenizer": ("tokenizer_path", "engine.tokenizerPath"),
+        "tokenizer": ("tokenizer", "engine.tokenizerPath or engine.tokenizerId"),
         "chat_template": ("prompt_format", "engine.generation.promptFormat"),
+        "chat_template_content_format": ("prompt_format", "engine.generation.promptFormat"),
         "load_format": ("skip_checkpoint_load", "engine.unstable.skipCheckpointLoad"),
     },
     older_values={
@@ -259,7 +260,7 @@ TENSORRT_LLM = Knowledge(
     },
     rivals={
         "max_seq_len": ("max_total_tokens", "engine.maxTotalTokens"),
-        "tokenizer": ("tokenizer_path", "engine.tokenizerPath"),
+        "tokenizer": ("tokenizer", "engine.tokenizerPath or engine.tokenizerId"),
         "max_batch_size": ("max_num_sequences", "engine.maxNumSequences"),
         "free_gpu_memory_fraction": ("kv_cache_free_gpu_mem_fraction", "engine.kvCacheFreeGpuMemFraction"),
         "log_level": ("logger_level", "engine.loggerLevel"),

@@ -16,7 +16,7 @@ def given(spec: InferenceModelSpec) -> Mapping[str, Any]:
     engine = spec.engine
     return {
         "max_total_tokens": engine.max_total_tokens,
-        "tokenizer_path": engine.tokenizer_path,
+        "tokenizer": engine.tokenizer_path or engine.tokenizer_id,
         "prompt_format": engine.generation.prompt_format is not None,
         "skip_checkpoint_load": engine.unstable.skip_checkpoint_load,
         "max_num_sequences": engine.max_num_sequences,
