@@ -1,6 +1,6 @@
 """What is wrong with a configuration's engine arguments: one function for the rules and for the worker."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from headrace_api.engine_arguments import ENGINES, table
@@ -18,8 +18,16 @@ class Problem(NamedTuple):
     code: str
     key: str
     """As the configuration has it."""
-    message: str
+    fault: str
     hint: str
+    near: tuple[str, Collection[str]] = ("", ())
+    """A word and those that may have been meant: compared only for who reads the message, as that takes long."""
+
+    @property
+    def message(self) -> str:
+        """What is wrong, with the value, and what was probably meant."""
+        word, accepted = self.near
+        return self.fault + (f" (did you mean {word}?)" if word in accepted else did_you_mean(word, accepted))
 
 
 def problems(engine: EngineType, kwargs: Mapping[str, Any], given: Mapping[str, Any]) -> list[Problem]:
@@ -61,9 +69,8 @@ def _problem(
     if argument is None and plain in knowledge.older:
         return Problem(OLDER, key, f"unknown to {_title(arguments)}", knowledge.older[plain])
     if argument is None or (rest and not (arguments.command_line and argument.kind.startswith("object"))):
-        return Problem(
-            UNKNOWN, key, f"unknown to {_title(arguments)}{_near(arguments, name)}", _instead(arguments, name)
-        )
+        hint, near = _instead(arguments, name), _near(arguments, name)
+        return Problem(UNKNOWN, key, f"unknown to {_title(arguments)}", hint, near)
     if rest:
         return _subkey(argument, key, rest.partition(".")[0])
     if rival := _rival(knowledge, name, given):
@@ -89,8 +96,7 @@ def _value(arguments: Table, knowledge: Knowledge, entry: tuple[str, str, Any], 
 def _subkey(argument: Argument, key: str, inner: str) -> Problem | None:
     if not argument.keys or inner.rstrip("+") in argument.keys:
         return None
-    message = f"has no {inner}{did_you_mean(inner, argument.keys)}"
-    return Problem(UNKNOWN, key, message, f"accepted: {', '.join(argument.keys)}")
+    return Problem(UNKNOWN, key, f"has no {inner}", f"accepted: {', '.join(argument.keys)}", (inner, argument.keys))
 
 
 def _rival(knowledge: Knowledge, name: str, given: Mapping[str, Any]) -> str:
@@ -105,10 +111,10 @@ def _number(value: Any) -> float | None:
         return None
 
 
-def _near(arguments: Table, name: str) -> str:
+def _near(arguments: Table, name: str) -> tuple[str, Collection[str]]:
     by_short = {short: full for full, argument in arguments.arguments.items() for short in argument.short}
     word = name.replace("-", "_")
-    return f" (did you mean {by_short[word]}?)" if word in by_short else did_you_mean(word, arguments.arguments)
+    return by_short.get(word, word), arguments.arguments.keys()
 
 
 def _instead(arguments: Table, name: str) -> str:
