@@ -49,7 +49,8 @@ def _handler(webhook: Webhook, metrics: AdmissionMetrics) -> Callable[[web.Reque
         outcome = "error"
         try:
             asked = review.read(await _body(request))
-            answer = review.answer(webhook, asked)
+            # in a thread: however long a check takes, the operator goes on reconciling
+            answer = await asyncio.to_thread(review.answer, webhook, asked)
             outcome = answer.outcome
             _say(webhook, asked, answer)
             return web.json_response(answer.body)

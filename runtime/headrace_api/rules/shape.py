@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import itertools
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -16,6 +17,8 @@ from headrace_api.rules.finding import Finding, Path
 from headrace_api.rules.manifest import shown
 from headrace_api.suggest import did_you_mean
 
+_MOST = 200
+"""Complaints that are looked at: of more nobody reads the rest, and suggestions for each would take minutes."""
 _URL = r"^(https?|wss?)://.+"
 
 
@@ -41,9 +44,9 @@ def as_stored(given: Any, error: ValidationError) -> Any:
 
 
 def findings(given: Any, error: ValidationError) -> list[Finding]:
-    """One finding for each place that pydantic complains about."""
+    """One finding for each place that pydantic complains about, of the first complaints."""
     errors: dict[Path, tuple[str, str, bool]] = {}
-    for one in error.errors(include_url=False):
+    for one in itertools.islice(error.errors(include_url=False), _MOST):
         path = _place(given, one)
         errors.setdefault(path, (one["type"], one["msg"], len(path) < len(one["loc"])))
     deepest = _deepest(path for path, (_, _, union) in errors.items() if union)
