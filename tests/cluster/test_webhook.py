@@ -114,6 +114,19 @@ def test_while_the_operator_is_away_models_are_taken_and_judged_later(kubectl, w
     kubectl("delete", "inferencemodels.headrace.dev", "sample-chat", "--wait", "--timeout=20s")
 
 
+def test_killing_the_operator_while_models_are_applied_fails_no_apply(kubectl, model, wrong):
+    model["spec"]["enabled"] = False
+    again = {**model, "metadata": {**model["metadata"], "name": "again"}}
+    bad = {**wrong, "metadata": {**wrong["metadata"], "name": "bad"}}
+    killed = ("-l", "app.kubernetes.io/name=headrace-operator", "--grace-period=0", "--force", "--wait=false")
+    kubectl("delete", "pods", *killed)
+    kubectl.apply(model, again)
+    result = kubectl.run("apply", "-f", "-", text=json.dumps(bad))
+    assert result.returncode == 0 or "denied the request: HR407" in result.stderr
+    kubectl("rollout", "status", *OPERATOR, "--timeout=60s")
+    assert "HR407" in refused(kubectl, {**bad, "metadata": {**bad["metadata"], "name": "worse"}})
+
+
 def test_a_new_operator_is_trusted_before_it_is_ready(kubectl, wrong):
     before = bundles(kubectl)
     kubectl("rollout", "restart", *OPERATOR)

@@ -85,7 +85,8 @@ class OwnKeeper:
                 await self._refresh()
                 said, delay = "", _CHECK_SECONDS
             except Exception as error:  # noqa: BLE001  # whatever it is, the next attempt may succeed
-                if said != (said := repr(error)[:300]):
+                before, said = said, f"{type(error).__name__}: {error}"[:300]
+                if said != before:
                     _log.warning("the API server does not trust the webhook yet, trying again", error=said)
                 delay = _RETRY_SECONDS
             await asyncio.sleep(delay)
