@@ -7,6 +7,7 @@ import json
 import subprocess
 
 import pytest
+import yaml
 
 import images
 from embedded import local
@@ -114,6 +115,34 @@ def test_while_the_operator_is_away_models_are_taken_and_judged_later(kubectl, w
     kubectl("delete", "inferencemodels.headrace.dev", "sample-chat", "--wait", "--timeout=20s")
 
 
+@pytest.mark.usefixtures("no_operator")
+def test_failing_closed_stops_changed_specs_and_nothing_else(kubectl, model):
+    model["spec"]["enabled"] = False
+    kubectl.apply(model)
+    policy = '[{{"op": "replace", "path": "/webhooks/0/failurePolicy", "value": "{}"}}]'
+    try:
+        for kind in CONFIGURATIONS:
+            kubectl("patch", kind, NAME, "--type=json", "-p", policy.format("Fail"))
+        assert 'failed calling webhook "mutate.headrace.dev"' in refused(
+            kubectl, {**model, "metadata": {"name": "new"}}
+        )
+        kubectl("label", "inferencemodels.headrace.dev", "sample-chat", "team=a")
+        kubectl("scale", "inferencemodels.headrace.dev/sample-chat", "--replicas=2")  # a subresource of its own
+        kubectl("delete", "inferencemodels.headrace.dev", "sample-chat", "--wait", "--timeout=20s")
+    finally:
+        for kind in CONFIGURATIONS:
+            kubectl("patch", kind, NAME, "--type=json", "-p", policy.format("Ignore"))
+
+
+def test_configurations_that_somebody_deleted_come_back_with_an_upgrade(kubectl, wrong, wait_for):
+    for kind in CONFIGURATIONS:
+        kubectl("delete", kind, NAME)
+    assert refused(kubectl, wrong) == ""
+    install.chart({})
+    wait_for("both bundles", lambda: all(bundles(kubectl)), 40)
+    wait_for("a refusal", lambda: "HR407" in refused(kubectl, wrong), 10)
+
+
 def test_killing_the_operator_while_models_are_applied_fails_no_apply(kubectl, model, wrong):
     model["spec"]["enabled"] = False
     again = {**model, "metadata": {**model["metadata"], "name": "again"}}
@@ -153,6 +182,22 @@ def test_an_upgrade_keeps_the_trust(kubectl, wrong):
         install.chart({"operator.webhook.timeoutSeconds": "5", "operator.webhook.failurePolicy": "Ignore"})
     assert all(bundles(kubectl))
     assert "HR407" in refused(kubectl, wrong)
+
+
+@pytest.mark.parametrize("options", [(), ("--server-side", "--force-conflicts", "--field-manager=gitops")])
+def test_gitops_tools_leave_the_trust_alone(kubectl, options):
+    """What they apply is what the chart renders, again and again."""
+    manifest = subprocess.run(
+        [local.helm(), "--kubeconfig", local.kubeconfig(), "--namespace", "headrace", "get", "manifest", "headrace"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    rendered = [item for item in yaml.safe_load_all(manifest) if item and item["kind"].lower() in CONFIGURATIONS]
+    assert len(rendered) == 2
+    before = bundles(kubectl)
+    kubectl("apply", *options, "-f", "-", text=yaml.safe_dump_all(rendered))
+    assert bundles(kubectl) == before
 
 
 def test_a_review_takes_milliseconds(kubectl, model):
