@@ -109,6 +109,7 @@ class Generator(Document):
     hf_model_id: str | None = None
     """A Hugging Face id or a path; `model_id` when absent."""
     tokenizer_id: str | None = None
+    """A tokenizer on the Hugging Face Hub; that of `hf_model_id` when absent."""
     model_type: str | None = None
     engine_kwargs: PortableMap = {}
     """Passed to the engine as they are."""
@@ -116,7 +117,9 @@ class Generator(Document):
     """The longest prompt and answer together, in tokens."""
     runtime_env: RuntimeEnv = RuntimeEnv()
     s3_mirror_config: S3Mirror | None = None
+    """Weights in S3 instead of the Hugging Face Hub."""
     gcs_mirror_config: GcsMirror | None = None
+    """Weights in Google Cloud Storage instead of the Hugging Face Hub."""
     generation: Generation = Generation()
     model_local_path: str | None = None
     scheduler_policy: SchedulerPolicy | None = None
@@ -127,11 +130,15 @@ class Generator(Document):
     enable_trt_overlap: bool | None = None
     max_batch_size: int | None = Field(default=None, ge=1)
     batch_wait_timeout_s: float | None = Field(default=None, ge=0)
+    """EmbeddingEngine: how long a batch waits to fill up."""
     optimize: Optimize | None = None
     tensor_parallel_size: int = Field(default=1, ge=1)
+    """GPUs that each layer is divided over."""
     pipeline_parallel_size: int = Field(default=1, ge=1)
+    """Groups of layers, each on GPUs of its own."""
     tokenizer_path: str | None = None
     weight_set_directories: list[str] = []
+    """Directories with the weights; before `hf_model_id`."""
     auto_memory_config: bool = True
     memory_safety_margin: float = Field(default=0.05, ge=0, lt=1)
     unstable: Unstable = Unstable()
@@ -150,6 +157,7 @@ class Queue(Document):
     url: str = Field(default="http://localhost:8080", pattern=URL_PATTERN)
     """The queue's base URL (`http`, `https`, `ws` or `wss`); a ws or wss URL with a path is used as it is."""
     token: str | None = None
+    """The worker token; `HEADRACE_QUEUE_TOKEN` in the environment takes its place."""
     checkpoint_name: str | None = Field(default=None, min_length=1)
     """The model name that requests ask for; the generator's `model_id` when absent."""
     tags: list[str] = []
@@ -171,7 +179,9 @@ class WorkerConfig(Document):
     """A whole `worker_config.toml`."""
 
     edition: Literal[1]
+    """The edition of this form."""
     generator: Generator
+    """What to serve and how."""
     queue: Queue = Queue()
     monitoring: Monitoring = Monitoring()
 
@@ -229,16 +239,14 @@ def document(config: WorkerConfig, *, masked: bool = False) -> dict[str, Any]:
     written: dict[str, Any] = {"edition": config.edition}
     for section, always in _ALWAYS_WRITTEN.items():
         others = {key: value for key, value in short.get(section, {}).items() if key not in always}
-        written[section] = without_none({key: full[section][key] for key in always} | others)
+        written[section] = _without_none({key: full[section][key] for key in always} | others)
     if masked and "token" in written["queue"]:
         written["queue"]["token"] = MASKED_TOKEN
     return written
 
 
-def without_none(table: dict[str, Any]) -> dict[str, Any]:
-    """The table and those in it, without the keys that have no value."""
-    return {
-        key: without_none(value) if isinstance(value, dict) else value
-        for key, value in table.items()
-        if value is not None
-    }
+def _without_none(value: Any) -> Any:
+    """Nulls go from maps, also from those in lists; a list itself holds none (`headrace_api.portable`)."""
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    return [_without_none(item) for item in value] if isinstance(value, list) else value
