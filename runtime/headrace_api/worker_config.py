@@ -6,12 +6,13 @@ model registry under the registry's names.
 
 import hashlib
 import json
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, StrictInt, StrictStr, model_validator
 
+from headrace_api import worker_forms
 from headrace_api.base import Document
-from headrace_api.portable import PortableMap, not_portable
+from headrace_api.portable import PortableMap, not_portable, without_nulls
 from headrace_api.prompts import DisabledPromptFormat, PromptFormat
 
 EngineType = Literal["VLLMEngine", "TRTLLMEngine", "EmbeddingEngine", "LlamaCppEngine", "luminous"]
@@ -179,10 +180,20 @@ class WorkerConfig(Document):
         """The name that clients use for the model."""
         return self.queue.checkpoint_name or self.generator.model_id or ""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _is_edition_1(cls, document: Any) -> Any:
+        if isinstance(document, dict):
+            worker_forms.refuse_other_forms_in_edition_1(document)
+        return document
+
     @model_validator(mode="after")
     def _has_a_name(self) -> Self:
         if not self.model_name:
-            raise ValueError("the model has no name: queue.checkpoint_name or generator.model_id is required")
+            raise ValueError(
+                "queue.checkpoint_name: missing, and so is generator.model_id; accepted: either, as the name that "
+                "clients use for the model"
+            )
         return self
 
 
@@ -194,3 +205,31 @@ def fingerprint(generator: Generator) -> str:
     """
     canonical = json.dumps(generator.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+_ALWAYS_WRITTEN = {
+    "generator": (
+        *("type", "pipeline_parallel_size", "tensor_parallel_size", "tokenizer_path", "weight_set_directories"),
+        *("auto_memory_config", "memory_safety_margin", "unstable"),
+    ),
+    "queue": ("url", "token", "checkpoint_name", "tags", "http_request_retries"),
+    "monitoring": ("metrics_port", "tcp_probes"),
+}
+"""The keys of the worker-config seed's example, in its order."""
+
+MASKED_TOKEN = "XXXXXXXX"  # noqa: S105 (as the worker-config seed writes it)
+
+
+def document(config: WorkerConfig, *, masked: bool = False) -> dict[str, Any]:
+    """The file's content: the keys of the seed's example always, all others where they differ from their defaults.
+
+    A key without a value is left out, for TOML has none. `masked` replaces the queue's token by X's.
+    """
+    full, short = config.model_dump(), config.model_dump(exclude_defaults=True)
+    written: dict[str, Any] = {"edition": config.edition}
+    for section, always in _ALWAYS_WRITTEN.items():
+        others = {key: value for key, value in short.get(section, {}).items() if key not in always}
+        written[section] = without_nulls({key: full[section][key] for key in always} | others)
+    if masked and "token" in written["queue"]:
+        written["queue"]["token"] = MASKED_TOKEN
+    return written

@@ -15,7 +15,7 @@ from headrace_api.worker_config import WorkerConfig, fingerprint
 from headrace_worker import facts, health, probes, termination
 from headrace_worker.engine_client import EngineClient
 from headrace_worker.engine_process import EngineExitedError, EngineProcess, exit_text, free_port
-from headrace_worker.engines import engine_for
+from headrace_worker.engines import choose, installed
 from headrace_worker.engines.protocol import Engine, EngineCommand, EngineFacts
 from headrace_worker.metrics import Metrics
 from headrace_worker.puller import Puller, PullPlan, worker_url
@@ -37,6 +37,8 @@ class Plan:
     command: EngineCommand
     port: int
     pull: PullPlan
+    notes: tuple[str, ...] = ()
+    """How the engine was chosen, where the configuration does not name it."""
 
 
 def plan(config: WorkerConfig, settings: Settings, token: str | None) -> Plan:
@@ -46,14 +48,14 @@ def plan(config: WorkerConfig, settings: Settings, token: str | None) -> Plan:
         EngineConfigError: the engine cannot do what the configuration asks.
     """
     generator, queue = config.generator, config.queue
-    engine = engine_for(generator.type)
-    engine.request_defaults(generator)
+    chosen = choose(generator, installed(settings.vllm_python))
+    engine = chosen.engine
     nvidia = facts.nvidia()
     port = free_port()
     command = engine.command(
-        generator,
+        chosen.generator,
         EngineFacts(
-            weights=engine.locate(generator),
+            weights=engine.locate(chosen.generator),
             served_name=config.model_name,
             port=port,
             python=sys.executable,
@@ -69,9 +71,9 @@ def plan(config: WorkerConfig, settings: Settings, token: str | None) -> Plan:
         tags=queue.tags,
         hostings=queue.hostings,
     )
-    slots = queue.max_concurrent_queries or engine.slots(generator)
+    slots = queue.max_concurrent_queries or engine.slots(chosen.generator)
     pull = PullPlan(worker_url(queue.url), token, register, slots, queue.http_request_retries)
-    return Plan(config, engine, command, port, pull)
+    return Plan(config, engine, command, port, pull, chosen.notes)
 
 
 async def run(plan: Plan, settings: Settings) -> int:
@@ -84,6 +86,8 @@ async def run(plan: Plan, settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, asked_to_stop.set)
     async with probes.serving(status, monitoring.metrics_port, monitoring.tcp_probes):
+        for note in plan.notes:
+            log.info(note)
         log.info("starting the engine", argv=plan.command.argv)
         engine = await EngineProcess.start(
             plan.command, plan.port, settings.engine_environment, lambda line: _log_engine(status, line)
@@ -139,7 +143,9 @@ class _Worker:
     async def _serve(self, session: aiohttp.ClientSession) -> int:
         config = self._plan.config
         defaults = self._plan.engine.request_defaults(config.generator)
-        client = EngineClient(session, self._engine.base_url, config.model_name, defaults)
+        client = EngineClient(
+            session, self._engine.base_url, config.model_name, defaults, config.generator.generation.generate_kwargs
+        )
         puller = Puller(self._plan.pull, client, self._status.metrics, self._status.set_registered)
         pulling = asyncio.create_task(puller.run())
         hung = asyncio.create_task(

@@ -1,13 +1,16 @@
-"""The command line: `headrace-worker --config worker_config.toml`."""
+"""The command line: `headrace-worker --config worker_config.toml`, or `-e env.toml -c cap.toml`."""
 
 import asyncio
+import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
-from headrace_worker import app, config_file, logs, probes, settings
+from headrace_api.toml_file import ConfigError, located
+from headrace_worker import app, config_file, config_text, engines, logs, probes, settings
+from headrace_worker.config_file import Loaded
 from headrace_worker.engines.protocol import EngineConfigError
 
 cli = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -17,27 +20,66 @@ _UNUSABLE = 2
 
 @cli.command()
 def worker(
-    config: Annotated[Path, typer.Option(help="The configuration, edition 1 (see docs/worker.md).")],
+    config: Annotated[Path | None, typer.Option(help="The configuration, edition 1 (see docs/worker.md).")] = None,
+    env: Annotated[Path | None, typer.Option("-e", "--env-config", help="The two-file form's env.toml.")] = None,
+    cap: Annotated[Path | None, typer.Option("-c", "--cap-config", help="The two-file form's cap.toml.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Check and print the configuration; start nothing.")] = False,
+    show_token: Annotated[bool, typer.Option("--show-token", help="Print the queue's token, not X's.")] = False,
 ) -> None:
-    """Run one model engine and pull requests for it from a queue."""
+    """Run one model engine and pull requests for it from a queue.
+
+    With -e and -c, or with --check, the configuration is printed on standard output, in edition 1, and nothing else is.
+    """
     try:
-        environment = settings.read()
-        document = config_file.load(config)
-        token = settings.usable_token(environment, document.queue.token)
-        plan = app.plan(document, environment, token)
-    except config_file.ConfigError as error:
-        sys.stderr.write(f"{error}\n")
-        raise typer.Exit(_UNUSABLE) from error
+        loaded = config_file.load(config, env, cap)
+    except ConfigError as error:
+        _fail(str(error))
+    for note in loaded.notes:
+        sys.stderr.write(f"note: {note}\n")
+    if loaded.converted or check:
+        _print(config_text.toml(loaded.config, masked=not show_token))
+    if check:
+        _check(loaded)
+        return
+    _run(loaded)
+
+
+def _check(loaded: Loaded) -> None:
+    """What the files say, and what they say of this machine where it is there: a check needs no weights."""
+    try:
+        for note in engines.check(loaded.config.generator):
+            sys.stderr.write(f"note: {note}\n")
     except EngineConfigError as error:
-        sys.stderr.write(f"{config}: {error}\n")
-        raise typer.Exit(_UNUSABLE) from error
+        _fail(located(loaded.text, loaded.name, str(error)))
+
+
+def _run(loaded: Loaded) -> None:
+    try:
+        environment = settings.read(log_level=loaded.log_level)
+        logs.configure(environment.log_level)
+        token = settings.usable_token(environment, loaded.config.queue.token)
+        plan = app.plan(loaded.config, environment, token)
+    except EngineConfigError as error:
+        _fail(located(loaded.text, loaded.name, str(error)))
     except settings.SettingsError as error:
-        sys.stderr.write(f"{error}\n")
-        raise typer.Exit(_UNUSABLE) from error
-    logs.configure(environment.log_level)
+        _fail(str(error))
     try:
         status = asyncio.run(app.run(plan, environment))
     except probes.ProbesError as error:
-        sys.stderr.write(f"{error}\n")
-        raise typer.Exit(1) from error
+        _fail(str(error), status=1)
+    raise typer.Exit(status)
+
+
+def _print(text: str) -> None:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        # Python flushes again when it ends, which would fail again and change the exit status.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _fail(f"standard output: cannot print the configuration: {error.strerror}", status=1)
+
+
+def _fail(message: str, status: int = _UNUSABLE) -> NoReturn:
+    sys.stderr.write(f"{message}\n")
     raise typer.Exit(status)

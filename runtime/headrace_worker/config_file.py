@@ -1,101 +1,66 @@
-"""Reads `worker_config.toml`, so that every mistake in it becomes one line that says where it is and what to write."""
+"""Reads the worker's configuration from files, in either form."""
 
-import re
-import tomllib
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
-
+from headrace_api import two_file
+from headrace_api.toml_file import ConfigError, parse
 from headrace_api.worker_config import WorkerConfig
 
-
-class ConfigError(ValueError):
-    """The configuration cannot be used; each line of the message is one problem, with file, line, key and remedy."""
+_UTF_8 = "utf-8-sig"  # some editors begin a file with a byte order mark, which TOML does not know
 
 
-def load(path: Path) -> WorkerConfig:
-    """Read and check the configuration file.
+@dataclass(frozen=True)
+class Loaded:
+    """What the files say."""
+
+    config: WorkerConfig
+    name: str
+    """The file that has the generator section, for messages."""
+    text: str
+    """Its text, or nothing where it says the same in other words."""
+    converted: bool = False
+    """Whether it was the two-file form."""
+    log_level: str | None = None
+    """Where the environment has no `LOG_LEVEL`."""
+    notes: tuple[str, ...] = ()
+    """What people should know of the conversion."""
+
+
+def load(config: Path | None, env: Path | None, cap: Path | None) -> Loaded:
+    """Read and check the configuration: `config` alone, or `env` and `cap`.
 
     Raises:
-        ConfigError: the file cannot be read, is not TOML, or says something that is not accepted.
+        ConfigError: other files were given, one cannot be read, is not TOML, or says something that is not accepted.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot read the configuration: {error}") from error
-    return parse(text, str(path))
-
-
-def parse(text: str, name: str) -> WorkerConfig:
-    """Check the text of a configuration file; `name` is the file's name in messages.
-
-    Raises:
-        ConfigError: as in `load`.
-    """
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        at = re.search(r"\(at line (\d+)", str(error))
-        line = int(at[1]) if at else len(text.splitlines())  # otherwise it is "at end of document"
-        raise ConfigError(f"{_place(name, line)}: not valid TOML: {error}") from error
-    try:
-        return WorkerConfig.model_validate(document)
-    except ValidationError as error:
-        raise ConfigError("\n".join(_describe(problem, text, name) for problem in error.errors())) from error
-
-
-def _describe(problem: ErrorDetails, text: str, name: str) -> str:
-    location = problem["loc"]
-    key = ".".join(str(part) for part in location)
-    place = _place(name, line_of(text, location))
-    match problem["type"]:
-        case "extra_forbidden":
-            return f"{place}: {key}: unknown key; accepted here: {', '.join(_fields_at(location[:-1]))}"
-        case "missing" if location == ("edition",):
-            return f"{place}: edition: missing; accepted: edition = 1"
-        case "missing":
-            return f"{place}: {key}: missing; it is required"
-        case "literal_error":
-            return f"{place}: {key}: {problem['input']!r} is not accepted; accepted: {problem['ctx']['expected']}"
+    match config, env, cap:
+        case Path(), None, None:
+            text = _text(config)
+            return Loaded(parse(text, str(config), WorkerConfig), str(config), text)
+        case None, Path(), Path():
+            unified = two_file.read(_text(env), str(env), _text(cap), str(cap))
+            name = f"{cap}, in edition 1"
+            return Loaded(unified.config, name, "", converted=True, log_level=unified.log_level, notes=unified.notes)
+        case None, Path(), None:
+            raise ConfigError(f"-e {env}: cap.toml is missing; accepted: -e env.toml -c cap.toml")
+        case None, None, Path():
+            raise ConfigError(f"-c {cap}: env.toml is missing; accepted: -e env.toml -c cap.toml")
+        case None, None, None:
+            raise ConfigError("no configuration; accepted: --config worker_config.toml, or -e env.toml -c cap.toml")
         case _:
-            return f"{place}: {key}: {problem['input']!r} is not accepted: {problem['msg']}"
+            given = ", ".join(option for option, path in (("-e", env), ("-c", cap)) if path)
+            raise ConfigError(
+                f"--config and {given}: two forms are mixed; accepted: --config worker_config.toml, or "
+                "-e env.toml -c cap.toml"
+            )
 
 
-def _place(name: str, line: int | None) -> str:
-    return f"{name}, line {line}" if line else name
-
-
-def line_of(text: str, location: tuple[int | str, ...]) -> int | None:
-    """The line, from 1, on which the key at `location` (or else the deepest part of it that is found) is written."""
-    wanted = [str(part) for part in location if isinstance(part, str)]
-    section: list[str] = []
-    found: tuple[int, int] | None = None
-    for number, line in enumerate(text.splitlines(), start=1):
-        if header := re.match(r"\s*\[+\s*([^\]]+?)\s*\]+", line):
-            section = _keys(header[1])
-            here = section
-        elif pair := re.match(r"""\s*([\w."'-]+(?:\s*\.\s*[\w"'-]+)*)\s*=""", line):
-            here = section + _keys(pair[1])
-        else:
-            continue
-        if here == wanted[: len(here)] and (found is None or len(here) > found[0]):
-            found = (len(here), number)
-    return found[1] if found else None
-
-
-def _keys(dotted: str) -> list[str]:
-    return [part.strip().strip("\"'") for part in dotted.split(".")]
-
-
-def _fields_at(location: tuple[int | str, ...]) -> list[str]:
-    model: Any = WorkerConfig
-    for part in location:
-        annotation = model.model_fields[part].annotation
-        model = next((arg for arg in (annotation, *get_args(annotation)) if _is_model(arg)), None)
-    return list(model.model_fields)
-
-
-def _is_model(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding=_UTF_8)
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}, line {line}: not UTF-8 text, which every TOML file is") from error
+    except (OSError, ValueError) as error:  # ValueError: a path with a NUL
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"{path}: cannot read the configuration: {reason}") from error

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from headrace_api.wire import Usage
 from headrace_worker import health
+from headrace_worker.engines import generate_kwargs
 from headrace_worker.sse import UsageTap
 
 CHAT_PATH = "/v1/chat/completions"
@@ -47,11 +48,13 @@ class EngineClient:
         base_url: str,
         served_name: str,
         defaults: Mapping[str, list[Any]],
+        kwargs: Mapping[str, Any] | None = None,
     ) -> None:
         self._session = session
         self._base_url = base_url
         self._served_name = served_name
         self._defaults = defaults
+        self._kwargs = kwargs or {}
         self.heard_at = 0.0
         """When anything last came from the engine in answer to a request, on the monotonic clock."""
 
@@ -104,7 +107,7 @@ class EngineClient:
 
     def prepared(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """The request as the engine gets it: its own model name, default stops first, usage asked for in streams."""
-        body = dict(request)
+        body = generate_kwargs.merged(self._kwargs, request)
         body["model"] = self._served_name
         for key, values in self._defaults.items():
             given = body.get(key)

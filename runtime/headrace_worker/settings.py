@@ -37,15 +37,15 @@ class Settings:
     """What an engine inherits: everything but the queue's token, which is not an engine's business."""
 
 
-def read(environ: Mapping[str, str] | None = None) -> Settings:
-    """Read the settings from `environ` (the process's own when absent).
+def read(environ: Mapping[str, str] | None = None, *, log_level: str | None = None) -> Settings:
+    """Read the settings from `environ` (the process's own when absent); `log_level` is for where it has none.
 
     Raises:
         SettingsError: a variable's value is not usable; the message names it and what is accepted.
     """
     env = os.environ if environ is None else environ
     return Settings(
-        log_level=_log_level(env.get("LOG_LEVEL") or "info"),
+        log_level=_log_level(env.get("LOG_LEVEL") or log_level or "info"),
         queue_token=_token(env),
         worker_name=env.get("HEADRACE_WORKER_NAME") or socket.gethostname(),
         grace_seconds=_seconds("HEADRACE_GRACE_SECONDS", env.get("HEADRACE_GRACE_SECONDS") or "25"),
@@ -65,8 +65,8 @@ def usable_token(settings: Settings, file_token: str | None) -> str | None:
     if token and re.fullmatch(r"[Xx]+", token):
         raise SettingsError(
             f"the queue's token: {token!r} is a masked token, not a real one; give the real one in the environment "
-            "variable HEADRACE_QUEUE_TOKEN, or in a file named by HEADRACE_QUEUE_TOKEN_FILE, or take queue.token out "
-            "of the configuration"
+            "variable HEADRACE_QUEUE_TOKEN, or in a file named by HEADRACE_QUEUE_TOKEN_FILE, or as queue.token "
+            "(--show-token prints a configuration with its real one), or take queue.token out of the configuration"
         )
     return token or None
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from headrace_api.worker_config import Generator
-from headrace_worker.engines import engine_for
+from headrace_worker.engines import engine_for, generate_kwargs
 from headrace_worker.engines.llamacpp import LlamaCpp
 from headrace_worker.engines.llamacpp_options import OPTIONS
 from headrace_worker.engines.llamacpp_server import parameters
@@ -162,7 +162,50 @@ def test_gguf_files_are_found_or_asked_for(tmp_path: Path) -> None:
         LlamaCpp().locate(llamacpp(hf_model_id=str(tmp_path / "c.gguf")))
 
 
+@pytest.mark.parametrize(
+    ("keys", "tokenizer"),
+    [
+        ({"tokenizer_path": "/w/tokenizer.json"}, "/w"),
+        ({"tokenizer_path": "/w/tokenizer.model"}, "/w"),
+        ({"tokenizer_path": "/tokenizer.json"}, "/"),
+        ({"tokenizer_path": "tokenizer.json"}, "."),
+        ({"tokenizer_path": "/w"}, "/w"),
+        ({"tokenizer_id": "org/name"}, "org/name"),
+    ],
+)
+def test_vllm_gets_the_tokenizers_folder_or_id(keys: dict[str, str], tokenizer: str) -> None:
+    argv = Vllm().command(vllm(**keys), FACTS).argv
+    assert argv[argv.index("--tokenizer") + 1] == tokenizer
+
+
+def test_vllm_tokenizers_that_it_would_not_find_are_refused() -> None:
+    with pytest.raises(
+        EngineConfigError, match=r"tokenizer_path: '/w/alpha-001.json' .* accepted: a folder, or a file"
+    ):
+        Vllm().command(vllm(tokenizer_path="/w/alpha-001.json"), FACTS)
+    with pytest.raises(EngineConfigError, match="tokenizer_id: 'a/b' is not accepted beside tokenizer_path = '/t'"):
+        Vllm().command(vllm(tokenizer_path="/t", tokenizer_id="a/b"), FACTS)
+    with pytest.raises(EngineConfigError, match="tokenizer_id: 'a/b' is not accepted with LlamaCppEngine"):
+        LlamaCpp().command(llamacpp(tokenizer_id="a/b"), FACTS)
+
+
 @pytest.mark.parametrize("kind", ["TRTLLMEngine", "EmbeddingEngine"])
 def test_engines_of_other_workers_are_refused(kind: Any) -> None:
     with pytest.raises(EngineConfigError, match=f"does not serve '{kind}'; it serves: LlamaCppEngine, VLLMEngine"):
         engine_for(kind)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "request_", "body"),
+    [
+        ({"temperature": 0.5}, {"n": 1}, {"n": 1, "temperature": 0.5}),
+        ({"temperature": 0.5}, {"temperature": 0}, {"temperature": 0}),
+        ({"temperature": 0.5}, {"temperature": None}, {"temperature": 0.5}),
+        ({"max_tokens": 5}, {"max_completion_tokens": 9}, {"max_completion_tokens": 9}),
+        ({"max_completion_tokens": 5, "top_k": 1}, {"max_tokens": 9}, {"max_tokens": 9, "top_k": 1}),
+    ],
+)
+def test_generate_kwargs_stand_where_a_request_says_nothing(
+    kwargs: dict[str, Any], request_: dict[str, Any], body: dict[str, Any]
+) -> None:
+    assert generate_kwargs.merged(kwargs, request_) == body

@@ -81,6 +81,7 @@ def _refuse_what_llamacpp_lacks(generator: Generator) -> None:
         "tensor_parallel_size": (generator.tensor_parallel_size, 1, "use engine_kwargs.split_mode and tensor_split"),
         "pipeline_parallel_size": (generator.pipeline_parallel_size, 1, "use engine_kwargs.split_mode"),
         "tokenizer_path": (generator.tokenizer_path, None, "a GGUF file holds its tokenizer"),
+        "tokenizer_id": (generator.tokenizer_id, None, "a GGUF file holds its tokenizer"),
         "unstable.skip_checkpoint_load": (generator.unstable.skip_checkpoint_load, False, "it always loads the model"),
     }
     for key, (value, accepted, why) in refused.items():

@@ -10,6 +10,8 @@ from headrace_worker.engines.protocol import EngineCommand, EngineConfigError, E
 _DEFAULT_MAX_NUM_SEQS = 256
 """Requests in one batch. vLLM's own default depends on the GPU; it is always given, so that the worker takes no more
 requests from the queue than its engine works on."""
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "tekken.json")
+_TOKENIZER_SUFFIXES = (".json", ".model")
 
 
 class Vllm:
@@ -60,8 +62,8 @@ def _own_flags(generator: Generator, facts: EngineFacts) -> dict[str, Any]:
         "host": "127.0.0.1",
         "port": facts.port,
     }
-    if generator.tokenizer_path:
-        flags["tokenizer"] = generator.tokenizer_path
+    if tokenizer := _tokenizer(generator):
+        flags["tokenizer"] = tokenizer
     if generator.tensor_parallel_size > 1:
         flags["tensor_parallel_size"] = generator.tensor_parallel_size
     if generator.pipeline_parallel_size > 1:
@@ -74,6 +76,26 @@ def _own_flags(generator: Generator, facts: EngineFacts) -> dict[str, Any]:
     if generator.auto_memory_config and facts.nvidia_gpus and "gpu_memory_utilization" not in _names(generator):
         flags["gpu_memory_utilization"] = round(1 - generator.memory_safety_margin, 6)
     return flags
+
+
+def _tokenizer(generator: Generator) -> str | None:
+    """The tokenizer as vLLM wants it: a folder or a Hugging Face id; in a folder it looks for certain names only."""
+    path, hub_id = generator.tokenizer_path, generator.tokenizer_id
+    if path and hub_id:
+        raise EngineConfigError(
+            f"generator.tokenizer_id: {hub_id!r} is not accepted beside tokenizer_path = {path!r}; give one of the two"
+        )
+    if not path:
+        return hub_id
+    folder, _, name = path.rpartition("/")
+    if name in _TOKENIZER_FILES:
+        return folder or ("/" if path.startswith("/") else ".")
+    if name.endswith(_TOKENIZER_SUFFIXES):
+        raise EngineConfigError(
+            f"generator.tokenizer_path: {path!r} is not accepted, because vLLM reads a tokenizer under certain names "
+            f"only; accepted: a folder, or a file called {', '.join(_TOKENIZER_FILES)} (a link with that name will do)"
+        )
+    return path
 
 
 def _names(generator: Generator) -> set[str]:
