@@ -187,6 +187,18 @@ async def test_without_configurations_or_rights_it_goes_on_trying(own, configura
     task.cancel()
 
 
+async def test_a_key_of_another_certificate_leaves_the_old_pair_served(tmp_path):
+    files = keeper.FileKeeper(tmp_path, ssl.create_default_context(ssl.Purpose.CLIENT_AUTH))
+    old, new = certificates.issue(HOST, NOW), certificates.issue(HOST, NOW)
+    (tmp_path / "tls.crt").write_bytes(old.certificate)
+    (tmp_path / "tls.key").write_bytes(old.key)
+    files._refresh()
+    (tmp_path / "tls.crt").write_bytes(new.certificate)
+    with pytest.raises(ssl.SSLError):
+        files._refresh()
+    assert await connects(files.context, old.certificate)
+
+
 async def test_files_are_served_and_replaced_while_running(tmp_path, monkeypatch):
     monkeypatch.setattr(keeper, "_CHECK_SECONDS", 0.02)
     monkeypatch.setattr(keeper, "_RETRY_SECONDS", 0.02)

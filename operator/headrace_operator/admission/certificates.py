@@ -91,6 +91,8 @@ def load(context: ssl.SSLContext, pair: Pair) -> None:
     with tempfile.NamedTemporaryFile() as file:  # readable by its owner only
         file.write(pair.key + b"\n" + pair.certificate)
         file.flush()
+        # tried first: a pair that does not fit would leave half of itself in the context that serves
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(file.name)
         context.load_cert_chain(file.name)
 
 
