@@ -1,4 +1,4 @@
-"""What `headrace lint` says about files that can be imported: their own mistakes, and what the rules find in the spec."""
+"""What `headrace lint` says about files that can be imported: their own mistakes, and the rules on the spec."""
 
 import re
 from collections.abc import Iterator
@@ -61,7 +61,10 @@ def unreadable(error: Malformed) -> Located:
 
 def _refusal(said: Said) -> Located:
     file, line, message = said
-    return Located(file, line, Finding(NOT_ACCEPTED, "error", (), message, ""))
+    key, _, rest = message.partition(": ")
+    if " " in key:
+        return Located(file, line, Finding(NOT_ACCEPTED, "error", (), message, ""))
+    return Located(file, line, Finding(NOT_ACCEPTED, "error", (key,), rest, ""))
 
 
 def _rules(model: Model, knowledge: Knowledge) -> Iterator[Located]:

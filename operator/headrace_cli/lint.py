@@ -22,7 +22,7 @@ Files = Annotated[
 ]
 
 
-def command(
+def command(  # noqa: PLR0913, PLR0917 - each is an option
     files: Files,
     format: Annotated[Format, typer.Option(help="text; annotations of a GitHub workflow; or JSON.")] = "text",  # noqa: A002
     strict: Annotated[bool, typer.Option("--strict", help="Warnings fail, too.")] = False,
@@ -42,7 +42,7 @@ def command(
     _print(findings, format)
     severities = [found.finding.severity for found in findings]
     errors, warnings = severities.count("error"), severities.count("warning")
-    typer.echo(f"{run.models} models: {errors} errors, {warnings} warnings", err=True)
+    typer.echo(f"checked {run.models}: {errors} errors, {warnings} warnings", err=True)
     if run.troubles or not run.models + errors:
         nothing = [] if run.troubles else ["no InferenceModel, and nothing that can be imported, in these files"]
         raise Trouble("\n".join([*run.troubles, *nothing]), TROUBLE)

@@ -8,7 +8,7 @@ used for reading; what either of the two would take for something else is quoted
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -75,7 +75,7 @@ def _keys(node: yaml.Node) -> Iterator[tuple[str, Any]]:
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """Resolves plain words as kubectl does; refuses what kubectl refuses."""
 
-    yaml_implicit_resolvers = {
+    yaml_implicit_resolvers: ClassVar = {
         first: [(tag, word) for tag, word in resolvers if tag not in {_FLOAT_TAG, _INTEGER_TAG, _DATE_TAG}]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
@@ -96,8 +96,12 @@ def _map(loader: Any, node: yaml.MappingNode) -> Iterator[dict[str, Any]]:
     """Keys are texts, as in JSON."""
     data: dict[str, Any] = {}
     yield data
-    for key, value in loader.construct_mapping(node, deep=True).items():
-        data[str(key).lower() if isinstance(key, bool) else str(key)] = value
+    loader.flatten_mapping(node)
+    for key_node, value_node in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if isinstance(key, (dict, list)):
+            raise yaml.constructor.ConstructorError(None, None, "a key that is no text", key_node.start_mark)
+        data[str(key).lower() if isinstance(key, bool) else str(key)] = loader.construct_object(value_node, deep=True)
 
 
 _Loader.add_constructor(_INTEGER_TAG, _integer)

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, StrictInt, StrictStr, model_validator
 
 from headrace_api import worker_forms
 from headrace_api.base import Document
-from headrace_api.portable import PortableMap, not_portable
+from headrace_api.portable import PortableMap, not_portable, without_nulls
 from headrace_api.prompts import AnyPromptFormat
 
 EngineType = Literal["VLLMEngine", "TRTLLMEngine", "EmbeddingEngine", "LlamaCppEngine", "luminous"]
@@ -239,14 +239,7 @@ def document(config: WorkerConfig, *, masked: bool = False) -> dict[str, Any]:
     written: dict[str, Any] = {"edition": config.edition}
     for section, always in _ALWAYS_WRITTEN.items():
         others = {key: value for key, value in short.get(section, {}).items() if key not in always}
-        written[section] = _without_none({key: full[section][key] for key in always} | others)
+        written[section] = without_nulls({key: full[section][key] for key in always} | others)
     if masked and "token" in written["queue"]:
         written["queue"]["token"] = MASKED_TOKEN
     return written
-
-
-def _without_none(value: Any) -> Any:
-    """Nulls go from maps, also from those in lists; a list itself holds none (`headrace_api.portable`)."""
-    if isinstance(value, dict):
-        return {key: _without_none(item) for key, item in value.items() if item is not None}
-    return [_without_none(item) for item in value] if isinstance(value, list) else value
