@@ -78,7 +78,7 @@ def to_spec(doc: LLMApp) -> Imported:
     put(spec, "ray.dialect", "registry")
     scaler = doc.deployment_config and doc.deployment_config.autoscaling_config
     if scaler:
-        spec["deployment"].setdefault("autoscaling", {})
+        spec.setdefault("deployment", {}).setdefault("autoscaling", {})
         put(spec, "replicas", _first_of(scaler.initial_replicas, scaler.min_replicas, 1))
     _take_stages(spec["engine"])
     return Imported(InferenceModelSpec.model_validate(spec))
