@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from headrace_api.worker_config import Generator
-from headrace_worker.engines import engine_for
+from headrace_worker.engines import engine_for, generate_kwargs
 from headrace_worker.engines.llamacpp import LlamaCpp
 from headrace_worker.engines.llamacpp_options import OPTIONS
 from headrace_worker.engines.llamacpp_server import parameters
@@ -193,3 +193,19 @@ def test_vllm_tokenizers_that_it_would_not_find_are_refused() -> None:
 def test_engines_of_other_workers_are_refused(kind: Any) -> None:
     with pytest.raises(EngineConfigError, match=f"does not serve '{kind}'; it serves: LlamaCppEngine, VLLMEngine"):
         engine_for(kind)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "request_", "body"),
+    [
+        ({"temperature": 0.5}, {"n": 1}, {"n": 1, "temperature": 0.5}),
+        ({"temperature": 0.5}, {"temperature": 0}, {"temperature": 0}),
+        ({"temperature": 0.5}, {"temperature": None}, {"temperature": 0.5}),
+        ({"max_tokens": 5}, {"max_completion_tokens": 9}, {"max_completion_tokens": 9}),
+        ({"max_completion_tokens": 5, "top_k": 1}, {"max_tokens": 9}, {"max_tokens": 9, "top_k": 1}),
+    ],
+)
+def test_generate_kwargs_stand_where_a_request_says_nothing(
+    kwargs: dict[str, Any], request_: dict[str, Any], body: dict[str, Any]
+) -> None:
+    assert generate_kwargs.merged(kwargs, request_) == body

@@ -157,3 +157,18 @@ async def test_sigterm_while_the_queue_says_nothing(tmp_path: Path) -> None:
             await until(lambda: "the engine is ready" in process.log.read_text(), START_S)
             process.process.send_signal(signal.SIGTERM)
             assert await process.exit_status(8) == 0
+
+
+async def test_generate_kwargs_reach_the_engine(tmp_path: Path, queue: ScriptedQueue) -> None:
+    generator = {**GENERATOR, "generation": {"generate_kwargs": {"max_tokens": 2, "temperature": 0}}}
+    async with worker(tmp_path, queue.url, generator):
+        connection = await queue.connection()
+        await connection.greet()
+        await connection.ask(1, QUESTION)
+        await connection.expect(Result)
+        await connection.expect(Credit)
+        await connection.ask(2, QUESTION, max_completion_tokens=50)
+        await connection.expect(Result)
+        short, whole = (json.loads(connection.answers[job])["choices"][0] for job in (1, 2))
+        assert short["finish_reason"] == "length"
+        assert (whole["finish_reason"], whole["message"]["content"]) == ("stop", ANSWER)

@@ -16,9 +16,9 @@ pytestmark = [pytest.mark.engine, pytest.mark.vllm]
 
 START_S = 300
 GENERATOR = {
-    "type": "VLLMEngine",
-    "model_id": "sample-chat",
-    "hf_model_id": str(SAMPLE_MODEL),
+    "type": "luminous",  # which is vLLM, for it is installed and what the folder holds is first of all vLLM's
+    "weight_set_directories": [str(SAMPLE_MODEL)],
+    "tokenizer_path": str(SAMPLE_MODEL / "tokenizer.json"),
     "max_total_tokens": 256,
     "engine_kwargs": {"max_num_seqs": 4, "enforce_eager": True, "dtype": "float32"},
     "generation": {"stopping_sequences": ["<never said>"]},
@@ -48,6 +48,7 @@ async def test_answers_then_fails_with_its_engine_core(
         await connection.ask(2, QUESTION, temperature=0)
         whole = await connection.expect(Result)
         await connection.expect(Credit)
+        assert "is served by VLLMEngine, which loads config.json, model.safetensors" in process.log.read_text()
         assert text_of(connection.answers[1]) == ANSWER
         assert json.loads(connection.answers[2])["choices"][0]["message"]["content"] == ANSWER
         assert streamed.usage == whole.usage

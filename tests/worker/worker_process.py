@@ -1,4 +1,4 @@
-"""The real program, `headrace-worker --config`, as a process."""
+"""The real program, `headrace-worker`, as a process."""
 
 import asyncio
 import contextlib
@@ -64,11 +64,21 @@ async def worker(
         "queue": {"url": queue_url, "checkpoint_name": "public-name"},
         "monitoring": {"metrics_port": port},
     }
-    (folder / "worker_config.toml").write_text(tomli_w.dumps(config))
+    path = folder / "worker_config.toml"
+    path.write_text(tomli_w.dumps(config))
+    async with running(folder, ("--config", str(path)), port, **environment) as started:
+        yield started
+
+
+@contextlib.asynccontextmanager
+async def running(
+    folder: Path, arguments: tuple[str, ...], port: int, **environment: str
+) -> AsyncIterator[WorkerProcess]:
+    """The program with these arguments, whose configuration has `port` as its `metrics_port`."""
     termination_log, log = folder / "termination-log", folder / "worker.log"
     with log.open("wb") as stderr:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "headrace_worker", "--config", str(folder / "worker_config.toml")),
+            *(sys.executable, "-m", "headrace_worker", *arguments),
             stdout=asyncio.subprocess.PIPE,
             stderr=stderr,
             env={**os.environ, "HEADRACE_TERMINATION_LOG": str(termination_log), **environment},
