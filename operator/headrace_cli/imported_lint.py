@@ -1,4 +1,4 @@
-"""What `headrace lint` says about files that can be imported: their own mistakes, and what the rules find in the spec."""
+"""What `headrace lint` says about files that can be imported: their own mistakes, and the rules on the spec."""
 
 import re
 from collections.abc import Iterator

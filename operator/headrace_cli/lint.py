@@ -22,7 +22,7 @@ Files = Annotated[
 ]
 
 
-def command(
+def command(  # noqa: PLR0913, PLR0917 - each is an option
     files: Files,
     format: Annotated[Format, typer.Option(help="text; annotations of a GitHub workflow; or JSON.")] = "text",  # noqa: A002
     strict: Annotated[bool, typer.Option("--strict", help="Warnings fail, too.")] = False,

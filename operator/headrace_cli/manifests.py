@@ -65,7 +65,7 @@ def _models(document: Document, item: Any, within: Path) -> Iterator[Manifest]:
             yield from _models(document, one, (*within, "items", at))
     elif kind == api.KIND and version == api.API_VERSION:
         yield Manifest(document, item, within)
-    elif version.split("/")[0] == api.GROUP:
+    elif version.partition("/")[0] == api.GROUP:
         line = document.line((*within, "kind" if version == api.API_VERSION else "apiVersion"))
         message = f"{version} {kind} is not known; accepted: {api.API_VERSION} {api.KIND}"
         raise Malformed(document.file, line, message)

@@ -4,7 +4,7 @@ A table of keys and fields would have to be kept equal to the renderer by hand. 
 at what changes in the result asks the renderer itself.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,8 @@ from headrace_operator.render.config import RenderConfig
 
 Object = dict[str, Any]
 
-SPEC, CHART, DEFAULT, COMPUTED, CLUSTER = "spec", "chart", "headrace default", "computed", "cluster"
+SPEC, CHART_VALUE, CHART_DEFAULT, DEFAULT = "spec", "chart value", "chart default", "headrace default"
+COMPUTED, CLUSTER = "computed", "cluster"
 _HASHES = (names.ANNOTATION_HASH, names.ANNOTATION_CONFIG_HASH)
 
 
@@ -37,14 +38,23 @@ class Row:
     """What decides the value: fields of the manifest, or names in the chart's values."""
 
 
-def explain(metadata: Object, spec: Object, config: RenderConfig) -> list[Row]:
-    """A row for every rendered key, in the order of the rendering."""
+Sources = dict[Key, list[str]]
+
+
+def explain(metadata: Object, spec: Object, config: RenderConfig, given: Collection[str] = ()) -> list[Row]:
+    """A row for every rendered key, in the order of the rendering.
+
+    Args:
+        metadata: the manifest's.
+        spec: the manifest's, as it was written; the rules find no error in it.
+        config: the installation's values.
+        given: names of chart values that somebody set.
+    """
     base = _render(metadata, spec, config) or {}
-    by_chart: dict[Key, list[str]] = {}
-    stated: dict[Key, list[str]] = {}
-    default: dict[Key, list[str]] = {}
+    chart_value, chart_default, stated, default = Sources(), Sources(), Sources(), Sources()
     for field, other in _other_configs(config):
-        _note(by_chart, base, _render(metadata, spec, other), CHART_NAMES[field])
+        source = CHART_NAMES[field]
+        _note(chart_value if source in given else chart_default, base, _render(metadata, spec, other), source)
     for field in ("name", "namespace"):
         kind = stated if field in metadata else default
         _note(kind, base, _render({**metadata, field: "probe"}, spec, config), f"metadata.{field}")
@@ -52,11 +62,11 @@ def explain(metadata: Object, spec: Object, config: RenderConfig) -> list[Row]:
         valid = (rendered for changed in probe.specs if (rendered := _render(metadata, changed, config)))
         for _, rendered in zip(range(3), valid, strict=False):
             _note(stated if probe.stated else default, base, rendered, probe.field)
-    layers = ((CHART, by_chart), (SPEC, stated), (DEFAULT, default))
+    layers = ((CHART_VALUE, chart_value), (CHART_DEFAULT, chart_default), (SPEC, stated), (DEFAULT, default))
     return [_row(key, value, layers) for key, value in base.items()]
 
 
-def _row(key: Key, value: Any, layers: tuple[tuple[str, dict[Key, list[str]]], ...]) -> Row:
+def _row(key: Key, value: Any, layers: Iterable[tuple[str, Sources]]) -> Row:
     if key[1].endswith(tuple(f'"{name}"' for name in _HASHES)):
         return Row(*key, value, COMPUTED, ("everything that is rendered",))
     if value == NO_UID:
@@ -76,17 +86,15 @@ def _render(metadata: Object, spec: Object, config: RenderConfig) -> dict[Key, A
         return None
 
 
-def _note(found: dict[Key, list[str]], base: dict[Key, Any], other: dict[Key, Any] | None, source: str) -> None:
+def _note(found: Sources, base: dict[Key, Any], other: dict[Key, Any] | None, source: str) -> None:
     """Remember which keys differ; an object that is not there at all (enabled: false) says nothing about its keys."""
     if other is None:
         return
     places = {place for place, _ in other}
     for key, value in base.items():
         differs = key not in other or other[key] != value or type(other[key]) is not type(value)
-        if differs and key[0] in places and source not in found.setdefault(key, []):
-            found[key].append(source)
-    for key in [key for key, sources in found.items() if not sources]:
-        del found[key]
+        if differs and key[0] in places and source not in found.get(key, []):
+            found.setdefault(key, []).append(source)
 
 
 def _other_configs(config: RenderConfig) -> Iterator[tuple[str, RenderConfig]]:

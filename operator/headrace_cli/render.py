@@ -15,9 +15,7 @@ from headrace_cli.yaml_text import write
 Files = Annotated[list[Path], typer.Argument(help="Files with InferenceModels; - for standard input.")]
 
 
-def command(
-    files: Files, values: ValuesFile = None, queue_url: QueueUrl = None, image: Image = None
-) -> None:
+def command(files: Files, values: ValuesFile = None, queue_url: QueueUrl = None, image: Image = None) -> None:
     """Print every object that the operator would create, without a cluster."""
     config = render_config(values, queue_url, image)
     found = [manifest for source in sources(files) for manifest in models(source)]

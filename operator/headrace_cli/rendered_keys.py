@@ -24,7 +24,13 @@ def rendered_keys(metadata: dict[str, Any], spec: InferenceModelSpec, config: Re
     keys: dict[Key, Any] = {}
     for item in objects(metadata, spec, config):
         texts = item.pop("data") if item["kind"] == "ConfigMap" else {}
-        documents = {item["kind"]: item, **{name: _parsed(name, text) for name, text in texts.items()}}
+        # of several objects of one kind, each has its name with it
+        kind = (
+            f"{item['kind']}/{item['metadata']['name']}"
+            if any(place == item["kind"] for place, _ in keys)
+            else item["kind"]
+        )
+        documents = {kind: item, **{name: _parsed(name, text) for name, text in texts.items()}}
         for place, document in documents.items():
             keys |= {(place, path): value for path, value in leaves(document)}
     return keys

@@ -58,6 +58,14 @@ def render_config(values_file: Path | None, queue_url: str | None, image: str | 
         raise Trouble("\n".join(lines)) from None
 
 
+def given_names(values_file: Path | None, queue_url: str | None, image: str | None) -> frozenset[str]:
+    """The names of `CHART_NAMES` that are not left to the chart's defaults."""
+    values = {} if values_file is None else _values(values_file)
+    given = {path for path in CHART_NAMES.values() if _at(values, path) is not None}
+    options = {CHART_NAMES["queue_url"]: queue_url, CHART_NAMES["images"]: image}
+    return frozenset(given | {path for path, value in options.items() if value is not None})
+
+
 def _sentence(file: Path | None, error: dict[str, Any]) -> str:
     name = CHART_NAMES.get(str(error["loc"][0]), "")
     rest = "".join(f".{part}" for part in error["loc"][1:])
@@ -87,7 +95,7 @@ def _images(values: dict[str, Any], given: Any) -> dict[str, str]:
     from importlib.metadata import version  # noqa: PLC0415 - slow, and not needed with --image
 
     registry, tag = _at(values, "image.registry") or "docker.io", _at(values, "image.tag") or version("headrace")
-    engines = {**dict.fromkeys(_REPOSITORIES, {}), **(given if isinstance(given, dict) else {})}
+    engines: dict[str, Any] = {engine: {} for engine in _REPOSITORIES} | (given if isinstance(given, dict) else {})
     return {
         engine: f"{registry}/{image.get('repository') or _REPOSITORIES.get(engine, '')}:{image.get('tag') or tag}"
         for engine, image in engines.items()

@@ -8,7 +8,7 @@ used for reading; what either of the two would take for something else is quoted
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -75,7 +75,7 @@ def _keys(node: yaml.Node) -> Iterator[tuple[str, Any]]:
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """Resolves plain words as kubectl does; refuses what kubectl refuses."""
 
-    yaml_implicit_resolvers = {
+    yaml_implicit_resolvers: ClassVar = {
         first: [(tag, word) for tag, word in resolvers if tag not in {_FLOAT_TAG, _INTEGER_TAG, _DATE_TAG}]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
