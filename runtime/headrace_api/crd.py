@@ -21,7 +21,7 @@ COLUMNS: list[dict[str, Any]] = [
 
 NAME_RULE = {
     "rule": "size(self.metadata.name) <= 63 && self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
-    "message": "HR004: metadata.name has at most 63 characters, lower-case letters, digits and '-', because it becomes a "
+    "message": "HR004: metadata.name has at most 63 characters, lower-case letters, digits and '-': it becomes a "
     "label and a host name",
 }
 

@@ -10,7 +10,16 @@ from headrace_api.rules.finding import Finding, Path
 from headrace_api.suggest import did_you_mean
 
 _KEYS = ("apiVersion", "kind", "metadata", "spec", "status")
-_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+NAME_PATTERN = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+"""A DNS label, but for its length."""
+SHAPE_CODES = {
+    "HR001": "use the fields that there are, in camelCase",
+    "HR002": "write the fields that are required",
+    "HR003": "write a value of the field's type and range",
+    "HR004": "write metadata.name as a DNS label of at most 63 characters",
+    "HR005": "write this version's apiVersion and kind",
+}
+"""The codes of what no rule of the chain looks at, because without it there is no spec."""
 _DEEPEST = 64
 """Levels of nesting: more than any engine argument needs, and far from where recursive readers give up."""
 _LARGEST = 2**63
@@ -71,7 +80,7 @@ def _metadata(metadata: Any) -> Iterator[Finding]:
         yield Finding("HR003", "error", path, f"{shown(name)} is not a text", f"put it in quotes; {NAME_HINT}")
     elif len(name) > 63:
         yield Finding("HR004", "error", path, f"{shown(name)} has {len(name)} characters", NAME_HINT)
-    elif not _LABEL.fullmatch(name):
+    elif not re.fullmatch(NAME_PATTERN, name):
         yield Finding("HR004", "error", path, f"{shown(name)} is not a DNS label", NAME_HINT)
 
 
