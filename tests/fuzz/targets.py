@@ -133,7 +133,9 @@ def _toml(seed_trees: list[Tree]) -> st.SearchStrategy[str]:
 
 
 _MESSAGES = st.one_of(
-    damaged_trees([{"messages": seeds.MESSAGES}]).map(lambda tree: tree.get("messages")), values(null=True)
+    st.just(seeds.MESSAGES),
+    damaged_trees([{"messages": seeds.MESSAGES}]).map(lambda tree: tree.get("messages")),
+    values(null=True),
 )
 
 TARGETS: Mapping[str, Target] = {
@@ -142,5 +144,7 @@ TARGETS: Mapping[str, Target] = {
     "env.toml and cap.toml": Target(st.tuples(_toml(seeds.ENV), _toml(seeds.CAP)), _two_file),
     "worker_config.toml": Target(_toml(seeds.EDITION_1), _edition_1),
     "InferenceModel": Target(damaged_trees(seeds.MANIFESTS), _manifest),
-    "prompt format": Target(st.tuples(damaged_trees(seeds.PROMPT_FORMATS) | values(null=True), _MESSAGES), _prompt),
+    "prompt format": Target(
+        st.tuples(st.one_of(*[damaged_trees(seeds.PROMPT_FORMATS)] * 3, values(null=True)), _MESSAGES), _prompt
+    ),
 }
