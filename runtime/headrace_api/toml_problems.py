@@ -27,6 +27,11 @@ _TYPE_ERRORS = {
     "dict_type": "a table",
     "model_type": "a table",
 }
+_PHRASES = {
+    "Input should be ": "",
+    "String should match pattern": "text that matches",
+    "String should have": "text of",
+}
 
 
 def problems(error: ValidationError, model: type[BaseModel], document: Mapping[str, Any]) -> Iterator[Problem]:
@@ -85,7 +90,9 @@ def _describe(details: ErrorDetails, key: Key, model: type[BaseModel], known_at:
         case "literal_error":
             yield key, _refusal(key, details["input"], details["ctx"]["expected"])
         case kind:
-            accepted = _TYPE_ERRORS.get(kind) or details["msg"].removeprefix("Input should be ")
+            accepted = _TYPE_ERRORS.get(kind) or details["msg"]
+            for pydantics, ours in _PHRASES.items():
+                accepted = accepted.replace(pydantics, ours)
             yield key, _refusal(key, details["input"], accepted)
 
 

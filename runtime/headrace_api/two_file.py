@@ -21,7 +21,7 @@ T = TypeVar("T", bound=BaseModel)
 class EnvQueue(Document):
     """`[queue]` of an env.toml: edition 1's, without the name of the model, which is in cap.toml."""
 
-    url: str = "http://localhost:8080"
+    url: str = Field(default="http://localhost:8080", pattern=wc.URL_PATTERN)
     token: str | None = None
     hostings: list[str] = []
     tags: list[str] = []

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, StrictInt, StrictStr, model_validator
 
 from headrace_api import worker_forms
 from headrace_api.base import Document
-from headrace_api.portable import PortableMap, not_portable
+from headrace_api.portable import PortableMap, not_portable, without_nulls
 from headrace_api.prompts import AnyPromptFormat
 
 EngineType = Literal["VLLMEngine", "TRTLLMEngine", "EmbeddingEngine", "LlamaCppEngine", "luminous"]
@@ -229,16 +229,7 @@ def document(config: WorkerConfig, *, masked: bool = False) -> dict[str, Any]:
     written: dict[str, Any] = {"edition": config.edition}
     for section, always in _ALWAYS_WRITTEN.items():
         others = {key: value for key, value in short.get(section, {}).items() if key not in always}
-        written[section] = without_none({key: full[section][key] for key in always} | others)
+        written[section] = without_nulls({key: full[section][key] for key in always} | others)
     if masked and "token" in written["queue"]:
         written["queue"]["token"] = MASKED_TOKEN
     return written
-
-
-def without_none(table: dict[str, Any]) -> dict[str, Any]:
-    """The table and those in it, without the keys that have no value."""
-    return {
-        key: without_none(value) if isinstance(value, dict) else value
-        for key, value in table.items()
-        if value is not None
-    }

@@ -23,7 +23,7 @@ ENV = st.fixed_dictionaries(
         "queue": st.fixed_dictionaries(
             {},
             optional={
-                "url": TEXTS,
+                "url": TEXTS.map(lambda host: f"https://{host}"),
                 "token": TEXTS,
                 "hostings": st.lists(TEXTS, max_size=2),
                 "tags": st.lists(TEXTS, max_size=2),

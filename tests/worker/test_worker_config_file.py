@@ -108,6 +108,14 @@ def said(text: str, name: str) -> str:
         ),
         (HEAD + "engine_kwargs = [1]\n", "line 5: generator.engine_kwargs: [1] is not accepted; accepted: a table"),
         (HEAD + "[queue]\ntags = ['a', 1]\n", "line 6: queue.tags[1]: 1 is not accepted; accepted: text"),
+        (
+            HEAD + "[queue]\nurl = 'q:80'\n",
+            "line 6: queue.url: 'q:80' is not accepted; accepted: text that matches '^(https?|wss?)://.+'",
+        ),
+        (
+            HEAD + "[generator.engine_kwargs]\na = [nan]\n",
+            "line 5: generator.engine_kwargs: a[0] is nan: numbers are finite",
+        ),
         # unions: one sentence, not one for each member
         (
             HEAD + "[generator.generation]\nprompt_format = 5\n",
