@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from headrace_api.annotations import Key
 from headrace_api.toml_lines import line_of
-from headrace_api.toml_problems import Key, Problem, key_text, problems
+from headrace_api.toml_problems import Problem, key_text, problems
 
 T = TypeVar("T", bound=BaseModel)
 

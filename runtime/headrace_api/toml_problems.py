@@ -1,17 +1,17 @@
 """Puts what pydantic found wrong in a TOML document into words: the key, the value, and what is accepted."""
 
 import re
-import types
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, time
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from headrace_api import annotations
+from headrace_api.annotations import Key
 from headrace_api.suggest import did_you_mean
 
-Key = tuple[str | int, ...]
 Problem = tuple[Key, str]
 """Where, for finding the line, and a sentence that begins with the key."""
 
@@ -38,12 +38,12 @@ def problems(error: ValidationError, model: type[BaseModel], document: Mapping[s
     """Every problem once: of a union, pydantic reports what is wrong with each of its members."""
     unions: set[Key] = set()
     for details in error.errors():
-        key, union, member = _unlabelled(model, details["loc"])
+        key, union, member = annotations.unlabelled(model, details["loc"])
         if union is None:
             yield from _describe(details, key, model)
             continue
-        options = _options(_annotation(model, union))
-        table = _first_model(options) if isinstance(_value(document, union), dict) else None
+        options = annotations.members(annotations.type_at(model, union))
+        table = annotations.first_model(options) if isinstance(_value(document, union), dict) else None
         if table is None and union not in unions:
             accepted = " or ".join(dict.fromkeys(_words(option) for option in options))
             yield union, _refusal(union, _value(document, union), accepted)
@@ -111,7 +111,7 @@ def _refusal(key: Key, value: Any, accepted: str) -> str:
 
 def _unknown(key: Key, known_at: Key, model: type[BaseModel]) -> str:
     word = str(key[-1])[:_LONGEST]
-    parent = _first_model(_options(_annotation(model, key[len(known_at) : -1])))
+    parent = annotations.first_model(annotations.members(annotations.type_at(model, key[len(known_at) : -1])))
     if parent is None:
         return ""
     homes = [name for name, field in model.model_fields.items() if word in _fields(field.annotation)]
@@ -120,61 +120,13 @@ def _unknown(key: Key, known_at: Key, model: type[BaseModel]) -> str:
 
 
 def _fields(annotation: Any) -> Iterable[str]:
-    model = _first_model(_options(annotation))
+    model = annotations.first_model(annotations.members(annotation))
     return model.model_fields if model else ()
-
-
-def _unlabelled(model: type[BaseModel], location: Key) -> tuple[Key, Key | None, str]:
-    """The key without pydantic's names for members of unions; where the first union is, and its member's name."""
-    annotation: Any = model
-    key: Key = ()
-    union: Key | None = None
-    member = ""
-    for part in location:
-        options = _options(annotation)
-        if len(options) > 1:
-            if union is None:
-                union, member = key, str(part)
-            annotation = next((option for option in options if getattr(option, "__name__", "") == part), None)
-        else:
-            key = (*key, part)
-            annotation = _inside(options[0], part)
-    return key, union, member
-
-
-def _annotation(model: type[BaseModel], key: Key) -> Any:
-    annotation: Any = model
-    for part in key:
-        annotation = _inside(_options(annotation)[0], part)
-    return annotation
-
-
-def _inside(annotation: Any, part: str | int) -> Any:
-    """The type of a field, or of a list's or table's items."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        field = annotation.model_fields.get(str(part))
-        return field.annotation if field else None
-    arguments = get_args(annotation)
-    return arguments[-1] if arguments else None
-
-
-def _options(annotation: Any) -> list[Any]:
-    """The members of a union, None left out; any other type alone."""
-    if get_origin(annotation) is Annotated:
-        return _options(get_args(annotation)[0])
-    if get_origin(annotation) in {Union, types.UnionType}:
-        members = [member for member in get_args(annotation) if member is not type(None)]
-        return [option for member in members for option in _options(member)]
-    return [annotation]
-
-
-def _first_model(options: Iterable[Any]) -> type[BaseModel] | None:
-    return next((item for item in options if isinstance(item, type) and issubclass(item, BaseModel)), None)
 
 
 def _words(annotation: Any) -> str:
     if get_origin(annotation) is list:
-        items = " or ".join(_words(option) for option in _options(get_args(annotation)[0]))
+        items = " or ".join(_words(option) for option in annotations.members(get_args(annotation)[0]))
         return f"a list (each item {items})"
     if get_origin(annotation) is Literal:
         return ", ".join(map(repr, get_args(annotation)))

@@ -72,8 +72,7 @@ def _run(loaded: Loaded) -> None:
 
 def _print(text: str) -> None:
     try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        typer.echo(text, nl=False)  # which flushes
     except OSError as error:
         # Python flushes again when it ends, which would fail again and change the exit status.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -202,6 +202,9 @@ def test_engines_of_other_workers_are_refused(kind: Any) -> None:
         ({"temperature": 0.5}, {"temperature": 0}, {"temperature": 0}),
         ({"temperature": 0.5}, {"temperature": None}, {"temperature": 0.5}),
         ({"max_tokens": 5}, {"max_completion_tokens": 9}, {"max_completion_tokens": 9}),
+        ({"max_new_tokens": 5, "num_return_sequences": 2}, {}, {"max_tokens": 5, "n": 2}),
+        ({"max_new_tokens": 5, "max_tokens": 6, "do_sample": True}, {}, {"max_tokens": 6}),
+        ({"do_sample": False}, {}, {"temperature": 0}),
         ({"max_completion_tokens": 5, "top_k": 1}, {"max_tokens": 9}, {"max_tokens": 9, "top_k": 1}),
     ],
 )

@@ -61,9 +61,8 @@ def choose(generator: Generator, available: Collection[EngineType]) -> Chosen:
         chosen = Chosen(generator.type, engine_for(generator.type), generator)
     else:
         chosen = _luminous(generator, available)
-    unsupported.refuse(chosen.generator, chosen.kind)
+    _refuse(chosen.generator)
     chosen.engine.request_defaults(chosen.generator)
-    generate_kwargs.check(generator.generation.generate_kwargs)
     return chosen
 
 
@@ -74,11 +73,17 @@ def check(generator: Generator) -> tuple[str, ...]:
         EngineConfigError: as in `choose`, and where the engine's arguments are not accepted.
     """
     if generator.type == "luminous" and not Path(generator.source or "/").exists():
+        _refuse(generator)
         return (f"{generator.source!r} is not on this machine: whether an engine can load it is not checked",)
     chosen = choose(generator, SERVED)
     facts = EngineFacts(weights=generator.source, served_name="", port=0, python="", vllm_python="")
     chosen.engine.command(chosen.generator, facts)
     return chosen.notes
+
+
+def _refuse(generator: Generator) -> None:
+    unsupported.refuse(generator)
+    generate_kwargs.check(generator.generation.generate_kwargs)
 
 
 def _luminous(generator: Generator, available: Collection[EngineType]) -> Chosen:

@@ -6,28 +6,23 @@ from typing import Any
 from headrace_worker.engines.protocol import EngineConfigError
 
 _OF_THE_REQUEST = ("messages", "model", "prompt", "stream", "stream_options")
-_RENAMED = {
-    "do_sample": "temperature, with 0 for no sampling",
-    "max_new_tokens": "max_tokens",
-    "min_new_tokens": "min_tokens",
-    "num_return_sequences": "n",
-}
-"""Names of the transformers library, which engines with OpenAI's API would ignore."""
+_RENAMED = {"max_new_tokens": "max_tokens", "min_new_tokens": "min_tokens", "num_return_sequences": "n"}
+"""Names of the transformers library, which people have in their files, and the API's."""
 _SAME = ("max_tokens", "max_completion_tokens")
 
 
 def check(kwargs: Mapping[str, Any]) -> None:
-    """Check that every name means something in a request.
+    """Check that every name may be set for requests.
 
     Raises:
-        EngineConfigError: one does not.
+        EngineConfigError: one may not.
     """
     for name in kwargs:
-        key = f"generator.generation.generate_kwargs.{name}"
         if name in _OF_THE_REQUEST:
-            raise EngineConfigError(f"{key}: not accepted, because every request has its own; leave it out")
-        if name in _RENAMED:
-            raise EngineConfigError(f"{key}: the engines' API does not have it; accepted: {_RENAMED[name]}")
+            raise EngineConfigError(
+                f"generator.generation.generate_kwargs.{name}: not accepted, because every request has its own; "
+                "leave it out"
+            )
 
 
 def merged(kwargs: Mapping[str, Any], request: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,4 +30,12 @@ def merged(kwargs: Mapping[str, Any], request: Mapping[str, Any]) -> dict[str, A
     given = {name for name, value in request.items() if value is not None}
     if given.intersection(_SAME):
         given.update(_SAME)
-    return {**request, **{name: value for name, value in kwargs.items() if name not in given}}
+    return {**request, **{name: value for name, value in _in_the_api(kwargs).items() if name not in given}}
+
+
+def _in_the_api(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The same in the names of OpenAI's API and its engines; where both names are given, theirs counts."""
+    renamed = {_RENAMED[name]: value for name, value in kwargs.items() if name in _RENAMED}
+    if kwargs.get("do_sample") is False:
+        renamed["temperature"] = 0
+    return renamed | {name: value for name, value in kwargs.items() if name not in {*_RENAMED, "do_sample"}}

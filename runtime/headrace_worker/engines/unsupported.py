@@ -26,17 +26,17 @@ _REASONS: Mapping[str, str] = {
 _TEXT_GENERATION = "text-generation"
 
 
-def refuse(generator: Generator, engine: EngineType) -> None:
+def refuse(generator: Generator) -> None:
     """Check the keys that no engine of this worker, or not this one, acts on.
 
     Raises:
         EngineConfigError: one of them is set; the message names it and what to do instead.
     """
     for key, reason in _REASONS.items():
-        _refuse_set(key, getattr(generator, key), engine, reason)
+        _refuse_set(key, getattr(generator, key), generator.type, reason)
     if generator.model_type != _TEXT_GENERATION:
         reason = f"this worker's engines generate text; leave it out or write {_TEXT_GENERATION!r}"
-        _refuse_set("model_type", generator.model_type, engine, reason)
+        _refuse_set("model_type", generator.model_type, generator.type, reason)
     for key in generator.runtime_env.model_extra or {}:
         raise EngineConfigError(
             f"generator.runtime_env.{key}: not accepted, because the worker starts its engine in the image as it is; "
