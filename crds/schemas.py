@@ -31,11 +31,18 @@ def described(document: Document) -> Schema:
 
 
 def _describe(part: Schema, kind: type[BaseModel]) -> None:
-    texts = docstrings.fields_of(kind)
+    texts = {**_of_the_spec(kind), **docstrings.fields_of(kind)}
     for name, field in kind.model_fields.items():
         here = part.get("properties", {}).get(field.alias or name)
         if here is not None and name in texts:
             here.setdefault("description", texts[name])
+
+
+def _of_the_spec(kind: type[BaseModel]) -> dict[str, str]:
+    """What the spec says of fields that it has under the same name: of the class of the same name, else of any."""
+    classes = _classes(MANIFEST.model)
+    same = [one for one in classes if one.__name__ == kind.__name__]
+    return {name: text for one in (*reversed(classes), *same) for name, text in docstrings.fields_of(one).items()}
 
 
 def _classes(model: type[BaseModel]) -> list[type[BaseModel]]:

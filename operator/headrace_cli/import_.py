@@ -77,7 +77,7 @@ def _models(found: Sequence[Source]) -> tuple[list[Model], list[LeftOutOf]]:
             models.append(pair_model(envs[0], source))
         elif form is None:
             models += _ray(source, left_out)
-    left_out[:0] = [(model.file, one) for model in models for one in model.imported.left_out]
+    left_out[:0] = [(model.file_of(one.key), one) for model in models for one in model.imported.left_out]
     return models, left_out
 
 

@@ -61,7 +61,10 @@ def unreadable(error: Malformed) -> Located:
 
 def _refusal(said: Said) -> Located:
     file, line, message = said
-    return Located(file, line, Finding(NOT_ACCEPTED, "error", (), message, ""))
+    key, _, rest = message.partition(": ")
+    if " " in key:
+        return Located(file, line, Finding(NOT_ACCEPTED, "error", (), message, ""))
+    return Located(file, line, Finding(NOT_ACCEPTED, "error", (key,), rest, ""))
 
 
 def _rules(model: Model, knowledge: Knowledge) -> Iterator[Located]:

@@ -1,5 +1,6 @@
 """Files of other systems as specs, or what is wrong with them, line by line."""
 
+import functools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -46,6 +47,12 @@ class Model:
     """From `diagnostics`; None where nothing is said."""
     line_of_key: Callable[[str], int | None]
     """The line of the only key of that name in the file."""
+    env_file: str | None = None
+    """The env.toml beside a cap.toml."""
+
+    def file_of(self, key: str) -> str:
+        """The file that says `key`: of two, the surroundings have the queue and the monitoring."""
+        return self.env_file if self.env_file and key.startswith(("queue.", "monitoring.")) else self.file
 
     def manifest(self, name: str, namespace: str | None = None) -> dict[str, Any]:
         """The InferenceModel, without what is a default anyway."""
@@ -103,7 +110,7 @@ def worker_model(source: Source) -> Model:
     """
     config = toml(source, WorkerConfig)
     imported = _spec(source.file, 1, lambda: from_worker.to_spec(config))
-    return Model(source.file, imported, None, lambda key: _toml_line(source.text, key))
+    return Model(source.file, imported, None, functools.partial(_toml_line, source.text))
 
 
 def pair_model(env: Source | None, cap: Source) -> Model:
@@ -119,7 +126,8 @@ def pair_model(env: Source | None, cap: Source) -> Model:
     dropped = [] if capabilities.gpu_model_name is None else [_GPU_MODEL]
     imported = Imported(imported.spec, (*imported.left_out, *dropped))
     level = unified.log_level.upper() if unified.log_level else None
-    return Model(cap.file, imported, level, lambda key: _toml_line(cap.text, key))
+    line_of_key = functools.partial(_toml_line, cap.text)
+    return Model(cap.file, imported, level, line_of_key, None if env is None else env.file)
 
 
 _GPU_MODEL = LeftOut("gpu_model_name", "it is not needed: the fingerprint is made from the generator section")

@@ -42,7 +42,7 @@ def command(  # noqa: PLR0913, PLR0917 - each is an option
     _print(findings, format)
     severities = [found.finding.severity for found in findings]
     errors, warnings = severities.count("error"), severities.count("warning")
-    typer.echo(f"{run.models} models: {errors} errors, {warnings} warnings", err=True)
+    typer.echo(f"checked {run.models}: {errors} errors, {warnings} warnings", err=True)
     if run.troubles or not run.models + errors:
         nothing = [] if run.troubles else ["no InferenceModel, and nothing that can be imported, in these files"]
         raise Trouble("\n".join([*run.troubles, *nothing]), TROUBLE)

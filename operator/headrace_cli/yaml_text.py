@@ -96,8 +96,12 @@ def _map(loader: Any, node: yaml.MappingNode) -> Iterator[dict[str, Any]]:
     """Keys are texts, as in JSON."""
     data: dict[str, Any] = {}
     yield data
-    for key, value in loader.construct_mapping(node, deep=True).items():
-        data[str(key).lower() if isinstance(key, bool) else str(key)] = value
+    loader.flatten_mapping(node)
+    for key_node, value_node in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if isinstance(key, (dict, list)):
+            raise yaml.constructor.ConstructorError(None, None, "a key that is no text", key_node.start_mark)
+        data[str(key).lower() if isinstance(key, bool) else str(key)] = loader.construct_object(value_node, deep=True)
 
 
 _Loader.add_constructor(_INTEGER_TAG, _integer)

@@ -22,7 +22,9 @@ class EnvQueue(Document):
     """`[queue]` of an env.toml: edition 1's, without the name of the model, which is in cap.toml."""
 
     url: str = Field(default="http://localhost:8080", pattern=wc.URL_PATTERN)
+    """The queue\'s base URL."""
     token: str | None = None
+    """The worker token; `HEADRACE_QUEUE_TOKEN` in the environment takes its place."""
     hostings: list[str] = []
     tags: list[str] = []
     http_request_retries: int = Field(default=7, ge=0)
@@ -54,7 +56,9 @@ class Checkpoint(Document):
     tokenizer_filename: str | None = Field(default=None, min_length=1)
     """A file in `directory`."""
     pipeline_parallel_size: int = Field(default=1, ge=1)
+    """Groups of layers, each on GPUs of its own."""
     tensor_parallel_size: int = Field(default=1, ge=1)
+    """GPUs that each layer is divided over."""
     auto_memory_config: bool = True
     memory_safety_margin: float = Field(default=0.05, ge=0, lt=1)
     unstable: wc.Unstable = wc.Unstable()
@@ -75,6 +79,7 @@ class CapFile(Document):
     gpu_model_name: str | None = None
     """It went into the fingerprint, which is the generator section's now."""
     checkpoint: Checkpoint
+    """The weights and how they are loaded; edition 1 calls it `generator`."""
 
     @model_validator(mode="before")
     @classmethod

@@ -109,6 +109,7 @@ class Generator(Document):
     hf_model_id: str | None = None
     """A Hugging Face id or a path; `model_id` when absent."""
     tokenizer_id: str | None = None
+    """A tokenizer on the Hugging Face Hub; that of `hf_model_id` when absent."""
     model_type: str | None = None
     engine_kwargs: PortableMap = {}
     """Passed to the engine as they are."""
@@ -116,7 +117,9 @@ class Generator(Document):
     """The longest prompt and answer together, in tokens."""
     runtime_env: RuntimeEnv = RuntimeEnv()
     s3_mirror_config: S3Mirror | None = None
+    """Weights in S3 instead of the Hugging Face Hub."""
     gcs_mirror_config: GcsMirror | None = None
+    """Weights in Google Cloud Storage instead of the Hugging Face Hub."""
     generation: Generation = Generation()
     model_local_path: str | None = None
     scheduler_policy: SchedulerPolicy | None = None
@@ -127,11 +130,15 @@ class Generator(Document):
     enable_trt_overlap: bool | None = None
     max_batch_size: int | None = Field(default=None, ge=1)
     batch_wait_timeout_s: float | None = Field(default=None, ge=0)
+    """EmbeddingEngine: how long a batch waits to fill up."""
     optimize: Optimize | None = None
     tensor_parallel_size: int = Field(default=1, ge=1)
+    """GPUs that each layer is divided over."""
     pipeline_parallel_size: int = Field(default=1, ge=1)
+    """Groups of layers, each on GPUs of its own."""
     tokenizer_path: str | None = None
     weight_set_directories: list[str] = []
+    """Directories with the weights; before `hf_model_id`."""
     auto_memory_config: bool = True
     memory_safety_margin: float = Field(default=0.05, ge=0, lt=1)
     unstable: Unstable = Unstable()
@@ -150,6 +157,7 @@ class Queue(Document):
     url: str = Field(default="http://localhost:8080", pattern=URL_PATTERN)
     """The queue's base URL (`http`, `https`, `ws` or `wss`); a ws or wss URL with a path is used as it is."""
     token: str | None = None
+    """The worker token; `HEADRACE_QUEUE_TOKEN` in the environment takes its place."""
     checkpoint_name: str | None = Field(default=None, min_length=1)
     """The model name that requests ask for; the generator's `model_id` when absent."""
     tags: list[str] = []
@@ -171,7 +179,9 @@ class WorkerConfig(Document):
     """A whole `worker_config.toml`."""
 
     edition: Literal[1]
+    """The edition of this form."""
     generator: Generator
+    """What to serve and how."""
     queue: Queue = Queue()
     monitoring: Monitoring = Monitoring()
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from headrace_api.inference_model import InferenceModelSpec
 from headrace_api.rules.document import check_model, read_model
+from headrace_api.rules.finding import Facts
 
 ENGINE = {"type": "VLLMEngine", "modelId": "org/model"}
 
@@ -142,6 +143,14 @@ def nested(levels):
     return value
 
 
+@pytest.mark.parametrize("extreme", [1e308, 5e-324])
+def test_extreme_numbers_are_findings(extreme):
+    scaling = {"numWorkers": 2**63 - 1, "numGpusPerWorker": extreme}
+    policy = {"targetOngoingRequestsPerReplica": extreme, "metricsIntervalSeconds": extreme, "maxReplicas": 2**62}
+    spec = {"engine": ENGINE, "scaling": scaling, "deployment": {"autoscaling": policy, "maxConcurrentQueries": 1}}
+    assert check_model({"metadata": {"name": "m"}, "spec": spec}, FACTS)
+
+
 @pytest.mark.parametrize("levels", [60, 100, 100_000])
 def test_deep_nesting_is_a_finding(levels):
     assert found({"engine": {**ENGINE, "engineKwargs": nested(levels)}})[:1] in ([], [("HR003", "spec")])
@@ -206,9 +215,16 @@ def values(schema, root):
 SCHEMA = InferenceModelSpec.model_json_schema()
 
 
+FACTS = Facts(
+    gpus_per_node={"a": 8},
+    gpu_memory_gib=80,
+    model_config={"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 99},
+)
+
+
 @settings(max_examples=200)
-@given(values(SCHEMA, SCHEMA))
-def test_nothing_raises_for_what_is_nearly_right(spec):
-    for finding in check_model({"metadata": {"name": "m"}, "spec": spec}):
+@given(values(SCHEMA, SCHEMA), st.sampled_from([None, FACTS]))
+def test_nothing_raises_for_what_is_nearly_right(spec, facts):
+    for finding in check_model({"metadata": {"name": "m"}, "spec": spec}, facts):
         assert finding.text
         assert finding.path[0] == "spec"

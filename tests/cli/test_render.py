@@ -1,45 +1,95 @@
-"""`headrace render`, run as people run it."""
+"""`headrace render` and `headrace crd`."""
 
-import subprocess
-import sys
-from pathlib import Path
-
+import pytest
 import yaml
 
-HEADRACE = Path(sys.executable).parent / "headrace"
-MODEL = """
-apiVersion: headrace.dev/v1alpha1
-kind: InferenceModel
-metadata: {name: m}
-spec: {engine: {type: LlamaCppEngine, modelId: a/b}}
-"""
+
+def rendered(result):
+    assert result.status == 0, result.err
+    return {item["kind"]: item for item in yaml.safe_load_all(result.out)}
 
 
-def headrace(*arguments, text=""):
-    return subprocess.run([HEADRACE, *arguments], input=text, capture_output=True, text=True, check=False)
+def container(objects):
+    return objects["Deployment"]["spec"]["template"]["spec"]["containers"][0]
 
 
-def test_render_prints_every_object():
-    result = headrace("render", "-", text=MODEL)
-    assert result.returncode == 0, result.stderr
-    objects = list(yaml.safe_load_all(result.stdout))
-    assert [item["kind"] for item in objects] == ["ConfigMap", "Deployment"]
+def test_every_object_is_printed(headrace, model_text):
+    objects = rendered(headrace("render", "-", text=model_text))
+    assert list(objects) == ["ConfigMap", "Deployment"]
+    assert container(objects)["image"].startswith("docker.io/headrace/runtime-llamacpp:")
 
 
-def test_errors_name_file_field_and_value(tmp_path):
-    wrong = tmp_path / "wrong.yaml"
-    wrong.write_text(MODEL.replace("LlamaCppEngine", "Llama"))
-    result = headrace("render", str(wrong))
-    assert result.returncode == 1
-    assert f"{wrong}: InferenceModel m: HR003: spec.engine.type" in result.stderr
-    assert "LlamaCppEngine" in result.stderr
-    assert "'Llama' is not accepted" in result.stderr
-    assert "not YAML" in headrace("render", "-", text="a: [").stderr
+def test_options_take_the_place_of_the_chart(headrace, model_text):
+    objects = rendered(headrace("render", "--queue-url", "http://q", "--image", "e.org/i:1", "-", text=model_text))
+    assert container(objects)["image"] == "e.org/i:1"
+    assert 'url = "http://q"' in objects["ConfigMap"]["data"]["worker_config.toml"]
+
+
+def test_a_values_file_is_read_as_helm_does(headrace, tmp_path, model_text):
+    values = tmp_path / "values.yaml"
+    values.write_text(
+        "image: {registry: e.org, pullPolicy: Never}\n"
+        "queue: {service: {port: 9}, workerToken: {existingSecret: mine, key: k}}\n"
+        "runtime: {graceSeconds: 90, nodeLostSeconds: 5, images: {LlamaCppEngine: {tag: t}}}\n"
+    )
+    objects = rendered(headrace("render", "--values", values, "-", text=model_text))
+    assert container(objects)["image"] == "e.org/headrace/runtime-llamacpp:t"
+    assert container(objects)["imagePullPolicy"] == "Never"
+    pod = objects["Deployment"]["spec"]["template"]["spec"]
+    assert pod["terminationGracePeriodSeconds"] == 90
+    assert {one["tolerationSeconds"] for one in pod["tolerations"]} == {5}
+    assert {"name": "mine", "key": "k"} in [
+        one.get("valueFrom", {}).get("secretKeyRef") for one in container(objects)["env"]
+    ]
+    assert "svc:9" in objects["ConfigMap"]["data"]["worker_config.toml"]
+
+
+def test_a_wrong_values_file_is_told(headrace, tmp_path, model_text):
+    values = tmp_path / "values.yaml"
+    values.write_text("runtime: {graceSeconds: soon}\n")
+    result = headrace("render", "--values", values, "-", text=model_text)
+    assert result.status == 2
+    assert f"{values}: runtime.graceSeconds: " in result.err
+    assert "got 'soon'" in result.err
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: [", "<stdin>:2: not YAML"),
+        (
+            "{apiVersion: v1, kind: Pod}",
+            "<stdin>: no headrace.dev/v1alpha1 InferenceModel in it: it begins with v1 Pod",
+        ),
+        ("", "<stdin>: no headrace.dev/v1alpha1 InferenceModel in it: it is empty"),
+        (
+            "engine_config: {}",
+            "it begins with the keys engine_config; files of other systems are read by headrace import",
+        ),
+    ],
+)
+def test_what_is_no_model(headrace, text, said):
+    result = headrace("render", "-", text=text)
+    assert (result.status, result.out) == (1, "")
+    assert said in result.err
+
+
+def test_errors_are_those_of_lint(headrace, model_text):
+    result = headrace("render", "-", text=model_text.replace("LlamaCppEngine", "Llama"))
+    assert result.status == 1
+    assert result.err.startswith("<stdin>:4: HR003: spec.engine.type: 'Llama' is not accepted; write one of VLLMEngine")
+
+
+def test_an_engine_without_an_image_is_told(headrace, model_text):
+    text = model_text.replace("LlamaCppEngine", "EmbeddingEngine")
+    result = headrace("render", "-", text=text)
+    assert result.status == 1
+    assert "<stdin>:4: spec.engine.type: the chart has no runtime image for EmbeddingEngine" in result.err
     assert (
-        "document 1: v1 Pod is not headrace.dev/v1alpha1"
-        in headrace("render", "-", text="{apiVersion: v1, kind: Pod}").stderr
+        "EmbeddingEngine"
+        in rendered(headrace("render", "--image", "i", "-", text=text))["ConfigMap"]["data"]["model.yaml"]
     )
 
 
-def test_crd_is_printed():
-    assert yaml.safe_load(headrace("crd").stdout)["metadata"]["name"] == "inferencemodels.headrace.dev"
+def test_crd_is_printed(headrace):
+    assert yaml.safe_load(headrace("crd").out)["metadata"]["name"] == "inferencemodels.headrace.dev"

@@ -47,7 +47,9 @@ class Sum:
 def needed(spec: InferenceModelSpec, facts: Facts) -> Sum | None:
     """What one GPU of the model's needs; None where the model's size, the GPU or the lengths are not known."""
     size = dimensions(facts.model_config or {})
-    gpus = min(spec.gpus, spec.scaling.num_workers) if spec.scaling.num_workers < 2**20 else 0
+    share = spec.scaling.num_gpus_per_worker
+    # a share above 1 or below 1 is what another rule speaks of; here it is whether there are GPUs
+    gpus = spec.scaling.num_workers if share is None or share > 0 else 0
     if size is None or facts.gpu_memory_gib is None or not gpus:
         return None
     config = facts.model_config or {}
@@ -72,7 +74,9 @@ def _fits(spec: InferenceModelSpec, facts: Facts) -> Iterator[Finding]:
         f"{have:.1f} GiB"
     )
     if total.weights + total.margin > have:
-        least = next((n for n in range(2, 65) if total.weights * spec.gpus / n + total.margin < have), None)
+        least = next(
+            (n for n in range(2, 65) if total.weights * spec.scaling.num_workers / n + total.margin < have), None
+        )
         more = f"numWorkers to {least} or more, or " if least else ""
         hint = f"the weights alone do not fit: set {more}use a quantized model"
         yield Finding("HR501", "warning", at("scaling.numWorkers"), message, hint)
