@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field, StrictInt, StrictStr, model_validator
 from headrace_api import worker_forms
 from headrace_api.base import Document
 from headrace_api.portable import PortableMap, not_portable, without_nulls
-from headrace_api.prompts import DisabledPromptFormat, PromptFormat
+from headrace_api.prompts import AnyPromptFormat
 
 EngineType = Literal["VLLMEngine", "TRTLLMEngine", "EmbeddingEngine", "LlamaCppEngine", "luminous"]
 """The engine names of the registry, llama.cpp, and the worker-config seed's own: `luminous` is whichever engine can
@@ -82,7 +82,7 @@ class GcsMirror(Document):
 class Generation(Document):
     """Default generation parameters."""
 
-    prompt_format: PromptFormat | DisabledPromptFormat | None = None
+    prompt_format: AnyPromptFormat | None = None
     """How chat messages become a prompt; the tokenizer's own template when absent; no chat at all when empty."""
     generate_kwargs: PortableMap = {}
     """Parameters of a request, where the request does not say otherwise."""
