@@ -1,4 +1,4 @@
-"""Write what is generated from `headrace_api`: the CRD here, and the chart's copy of it.
+"""Write what is generated from `headrace_api`: the CRD, its copy in the chart, JSON schemas and pages of the docs.
 
 `python crds/generate.py` writes; `python crds/generate.py --check` only compares and exits 1 on any difference.
 """
@@ -6,6 +6,9 @@
 import sys
 from pathlib import Path
 
+import reference
+import rules_page
+import schemas
 import yaml
 
 from headrace_api.crd import custom_resource_definition
@@ -18,7 +21,14 @@ def outputs() -> dict[Path, str]:
     """Every generated file and its text."""
     text = HEADER + yaml.safe_dump(custom_resource_definition(), sort_keys=False, width=120)
     name = "inferencemodels.headrace.dev.yaml"
-    return {ROOT / "crds" / name: text, ROOT / "charts" / "headrace" / "crds" / name: text}
+    docs = ROOT / "docs" / "configuration"
+    return {
+        ROOT / "crds" / name: text,
+        ROOT / "charts" / "headrace" / "crds" / name: text,
+        **{ROOT / "crds" / "schemas" / file: schema for file, schema in schemas.outputs().items()},
+        docs / "reference.md": reference.page(),
+        docs / "rules.md": rules_page.page(),
+    }
 
 
 def stale() -> list[Path]:

@@ -1,10 +1,8 @@
 """The decision: what to write so that the cluster becomes what the spec asks for. Pure."""
 
-from pydantic import ValidationError
-
 from headrace_api import names
 from headrace_api.inference_model import InferenceModelSpec
-from headrace_api.rules.chain import check
+from headrace_api.rules.document import read_model
 from headrace_operator.drift import differs
 from headrace_operator.observed import Object, Observed, Plan, Problem
 from headrace_operator.render.children import children
@@ -49,25 +47,13 @@ def _drifted(rendered: Object, live: Object, observed: Observed) -> bool:
 
 
 def read_spec(model: Object) -> InferenceModelSpec | Problem:
-    """The model's spec, or what is wrong with it, field by field."""
-    try:
-        spec = InferenceModelSpec.model_validate(model.get("spec") or {})
-    except ValidationError as error:
-        return Problem("InvalidSpec", "; ".join(_sentence(dict(one)) for one in error.errors()))
-    errors = [finding.text for finding in check(spec) if finding.severity == "error"]
-    if not spec.model_name:
-        errors.append("spec.engine.modelId: the model has no name; set it, or spec.queue.checkpointName")
-    return Problem("InvalidSpec", "; ".join(errors)) if errors else spec
-
-
-def _sentence(error: Object) -> str:
-    path = ".".join(["spec", *(str(part) for part in error["loc"])])
-    given = "" if error["type"] == "missing" else f" (got {error['input']!r:.80})"
-    return f"{path}: {error['msg']}{given}"
+    """The model's spec, or what is wrong with it: the errors that the webhook and `headrace lint` tell, too."""
+    read = read_model(model)
+    return read.spec or Problem("InvalidSpec", "; ".join(finding.text for finding in read.errors))
 
 
 def _cannot_run(spec: InferenceModelSpec, config: RenderConfig) -> Problem | None:
-    if config.image(spec.engine.type):
+    if spec.engine.type in config.images:
         return None
     offered = ", ".join(sorted(config.images)) or "none"
     return Problem(

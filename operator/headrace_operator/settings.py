@@ -8,10 +8,9 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
+from headrace_api import names
 from headrace_api.base import Document
 from headrace_operator.render.config import RenderConfig
-
-_PREFIX = "HEADRACE_OPERATOR_"
 
 
 class SettingsError(Exception):
@@ -43,7 +42,7 @@ def read(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) 
     """
     parser = argparse.ArgumentParser(prog="headrace-operator", description=__doc__)
     for name, text in _OPTIONS.items():
-        variable = _PREFIX + name.upper().replace("-", "_")
+        variable = names.ENV_OPERATOR_PREFIX + name.upper().replace("-", "_")
         parser.add_argument(f"--{name}", default=environment.get(variable), help=f"{text} [{variable}]")
     given = vars(parser.parse_args(arguments))
     tree = _tree({key: value for key, value in given.items() if value is not None})

@@ -20,8 +20,9 @@ COLUMNS: list[dict[str, Any]] = [
 """What `kubectl get inferencemodels.headrace.dev` shows."""
 
 NAME_RULE = {
-    "rule": "size(self.metadata.name) <= 63",
-    "message": "metadata.name has at most 63 characters, because it becomes a label of the model's objects",
+    "rule": "size(self.metadata.name) <= 63 && self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
+    "message": "HR004: metadata.name has at most 63 characters, lower-case letters, digits and '-': it becomes a "
+    "label and a host name",
 }
 
 

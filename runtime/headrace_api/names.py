@@ -19,3 +19,5 @@ RAY_FILE = "model.yaml"
 ENV_QUEUE_TOKEN = "HEADRACE_QUEUE_TOKEN"  # noqa: S105
 ENV_WORKER_NAME = "HEADRACE_WORKER_NAME"
 ENV_GRACE_SECONDS = "HEADRACE_GRACE_SECONDS"
+ENV_OPERATOR_PREFIX = "HEADRACE_OPERATOR_"
+"""The operator's settings as variables of its container; `headrace diff` reads them there."""

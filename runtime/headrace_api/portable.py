@@ -35,6 +35,13 @@ def _bad_leaf(value: Any, path: str, *, in_list: bool) -> str:
     return ""
 
 
+def without_nulls(value: Any) -> Any:
+    """The value as TOML says it: keys whose value is null are left out, at every depth."""
+    if isinstance(value, dict):
+        return {key: without_nulls(item) for key, item in value.items() if item is not None}
+    return [without_nulls(item) for item in value] if isinstance(value, list) else value
+
+
 def _check(value: Any) -> Any:
     if problem := not_portable(value):
         raise ValueError(problem)

@@ -119,7 +119,7 @@ class LLMConfig(Document):
     engine_kwargs: PortableMap | None = Field(default=None, description="Arguments for the engine.")
     accelerator_type: str | None = Field(default=None, description="The kind of GPU, in Ray's names: L4, A10G, H100.")
     placement_group_config: PortableMap | None = Field(
-        default=None, description="Ray's placement group: bundles (one per worker) and strategy."
+        default=None, description="Ray's placement group: bundles or bundle_per_worker, and strategy."
     )
     lora_config: PortableMap | None = Field(default=None, description="LoRA adapters, in Ray's words.")
     deployment_config: DeploymentConfig | None = Field(default=None, description="Ray Serve's options.")

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from headrace_api.base import Document
 from headrace_api.portable import PortableMap
-from headrace_api.prompts import DisabledPromptFormat, PromptFormat
+from headrace_api.prompts import AnyPromptFormat
 from headrace_api.worker_config import (
     EngineType,
     GcsMirror,
@@ -77,7 +77,7 @@ class DeploymentConfig(Document):
 class Generation(Document):
     """Default generation parameters."""
 
-    prompt_format: PromptFormat | DisabledPromptFormat | None = Field(
+    prompt_format: AnyPromptFormat | None = Field(
         default=None, description="How chat messages become a prompt; no chat when empty."
     )
     generate_kwargs: PortableMap | None = Field(

@@ -45,7 +45,7 @@ def problems(error: ValidationError, model: type[BaseModel], document: Mapping[s
         options = annotations.members(annotations.type_at(model, union))
         table = annotations.first_model(options) if isinstance(_value(document, union), dict) else None
         if table is None and union not in unions:
-            accepted = " or ".join(_words(option) for option in options)
+            accepted = " or ".join(dict.fromkeys(_words(option) for option in options))
             yield union, _refusal(union, _value(document, union), accepted)
         elif table is not None and member == table.__name__:
             yield from _describe(details, key, table, known_at=union)

@@ -12,8 +12,8 @@ from pydantic import ConfigDict, Field, StrictInt, StrictStr, model_validator
 
 from headrace_api import worker_forms
 from headrace_api.base import Document
-from headrace_api.portable import PortableMap, not_portable
-from headrace_api.prompts import DisabledPromptFormat, PromptFormat
+from headrace_api.portable import PortableMap, not_portable, without_nulls
+from headrace_api.prompts import AnyPromptFormat
 
 EngineType = Literal["VLLMEngine", "TRTLLMEngine", "EmbeddingEngine", "LlamaCppEngine", "luminous"]
 """The engine names of the registry, llama.cpp, and the worker-config seed's own: `luminous` is whichever engine can
@@ -82,7 +82,7 @@ class GcsMirror(Document):
 class Generation(Document):
     """Default generation parameters."""
 
-    prompt_format: PromptFormat | DisabledPromptFormat | None = None
+    prompt_format: AnyPromptFormat | None = None
     """How chat messages become a prompt; the tokenizer's own template when absent; no chat at all when empty."""
     generate_kwargs: PortableMap = {}
     """Parameters of a request, where the request does not say otherwise."""
@@ -229,14 +229,7 @@ def document(config: WorkerConfig, *, masked: bool = False) -> dict[str, Any]:
     written: dict[str, Any] = {"edition": config.edition}
     for section, always in _ALWAYS_WRITTEN.items():
         others = {key: value for key, value in short.get(section, {}).items() if key not in always}
-        written[section] = _without_none({key: full[section][key] for key in always} | others)
+        written[section] = without_nulls({key: full[section][key] for key in always} | others)
     if masked and "token" in written["queue"]:
         written["queue"]["token"] = MASKED_TOKEN
     return written
-
-
-def _without_none(value: Any) -> Any:
-    """Nulls go from maps, also from those in lists; a list itself holds none (`headrace_api.portable`)."""
-    if isinstance(value, dict):
-        return {key: _without_none(item) for key, item in value.items() if item is not None}
-    return [_without_none(item) for item in value] if isinstance(value, list) else value

@@ -143,9 +143,7 @@ class _Worker:
     async def _serve(self, session: aiohttp.ClientSession) -> int:
         config = self._plan.config
         defaults = self._plan.engine.request_defaults(config.generator)
-        client = EngineClient(
-            session, self._engine.base_url, config.model_name, defaults, config.generator.generation.generate_kwargs
-        )
+        client = EngineClient(session, self._engine.base_url, config.model_name, defaults, config.generator.generation)
         puller = Puller(self._plan.pull, client, self._status.metrics, self._status.set_registered)
         pulling = asyncio.create_task(puller.run())
         hung = asyncio.create_task(

@@ -10,8 +10,9 @@ import aiohttp
 from pydantic import ValidationError
 
 from headrace_api.wire import Usage
+from headrace_api.worker_config import Generation
 from headrace_worker import health
-from headrace_worker.engines import generate_kwargs
+from headrace_worker.engines import generate_kwargs, prompt_formats
 from headrace_worker.sse import UsageTap
 
 CHAT_PATH = "/v1/chat/completions"
@@ -48,13 +49,13 @@ class EngineClient:
         base_url: str,
         served_name: str,
         defaults: Mapping[str, list[Any]],
-        kwargs: Mapping[str, Any] | None = None,
+        generation: Generation | None = None,
     ) -> None:
         self._session = session
         self._base_url = base_url
         self._served_name = served_name
         self._defaults = defaults
-        self._kwargs = kwargs or {}
+        self._generation = generation or Generation()
         self.heard_at = 0.0
         """When anything last came from the engine in answer to a request, on the monotonic clock."""
 
@@ -71,6 +72,15 @@ class EngineClient:
         if path not in PATHS:
             message = f"this worker does not serve {path!r}; it serves: {', '.join(PATHS)}"
             return Outcome(404, body=error_body(message, "not_found"))
+        prompt_format = self._generation.prompt_format
+        if path == CHAT_PATH and prompt_format is not None:
+            try:
+                request = prompt_formats.formatted(prompt_format, request)
+            except ValueError as error:
+                return Outcome(400, body=error_body(str(error), "invalid_request_error"))
+        return await self._ask(path, request, emit)
+
+    async def _ask(self, path: str, request: Mapping[str, Any], emit: Emit) -> Outcome:
         body = self.prepared(request)
         try:
             async with self._session.post(self._base_url + path, json=body) as response:
@@ -107,7 +117,7 @@ class EngineClient:
 
     def prepared(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """The request as the engine gets it: its own model name, default stops first, usage asked for in streams."""
-        body = generate_kwargs.merged(self._kwargs, request)
+        body = generate_kwargs.merged(self._generation.generate_kwargs, request)
         body["model"] = self._served_name
         for key, values in self._defaults.items():
             given = body.get(key)

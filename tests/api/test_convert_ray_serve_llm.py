@@ -92,12 +92,18 @@ def files(draw):
             callback_config=v.yaml_maps,
         )
     )
-    kind = draw(st.sampled_from(["none", "workers", "any", "empty"]))
+    kind = draw(st.sampled_from(["none", "workers", "each", "any", "empty"]))
     if kind != "none":
         sizes = [file.get("engine_kwargs", {}).get(f"{axis}_parallel_size", 1) for axis in ("tensor", "pipeline")]
         workers = sizes[0] * sizes[1] if all(type(size) is int for size in sizes) else 1
         same = st.builds(lambda bundle: {"bundles": [dict(bundle) for _ in range(workers)]}, bundles)
-        groups = {"workers": same, "any": v.some(bundles=st.lists(bundles, max_size=3)), "empty": st.just({})}
+        each = st.builds(lambda bundle: {"bundle_per_worker": bundle}, bundles)
+        groups = {
+            "workers": same,
+            "each": each,
+            "any": v.some(bundles=st.lists(bundles, max_size=3)),
+            "empty": st.just({}),
+        }
         strategy = draw(st.just({}) | st.builds(lambda word: {"strategy": word}, strategies))
         file["placement_group_config"] = draw(groups[kind]) | strategy
     return file
@@ -181,6 +187,18 @@ def test_bundles_that_are_not_workers_are_kept_as_they_are():
     spec = ray_serve_llm.to_spec(LLMConfig.model_validate(file)).spec
     assert spec.ray.placement_group_config == group
     assert spec.gpus == 0
+
+
+def test_a_bundle_per_worker_is_kept_and_counts():
+    group = {"bundle_per_worker": {"CPU": 4, "GPU": 0.5}, "strategy": "PACK"}
+    file = {
+        "model_loading_config": {"model_id": "m"},
+        "engine_kwargs": {"tensor_parallel_size": 2},
+        "placement_group_config": group,
+    }
+    spec = ray_serve_llm.to_spec(LLMConfig.model_validate(file)).spec
+    assert (spec.gpus, spec.scaling.num_cpus_per_worker) == (1, 4)
+    assert ray_serve_llm.from_spec(spec)["placement_group_config"] == group
 
 
 def test_what_an_llm_config_cannot_say_is_named():

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from headrace_api.convert import worker_config
 from headrace_api.inference_model import InferenceModelSpec
-from headrace_api.worker_config import WorkerConfig
+from headrace_api.worker_config import WorkerConfig, fingerprint
 from headrace_operator.render.worker_toml import to_toml
 
 QUEUE_URL = "http://headrace-queue.headrace.svc:8080"
@@ -102,6 +102,20 @@ def test_export_of_an_import_is_the_file_and_loses_nothing(file):
     without_token = config.model_copy(update={"queue": config.queue.model_copy(update={"token": None})})
     assert worker_config.from_spec(spec, QUEUE_URL) == without_token
     assert worker_config.not_exported(spec) == ()
+
+
+@given(v.yaml_maps, v.yaml_maps)
+def test_operator_and_worker_have_one_fingerprint(engine_kwargs, generate_kwargs):
+    engine = {
+        "type": "VLLMEngine",
+        "modelId": "m",
+        "engineKwargs": engine_kwargs,
+        "runtimeEnv": {"pip": None},
+        "generation": {"generateKwargs": generate_kwargs},
+    }
+    config = worker_config.from_spec(stored(InferenceModelSpec.model_validate({"engine": engine})), QUEUE_URL)
+    read = WorkerConfig.model_validate(tomllib.loads(to_toml(config)))
+    assert fingerprint(read.generator) == fingerprint(config.generator)
 
 
 def test_a_model_of_the_charts_queue_gets_its_url():

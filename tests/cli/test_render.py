@@ -31,9 +31,9 @@ def test_errors_name_file_field_and_value(tmp_path):
     wrong.write_text(MODEL.replace("LlamaCppEngine", "Llama"))
     result = headrace("render", str(wrong))
     assert result.returncode == 1
-    assert f"{wrong}: InferenceModel m: spec.engine.type" in result.stderr
-    assert "'LlamaCppEngine'" in result.stderr
-    assert "got 'Llama'" in result.stderr
+    assert f"{wrong}: InferenceModel m: HR003: spec.engine.type" in result.stderr
+    assert "LlamaCppEngine" in result.stderr
+    assert "'Llama' is not accepted" in result.stderr
     assert "not YAML" in headrace("render", "-", text="a: [").stderr
     assert (
         "document 1: v1 Pod is not headrace.dev/v1alpha1"

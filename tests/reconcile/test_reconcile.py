@@ -114,7 +114,10 @@ async def test_bad_spec_is_said_once_and_nothing_is_touched(reconciler, cluster)
     assert cluster.writes == [("status", "InferenceModel")]
     ready = condition(cluster, "Ready")
     assert (ready["status"], ready["reason"]) == ("False", "InvalidSpec")
-    assert "numWorkers: 3 is not a multiple of spec.engine.pipelineParallelSize (2)" in ready["message"]
+    assert (
+        "HR102: spec.scaling.numWorkers: 3 is not a multiple of spec.engine.pipelineParallelSize (2)"
+        in ready["message"]
+    )
     assert [event[1:] for event in cluster.events] == [("Normal", "Progressing"), ("Warning", "InvalidSpec")]
 
 

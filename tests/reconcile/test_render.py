@@ -60,6 +60,42 @@ def test_the_ray_file_has_the_registry_names(rendered):
     assert document["scaling_config"]["num_gpus_per_worker"] == 0
 
 
+def test_the_ray_file_speaks_the_dialect_of_the_spec(rendered):
+    engine = {"type": "VLLMEngine", "modelId": "m", "maxTotalTokens": 4096}
+    ray = {"dialect": "ray-serve-llm", "acceleratorType": "L4"}
+    document = yaml.safe_load(rendered(engine=engine, ray=ray, replicas=3)["ConfigMap"]["data"]["model.yaml"])
+    assert document["model_loading_config"] == {"model_id": "m"}
+    assert document["accelerator_type"] == "L4"
+    assert document["engine_kwargs"]["max_model_len"] == 4096
+    assert document["deployment_config"]["num_replicas"] == 3
+
+
+def test_autoscaling_is_in_the_ray_file_as_the_spec_says_it(rendered):
+    deployment = {"autoscaling": {"minReplicas": 0, "maxReplicas": 8, "upscaleDelaySeconds": 15}}
+    document = yaml.safe_load(rendered(deployment=deployment)["ConfigMap"]["data"]["model.yaml"])
+    config = document["deployment_config"]["autoscaling_config"]
+    assert (config["min_replicas"], config["max_replicas"], config["upscale_delay_s"]) == (0, 8, 15)
+
+
+@pytest.mark.parametrize(("share", "workers", "gpus"), [(0.5, 1, "1"), (0.5, 3, "2"), (0.25, 4, "1"), (1, 2, "2")])
+def test_shares_of_gpus_are_rounded_up_to_whole_ones(rendered, share, workers, gpus):
+    scaling = {"numWorkers": workers, "numGpusPerWorker": share}
+    objects = rendered(engine={"type": "VLLMEngine", "modelId": "m"}, scaling=scaling)
+    assert pod(objects)["spec"]["containers"][0]["resources"]["limits"] == {"nvidia.com/gpu": gpus}
+
+
+def test_luminous_runs_in_the_image_of_vllm_unless_it_has_its_own(rendered, config):
+    engine = {"type": "luminous", "weightSetDirectories": ["/checkpoint"]}
+    queue = {"checkpointName": "luminous-base"}
+    objects = rendered(engine=engine, queue=queue)
+    assert pod(objects)["spec"]["containers"][0]["image"] == "docker.io/headrace/vllm:1"
+    worker = WorkerConfig.model_validate(tomllib.loads(objects["ConfigMap"]["data"]["worker_config.toml"]))
+    assert (worker.generator.type, worker.generator.model_id, worker.model_name) == ("luminous", None, "luminous-base")
+    own = config.model_copy(update={"images": {**config.images, "luminous": "docker.io/mine:1"}})
+    assert own.image("luminous") == "docker.io/mine:1"
+    assert config.model_copy(update={"images": {}}).image("luminous") is None
+
+
 def test_a_changed_engine_rolls_the_pods_and_a_changed_count_does_not(rendered):
     assert pod(rendered()) == pod(rendered(replicas=5))
     other = {"type": "LlamaCppEngine", "modelId": "headrace/sample-chat", "maxTotalTokens": 64}

@@ -78,6 +78,7 @@ class ScriptedEngine:
         app = web.Application()
         app.router.add_get("/health", self.health)
         app.router.add_post("/v1/chat/completions", self.answer)
+        app.router.add_post("/v1/completions", self.answer)
         runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -11,29 +11,39 @@ _STRATEGIES = get_args(PlacementStrategy)
 def to_scaling(group: dict[str, Any], num_workers: int) -> dict[str, Any] | None:
     """The scaling fields that give exactly this placement group again; None when none do."""
     bundles = group.get("bundles")
-    first = bundles[0] if isinstance(bundles, list) and bundles else None
-    if not isinstance(first, dict) or not all(_is_amount(value) for value in first.values()):
+    scaling = _amounts(bundles[0]) if isinstance(bundles, list) and bundles else None
+    if scaling is None or group.get("strategy", "PACK") not in _STRATEGIES:
         return None
-    custom = {name: amount for name, amount in first.items() if name not in {_GPU, _CPU}}
-    given = {
-        "num_gpus_per_worker": first.get(_GPU, 0),
-        "num_cpus_per_worker": first.get(_CPU),
-        "resources_per_worker": custom or None,
-        "placement_strategy": group.get("strategy"),
-    }
-    scaling = {name: value for name, value in given.items() if value is not None}
-    sound = scaling["num_gpus_per_worker"] <= 1 and group.get("strategy", "PACK") in _STRATEGIES
-    return scaling if sound and from_scaling(scaling, num_workers) == group else None
+    if "strategy" in group:
+        scaling["placement_strategy"] = group["strategy"]
+    return scaling if from_scaling(scaling, num_workers) == group else None
+
+
+def occupied(group: dict[str, Any]) -> dict[str, Any]:
+    """What a placement group that is kept verbatim says of the GPUs, cores and resources of every worker."""
+    if (scaling := _amounts(group.get("bundle_per_worker"))) is not None:
+        return scaling
+    bundles = [bundle for bundle in group.get("bundles") or [] if isinstance(bundle, dict)]
+    no_gpu = bool(bundles) and not any(bundle.get(_GPU) for bundle in bundles)
+    return {"num_gpus_per_worker": 0} if no_gpu else {}
+
+
+def _amounts(bundle: Any) -> dict[str, Any] | None:
+    """One worker's bundle as scaling fields; None when it is more than a worker of the spec can have."""
+    if not isinstance(bundle, dict) or not all(_is_amount(value) for value in bundle.values()):
+        return None
+    if bundle.get(_GPU, 0) > 1:
+        return None
+    scaling = {"num_gpus_per_worker": bundle.get(_GPU, 0)}
+    if _CPU in bundle:
+        scaling["num_cpus_per_worker"] = bundle[_CPU]
+    if custom := {name: amount for name, amount in bundle.items() if name not in {_GPU, _CPU}}:
+        scaling["resources_per_worker"] = custom
+    return scaling
 
 
 def _is_amount(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 4096
-
-
-def has_no_gpu(group: dict[str, Any]) -> bool:
-    """Whether a placement group has bundles and no GPU in any of them."""
-    bundles = [bundle for bundle in group.get("bundles") or [] if isinstance(bundle, dict)]
-    return bool(bundles) and not any(bundle.get(_GPU) for bundle in bundles)
 
 
 def from_scaling(scaling: dict[str, Any], num_workers: int) -> dict[str, Any] | None:

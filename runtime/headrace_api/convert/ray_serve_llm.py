@@ -8,7 +8,7 @@ from typing import Any
 
 from headrace_api.convert.imported import Imported, LeftOut
 from headrace_api.convert.places import Places, Tree, complete, inverse, move, put, stated, without_place
-from headrace_api.convert.ray_bundles import from_scaling, has_no_gpu, to_scaling
+from headrace_api.convert.ray_bundles import from_scaling, occupied, to_scaling
 from headrace_api.inference_model import InferenceModelSpec
 from headrace_api.ray_serve_llm import LLMConfig
 
@@ -93,9 +93,8 @@ def _take_placement(spec: Tree, group: Tree | None, workers: int) -> None:
     scaling = to_scaling(group, workers)
     if scaling is None:
         put(spec, "ray.placement_group_config", group)
-        if has_no_gpu(group):
-            put(spec, "scaling.num_gpus_per_worker", 0)
-    else:
+        scaling = occupied(group)
+    if scaling:
         spec["scaling"] = spec.get("scaling", {}) | scaling
 
 

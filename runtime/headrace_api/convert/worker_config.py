@@ -4,6 +4,7 @@ from headrace_api import worker_config as wc
 from headrace_api.convert.imported import Imported, LeftOut
 from headrace_api.convert.places import Places, complete, inverse, move, put, stated, without_place
 from headrace_api.inference_model import InferenceModelSpec
+from headrace_api.portable import without_nulls
 
 _SAME = (
     *("type", "model_id", "hf_model_id", "tokenizer_id", "model_type", "engine_kwargs", "max_total_tokens"),
@@ -43,7 +44,7 @@ def to_spec(doc: wc.WorkerConfig) -> Imported:
 
 
 def from_spec(spec: InferenceModelSpec, queue_url: str) -> wc.WorkerConfig:
-    """The file of a spec that `rules.chain.check` finds no error in, without the token.
+    """The file of a spec that `rules.chain.check` finds no error in, without the token and, as in TOML, without nulls.
 
     Args:
         spec: the model's spec.
@@ -52,7 +53,7 @@ def from_spec(spec: InferenceModelSpec, queue_url: str) -> wc.WorkerConfig:
     Raises:
         pydantic.ValidationError: fields contradict each other, in a spec that the rules refuse.
     """
-    document = move(complete(spec), inverse(_PLACES))
+    document = without_nulls(move(complete(spec), inverse(_PLACES)))
     document["queue"].setdefault("url", queue_url)
     tensor_parallel_size = spec.scaling.num_workers // spec.engine.pipeline_parallel_size
     put(document, "generator.tensor_parallel_size", tensor_parallel_size)

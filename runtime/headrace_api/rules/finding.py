@@ -36,6 +36,11 @@ class Finding:
         return f"{self.code}: {self.field}: {self.message}; {self.hint}"
 
 
+def at(dotted: str, *more: str | int) -> Path:
+    """The path of a field of the spec: `at("queue.tags", 0)`."""
+    return ("spec", *dotted.split("."), *more)
+
+
 @dataclass(frozen=True)
 class Facts:
     """What is known beside the spec; what is not known is not checked."""

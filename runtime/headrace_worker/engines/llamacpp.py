@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace_api.worker_config import Generator
-from headrace_worker.engines import llamacpp_options
+from headrace_worker.engines import llamacpp_options, prompt_formats
 from headrace_worker.engines.protocol import EngineCommand, EngineConfigError, EngineFacts
 
 _DEFAULT_SLOTS = 4
@@ -43,7 +43,8 @@ class LlamaCpp:
             "port": facts.port,
             "options": llamacpp_options.checked(generator.engine_kwargs)
             | {"n_parallel": self.slots(generator)}
-            | _context(generator, self.slots(generator)),
+            | _context(generator, self.slots(generator))
+            | _chat_template(generator),
         }
         argv = [facts.python, "-m", "headrace_worker.engines.llamacpp_server", json.dumps(parameters)]
         return EngineCommand(argv, dict(generator.runtime_env.env_vars))
@@ -74,6 +75,11 @@ def _context(generator: Generator, slots: int) -> dict[str, int]:
             f"max_total_tokens = {generator.max_total_tokens}, which sets it; give one of the two"
         )
     return {"n_ctx": generator.max_total_tokens * slots}
+
+
+def _chat_template(generator: Generator) -> dict[str, str]:
+    template = prompt_formats.template(generator)
+    return {"chat_template": template} if template else {}
 
 
 def _refuse_what_llamacpp_lacks(generator: Generator) -> None:

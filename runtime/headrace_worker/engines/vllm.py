@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from headrace_api.worker_config import Generator, StoppingSequence
+from headrace_worker.engines import prompt_formats
 from headrace_worker.engines.protocol import EngineCommand, EngineConfigError, EngineFacts
 
 _DEFAULT_MAX_NUM_SEQS = 256
@@ -72,6 +73,9 @@ def _own_flags(generator: Generator, facts: EngineFacts) -> dict[str, Any]:
         flags["max_model_len"] = generator.max_total_tokens
     if generator.unstable.skip_checkpoint_load:
         flags["load_format"] = "dummy"
+    if template := prompt_formats.template(generator):
+        # "string": vLLM would otherwise guess from the template whether messages are texts or lists of parts.
+        flags |= {"chat_template": template, "chat_template_content_format": "string"}
     # An explicit share wins; without a GPU the share would be one of main memory, which the setting does not mean.
     if generator.auto_memory_config and facts.nvidia_gpus and "gpu_memory_utilization" not in _names(generator):
         flags["gpu_memory_utilization"] = round(1 - generator.memory_safety_margin, 6)

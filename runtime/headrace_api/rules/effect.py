@@ -1,0 +1,83 @@
+"""Warnings about fields that are kept for the files of others and that this version does nothing with.
+
+Whoever gives a field its effect removes its warning here.
+"""
+
+from collections.abc import Iterator
+
+from headrace_api.inference_model import InferenceModelSpec
+from headrace_api.rules.finding import Facts, Finding, Rule, at
+
+
+def _autoscaling(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
+    if spec.deployment.autoscaling:
+        message = "is kept, but this version does not scale by itself"
+        hint = f"spec.replicas ({spec.replicas}) is what runs; change it with kubectl scale"
+        yield Finding("HR901", "warning", at("deployment.autoscaling"), message, hint)
+
+
+def _placement(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
+    strategy = spec.scaling.placement_strategy
+    if strategy in {"SPREAD", "STRICT_SPREAD"} and spec.scaling.num_workers > 1:
+        message = f"{strategy} is kept, but this version puts all workers of a replica into one pod"
+        yield Finding("HR902", "warning", at("scaling.placementStrategy"), message, "expect STRICT_PACK's behaviour")
+
+
+def _mirrors(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
+    for name, mirror in (("s3Mirror", spec.engine.s3_mirror), ("gcsMirror", spec.engine.gcs_mirror)):
+        if mirror:
+            message = "is kept, but this version does not fetch from buckets: the worker refuses to start"
+            hint = "mount the weights with spec.template and name their folder in engine.weightSetDirectories"
+            yield Finding("HR903", "warning", at("engine", name), message, hint)
+
+
+def _tensorrt(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
+    if spec.engine.type == "TRTLLMEngine":
+        message = "TRTLLMEngine is kept, but this version has no worker for it: the worker refuses to start"
+        yield Finding("HR904", "warning", at("engine.type"), message, "use VLLMEngine until then")
+
+
+def _embeddings(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
+    if spec.engine.type == "EmbeddingEngine":
+        message = "EmbeddingEngine is kept, but this version has no worker for it: the worker refuses to start"
+        yield Finding("HR905", "warning", at("engine.type"), message, "use VLLMEngine with an embedding model")
+
+
+def _runtime_env(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
+    others = spec.engine.runtime_env.model_extra or {}
+    if others:
+        message = (
+            f"{', '.join(others)} {'is' if len(others) == 1 else 'are'} kept, but the worker refuses to start with it"
+        )
+        hint = "put packages and files into the runtime image"
+        yield Finding("HR906", "warning", at("engine.runtimeEnv"), message, hint)
+
+
+def _model_type(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
+    kind = spec.engine.model_type
+    if kind not in {None, "text-generation"} and spec.engine.type not in {"TRTLLMEngine", "EmbeddingEngine"}:
+        message = f"{kind!r} is kept, but the worker refuses to start with it: its engines generate text"
+        yield Finding("HR907", "warning", at("engine.modelType"), message, "leave it out, or write text-generation")
+
+
+def _weight_sets(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
+    if len(spec.engine.weight_set_directories) > 1:
+        message = f"{len(spec.engine.weight_set_directories)} folders are kept, but the worker starts with one only"
+        yield Finding("HR908", "warning", at("engine.weightSetDirectories"), message, "name one folder")
+
+
+RULES = (
+    Rule("HR901", "warning", "autoscaling is kept; spec.replicas is what runs", _autoscaling),
+    Rule("HR902", "warning", "SPREAD and STRICT_SPREAD are kept; one pod holds a replica", _placement),
+    Rule("HR903", "warning", "mirrors are kept; weights are not fetched from buckets", _mirrors),
+    Rule("HR904", "warning", "TRTLLMEngine is kept; no worker runs it", _tensorrt),
+    Rule("HR905", "warning", "EmbeddingEngine is kept; no worker runs it", _embeddings),
+    Rule(
+        "HR906",
+        "warning",
+        "runtimeEnv's keys other than envVars are kept; the worker does not act on them",
+        _runtime_env,
+    ),
+    Rule("HR907", "warning", "modelType other than text-generation is kept; the engines generate text", _model_type),
+    Rule("HR908", "warning", "more than one weight set directory is kept; the worker loads one", _weight_sets),
+)

@@ -1,0 +1,118 @@
+"""How large a model is, from the dimensions in its Hugging Face `config.json`.
+
+The counts follow the families' published architectures: a decoder of equal layers, each with attention (query, key,
+value, output) and a feed-forward part, and token embeddings that are the output layer, too, where they are tied.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_NAMES = {
+    "hidden": ("hidden_size", "n_embd", "d_model"),
+    "layers": ("num_hidden_layers", "n_layer", "n_layers"),
+    "heads": ("num_attention_heads", "n_head", "n_heads"),
+    "vocabulary": ("vocab_size",),
+}
+_TIED = frozenset({"gpt2", "gemma", "gemma2", "gemma3_text", "mpt", "opt", "falcon"})
+"""Families whose output layer is the embedding unless config.json says otherwise."""
+_PLAIN = frozenset({"gpt2", "mpt", "opt", "phi", "falcon", "gpt_neox", "gptj"})
+"""Families with two feed-forward matrices in a layer; the others have a gate as a third."""
+_POSITIONS = frozenset({"gpt2", "opt"})
+"""Families that learn an embedding for each position."""
+_BIASED = frozenset({"gpt2", "opt", "phi"})
+"""Families with a bias on every matrix."""
+
+
+@dataclass(frozen=True)
+class Dimensions:
+    """A decoder's dimensions."""
+
+    family: str
+    hidden: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_size: int
+    inner: int
+    """The feed-forward part's width, of one expert where there are several."""
+    experts: int
+    """1 in a dense model."""
+    vocabulary: int
+    positions: int
+    tied: bool
+
+    @property
+    def parameters(self) -> int:
+        """All weights."""
+        query, pair = self.heads * self.head_size, self.kv_heads * self.head_size
+        attention = self.hidden * (2 * query + 2 * pair)
+        matrices = 2 if self.family in _PLAIN else 3
+        feed_forward = matrices * self.hidden * self.inner * self.experts
+        router = self.hidden * self.experts if self.experts > 1 else 0
+        layer = attention + feed_forward + router + self._small(query, pair)
+        embeddings = self.vocabulary * self.hidden * (1 if self.tied else 2)
+        places = self.positions * self.hidden if self.family in _POSITIONS else 0
+        return self.layers * layer + embeddings + places
+
+    @property
+    def kv_values_per_token(self) -> int:
+        """Numbers that the KV cache holds for one token: a key and a value for each key-value head and layer."""
+        return 2 * self.layers * self.kv_heads * self.head_size
+
+    def _small(self, query: int, pair: int) -> int:
+        """Norms and biases of one layer."""
+        norms = 4 if self.family.startswith(("gemma2", "gemma3")) else 2
+        if self.family in _BIASED:
+            return query + 2 * pair + 2 * self.hidden + self.inner + 2 * norms * self.hidden
+        return norms * self.hidden + (query + 2 * pair if self.family == "qwen2" else 0)
+
+
+def dimensions(config: Mapping[str, Any]) -> Dimensions | None:
+    """The dimensions; None where config.json lacks one that is needed."""
+    inside = config.get("text_config")
+    if isinstance(inside, Mapping) and "hidden_size" in inside:
+        config = inside
+    found = {name: _whole(config, *keys) for name, keys in _NAMES.items()}
+    hidden, layers, heads, vocabulary = (found[name] for name in _NAMES)
+    if not hidden or not layers or not heads or not vocabulary:
+        return None
+    family = str(config.get("model_type", ""))
+    tied = config.get("tie_word_embeddings")
+    return Dimensions(
+        family=family,
+        hidden=hidden,
+        layers=layers,
+        heads=heads,
+        kv_heads=_kv_heads(config, family, heads),
+        head_size=_whole(config, "head_dim") or hidden // heads,
+        inner=_inner(config, family, hidden),
+        experts=_whole(config, "num_local_experts", "num_experts") or 1,
+        vocabulary=vocabulary,
+        positions=_whole(config, "max_position_embeddings", "n_positions", "max_seq_len") or 0,
+        tied=tied if isinstance(tied, bool) else family in _TIED,
+    )
+
+
+def _kv_heads(config: Mapping[str, Any], family: str, heads: int) -> int:
+    if family == "falcon" and not config.get("new_decoder_architecture"):
+        return 1 if config.get("multi_query", True) else heads
+    attention = config.get("attn_config")
+    nested = _whole(attention, "kv_n_heads") if isinstance(attention, Mapping) else None
+    return _whole(config, "num_key_value_heads", "num_kv_heads") or nested or heads
+
+
+def _inner(config: Mapping[str, Any], family: str, hidden: int) -> int:
+    if family.endswith("_moe") and (expert := _whole(config, "moe_intermediate_size")):
+        return expert
+    given = _whole(config, "intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size")
+    if given:
+        return given
+    ratio = _whole(config, "expansion_ratio") or 4
+    return ratio * hidden
+
+
+def _whole(config: Mapping[str, Any], *keys: str) -> int | None:
+    """The first of the keys that holds a positive whole number."""
+    given = (config.get(key) for key in keys)
+    return next((one for one in given if isinstance(one, int) and not isinstance(one, bool) and 0 < one < 2**40), None)

@@ -1,0 +1,208 @@
+"""For each rule, specs that it refuses or warns of, and specs that it lets pass. `s(...)` merges into a small model."""
+
+from typing import Any
+
+from headrace_api.rules.finding import Facts
+
+Spec = dict[str, Any]
+
+
+def s(engine: Spec | None = None, **more: Any) -> Spec:
+    """A spec; `engine` is merged into the small model's."""
+    return {"engine": {"type": "VLLMEngine", "modelId": "org/model", **(engine or {})}, **more}
+
+
+def chat(**fields: Any) -> Spec:
+    """A spec with a prompt format, complete but for `fields`; None leaves one out."""
+    given = {
+        "system": "{instruction}\n",
+        "assistant": "{instruction}",
+        "trailingAssistant": "",
+        "user": "{instruction}",
+        **fields,
+    }
+    return s({"generation": {"promptFormat": {key: value for key, value in given.items() if value is not None}}})
+
+
+def scaled(queries: int | None = None, engine: Spec | None = None, **policy: Any) -> Spec:
+    """A spec with autoscaling."""
+    deployment: Spec = {"autoscaling": policy}
+    return s(engine, deployment={**deployment, "maxConcurrentQueries": queries} if queries else deployment)
+
+
+HEADS = Facts(model_config={"num_attention_heads": 40, "num_key_value_heads": 8})
+NODES = Facts(gpus_per_node={"a": 4, "b": 8})
+SMALL_GPU = Facts(
+    gpu_memory_gib=8,
+    model_config={
+        "model_type": "llama",
+        "hidden_size": 4096,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "intermediate_size": 11008,
+        "vocab_size": 32000,
+        "max_position_embeddings": 4096,
+    },
+)
+FACTS = {
+    "HR104": HEADS,
+    "HR105": HEADS,
+    "HR106": NODES,
+    "HR111": NODES,
+    "HR501": SMALL_GPU,
+    "HR502": Facts(gpu_memory_gib=24, model_config=SMALL_GPU.model_config),
+}
+
+_S3 = {"bucketUri": "s3://bucket/folder/"}
+_TRT = {"type": "TRTLLMEngine"}
+_EMBEDDING = {"type": "EmbeddingEngine"}
+_LLAMA = {"type": "LlamaCppEngine"}
+
+EXAMPLES: dict[str, tuple[list[Spec], list[Spec]]] = {
+    "HR101": ([s(scaling={"numGpusPerWorker": 2})], [s(scaling={"numGpusPerWorker": 1, "numWorkers": 2})]),
+    "HR102": (
+        [s({"pipelineParallelSize": 2}, scaling={"numWorkers": 3}), s({"pipelineParallelSize": 2})],
+        [s({"pipelineParallelSize": 2}, scaling={"numWorkers": 4})],
+    ),
+    "HR103": (
+        [s(scaling={"numGpusPerWorker": 0.5, "numWorkers": 2})],
+        [s(scaling={"numGpusPerWorker": 0.5}), s(scaling={"numGpusPerWorker": 0, "numWorkers": 2})],
+    ),
+    "HR104": ([s(scaling={"numWorkers": 16})], [s(scaling={"numWorkers": 8}), s(scaling={"numWorkers": 40})]),
+    "HR105": ([s(scaling={"numWorkers": 5})], [s(scaling={"numWorkers": 4}), s(scaling={"numWorkers": 40})]),
+    "HR106": (
+        [s(scaling={"numWorkers": 16, "placementStrategy": "STRICT_PACK"})],
+        [s(scaling={"numWorkers": 8, "placementStrategy": "STRICT_PACK"}), s(scaling={"numWorkers": 16})],
+    ),
+    "HR107": ([s(scaling={"numGpusPerWorker": 0.25})], [s(scaling={"numGpusPerWorker": 1})]),
+    "HR108": ([s(_LLAMA, scaling={"numWorkers": 2}), s({**_LLAMA, "pipelineParallelSize": 2})], [s(_LLAMA), s()]),
+    "HR109": (
+        [s(_TRT, scaling={"numGpusPerWorker": 0})],
+        [s(_TRT), s(_TRT, scaling={"numGpusPerWorker": 1}), s(scaling={"numGpusPerWorker": 0})],
+    ),
+    "HR110": (
+        [s(scaling={"numGpusPerWorker": 0, "numWorkers": 2})],
+        [s(scaling={"numGpusPerWorker": 0}), s(scaling={"numWorkers": 2})],
+    ),
+    "HR111": ([s(scaling={"numWorkers": 16})], [s(scaling={"numWorkers": 8})]),
+    "HR201": ([scaled(minReplicas=3, maxReplicas=2)], [scaled(minReplicas=0, maxReplicas=2)]),
+    "HR202": (
+        [scaled(initialReplicas=3, maxReplicas=2), scaled(initialReplicas=0, maxReplicas=2)],
+        [scaled(initialReplicas=2, maxReplicas=2), scaled(minReplicas=0, initialReplicas=0)],
+    ),
+    "HR203": (
+        [scaled(8, targetOngoingRequestsPerReplica=9)],
+        [scaled(8, targetOngoingRequestsPerReplica=8), scaled(targetOngoingRequestsPerReplica=9)],
+    ),
+    "HR204": (
+        [scaled(engine={"engineKwargs": {"max_num_seqs": 4}}, targetOngoingRequestsPerReplica=5)],
+        [scaled(engine={"engineKwargs": {"max_num_seqs": 8}}, targetOngoingRequestsPerReplica=5)],
+    ),
+    "HR205": (
+        [s({"engineKwargs": {"max_num_seqs": 4}}, deployment={"maxConcurrentQueries": 5})],
+        [s({"engineKwargs": {"max_num_seqs": 5}}, deployment={"maxConcurrentQueries": 5})],
+    ),
+    "HR206": (
+        [{**scaled(maxReplicas=2), "replicas": 3}],
+        [{**scaled(minReplicas=2, maxReplicas=3), "replicas": 1}, s(replicas=3)],
+    ),
+    "HR207": (
+        [scaled(lookBackPeriodSeconds=5)],
+        [scaled(lookBackPeriodSeconds=10), scaled(lookBackPeriodSeconds=2, metricsIntervalSeconds=1)],
+    ),
+    "HR006": ([s({"runtimeEnv": {"env_vars": {"A": "1"}}})], [s({"runtimeEnv": {"envVars": {"A": "1"}}})]),
+    "HR401": (
+        [{"engine": {"type": "VLLMEngine"}}],
+        [s(), {"engine": {"type": "VLLMEngine", "hfModelId": "a/b"}, "queue": {"checkpointName": "m"}}],
+    ),
+    "HR402": ([s({"s3Mirror": _S3, "gcsMirror": {"bucketUri": "gs://b"}})], [s({"s3Mirror": _S3})]),
+    "HR403": (
+        [
+            s({"s3Mirror": {"bucketUri": "gs://bucket/x"}}),
+            s({"s3Mirror": {"bucketUri": "s3://"}}),
+            s({"gcsMirror": {"bucketUri": "https://storage.googleapis.com/b"}}),
+            s({"s3Mirror": {**_S3, "extraFiles": [{"bucketUri": "/x", "destinationPath": "/y"}]}}),
+        ],
+        [s({"s3Mirror": _S3}), s({"gcsMirror": {"bucketUri": "gs://my-bucket"}}), s({"s3Mirror": {}})],
+    ),
+    "HR404": (
+        [
+            s({"s3Mirror": {**_S3, "s3SyncArgs": ["--region eu-west-1"]}}),
+            s({"s3Mirror": {**_S3, "s3SyncArgs": ["no-sign-request"]}}),
+        ],
+        [s({"s3Mirror": {**_S3, "s3SyncArgs": ["--no-sign-request", "--exclude", "a b*"]}})],
+    ),
+    "HR405": (
+        [s({"s3Mirror": {**_S3, "extraFiles": [{"bucketUri": "s3://bucket/x", "destinationPath": "y"}]}})],
+        [s({"s3Mirror": {**_S3, "extraFiles": [{"bucketUri": "s3://bucket/x", "destinationPath": "/y"}]}})],
+    ),
+    "HR406": (
+        [s({"modelId": "model", "s3Mirror": _S3}), s({"modelId": "a/b/c", "gcsMirror": {"bucketUri": "gs://bucket"}})],
+        [s({"modelId": "org/model", "s3Mirror": _S3}), s({"modelId": "model"})],
+    ),
+    "HR407": (
+        [
+            s({"tokenizerPath": "t"}),
+            s({**_TRT, "modelLocalPath": "./m"}),
+            s({"weightSetDirectories": ["/a", "b"]}),
+        ],
+        [s({"tokenizerPath": "/t"}), s({**_TRT, "modelLocalPath": "/m"}), s({"weightSetDirectories": ["/a"]})],
+    ),
+    "HR408": (
+        [{"engine": {"type": "VLLMEngine"}, "queue": {"checkpointName": "m"}}],
+        [s(), {"engine": {"type": "luminous", "weightSetDirectories": ["/a"]}, "queue": {"checkpointName": "m"}}],
+    ),
+    "HR409": (
+        [s({"schedulerPolicy": "MAX_UTILIZATION"}), s({"enableTrtOverlap": False}), s({"modelLocalPath": "/m"})],
+        [s({**_TRT, "schedulerPolicy": "MAX_UTILIZATION"})],
+    ),
+    "HR410": ([s({"maxBatchSize": 8}), s({**_TRT, "optimize": "onnx"})], [s({**_EMBEDDING, "maxBatchSize": 8})]),
+    "HR411": (
+        [
+            s({**_EMBEDDING, "generation": {"promptFormat": {}}}),
+            s({**_EMBEDDING, "generation": {"stoppingSequences": ["a"]}}),
+        ],
+        [s(_EMBEDDING), s({"generation": {"stoppingSequences": ["a"]}})],
+    ),
+    "HR412": (
+        [s({"tokenizerId": "a/b", "tokenizerPath": "/t"}), s({**_LLAMA, "tokenizerId": "a/b"})],
+        [s({"tokenizerId": "a/b"})],
+    ),
+    "HR421": ([chat(user=None), chat(trailingAssistant=None)], [chat(), s({"generation": {"promptFormat": {}}})]),
+    "HR422": ([chat(user="x"), chat(assistant="{system}"), chat(system="x")], [chat(), chat(system="")]),
+    "HR423": (
+        [chat(systemInUser=True)],
+        [chat(systemInUser=True, user="{system}{instruction}"), chat(systemInUser=False)],
+    ),
+    "HR501": ([s()], [s({"engineKwargs": {"quantization": "awq"}})]),
+    "HR502": ([s()], [s({"engineKwargs": {"max_num_seqs": 2}})]),
+    "HR601": (
+        [s(monitoring={"metricsPort": 4001, "tcpProbes": [4000, 4001]}), s(monitoring={"tcpProbes": [4000]})],
+        [s(monitoring={"tcpProbes": [4001]})],
+    ),
+    "HR602": ([s(monitoring={"tcpProbes": [1, 2, 1]})], [s(monitoring={"tcpProbes": [1, 2]})]),
+    "HR603": (
+        [s(queue={"url": "http://localhost:8080"}), s(queue={"url": "ws://[::1]/nexus"})],
+        [s(), s(queue={"url": "http://queue:8080"})],
+    ),
+    "HR604": (
+        [s(queue={"url": "http://:80"}), s(queue={"url": "http://a:99999"}), s(queue={"url": "http://[a"})],
+        [s(queue={"url": "http://a:80"})],
+    ),
+    "HR605": (
+        [s(queue={"url": "https://queue.example.com"})],
+        [s(), s(queue={"url": "https://queue.example.com", "tokenSecretRef": {"name": "a"}})],
+    ),
+    "HR901": ([scaled()], [s()]),
+    "HR902": (
+        [s(scaling={"placementStrategy": "SPREAD", "numWorkers": 2})],
+        [s(scaling={"placementStrategy": "STRICT_PACK", "numWorkers": 2}), s(scaling={"placementStrategy": "SPREAD"})],
+    ),
+    "HR903": ([s({"s3Mirror": _S3}), s({"gcsMirror": {"bucketUri": "gs://bucket"}})], [s()]),
+    "HR904": ([s(_TRT)], [s()]),
+    "HR905": ([s(_EMBEDDING)], [s()]),
+    "HR906": ([s({"runtimeEnv": {"pip": ["a"]}})], [s({"runtimeEnv": {"envVars": {"A": "1"}}})]),
+    "HR907": ([s({"modelType": "embedding"})], [s({"modelType": "text-generation"}), s()]),
+    "HR908": ([s({"weightSetDirectories": ["/a", "/b"]})], [s({"weightSetDirectories": ["/a"]})]),
+}
+"""Code to specs with that finding and specs without it."""
