@@ -96,12 +96,19 @@ def _manifests(models: Sequence[Model], name: str | None, namespace: str | None)
     manifests = []
     for model in models:
         # a file's name is the name of its only model
-        own = name or (model.name() if files.count(model.file) == 1 else model.name_of_model())
+        own = name or _own_name(model, alone=files.count(model.file) == 1)
         if own in taken:
             raise Trouble(f"{model.file}: its model would have the name {own}, as that of {taken[own]}: rename a file")
         taken[own] = model.file
         manifests.append(model.manifest(own, namespace))
     return manifests
+
+
+def _own_name(model: Model, *, alone: bool) -> str:
+    try:
+        return model.name() if alone else model.name_of_model()
+    except ValueError as error:
+        raise Trouble(f"{model.file}: {error}; give one with --name", FAILED) from None
 
 
 def _tell(left_out: Sequence[LeftOutOf], format: str) -> None:  # noqa: A002

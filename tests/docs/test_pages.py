@@ -21,6 +21,10 @@ def test_a_page_does_what_it_shows(page: str, outputs: int, tmp_path: Path) -> N
     assert run((PAGES / page).read_text(), tmp_path, replaced) == outputs
 
 
+def test_the_page_for_rayllm_does_what_it_shows(tmp_path: Path) -> None:
+    assert run((PAGES / "coming-from-rayllm.md").read_text(), tmp_path, {}) == 11
+
+
 def test_an_output_that_differs_is_noticed(tmp_path: Path) -> None:
     page = "```text title=a.txt\nb\n```\n\n```console\n$ cat \\\n> a.txt\nc\n```\n"
     assert [block.kind for block in blocks(page)] == ["file", "console"]
