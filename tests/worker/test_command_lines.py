@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from headrace_api.engine_arguments import table
 from headrace_api.worker_config import Generator
 from headrace_worker.engines import engine_for, generate_kwargs
 from headrace_worker.engines.llamacpp import LlamaCpp
-from headrace_worker.engines.llamacpp_options import OPTIONS
 from headrace_worker.engines.llamacpp_server import parameters
 from headrace_worker.engines.protocol import EngineConfigError, EngineFacts
 from headrace_worker.engines.vllm import Vllm
@@ -49,7 +49,12 @@ def test_vllm_with_everything_on_gpus() -> None:
             "max_num_seqs": 64,
             "trust_remote_code": True,
             "enable_prefix_caching": False,
-            "rope_scaling": {"factor": 2.0},
+            "hf_overrides": {"rope_theta": 2.0},
+            "disable_log_stats": False,
+            "allowed_media_domains": ["a", "b"],
+            "middleware": ["m.a", "m.b"],
+            "compilation-config.cudagraph_mode": "NONE",
+            "seed": None,
             "allowed_origins": ["x"],
             "quantization": "awq",
         },
@@ -60,7 +65,9 @@ def test_vllm_with_everything_on_gpus() -> None:
         *("--tokenizer", "/t", "--tensor-parallel-size", "2", "--pipeline-parallel-size", "3"),
         *("--max-model-len", "4096", "--load-format", "dummy", "--gpu-memory-utilization", "0.9"),
         *("--max-num-seqs", "64", "--trust-remote-code", "--no-enable-prefix-caching"),
-        *("--rope-scaling", '{"factor": 2.0}', "--allowed-origins", '["x"]', "--quantization", "awq"),
+        *("--hf-overrides", '{"rope_theta": 2.0}', "--allowed-media-domains", "a", "b"),
+        *("--middleware", "m.a", "--middleware", "m.b", "--compilation-config.cudagraph_mode", "NONE"),
+        *("--allowed-origins", '["x"]', "--quantization", "awq"),
         "--disable-uvicorn-access-log",
     ]
     assert command.env == {"A": "b"}
@@ -76,7 +83,7 @@ def test_vllm_takes_a_given_share_of_memory() -> None:
 
 @pytest.mark.parametrize("name", ["model", "served_model_name", "host", "port", "served-model-name"])
 def test_vllm_arguments_of_the_worker_are_refused(name: str) -> None:
-    with pytest.raises(EngineConfigError, match=f"engine_kwargs.{name.replace('-', '_')}.*the worker sets"):
+    with pytest.raises(EngineConfigError, match=f"engine_kwargs.{name}: 'x' is not accepted, because Headrace sets"):
         Vllm().command(vllm(engine_kwargs={name: "x"}), FACTS)
 
 
@@ -111,15 +118,15 @@ def test_llamacpp_max_total_tokens_is_per_slot() -> None:
     [
         (
             {"engine_kwargs": {"n_paralel": 2}},
-            "engine_kwargs.n_paralel: unknown to LlamaCppEngine; accepted: .*n_parallel",
+            r"engine_kwargs.n_paralel: unknown to llama.cpp .* \(did you mean n_parallel\?\)",
         ),
-        ({"engine_kwargs": {"n_parallel": 0}}, "n_parallel: 0 is not accepted; accepted: a whole number from 1"),
+        ({"engine_kwargs": {"n_parallel": 0}}, "n_parallel: 0 is not accepted; accepted: at least 1"),
         ({"engine_kwargs": {"n_batch": True}}, "n_batch: True is not accepted; accepted: a whole number"),
-        ({"engine_kwargs": {"flash_attn": "yes"}}, "flash_attn: 'yes' is not accepted; accepted: auto or enabled"),
-        ({"engine_kwargs": {"port": 1}}, "port: the worker sets it itself"),
+        ({"engine_kwargs": {"flash_attn": "yes"}}, "flash_attn: 'yes' is not accepted; accepted: auto or disabled"),
+        ({"engine_kwargs": {"port": 1}}, "port: 1 is not accepted, because Headrace sets it itself"),
         (
             {"engine_kwargs": {"n_ctx": 1}, "max_total_tokens": 5},
-            "n_ctx: 1 is not accepted beside max_total_tokens = 5",
+            "n_ctx: 1 is not accepted beside .*max_total_tokens",
         ),
         ({"tensor_parallel_size": 2}, "tensor_parallel_size: 2 is not accepted with LlamaCppEngine"),
         ({"tokenizer_path": "/t"}, "tokenizer_path: '/t' is not accepted"),
@@ -138,14 +145,26 @@ def test_llamacpp_stops_at_text_only() -> None:
 
 
 def test_every_llamacpp_option_is_one_that_the_server_has() -> None:
-    samples = {int: 1, float: 1.0, bool: True, str: "text", list: [0.5, 0.5], dict: {"a": "b"}}
-    options = {name: kind[-1] if isinstance(kind, tuple) else samples[kind] for name, kind in OPTIONS.items()}
+    samples = {"integer": 1, "number": 1.0, "boolean": True, "string": "", "map of texts": {"a": "b"}}
+    for name, argument in table("llamacpp").arguments.items():
+        for value in argument.choices or (samples[argument.kind],):
+            request = {"model": "/m.gguf", "alias": "name", "port": 1}
+            parameters({**request, "options": {name: [value, value] if argument.many else value}})
+
+
+def test_llamacpp_options_reach_their_fields() -> None:
+    options = {
+        "n_threads": 3,
+        "flash_attn": "disabled",
+        "tensor_split": [0.5, 0.5],
+        "cache_type_k": "q8_0",
+        "n_ctx": 64,
+    }
+    options |= {"chat_template_kwargs": {"a": "b"}, "split_mode": "row", "reasoning_format": "none"}
     params = parameters({"model": "/m.gguf", "alias": "name", "port": 1, "options": options})
-    assert (params.n_parallel, params.cpuparams.n_threads, params.use_jinja) == (1, 1, True)
-    assert (params.flash_attn_type, params.tensor_split[:3]) == (0, [0.5, 0.5, 0.0])
-    for name, kind in OPTIONS.items():
-        for word in kind if isinstance(kind, tuple) else ():
-            parameters({"model": "/m.gguf", "alias": "name", "port": 1, "options": {name: word}})
+    assert (params.n_ctx, params.cpuparams.n_threads, params.use_jinja) == (64, 3, True)
+    assert (params.flash_attn_type, params.tensor_split[:3], params.cache_type_k) == (0, [0.5, 0.5, 0.0], 8)
+    assert (params.default_template_kwargs, params.split_mode, params.reasoning_format) == ({"a": "b"}, 2, 0)
 
 
 def test_gguf_files_are_found_or_asked_for(tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def test_the_engines_own_template_is_used_unless_there_is_a_format(kind: Any) ->
     assert "chat_template" not in argv().replace("-", "_")
     assert "chat_template" not in argv(generation={"prompt_format": {}}).replace("-", "_")
     assert "{{ messages[0]['content'] }}" in argv(generation={"prompt_format": LLAMA_2})
-    with pytest.raises(EngineConfigError, match="chat_template: not accepted beside generator"):
+    with pytest.raises(EngineConfigError, match=r"chat_template: 'x' is not accepted beside .*prompt_format"):
         argv(generation={"prompt_format": LLAMA_2}, engine_kwargs={"chat_template": "x"})
 
 

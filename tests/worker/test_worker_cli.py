@@ -118,7 +118,7 @@ def test_an_argument_that_the_engine_lacks_has_its_line(tmp_path: Path) -> None:
     (tmp_path / NEW).write_text(text)
     done = program("--config", NEW, "--check", folder=tmp_path)
     assert done.returncode == 2
-    assert done.stderr.startswith(f"{NEW}, line 6: generator.engine_kwargs.port: 1 is not accepted, because the worker")
+    assert done.stderr.startswith(f"{NEW}, line 6: generator.engine_kwargs.port: 1 is not accepted, because Headrace")
 
 
 def test_a_full_disk_is_told() -> None:

@@ -1,12 +1,13 @@
 """The chain: every rule, in the order in which findings are told."""
 
 from headrace_api.inference_model import InferenceModelSpec
-from headrace_api.rules import chats, effect, memory, placement, queue, scaling, sources
+from headrace_api.rules import arguments, chats, effect, memory, placement, queue, scaling, sources
 from headrace_api.rules.finding import Facts, Finding, Rule
 
 CHAIN: tuple[Rule, ...] = (
     *placement.RULES,
     *scaling.RULES,
+    *arguments.RULES,
     *sources.RULES,
     *chats.RULES,
     *memory.RULES,

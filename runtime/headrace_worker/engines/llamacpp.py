@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace_api.worker_config import Generator
-from headrace_worker.engines import llamacpp_options, prompt_formats
+from headrace_worker.engines import arguments, prompt_formats
 from headrace_worker.engines.protocol import EngineCommand, EngineConfigError, EngineFacts
 
 _DEFAULT_SLOTS = 4
@@ -37,11 +37,12 @@ class LlamaCpp:
     def command(self, generator: Generator, facts: EngineFacts) -> EngineCommand:
         """See `Engine.command`: `llamacpp_server` gets the parameters as one JSON argument."""
         _refuse_what_llamacpp_lacks(generator)
+        arguments.refuse_wrong(generator, "LlamaCppEngine")
         parameters = {
             "model": facts.weights,
             "alias": facts.served_name,
             "port": facts.port,
-            "options": llamacpp_options.checked(generator.engine_kwargs)
+            "options": {name: value for name, value in generator.engine_kwargs.items() if value is not None}
             | {"n_parallel": self.slots(generator)}
             | _context(generator, self.slots(generator))
             | _chat_template(generator),
@@ -51,7 +52,9 @@ class LlamaCpp:
 
     def slots(self, generator: Generator) -> int:
         """`engine_kwargs.n_parallel`, 4 when absent."""
-        return int(llamacpp_options.checked(generator.engine_kwargs).get("n_parallel", _DEFAULT_SLOTS))
+        arguments.refuse_wrong(generator, "LlamaCppEngine")
+        value = generator.engine_kwargs.get("n_parallel")
+        return _DEFAULT_SLOTS if value is None else int(value)
 
     def request_defaults(self, generator: Generator) -> Mapping[str, list[Any]]:
         """Text becomes `stop`; llama.cpp's server has no stop at token ids."""
@@ -67,14 +70,7 @@ class LlamaCpp:
 
 def _context(generator: Generator, slots: int) -> dict[str, int]:
     """llama.cpp shares `n_ctx` out among its slots, so a slot's own length is multiplied."""
-    if not generator.max_total_tokens:
-        return {}
-    if "n_ctx" in generator.engine_kwargs:
-        raise EngineConfigError(
-            f"generator.engine_kwargs.n_ctx: {generator.engine_kwargs['n_ctx']!r} is not accepted beside "
-            f"max_total_tokens = {generator.max_total_tokens}, which sets it; give one of the two"
-        )
-    return {"n_ctx": generator.max_total_tokens * slots}
+    return {"n_ctx": generator.max_total_tokens * slots} if generator.max_total_tokens else {}
 
 
 def _chat_template(generator: Generator) -> dict[str, str]:

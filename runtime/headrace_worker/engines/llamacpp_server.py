@@ -8,26 +8,17 @@ import json
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from enum import IntEnum
 from typing import Any
 
 import xllamacpp
 
-_ENUMS: Mapping[str, tuple[str, Any, str]] = {
-    "split_mode": ("split_mode", xllamacpp.llama_split_mode, "LLAMA_SPLIT_MODE_"),
-    "flash_attn": ("flash_attn_type", xllamacpp.llama_flash_attn_type, "LLAMA_FLASH_ATTN_TYPE_"),
-    "cache_type_k": ("cache_type_k", xllamacpp.ggml_type, "GGML_TYPE_"),
-    "cache_type_v": ("cache_type_v", xllamacpp.ggml_type, "GGML_TYPE_"),
-    "load_mode": ("load_mode", xllamacpp.llama_load_mode, "LLAMA_LOAD_MODE_"),
-    "numa": ("numa", xllamacpp.ggml_numa_strategy, "GGML_NUMA_STRATEGY_"),
-    "rope_scaling": ("rope_scaling_type", xllamacpp.llama_rope_scaling_type, "LLAMA_ROPE_SCALING_TYPE_"),
-    "reasoning_format": ("reasoning_format", xllamacpp.common_reasoning_format, "COMMON_REASONING_FORMAT_"),
-}
-"""Option -> field, enumeration and the prefix of its members."""
+from headrace_api.engine_arguments import table
 
 
 def parameters(request: Mapping[str, Any]) -> Any:
-    """`xllamacpp.CommonParams` for the server's model, alias, port and options (see `llamacpp_options`)."""
+    """`xllamacpp.CommonParams` for the model, its alias, the port and options (see `headrace_api.engine_arguments`)."""
     params = xllamacpp.CommonParams()
     params.model.path = request["model"]
     params.model_alias = {request["alias"]}
@@ -40,29 +31,24 @@ def parameters(request: Mapping[str, Any]) -> Any:
 
 
 def _set(params: Any, name: str, value: Any) -> None:
-    if name in _ENUMS:
-        field, enum, prefix = _ENUMS[name]
-        setattr(params, field, enum[prefix + value.upper()])
-        return
-    special = _special(params).get(name)
-    if special:
-        special(value)
-    else:
-        setattr(params, name, value)
+    *path, field = (table("llamacpp").arguments[name].target or name).split(".")
+    for part in path:
+        params = getattr(params, part)
+    now = getattr(params, field)
+    if isinstance(now, IntEnum):
+        value = _member(type(now), value)
+    elif isinstance(now, list) and now and isinstance(now[0], float):  # of a fixed length: tensor_split
+        value = [*value, *([0.0] * (len(now) - len(value)))]
+    setattr(params, field, value)
 
 
-def _special(params: Any) -> Mapping[str, Callable[[Any], None]]:
-    """Options that are not one field of the same name."""
-
-    def tensor_split(shares: list[float]) -> None:
-        params.tensor_split = [*shares, *([0.0] * (len(params.tensor_split) - len(shares)))]
-
-    return {
-        "n_threads": lambda n: setattr(params.cpuparams, "n_threads", n),
-        "n_threads_batch": lambda n: setattr(params.cpuparams_batch, "n_threads", n),
-        "chat_template_kwargs": lambda kwargs: setattr(params, "default_template_kwargs", kwargs),
-        "tensor_split": tensor_split,
-    }
+def _member(enum: type[IntEnum], word: str) -> IntEnum:
+    """The member whose name, without what all of them begin with, is the word: `none` is LLAMA_SPLIT_MODE_NONE."""
+    prefix = next(iter(enum.__members__))
+    for name in enum.__members__:
+        while not name.startswith(prefix):
+            prefix = prefix[:-1]
+    return enum[prefix[: prefix.rindex("_") + 1] + word.upper()]
 
 
 def main() -> None:

@@ -4,8 +4,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from headrace_api import engine_arguments
 from headrace_api.worker_config import Generator, StoppingSequence
-from headrace_worker.engines import prompt_formats
+from headrace_worker.engines import arguments, prompt_formats
 from headrace_worker.engines.protocol import EngineCommand, EngineConfigError, EngineFacts
 
 _DEFAULT_MAX_NUM_SEQS = 256
@@ -24,15 +25,12 @@ class Vllm:
 
     def command(self, generator: Generator, facts: EngineFacts) -> EngineCommand:
         """See `Engine.command`: what the worker decides, then `engine_kwargs` by vLLM's rules for flags."""
+        arguments.refuse_wrong(generator, "VLLMEngine")
+        table = engine_arguments.table("vllm")
         own = _own_flags(generator, facts)
-        kwargs = {name.replace("-", "_"): value for name, value in generator.engine_kwargs.items()}
+        kwargs = {table.canonical(name): value for name, value in generator.engine_kwargs.items()}
         kwargs["max_num_seqs"] = self.slots(generator)
-        for name in sorted(own.keys() & kwargs.keys()):
-            raise EngineConfigError(
-                f"generator.engine_kwargs.{name}: {kwargs[name]!r} is not accepted, because the worker sets "
-                f"{_flag(name)} itself (here to {own[name]!r}, from the other keys of the configuration)"
-            )
-        flags = [argument for name, value in {**own, **kwargs}.items() for argument in _arguments(name, value)]
+        flags = [part for name, value in {**own, **kwargs}.items() for part in _arguments(name, value)]
         # Without this, the answers to our own health checks would push the useful lines out of the log's tail.
         flags += [] if "disable_uvicorn_access_log" in kwargs else ["--disable-uvicorn-access-log"]
         argv = [facts.vllm_python, "-m", "vllm.entrypoints.openai.api_server", *flags]
@@ -40,13 +38,10 @@ class Vllm:
 
     def slots(self, generator: Generator) -> int:
         """As many requests as vLLM batches (`max_num_seqs`)."""
+        arguments.refuse_wrong(generator, "VLLMEngine")
         kwargs = generator.engine_kwargs
-        value = kwargs.get("max_num_seqs", kwargs.get("max-num-seqs", _DEFAULT_MAX_NUM_SEQS))
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise EngineConfigError(
-                f"generator.engine_kwargs.max_num_seqs: {value!r} is not accepted; accepted: a whole number from 1"
-            )
-        return value
+        value = kwargs.get("max_num_seqs", kwargs.get("max-num-seqs"))
+        return _DEFAULT_MAX_NUM_SEQS if value is None else int(value)
 
     def request_defaults(self, generator: Generator) -> Mapping[str, list[Any]]:
         """Text becomes `stop`, token ids become `stop_token_ids`; vLLM has no stop at several ids in a row."""
@@ -107,19 +102,26 @@ def _names(generator: Generator) -> set[str]:
 
 
 def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
+    head, dot, rest = name.partition(".")  # what follows a dot is a key in a map, not vLLM's own spelling
+    return "--" + head.replace("_", "-") + dot + rest
 
 
 def _arguments(name: str, value: Any) -> list[str]:
-    match value:
-        case True:
-            return [_flag(name)]
-        case False:
-            return [_flag("no_" + name)]
-        case dict() | list():
-            return [_flag(name), json.dumps(value)]
-        case _:
-            return [_flag(name), str(value)]
+    """An argument as vLLM's command line has it; a null is the engine's default, so nothing."""
+    argument = engine_arguments.table("vllm").arguments.get(name)
+    form, many = (argument.form, argument.many) if argument else ("value", False)
+    if value is None or (value is False and form == "flag"):
+        return []
+    if isinstance(value, bool) and form in {"switch", "flag"}:
+        return [_flag(name if value else "no_" + name)]
+    texts = [_text(item) for item in value] if many and isinstance(value, list) else [_text(value)]
+    if form == "repeated":
+        return [part for text in texts for part in (_flag(name), text)]
+    return [_flag(name), *texts]
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _token_id(sequence: StoppingSequence) -> int:

@@ -1,0 +1,27 @@
+"""The arguments that the engines take: tables of the pinned versions, and what Headrace knows beside them.
+
+The tables are data, one module per engine, imported when first asked for. vLLM's and llama.cpp's are generated from the
+engines themselves by crds/engine_arguments.py.
+"""
+
+from importlib import import_module
+
+from headrace_api.engine_arguments.argument import Argument, Table
+from headrace_api.worker_config import EngineType
+
+__all__ = ["ENGINES", "Argument", "Table", "table"]
+
+ENGINES: dict[EngineType, tuple[str, ...]] = {
+    "VLLMEngine": ("vllm",),
+    "EmbeddingEngine": ("vllm",),  # vLLM's pooling runner
+    "LlamaCppEngine": ("llamacpp",),
+    "TRTLLMEngine": ("tensorrt_llm",),
+    "luminous": ("vllm", "llamacpp"),
+}
+"""Whose arguments an engine of the configuration takes; `luminous` is whichever of the two loads the weights."""
+
+
+def table(name: str) -> Table:
+    """The table `vllm`, `llamacpp` or `tensorrt_llm`."""
+    loaded: Table = import_module(f"{__name__}.{name}").TABLE
+    return loaded
