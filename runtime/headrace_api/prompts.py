@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from string import Formatter
 from typing import Annotated, Any, NamedTuple, Self
 
-from pydantic import Discriminator, Tag, field_validator, model_validator
+from pydantic import Discriminator, GetJsonSchemaHandler, Tag, field_validator, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from headrace_api.base import Document
 
@@ -109,10 +111,19 @@ def _kind(value: Any) -> str:
     return PromptFormat.__name__
 
 
+class _AnyOf:
+    """Writes the two as `anyOf` into JSON schemas, as every other union there."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        written = handler(schema)
+        return {"anyOf": written.pop("oneOf"), **written}
+
+
 AnyPromptFormat = Annotated[
     Annotated[PromptFormat, Tag(PromptFormat.__name__)]
     | Annotated[DisabledPromptFormat, Tag(DisabledPromptFormat.__name__)],
     Discriminator(_kind),
+    _AnyOf(),
 ]
 """A prompt format, or `{}` for no chat: told apart before either is checked, so that mistakes are those of one."""
 

@@ -231,3 +231,12 @@ def test_a_worker_file_has_one_model(headrace, model_text):
     assert result.status == 2
     assert "a worker_config.toml has one model, and there are 2: m, n" in result.err
     assert len(list(yaml.safe_load_all(headrace("export", "--to", "registry", "-", text=text).out))) == 2
+
+
+def test_a_model_whose_name_cannot_be_a_resources_needs_one(headrace, file):
+    nameless = file("x.yaml", "engine_config: {model_id: '///'}\n")
+    refused = headrace("import", nameless)
+    assert refused.status == 1
+    assert "'///' gives no name" in refused.err
+    assert "give one with --name" in refused.err
+    assert manifest(headrace("import", "--name", "m", nameless))["metadata"] == {"name": "m"}

@@ -18,7 +18,7 @@ from headrace_api.convert import registry as to_registry
 from headrace_api.convert import worker_config as to_worker
 from headrace_api.inference_model import InferenceModelSpec
 from headrace_api.prompts import AnyPromptFormat
-from headrace_api.rules.document import check_model
+from headrace_api.rules.document import check_model, read_model
 from headrace_api.toml_file import ConfigError, parse
 from headrace_api.two_file import read
 from headrace_api.worker_config import WorkerConfig
@@ -97,11 +97,12 @@ def _two_file(texts: tuple[str, str]) -> bool:
 
 def _manifest(manifest: Tree) -> bool:
     json_like = json.loads(json.dumps(manifest, default=str))  # what an API server or a YAML file can send
-    findings = check_model(json_like)
-    assert all(finding.code.startswith("HR") for finding in findings)
-    if any(finding.severity == "error" for finding in findings):
+    model = read_model(json_like)
+    assert all(finding.code.startswith("HR") for finding in model.findings)
+    if any(finding.severity == "error" for finding in model.findings):
         return False
-    _use(InferenceModelSpec.model_validate(json_like["spec"]))
+    assert model.spec is not None
+    _use(model.spec)
     return True
 
 

@@ -7,10 +7,11 @@ from typing import Any
 import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from headrace_api.toml_file import parse
-from headrace_api.two_file import read
-from headrace_api.worker_config import WorkerConfig, document, fingerprint
+from headrace_api.two_file import Checkpoint, EnvQueue, read
+from headrace_api.worker_config import Generator, Queue, WorkerConfig, document, fingerprint
 from headrace_worker.config_text import toml
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=12)
@@ -141,3 +142,19 @@ def test_keys_beyond_the_documents_are_written_where_they_differ() -> None:
     assert "token" not in written["queue"]
     assert parse(toml(config, masked=False), "c.toml", WorkerConfig) == config
     assert document(config) == tomllib.loads(toml(config, masked=False))
+
+
+def schema(model: type[BaseModel]) -> dict[str, Any]:
+    properties: dict[str, Any] = model.model_json_schema()["properties"]
+    return properties
+
+
+def test_both_forms_accept_the_same_queues() -> None:
+    new = schema(Queue)
+    assert schema(EnvQueue) == {name: new[name] for name in new if name != "checkpoint_name"}
+
+
+def test_both_forms_accept_the_same_of_a_model() -> None:
+    old, new = schema(Checkpoint), schema(Generator)
+    shared = old.keys() - {"directory", "tokenizer_filename"}
+    assert {name: old[name] for name in shared} == {name: new[name] for name in shared}
