@@ -53,7 +53,7 @@ def read_spec(model: Object) -> InferenceModelSpec | Problem:
 
 
 def _cannot_run(spec: InferenceModelSpec, config: RenderConfig) -> Problem | None:
-    if spec.engine.type in config.images:
+    if config.image(spec.engine.type):
         return None
     offered = ", ".join(sorted(config.images)) or "none"
     return Problem(

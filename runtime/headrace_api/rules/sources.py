@@ -43,7 +43,7 @@ def _addresses(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
         places: list[tuple[tuple[str | int, ...], str | None]] = [((), mirror.bucket_uri)]
         places += [(("extraFiles", index), extra.bucket_uri) for index, extra in enumerate(mirror.extra_files)]
         for where, uri in places:
-            if uri is not None and not re.fullmatch(rf"{scheme}://[a-z0-9][-._a-z0-9]+(/.*)?", uri, re.DOTALL):
+            if uri is not None and not re.fullmatch(rf"{scheme}://[a-z0-9][-._a-z0-9]*(/.*)?", uri, re.DOTALL):
                 path = at("engine", name, *where, "bucketUri")
                 hint = f"write {scheme}://BUCKET/FOLDER/"
                 yield Finding("HR403", "error", path, f"{uri!r:.80} is no folder in a {scheme} bucket", hint)
