@@ -55,7 +55,7 @@ def described(action: Any) -> dict[str, Any]:
     default = action.default if isinstance(action.default, bool | int | float | str) else None
     return {
         "kind": name,
-        "choices": [choice for choice in action.choices or () if choice is not None],
+        "choices": [choice for choice in action.choices or () if choice not in {None, "None"}],
         "keys": keys(kind),
         "many": many,
         "optional": kind is not action.type,
