@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from headrace_cli.engine_defaults import engine_defaults
 from headrace_cli.manifests import models
 from headrace_cli.provenance import Row, explain
 from headrace_cli.rendering import checked_spec
@@ -18,26 +19,29 @@ _SHOWN = 3
 """Sources that are listed in a line; JSON has all."""
 
 
-def command(
+def command(  # noqa: PLR0913, PLR0917 - each is an option
     files: Annotated[list[Path], typer.Argument(help="Files with InferenceModels; - for standard input.")],
     values: ValuesFile = None,
     queue_url: QueueUrl = None,
     image: Image = None,
     format: Annotated[Literal["text", "json"], typer.Option(help="A table, or JSON with all sources.")] = "text",  # noqa: A002
+    engine: Annotated[bool, typer.Option("--engine/--no-engine", help="List the engine's own defaults.")] = True,
 ) -> None:
     """Say of every rendered key which layer set it.
 
     Layers: spec (the manifest), chart value (--values or an option), chart default, headrace default (the spec's field
-    that would change it is named; none: it is fixed), computed (hashes), cluster (the uid).
+    that would change it is named; none: it is fixed), computed (hashes), cluster (the uid), engine default (an
+    argument that nobody sets, with the default that the pinned version of the engine has).
     """
     config = render_config(values, queue_url, image)
     given = given_names(values, queue_url, image)
     explained: dict[str, list[Row]] = {}
     for source in sources(files):
         for manifest in models(source):
-            checked_spec(manifest, config)
+            spec = checked_spec(manifest, config)
             name = f"{manifest.file}: {manifest.metadata['name']}"
-            explained[name] = explain(manifest.metadata, manifest.data["spec"], config, given)
+            rows = explain(manifest.metadata, manifest.data["spec"], config, given)
+            explained[name] = [*rows, *(engine_defaults(spec) if engine else [])]
     if format == "json":
         _print_json(explained)
     else:

@@ -17,6 +17,8 @@ _INTEGER = re.compile(r"^[-+]?(0b[01_]+|0o?[0-7_]+|0x[0-9a-fA-F_]+|0|[1-9][0-9_]
 _ANY_SIGN_OR_DIGIT = list("-+.0123456789")
 _FLOAT_TAG, _INTEGER_TAG = "tag:yaml.org,2002:float", "tag:yaml.org,2002:int"
 _DATE_TAG = "tag:yaml.org,2002:timestamp"
+_MOST_VALUES = 1_000_000
+"""Far more than a file of 1 MB holds, which is what the API server takes."""
 
 
 class Malformed(Exception):  # noqa: N818
@@ -127,7 +129,7 @@ def _documents(loader: Any, file: str) -> Iterator[Document]:
     try:
         while loader.check_node():
             node = loader.get_node()
-            _check(node, file, frozenset(), set())
+            _check(node, file, frozenset(), {})
             data = loader.construct_document(node)
             if data is not None:
                 yield Document(file, node, data)
@@ -135,19 +137,24 @@ def _documents(loader: Any, file: str) -> Iterator[Document]:
         loader.dispose()
 
 
-def _check(node: yaml.Node, file: str, above: frozenset[int], seen: set[int]) -> None:
-    """Refuse what kubectl refuses: a key twice in a map (one value would be dropped), a part that contains itself."""
-    if isinstance(node, yaml.ScalarNode) or (id(node) in seen and id(node) not in above):
-        return
+def _check(node: yaml.Node, file: str, above: frozenset[int], sizes: dict[int, int]) -> int:
+    """Refuse what kubectl refuses: a key twice in a map (one value would be dropped), aliases without end.
+
+    Returns the number of values in the node, with every alias written out.
+    """
+    if isinstance(node, yaml.ScalarNode):
+        return 1
     if id(node) in above:
         raise Malformed(file, node.start_mark.line + 1, "not YAML: an anchor contains itself")
-    seen.add(id(node))
-    inner = node.value
-    if isinstance(node, yaml.MappingNode):
-        _refuse_twice(node, file)
-        inner = [value for _, value in node.value]
-    for child in inner:
-        _check(child, file, above | {id(node)}, seen)
+    if id(node) not in sizes:
+        inner = node.value
+        if isinstance(node, yaml.MappingNode):
+            _refuse_twice(node, file)
+            inner = [value for _, value in node.value]
+        sizes[id(node)] = 1 + sum(_check(child, file, above | {id(node)}, sizes) for child in inner)
+        if sizes[id(node)] > _MOST_VALUES:
+            raise Malformed(file, node.start_mark.line + 1, f"not YAML: aliases make more than {_MOST_VALUES} values")
+    return sizes[id(node)]
 
 
 def _refuse_twice(node: yaml.MappingNode, file: str) -> None:

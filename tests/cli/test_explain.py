@@ -167,6 +167,20 @@ def test_values_that_were_given_are_not_defaults(headrace, tmp_path, model_text)
     assert found["Deployment", "spec.template.spec.containers[worker].image"]["layer"] == "chart default"
 
 
+def test_arguments_that_nobody_sets_have_the_engines_default(headrace):
+    spec = "{engine: {type: VLLMEngine, modelId: a/b, maxTotalTokens: 9, engineKwargs: {enable-prefix-caching: true}}}"
+    text = f"apiVersion: headrace.dev/v1alpha1\nkind: InferenceModel\nmetadata: {{name: m}}\nspec: {spec}\n"
+    rows = json.loads(headrace("explain", "--format", "json", "-", text=text).out)
+    found = {row["key"]: row for row in rows if row["layer"] == "engine default"}
+    assert found["block_size"]["in"].startswith("vLLM ")
+    assert found["seed"]["sources"] == ["spec.engine.engineKwargs.seed"]
+    assert found["allowed_local_media_path"]["value"] == ""
+    # the manifest, the operator and the worker set these
+    assert not found.keys() & {"enable_prefix_caching", "max_model_len", "model", "port", "max_num_seqs"}
+    without = headrace("explain", "--no-engine", "--format", "json", "-", text=text)
+    assert json.loads(without.out) == [row for row in rows if row["layer"] != "engine default"]
+
+
 def test_a_pipe_gets_a_line_for_each_key(headrace, model_text):
     result = headrace("explain", "-", text=model_text)
     lines = [line.split("\t") for line in result.out.splitlines()]

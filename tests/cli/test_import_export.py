@@ -20,10 +20,10 @@ deployment_config:
 engine_config:
   model_id: mosaicml/mpt-7b-instruct
   type: VLLMEngine
-  engine_kwargs: {trust_remote_code: true, revision: "08", rope_scaling: null}
+  engine_kwargs: {trust_remote_code: true, revision: "08", dtype: null}
   max_total_tokens: 4096
   runtime_env: {env_vars: {A: "1e3", B: "on"}, pip: [x]}
-  s3_mirror_config: {bucket_uri: s3://b/models--m/}
+  s3_mirror_config: {bucket_uri: s3://bucket/models--m/}
   generation:
     prompt_format:
       system: "{instruction}\\n"
@@ -95,7 +95,7 @@ def test_a_registry_file_comes_back_equal_in_content(headrace, file):
     back = headrace("export", "--to", "registry", "-", text=imported.out)
     assert back.status == 0, back.err
     first, second = (LLMApp.model_validate(yaml.safe_load(text)) for text in (REGISTRY, back.out))
-    assert second.engine_config.engine_kwargs == {"trust_remote_code": True, "revision": "08", "rope_scaling": None}
+    assert second.engine_config.engine_kwargs == {"trust_remote_code": True, "revision": "08", "dtype": None}
     assert second.engine_config.runtime_env.env_vars == {"A": "1e3", "B": "on"}
     written = complete(first)
     assert written == {key: value for key, value in _shape(complete(second), written).items() if key in written}

@@ -1,7 +1,13 @@
 """`headrace render` and `headrace crd`."""
 
+from pathlib import Path
+
 import pytest
 import yaml
+
+from headrace_cli.values import render_config
+
+CHART = Path(__file__).resolve().parents[2] / "charts" / "headrace"
 
 
 def rendered(result):
@@ -42,6 +48,18 @@ def test_a_values_file_is_read_as_helm_does(headrace, tmp_path, model_text):
         one.get("valueFrom", {}).get("secretKeyRef") for one in container(objects)["env"]
     ]
     assert "svc:9" in objects["ConfigMap"]["data"]["worker_config.toml"]
+
+
+def test_without_options_the_images_are_the_charts_own():
+    chart = yaml.safe_load((CHART / "values.yaml").read_text())
+    version = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
+    offered = {engine: image["repository"] for engine, image in chart["runtime"]["images"].items() if image}
+    config = render_config(None, None, None)
+    assert config.images == {
+        engine: f"{chart['image']['registry']}/{repository}:{version}" for engine, repository in offered.items()
+    }
+    same = render_config(CHART / "values.yaml", None, None)
+    assert same == config
 
 
 def test_a_wrong_values_file_is_told(headrace, tmp_path, model_text):

@@ -73,6 +73,9 @@ def test_any_text_is_read_or_refused_with_its_line(text):
     assert 1 <= line <= sum(text.count(end) for end in "\n\r\x85\u2028\u2029") + 3
 
 
+LAUGHS = "a0: &a0 [x, x]\n" + "".join(f"a{at}: &a{at} [{', '.join([f'*a{at - 1}'] * 9)}]\n" for at in range(1, 20))
+
+
 @pytest.mark.parametrize(
     ("text", "line", "said"),
     [
@@ -80,6 +83,7 @@ def test_any_text_is_read_or_refused_with_its_line(text):
         ("{a: 1, a: 1}", 1, "twice"),
         ("a: 1\nb: [", 3, "not YAML"),
         ("a: &x [*x]", 1, "contains itself"),
+        (LAUGHS, 7, "aliases make more than 1000000 values"),
         ("a: !!python/name:os.system x", 1, "not YAML"),
         ("a: \x01", 1, "not YAML"),
     ],
