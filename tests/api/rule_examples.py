@@ -204,5 +204,10 @@ EXAMPLES: dict[str, tuple[list[Spec], list[Spec]]] = {
     "HR906": ([s({"runtimeEnv": {"pip": ["a"]}})], [s({"runtimeEnv": {"envVars": {"A": "1"}}})]),
     "HR907": ([s({"modelType": "embedding"})], [s({"modelType": "text-generation"}), s()]),
     "HR908": ([s({"weightSetDirectories": ["/a", "/b"]})], [s({"weightSetDirectories": ["/a"]})]),
+    "HR909": (
+        [s(ray={"modelSource": {"bucket_uri": "abfss://a/b"}})],
+        [s(), s({"hfModelId": "/models/a"}, ray={"modelSource": {"bucket_uri": "abfss://a/b"}})],
+    ),
+    "HR910": ([s(ray={"loraConfig": {"max_num_adapters_per_replica": 4}})], [s(ray={"loraConfig": {}}), s()]),
 }
 """Code to specs with that finding and specs without it."""

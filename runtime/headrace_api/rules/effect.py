@@ -66,6 +66,23 @@ def _weight_sets(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
         yield Finding("HR908", "warning", at("engine.weightSetDirectories"), message, "name one folder")
 
 
+def _other_buckets(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
+    if spec.ray.model_source and not (spec.engine.hf_model_id or spec.engine.weight_set_directories):
+        message = (
+            f"is kept, but its weights are not fetched: the worker asks the Hugging Face Hub for {spec.model_name!r}"
+        )
+        hint = "mount the weights with spec.template and name their folder in engine.weightSetDirectories"
+        yield Finding("HR909", "warning", at("ray.modelSource"), message, hint)
+
+
+def _adapters(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
+    if spec.ray.lora_config:
+        message = "is kept, but this version loads no adapters from a folder of them"
+        yield Finding(
+            "HR910", "warning", at("ray.loraConfig"), message, "name them in engine.engineKwargs.lora_modules"
+        )
+
+
 RULES = (
     Rule("HR901", "warning", "autoscaling is kept; spec.replicas is what runs", _autoscaling),
     Rule("HR902", "warning", "SPREAD and STRICT_SPREAD are kept; one pod holds a replica", _placement),
@@ -80,4 +97,6 @@ RULES = (
     ),
     Rule("HR907", "warning", "modelType other than text-generation is kept; the engines generate text", _model_type),
     Rule("HR908", "warning", "more than one weight set directory is kept; the worker loads one", _weight_sets),
+    Rule("HR909", "warning", "ray.modelSource is kept; weights are not fetched from buckets", _other_buckets),
+    Rule("HR910", "warning", "ray.loraConfig is kept; adapters are not fetched from buckets", _adapters),
 )
