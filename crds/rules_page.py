@@ -20,6 +20,16 @@ monitoring, HR9xx fields that this version keeps without doing anything with the
 """
 
 
+NEEDS = {
+    **dict.fromkeys(("HR104", "HR105"), "lint with `--model-config`"),
+    **dict.fromkeys(
+        ("HR106", "HR111"), "webhook and operator with the chart's `runtime.gpusPerNode`, lint with `--gpus-per-node`"
+    ),
+    **dict.fromkeys(("HR501", "HR502"), "lint with `--model-config` and `--gpu-memory`"),
+}
+"""Rules that need to know more than the manifest, and where they get to know it."""
+
+
 def page() -> str:
     """The page as Markdown."""
     rows = [(code, "error", text, code in NAME_RULE["message"]) for code, text in SHAPE_CODES.items()]
@@ -30,4 +40,5 @@ def page() -> str:
 def _row(code: str, severity: str, text: str, cel: bool) -> str:
     schema = {"HR001", "HR002", "HR003"}
     first = "schema, " if code in schema else "CEL, " if cel else ""
-    return f"| {code} | {severity} | {text.replace('|', chr(92) + '|')} | {first}webhook, operator, lint |\n"
+    where = NEEDS.get(code, "webhook, operator, lint")
+    return f"| {code} | {severity} | {text.replace('|', chr(92) + '|')} | {first}{where} |\n"

@@ -19,7 +19,7 @@ def checked_spec(manifest: Manifest, config: RenderConfig) -> InferenceModelSpec
         Trouble: the rules refuse it, or the installation has no image for its engine.
     """
     spec = valid_spec(manifest)
-    if spec.engine.type not in config.images:
+    if config.image(spec.engine.type) is None:
         line = manifest.document.line((*manifest.within, "spec", "engine", "type"))
         offered = ", ".join(sorted(config.images)) or "none"
         raise Trouble(

@@ -26,6 +26,7 @@ CHART_NAMES = {
     "image_pull_policy": "image.pullPolicy",
     "grace_seconds": "runtime.graceSeconds",
     "node_lost_seconds": "runtime.nodeLostSeconds",
+    "gpus_per_node": "runtime.gpusPerNode",
 }
 """The chart's value that each field of RenderConfig comes from."""
 

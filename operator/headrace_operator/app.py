@@ -30,7 +30,7 @@ async def run(settings: Settings) -> None:
         queue = WorkQueue(ReconcileMetrics(registry).measured(reconciler.reconcile))
         registry.register(ModelsCollector(world.models, lambda: len(queue)))
         keeper = door.keeper(settings.webhook, connection) if settings.webhook else None
-        async with door.serve(settings.webhook, keeper, registry):
+        async with door.serve(settings.webhook, keeper, registry, settings.render.facts):
             await _run_parts(settings, world, queue, connection, keeper, registry)
 
 

@@ -15,7 +15,7 @@ def plan(observed: Observed, config: RenderConfig) -> Plan:
     Children that are as rendered are not written again. Children of an earlier model of the same name (another uid)
     are waited for: the garbage collector is removing them.
     """
-    spec = read_spec(observed.model)
+    spec = read_spec(observed.model, config)
     if isinstance(spec, Problem):
         return Plan(problem=spec)
     if problem := _cannot_run(spec, config):
@@ -46,14 +46,14 @@ def _drifted(rendered: Object, live: Object, observed: Observed) -> bool:
     return differs(rendered, live)
 
 
-def read_spec(model: Object) -> InferenceModelSpec | Problem:
+def read_spec(model: Object, config: RenderConfig) -> InferenceModelSpec | Problem:
     """The model's spec, or what is wrong with it: the errors that the webhook and `headrace lint` tell, too."""
-    read = read_model(model)
+    read = read_model(model, config.facts)
     return read.spec or Problem("InvalidSpec", "; ".join(finding.text for finding in read.errors))
 
 
 def _cannot_run(spec: InferenceModelSpec, config: RenderConfig) -> Problem | None:
-    if spec.engine.type in config.images:
+    if config.image(spec.engine.type):
         return None
     offered = ", ".join(sorted(config.images)) or "none"
     return Problem(

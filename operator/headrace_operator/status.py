@@ -40,7 +40,7 @@ def status(
         settled: whether the workload was as rendered; else what was observed is older than what was asked for, and
             its ready workers say nothing of the newest spec.
     """
-    spec = read_spec(observed.model)
+    spec = read_spec(observed.model, config)
     if isinstance(spec, Problem):
         return _refused(observed, problem or spec, now)
     workers = _workers(observed, spec, settled=settled)

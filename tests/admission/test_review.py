@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from headrace_api.rules.finding import Finding
+from headrace_api.rules.finding import Facts, Finding
 from headrace_operator.admission import review
 
 
@@ -50,7 +50,7 @@ def test_a_wrong_type_is_refused_before_the_schema_sees_it(ask, model):
 
 def test_warnings_are_told_by_the_validating_webhook_only(ask, model, monkeypatch):
     told = Finding("HR999", "warning", ("spec", "queue", "tags", 0), "two\nlines", "write one")
-    monkeypatch.setattr(review, "check_model", lambda _: [told])
+    monkeypatch.setattr(review, "check_model", lambda *_: [told])
     outcome, response = answer("validate", ask(model))
     assert (outcome, response["allowed"]) == ("warned", True)
     assert response["warnings"] == ["HR999: spec.queue.tags[0]: two lines; write one"]  # a header has one line
@@ -108,3 +108,13 @@ def test_what_is_no_review_is_named(body, words):
     ) as error:
         review.read(body)
     assert words in str(error.value)
+
+
+def test_what_is_known_of_the_nodes_counts(ask, model):
+    model["spec"] = {
+        "engine": {"type": "VLLMEngine", "modelId": "a"},
+        "scaling": {"numWorkers": 16, "placementStrategy": "STRICT_PACK"},
+    }
+    asked = review.read(json.dumps(ask(model)).encode())
+    assert review.answer("validate", asked).codes == ()
+    assert review.answer("validate", asked, Facts(gpus_per_node={"largest": 8})).codes == ("HR106",)

@@ -200,3 +200,15 @@ def test_a_given_token_secret_is_used_and_none_is_made(rendered):
     objects = rendered("queue.workerToken.existingSecret=mine")
     assert not kinds(objects, "Secret")
     assert str(objects).count("'mine'") == 2
+
+
+def test_the_size_of_the_largest_node_reaches_the_operator(rendered):
+    def told(*values):
+        (operator,) = [
+            one for one in rendered(*values) if one["kind"] == "Deployment" and "operator" in one["metadata"]["name"]
+        ]
+        variables = operator["spec"]["template"]["spec"]["containers"][0]["env"]
+        return [one["value"] for one in variables if one["name"] == "HEADRACE_OPERATOR_GPUS_PER_NODE"]
+
+    assert told() == []
+    assert told("runtime.gpusPerNode=8") == ["8"]

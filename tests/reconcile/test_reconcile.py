@@ -130,6 +130,24 @@ async def test_engine_without_an_image_names_what_is_accepted(reconciler, cluste
     assert cluster.children == {}
 
 
+async def test_luminous_runs_where_there_is_an_image_of_vllm(reconciler, cluster):
+    cluster.model["spec"]["engine"] = {"type": "luminous", "modelId": "a", "weightSetDirectories": ["/checkpoint"]}
+    await reconciler.reconcile(KEY)
+    container = cluster.children["Deployment", "sample"]["spec"]["template"]["spec"]["containers"][0]
+    assert container["image"] == "docker.io/headrace/vllm:1"
+
+
+async def test_a_model_larger_than_the_largest_node_is_refused(cluster, config):
+    cluster.model["spec"] = {
+        "engine": {"type": "VLLMEngine", "modelId": "a"},
+        "scaling": {"numWorkers": 16, "placementStrategy": "STRICT_PACK"},
+    }
+    small = config.model_copy(update={"gpus_per_node": 8})
+    await Reconciler(cluster, cluster, small, lambda: "2026-01-01T00:00:00Z").reconcile(KEY)
+    assert condition(cluster, "Ready")["message"].startswith("HR106: spec.scaling.placementStrategy")
+    assert cluster.children == {}
+
+
 async def test_foreign_object_of_the_same_name_is_not_taken_over(reconciler, cluster):
     theirs = {"kind": "ConfigMap", "metadata": {"name": "sample"}, "data": {"theirs": "1"}}
     cluster.children["ConfigMap", "sample"] = theirs

@@ -27,6 +27,12 @@ def test_options_win_over_the_environment():
     assert not settings.in_cluster
 
 
+def test_the_size_of_the_largest_node_is_a_fact_for_the_rules():
+    assert read([], GOOD).render.facts.gpus_per_node == {}
+    told = read([], {**GOOD, "HEADRACE_OPERATOR_GPUS_PER_NODE": "8"})
+    assert list(told.render.facts.gpus_per_node.values()) == [8]
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry
 
+from headrace_api.rules.finding import Facts
 from headrace_operator.admission import server
 from headrace_operator.admission.keeper import Configurations, FileKeeper, OwnKeeper
 from headrace_operator.admission.metrics import AdmissionMetrics
@@ -25,11 +26,11 @@ def keeper(settings: WebhookSettings, cluster: Configurations) -> Keeper:
 
 @asynccontextmanager
 async def serve(
-    settings: WebhookSettings | None, kept: Keeper | None, registry: CollectorRegistry
+    settings: WebhookSettings | None, kept: Keeper | None, registry: CollectorRegistry, facts: Facts
 ) -> AsyncIterator[None]:
     """Serve the webhook, if there is to be one."""
     if settings is None or kept is None:
         yield
         return
-    async with server.serve(settings.port, kept.context, AdmissionMetrics(registry)):
+    async with server.serve(settings.port, kept.context, AdmissionMetrics(registry), facts):
         yield

@@ -16,7 +16,7 @@ from pydantic.alias_generators import to_camel
 
 from headrace_api.defaulting import defaults
 from headrace_api.rules.document import check_model
-from headrace_api.rules.finding import Finding
+from headrace_api.rules.finding import Facts, Finding
 from headrace_operator.observed import Object
 
 API_VERSION = "admission.k8s.io/v1"
@@ -75,7 +75,7 @@ def read(body: bytes) -> Request:
         raise UnreadableReviewError(f"not an AdmissionReview of {API_VERSION}: {wrong}") from None
 
 
-def answer(webhook: Webhook, request: Request) -> Answer:
+def answer(webhook: Webhook, request: Request, facts: Facts | None = None) -> Answer:
     """Decide.
 
     An update that leaves the spec as it is goes through whatever the rules say: a rule that came later must not get in
@@ -84,7 +84,7 @@ def answer(webhook: Webhook, request: Request) -> Answer:
     model = request.object
     if model is None or _unchanged(request):
         return Answer("unchanged", _response(request, allowed=True))
-    findings = [finding for finding in check_model(model) if not _settled(request, finding)]
+    findings = [finding for finding in check_model(model, facts) if not _settled(request, finding)]
     if errors := [finding for finding in findings if finding.severity == "error"]:
         return Answer("refused", _response(request, allowed=False, status=_refusal(errors)), _codes(errors))
     if webhook == "mutate":

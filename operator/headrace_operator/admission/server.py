@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 import structlog
 from aiohttp import web
 
+from headrace_api.rules.finding import Facts
 from headrace_operator.admission import review
 from headrace_operator.admission.metrics import AdmissionMetrics
 from headrace_operator.admission.review import Answer, Request, Webhook
@@ -23,18 +24,18 @@ _BODY_SECONDS = 10.0
 _log = structlog.get_logger()
 
 
-def application(metrics: AdmissionMetrics) -> web.Application:
+def application(metrics: AdmissionMetrics, facts: Facts | None = None) -> web.Application:
     """`POST /mutate` and `POST /validate`."""
     app = web.Application(client_max_size=MAX_BYTES)
     for webhook in ("mutate", "validate"):
-        app.router.add_post(f"/{webhook}", _handler(webhook, metrics))
+        app.router.add_post(f"/{webhook}", _handler(webhook, metrics, facts))
     return app
 
 
 @asynccontextmanager
-async def serve(port: int, context: ssl.SSLContext, metrics: AdmissionMetrics) -> AsyncIterator[None]:
+async def serve(port: int, context: ssl.SSLContext, metrics: AdmissionMetrics, facts: Facts) -> AsyncIterator[None]:
     """Serve on `port`; what certificate is shown is a matter of `context`."""
-    runner = web.AppRunner(application(metrics), access_log=None)
+    runner = web.AppRunner(application(metrics, facts), access_log=None)
     await runner.setup()
     await web.TCPSite(runner, port=port, ssl_context=context).start()
     try:
@@ -43,14 +44,16 @@ async def serve(port: int, context: ssl.SSLContext, metrics: AdmissionMetrics) -
         await runner.cleanup()
 
 
-def _handler(webhook: Webhook, metrics: AdmissionMetrics) -> Callable[[web.Request], Awaitable[web.Response]]:
+def _handler(
+    webhook: Webhook, metrics: AdmissionMetrics, facts: Facts | None
+) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def handle(request: web.Request) -> web.Response:
         began = time.perf_counter()
         outcome = "error"
         try:
             asked = review.read(await _body(request))
             # in a thread: however long a check takes, the operator goes on reconciling
-            answer = await asyncio.to_thread(review.answer, webhook, asked)
+            answer = await asyncio.to_thread(review.answer, webhook, asked, facts)
             outcome = answer.outcome
             _say(webhook, asked, answer)
             return web.json_response(answer.body)

@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from headrace_api.base import Document
+from headrace_api.rules.finding import Facts
 from headrace_api.worker_config import EngineType
 
 
@@ -21,6 +22,14 @@ class RenderConfig(Document):
     """How long a worker may take to finish its requests when it is told to stop."""
     node_lost_seconds: int = Field(default=30, ge=0)
     """How long after its node stops answering a worker is replaced."""
+
+    gpus_per_node: int | None = Field(default=None, ge=1)
+    """GPUs of the largest node, for the rules; not checked when absent."""
+
+    @property
+    def facts(self) -> Facts:
+        """What the rules may know of the cluster."""
+        return Facts(gpus_per_node={} if self.gpus_per_node is None else {"the largest node": self.gpus_per_node})
 
     def image(self, engine: EngineType) -> str | None:
         """The image for an engine; `luminous`, any engine that can load the weights, is vLLM unless it has its own."""
