@@ -1,12 +1,14 @@
 """Descriptions of fields: a Field's own, or the text under the attribute, which pydantic does not read."""
 
 import ast
+import functools
 import inspect
 import textwrap
 
 from pydantic import BaseModel
 
 
+@functools.cache
 def fields_of(model: type[BaseModel]) -> dict[str, str]:
     """The description of each field by its Python name, as one line; without those that have none."""
     described: dict[str, str] = {}
