@@ -123,7 +123,12 @@ EXAMPLES: dict[str, tuple[list[Spec], list[Spec]]] = {
             s({"gcsMirror": {"bucketUri": "https://storage.googleapis.com/b"}}),
             s({"s3Mirror": {**_S3, "extraFiles": [{"bucketUri": "/x", "destinationPath": "/y"}]}}),
         ],
-        [s({"s3Mirror": _S3}), s({"gcsMirror": {"bucketUri": "gs://my-bucket"}}), s({"s3Mirror": {}})],
+        [
+            s({"s3Mirror": _S3}),
+            s({"s3Mirror": {"bucketUri": "s3://anonymous@bucket/folder"}}),
+            s({"gcsMirror": {"bucketUri": "gs://my-bucket"}}),
+            s({"s3Mirror": {}}),
+        ],
     ),
     "HR404": (
         [
@@ -138,7 +143,11 @@ EXAMPLES: dict[str, tuple[list[Spec], list[Spec]]] = {
     ),
     "HR406": (
         [s({"modelId": "model", "s3Mirror": _S3}), s({"modelId": "a/b/c", "gcsMirror": {"bucketUri": "gs://bucket"}})],
-        [s({"modelId": "org/model", "s3Mirror": _S3}), s({"modelId": "model"})],
+        [
+            s({"modelId": "org/model", "s3Mirror": _S3}),
+            s({"modelId": "model"}),
+            s({"modelId": "model", "s3Mirror": _S3}, ray={"dialect": "ray-serve-llm"}),
+        ],
     ),
     "HR407": (
         [
