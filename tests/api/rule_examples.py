@@ -218,5 +218,9 @@ EXAMPLES: dict[str, tuple[list[Spec], list[Spec]]] = {
         [s(), s({"hfModelId": "/models/a"}, ray={"modelSource": {"bucket_uri": "abfss://a/b"}})],
     ),
     "HR910": ([s(ray={"loraConfig": {"max_num_adapters_per_replica": 4}})], [s(ray={"loraConfig": {}}), s()]),
+    "HR911": ([s(scaling={"resourcesPerWorker": {"accelerator_type_a10": 0.01}})], [s(), s(scaling={"numWorkers": 2})]),
+    "HR912": ([s(ray={"acceleratorType": "A10G"})], [s()]),
+    "HR913": ([s(ray={"envVarsToPropagate": ["A"]})], [s(ray={"envVarsToPropagate": []}), s()]),
+    "HR914": ([s(ray={"multiplexConfig": {"max_num_models_per_replica": 4}})], [s(ray={"multiplexConfig": {}}), s()]),
 }
 """Code to specs with that finding and specs without it."""
