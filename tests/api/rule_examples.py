@@ -30,6 +30,11 @@ def scaled(queries: int | None = None, engine: Spec | None = None, **policy: Any
     return s(engine, deployment={**deployment, "maxConcurrentQueries": queries} if queries else deployment)
 
 
+def stops(*sequences: Any, engine: Spec | None = None) -> Spec:
+    """A spec with stopping sequences."""
+    return s({**(engine or {}), "generation": {"stoppingSequences": list(sequences)}})
+
+
 HEADS = Facts(model_config={"num_attention_heads": 40, "num_key_value_heads": 8})
 NODES = Facts(gpus_per_node={"a": 4, "b": 8})
 SMALL_GPU = Facts(
@@ -182,6 +187,22 @@ EXAMPLES: dict[str, tuple[list[Spec], list[Spec]]] = {
     "HR423": (
         [chat(systemInUser=True)],
         [chat(systemInUser=True, user="{system}{instruction}"), chat(systemInUser=False)],
+    ),
+    "HR431": (
+        [stops([1, 2]), stops([]), stops(["a"]), stops(2, engine=_LLAMA), stops(["a"], engine=_LLAMA)],
+        [stops("a", 2, [2]), stops("a", engine=_LLAMA)],
+    ),
+    "HR432": (
+        [s({"generation": {"generateKwargs": {name: "a"}}}) for name in ("model", "messages", "prompt", "stream")],
+        [s({"generation": {"generateKwargs": {"temperature": 0}}})],
+    ),
+    "HR433": (
+        [s({**_LLAMA, "tokenizerPath": "/t"}), s({**_LLAMA, "unstable": {"skipCheckpointLoad": True}})],
+        [s(_LLAMA), s({"tokenizerPath": "/t", "unstable": {"skipCheckpointLoad": True}})],
+    ),
+    "HR434": (
+        [s({"runtimeEnv": {"envVars": {"A=B": "1"}}}), s({"runtimeEnv": {"envVars": {"": "1"}}})],
+        [s({"runtimeEnv": {"envVars": {"A": "=", "B": ""}}})],
     ),
     "HR501": ([s()], [s({"engineKwargs": {"quantization": "awq"}})]),
     "HR502": ([s()], [s({"engineKwargs": {"max_num_seqs": 2}})]),
