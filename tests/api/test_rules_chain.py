@@ -63,6 +63,11 @@ def test_no_token_goes_to_a_foreign_queue_and_the_warning_says_so():
     assert "the workers register at a.example.com without a token" in finding.text
 
 
+def test_only_the_trailing_template_may_be_empty():
+    for name, offered in (("user", False), ("trailingAssistant", True)):
+        assert ("''" in codes(examples.chat(**{name: None}), "HR421")["HR421"].hint) is offered
+
+
 def test_summaries_fit_into_the_api_servers_message():
     for rule in CHAIN:
         assert len(rule.summary) < 300
