@@ -30,6 +30,11 @@ def scaled(queries: int | None = None, engine: Spec | None = None, **policy: Any
     return s(engine, deployment={**deployment, "maxConcurrentQueries": queries} if queries else deployment)
 
 
+def stops(*sequences: Any, engine: Spec | None = None) -> Spec:
+    """A spec with stopping sequences."""
+    return s({**(engine or {}), "generation": {"stoppingSequences": list(sequences)}})
+
+
 HEADS = Facts(model_config={"num_attention_heads": 40, "num_key_value_heads": 8})
 NODES = Facts(gpus_per_node={"a": 4, "b": 8})
 SMALL_GPU = Facts(
@@ -123,7 +128,12 @@ EXAMPLES: dict[str, tuple[list[Spec], list[Spec]]] = {
             s({"gcsMirror": {"bucketUri": "https://storage.googleapis.com/b"}}),
             s({"s3Mirror": {**_S3, "extraFiles": [{"bucketUri": "/x", "destinationPath": "/y"}]}}),
         ],
-        [s({"s3Mirror": _S3}), s({"gcsMirror": {"bucketUri": "gs://my-bucket"}}), s({"s3Mirror": {}})],
+        [
+            s({"s3Mirror": _S3}),
+            s({"s3Mirror": {"bucketUri": "s3://anonymous@bucket/folder"}}),
+            s({"gcsMirror": {"bucketUri": "gs://my-bucket"}}),
+            s({"s3Mirror": {}}),
+        ],
     ),
     "HR404": (
         [
@@ -138,7 +148,11 @@ EXAMPLES: dict[str, tuple[list[Spec], list[Spec]]] = {
     ),
     "HR406": (
         [s({"modelId": "model", "s3Mirror": _S3}), s({"modelId": "a/b/c", "gcsMirror": {"bucketUri": "gs://bucket"}})],
-        [s({"modelId": "org/model", "s3Mirror": _S3}), s({"modelId": "model"})],
+        [
+            s({"modelId": "org/model", "s3Mirror": _S3}),
+            s({"modelId": "model"}),
+            s({"modelId": "model", "s3Mirror": _S3}, ray={"dialect": "ray-serve-llm"}),
+        ],
     ),
     "HR407": (
         [
@@ -173,6 +187,22 @@ EXAMPLES: dict[str, tuple[list[Spec], list[Spec]]] = {
     "HR423": (
         [chat(systemInUser=True)],
         [chat(systemInUser=True, user="{system}{instruction}"), chat(systemInUser=False)],
+    ),
+    "HR431": (
+        [stops([1, 2]), stops([]), stops(["a"]), stops(2, engine=_LLAMA), stops(["a"], engine=_LLAMA)],
+        [stops("a", 2, [2]), stops("a", engine=_LLAMA)],
+    ),
+    "HR432": (
+        [s({"generation": {"generateKwargs": {name: "a"}}}) for name in ("model", "messages", "prompt", "stream")],
+        [s({"generation": {"generateKwargs": {"temperature": 0}}})],
+    ),
+    "HR433": (
+        [s({**_LLAMA, "tokenizerPath": "/t"}), s({**_LLAMA, "unstable": {"skipCheckpointLoad": True}})],
+        [s(_LLAMA), s({"tokenizerPath": "/t", "unstable": {"skipCheckpointLoad": True}})],
+    ),
+    "HR434": (
+        [s({"runtimeEnv": {"envVars": {"A=B": "1"}}}), s({"runtimeEnv": {"envVars": {"": "1"}}})],
+        [s({"runtimeEnv": {"envVars": {"A": "=", "B": ""}}})],
     ),
     "HR501": ([s()], [s({"engineKwargs": {"quantization": "awq"}})]),
     "HR502": ([s()], [s({"engineKwargs": {"max_num_seqs": 2}})]),
@@ -209,5 +239,9 @@ EXAMPLES: dict[str, tuple[list[Spec], list[Spec]]] = {
         [s(), s({"hfModelId": "/models/a"}, ray={"modelSource": {"bucket_uri": "abfss://a/b"}})],
     ),
     "HR910": ([s(ray={"loraConfig": {"max_num_adapters_per_replica": 4}})], [s(ray={"loraConfig": {}}), s()]),
+    "HR911": ([s(scaling={"resourcesPerWorker": {"accelerator_type_a10": 0.01}})], [s(), s(scaling={"numWorkers": 2})]),
+    "HR912": ([s(ray={"acceleratorType": "A10G"})], [s()]),
+    "HR913": ([s(ray={"envVarsToPropagate": ["A"]})], [s(ray={"envVarsToPropagate": []}), s()]),
+    "HR914": ([s(ray={"multiplexConfig": {"max_num_models_per_replica": 4}})], [s(ray={"multiplexConfig": {}}), s()]),
 }
 """Code to specs with that finding and specs without it."""

@@ -255,3 +255,10 @@ def test_other_files_are_refused(document, message):
 def test_bad_configs_are_refused_by_key(change, message):
     with pytest.raises(ValidationError, match=message):
         LLMConfig.model_validate(ONE | change)
+
+
+@pytest.mark.parametrize("bundles", [True, 3, "GPU", {"GPU": 1}, [None]])
+def test_bundles_that_are_no_list_of_bundles_are_kept_as_they_are(bundles):
+    group = {"bundles": bundles}
+    config = LLMConfig.model_validate({"model_loading_config": {"model_id": "a"}, "placement_group_config": group})
+    assert ray_serve_llm.to_spec(config).spec.ray.placement_group_config == group

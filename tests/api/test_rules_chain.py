@@ -58,6 +58,16 @@ def test_a_rule_lets_its_good_examples_pass(code, spec):
     assert code not in codes(spec, code)
 
 
+def test_no_token_goes_to_a_foreign_queue_and_the_warning_says_so():
+    (finding,) = check_model({"metadata": {"name": "m"}, "spec": examples.s(queue={"url": "https://a.example.com"})})
+    assert "the workers register at a.example.com without a token" in finding.text
+
+
+def test_only_the_trailing_template_may_be_empty():
+    for name, offered in (("user", False), ("trailingAssistant", True)):
+        assert ("''" in codes(examples.chat(**{name: None}), "HR421")["HR421"].hint) is offered
+
+
 def test_summaries_fit_into_the_api_servers_message():
     for rule in CHAIN:
         assert len(rule.summary) < 300

@@ -23,7 +23,8 @@ def occupied(group: dict[str, Any]) -> dict[str, Any]:
     """What a placement group that is kept verbatim says of the GPUs, cores and resources of every worker."""
     if (scaling := _amounts(group.get("bundle_per_worker"))) is not None:
         return scaling
-    bundles = [bundle for bundle in group.get("bundles") or [] if isinstance(bundle, dict)]
+    listed = group.get("bundles")
+    bundles = [bundle for bundle in listed if isinstance(bundle, dict)] if isinstance(listed, list) else []
     no_gpu = bool(bundles) and not any(bundle.get(_GPU) for bundle in bundles)
     return {"num_gpus_per_worker": 0} if no_gpu else {}
 

@@ -1,7 +1,7 @@
 """The chain: every rule, in the order in which findings are told."""
 
 from headrace_api.inference_model import InferenceModelSpec
-from headrace_api.rules import arguments, chats, effect, memory, placement, queue, scaling, sources
+from headrace_api.rules import arguments, chats, effect, memory, placement, queue, refused, scaling, sources
 from headrace_api.rules.finding import Facts, Finding, Rule
 
 CHAIN: tuple[Rule, ...] = (
@@ -10,6 +10,7 @@ CHAIN: tuple[Rule, ...] = (
     *arguments.RULES,
     *sources.RULES,
     *chats.RULES,
+    *refused.RULES,
     *memory.RULES,
     *queue.RULES,
     *effect.RULES,

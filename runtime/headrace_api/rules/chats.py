@@ -18,7 +18,8 @@ def _complete(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
         return
     for name, field in PromptFormat.model_fields.items():
         if name in {*_TEMPLATES, "trailing_assistant"} and getattr(given, name) is None:
-            hint = "write its template, '' for none; or leave the whole promptFormat empty for a model without chat"
+            none = ", '' for none" if name == "trailing_assistant" else ""
+            hint = f"write its template{none}; or leave the whole promptFormat empty for a model without chat"
             yield Finding("HR421", "error", at(_PATH, field.alias or name), "is missing", hint)
 
 

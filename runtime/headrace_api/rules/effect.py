@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from headrace_api.inference_model import InferenceModelSpec
 from headrace_api.rules.finding import Facts, Finding, Rule, at
 
+_BY_COUNT = "this version places pods by the number of GPUs only"
+_SELECTOR = "set a nodeSelector in spec.template"
+
 
 def _autoscaling(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
     if spec.deployment.autoscaling:
@@ -83,6 +86,31 @@ def _adapters(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
         )
 
 
+def _custom_resources(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
+    if spec.scaling.resources_per_worker:
+        message = f"{', '.join(spec.scaling.resources_per_worker)} is kept, but {_BY_COUNT}"
+        yield Finding("HR911", "warning", at("scaling.resourcesPerWorker"), message, _SELECTOR)
+
+
+def _accelerator(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
+    if spec.ray.accelerator_type:
+        message = f"{spec.ray.accelerator_type!r:.80} is kept, but {_BY_COUNT}"
+        yield Finding("HR912", "warning", at("ray.acceleratorType"), message, _SELECTOR)
+
+
+def _propagated(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
+    if spec.ray.env_vars_to_propagate:
+        message = f"{', '.join(spec.ray.env_vars_to_propagate)} is kept, but not propagated: there is no Ray driver"
+        hint = "set the variables in engine.runtimeEnv.envVars, or as env of the container in spec.template"
+        yield Finding("HR913", "warning", at("ray.envVarsToPropagate"), message, hint)
+
+
+def _multiplexing(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
+    if spec.ray.multiplex_config:
+        message = "is kept, but a worker of this version serves one model"
+        yield Finding("HR914", "warning", at("ray.multiplexConfig"), message, "write an InferenceModel for each model")
+
+
 RULES = (
     Rule("HR901", "warning", "autoscaling is kept; spec.replicas is what runs", _autoscaling),
     Rule("HR902", "warning", "SPREAD and STRICT_SPREAD are kept; one pod holds a replica", _placement),
@@ -99,4 +127,8 @@ RULES = (
     Rule("HR908", "warning", "more than one weight set directory is kept; the worker loads one", _weight_sets),
     Rule("HR909", "warning", "ray.modelSource is kept; weights are not fetched from buckets", _other_buckets),
     Rule("HR910", "warning", "ray.loraConfig is kept; adapters are not fetched from buckets", _adapters),
+    Rule("HR911", "warning", "scaling.resourcesPerWorker is kept; pods are placed by GPUs only", _custom_resources),
+    Rule("HR912", "warning", "ray.acceleratorType is kept; pods are placed by GPUs only", _accelerator),
+    Rule("HR913", "warning", "ray.envVarsToPropagate is kept; no variables are propagated", _propagated),
+    Rule("HR914", "warning", "ray.multiplexConfig is kept; a worker serves one model", _multiplexing),
 )

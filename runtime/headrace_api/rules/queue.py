@@ -40,8 +40,8 @@ def _url_has_a_host(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
 def _token_for_a_foreign_queue(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
     host = _host(spec.queue.url)
     if host and spec.queue.token_secret_ref is None and host not in _SELF:
-        message = f"the workers send this installation's own worker token to {host}"
-        hint = "name the Secret with that queue's token in queue.tokenSecretRef"
+        message = f"the workers register at {host} without a token"
+        hint = "name a Secret in queue.tokenSecretRef if that queue asks for a token"
         yield Finding("HR605", "warning", at("queue.url"), message, hint)
 
 
@@ -67,5 +67,10 @@ RULES = (
     Rule("HR602", "error", "list each port in monitoring.tcpProbes once", _probes_differ),
     Rule("HR603", "warning", "queue.url names a host that a pod can reach", _url_is_reachable),
     Rule("HR604", "error", "queue.url names a host", _url_has_a_host),
-    Rule("HR605", "warning", "a queue of another installation gets its own token", _token_for_a_foreign_queue),
+    Rule(
+        "HR605",
+        "warning",
+        "a queue of another installation gets no token but that of queue.tokenSecretRef",
+        _token_for_a_foreign_queue,
+    ),
 )

@@ -43,7 +43,9 @@ def _addresses(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
         places: list[tuple[tuple[str | int, ...], str | None]] = [((), mirror.bucket_uri)]
         places += [(("extraFiles", index), extra.bucket_uri) for index, extra in enumerate(mirror.extra_files)]
         for where, uri in places:
-            if uri is not None and not re.fullmatch(rf"{scheme}://[a-z0-9][-._a-z0-9]*(/.*)?", uri, re.DOTALL):
+            if uri is not None and not re.fullmatch(
+                rf"{scheme}://(anonymous@)?[a-z0-9][-._a-z0-9]*(/.*)?", uri, re.DOTALL
+            ):
                 path = at("engine", name, *where, "bucketUri")
                 hint = f"write {scheme}://BUCKET/FOLDER/"
                 yield Finding("HR403", "error", path, f"{uri!r:.80} is no folder in a {scheme} bucket", hint)
@@ -70,12 +72,14 @@ def _destinations(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
 
 
 def _mirrored_name(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
+    if spec.ray.dialect != "registry":  # an LLMConfig's bucket_uri is the folder itself
+        return
     mirrored = spec.engine.s3_mirror or spec.engine.gcs_mirror
     name = spec.engine.model_id or spec.model_name
     if mirrored and mirrored.bucket_uri and name and not re.fullmatch(r"[^/\s]+/[^/\s]+", name):
         message = f"{name!r:.80} is not of the form organisation/model, by which the mirror's folder is called"
         hint = "write for example my-organisation/my-model; queue.checkpointName may be another name"
-        yield Finding("HR406", "error", at("engine.modelId"), message, hint)
+        yield Finding("HR406", "warning", at("engine.modelId"), message, hint)
 
 
 def _paths(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
@@ -170,7 +174,7 @@ RULES = (
     Rule("HR405", "error", "write destinationPath of extraFiles as an absolute path", _destinations),
     Rule(
         "HR406",
-        "error",
+        "warning",
         "write engine.modelId as organisation/model where there is a mirror: its folder is called so",
         _mirrored_name,
     ),

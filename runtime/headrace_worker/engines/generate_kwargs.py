@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from headrace_api.refusals import OF_THE_REQUEST
 from headrace_worker.engines.protocol import EngineConfigError
 
-_OF_THE_REQUEST = ("messages", "model", "prompt", "stream", "stream_options")
 _RENAMED = {"max_new_tokens": "max_tokens", "min_new_tokens": "min_tokens", "num_return_sequences": "n"}
 """Names of the transformers library, which people have in their files, and the API's."""
 _SAME = ("max_tokens", "max_completion_tokens")
@@ -18,7 +18,7 @@ def check(kwargs: Mapping[str, Any]) -> None:
         EngineConfigError: one may not.
     """
     for name in kwargs:
-        if name in _OF_THE_REQUEST:
+        if name in OF_THE_REQUEST:
             raise EngineConfigError(
                 f"generator.generation.generate_kwargs.{name}: not accepted, because every request has its own; "
                 "leave it out"

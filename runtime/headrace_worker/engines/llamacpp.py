@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from headrace_api import refusals
 from headrace_api.worker_config import Generator
 from headrace_worker.engines import arguments, prompt_formats
 from headrace_worker.engines.protocol import EngineCommand, EngineConfigError, EngineFacts
@@ -60,7 +61,7 @@ class LlamaCpp:
         """Text becomes `stop`; llama.cpp's server has no stop at token ids."""
         sequences = generator.generation.stopping_sequences
         for sequence in sequences:
-            if not isinstance(sequence, str):
+            if not refusals.llamacpp_stops_at(sequence):
                 raise EngineConfigError(
                     f"generator.generation.stopping_sequences: {sequence!r} is not accepted, because llama.cpp cannot "
                     "stop at token ids; accepted: text (the model's own end tokens always stop it)"

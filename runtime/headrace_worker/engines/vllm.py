@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from headrace_api import engine_arguments
+from headrace_api import engine_arguments, refusals
 from headrace_api.worker_config import Generator, StoppingSequence
 from headrace_worker.engines import arguments, prompt_formats
 from headrace_worker.engines.protocol import EngineCommand, EngineConfigError, EngineFacts
@@ -125,9 +125,9 @@ def _text(value: Any) -> str:
 
 
 def _token_id(sequence: StoppingSequence) -> int:
-    match sequence:
-        case int():
-            return sequence
+    match sequence if refusals.vllm_stops_at(sequence) else None:
+        case int() as alone:
+            return alone
         case [int() as single]:
             return single
         case _:
