@@ -64,7 +64,7 @@ async def test_other_paths_and_methods(client):
 
 
 async def test_a_large_model_is_read(client, ask, model):
-    model["spec"]["engine"]["engineKwargs"] = {"chat_template": "x" * 3 * 1024**2}
+    model["metadata"]["annotations"] = {"large": "x" * 3 * 1024**2}
     body = io.BytesIO(json.dumps(ask(model, model)).encode())
     answer = await client.post("/validate", data=body, headers={"Content-Type": "application/json"})
     assert (await answer.json())["response"]["allowed"] is True

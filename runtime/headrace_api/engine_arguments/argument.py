@@ -100,26 +100,28 @@ def _good(argument: Argument, value: Any, *, text: bool) -> bool:
 
 
 def _of_kind(kind: Kind, value: Any, *, text: bool) -> bool:
+    """Asks only for the kind: reading a long list's every text as JSON, to no end, takes seconds."""
     in_quotes = text and isinstance(value, str)
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    good: dict[Kind, bool] = {
-        "boolean": isinstance(value, bool),
-        "integer": (isinstance(value, int) and number) or (in_quotes and _parses(int, value)),
-        "number": number or (in_quotes and _parses(float, value)),
-        "size": (isinstance(value, int) and number) or (isinstance(value, str) and bool(_SIZE.fullmatch(value))),
-        "string": isinstance(value, str) or (text and number),  # on a command line a number is text too
-        "object": isinstance(value, dict) or (in_quotes and _parses(_json_object, value)),
-        "map of texts": isinstance(value, dict) and all(isinstance(item, str) for item in value.values()),
-        "object or string": isinstance(value, dict | str),
-        "json": not isinstance(value, str) or (text and _parses(json.loads, value)),
+    whole = isinstance(value, int) and number
+    good: dict[Kind, Callable[[], bool]] = {
+        "boolean": lambda: isinstance(value, bool),
+        "integer": lambda: whole or (in_quotes and _parses(int, value)),
+        "number": lambda: number or (in_quotes and _parses(float, value)),
+        "size": lambda: whole or (isinstance(value, str) and bool(_SIZE.fullmatch(value))),
+        "string": lambda: isinstance(value, str) or (text and number),  # on a command line a number is text too
+        "object": lambda: isinstance(value, dict) or (in_quotes and _parses(_json_object, value)),
+        "map of texts": lambda: isinstance(value, dict) and all(isinstance(item, str) for item in value.values()),
+        "object or string": lambda: isinstance(value, dict | str),
+        "json": lambda: not isinstance(value, str) or (text and _parses(json.loads, value)),
     }
-    return good[kind]
+    return good[kind]()
 
 
 def _parses(parse: Callable[[str], object], value: str) -> bool:
     try:
         parse(value)
-    except (AttributeError, ValueError):  # not JSON, or not a map
+    except (AttributeError, ValueError, RecursionError):  # not JSON, not a map, or nested too deeply
         return False
     return True
 

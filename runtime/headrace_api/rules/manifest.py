@@ -1,5 +1,6 @@
 """What is around the spec: kind, name, and that all of it is JSON at all."""
 
+import json
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -18,11 +19,15 @@ SHAPE_CODES = {
     "HR003": "write a value of the field's type and range",
     "HR004": "write metadata.name as a DNS label of at most 63 characters",
     "HR005": "write this version's apiVersion and kind",
+    "HR008": "write a spec of at most 256 KiB as JSON",
 }
 """The codes of what no rule of the chain looks at, because without it there is no spec."""
 _DEEPEST = 64
 """Levels of nesting: more than any engine argument needs, and far from where recursive readers give up."""
 _LARGEST = 2**63
+MAX_SPEC_BYTES = 256 * 1024
+"""Of the spec as JSON without spaces. A ConfigMap of at most 1 MiB holds what is made of it, and time is short: the
+operator and the webhook, which anybody in the cluster can ask, read all of it."""
 NAME_HINT = "write at most 63 characters: lower-case letters, digits and '-', a letter or digit at both ends"
 
 
@@ -32,6 +37,10 @@ def check(manifest: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(
             "HR003", "error", (), f"{shown(manifest)} is not a manifest", "write a map with metadata and spec"
         )
+        return
+    if _is_larger(manifest.get("spec"), MAX_SPEC_BYTES):
+        message = f"has more than {MAX_SPEC_BYTES // 1024} KiB as JSON"
+        yield Finding("HR008", "error", ("spec",), message, "write less; long texts belong into files beside the model")
         return
     for key in manifest:
         if key not in _KEYS:
@@ -54,6 +63,27 @@ def shown(value: Any) -> str:
         return f"a {kind} of {len(value)}" if value else f"an empty {kind}"
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _is_larger(value: Any, limit: int) -> bool:
+    """Whether a value takes more bytes as JSON; looks no further than that, however often an alias repeats a part."""
+    size, stack = -1, [value]  # the comma that is counted for the whole value
+    while stack and size <= limit:
+        inner = stack.pop()
+        size += 1  # the comma or colon after it; a list's or map's last one counts as a bracket
+        if isinstance(inner, dict):
+            size += 1 + (not inner)
+            stack += [*inner.keys(), *inner.values()]
+        elif isinstance(inner, list):
+            size += 1 + (not inner)
+            stack += inner
+        elif isinstance(inner, int) and not isinstance(inner, bool):
+            size += max(1, inner.bit_length() * 3 // 10)  # never as text: Python refuses to write thousands of digits
+        elif isinstance(inner, str):
+            size += len(json.dumps(inner, ensure_ascii=False).encode(errors="surrogatepass"))
+        else:
+            size += len(str(inner)) if isinstance(inner, float) else 4  # true, null, or what is no JSON
+    return size > limit
 
 
 def _kind(manifest: Mapping[str, Any]) -> Iterator[Finding]:
