@@ -107,5 +107,22 @@ def valid_spec(manifest: Manifest) -> InferenceModelSpec:
     """
     seen = read_model(manifest.data)
     if seen.spec is None or seen.errors:
-        raise Trouble("\n".join(text_line(found) for found in manifest.located(seen.errors)), FAILED)
+        raise Trouble("\n".join(_lines(manifest, seen.errors)), FAILED)
     return seen.spec
+
+
+def readable_spec(manifest: Manifest) -> tuple[InferenceModelSpec, list[str]]:
+    """The spec of a manifest of the right shape, and a line for each error that the rules find in it.
+
+    Raises:
+        Trouble: the shape is wrong; the message has every error in a line.
+    """
+    seen = read_model(manifest.data)
+    errors = _lines(manifest, seen.errors)
+    if seen.readable is None:
+        raise Trouble("\n".join(errors), FAILED)
+    return seen.readable, errors
+
+
+def _lines(manifest: Manifest, errors: Iterable[Finding]) -> list[str]:
+    return [text_line(found) for found in manifest.located(errors)]

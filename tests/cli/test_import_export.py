@@ -240,3 +240,28 @@ def test_a_model_whose_name_cannot_be_a_resources_needs_one(headrace, file):
     assert "'///' gives no name" in refused.err
     assert "give one with --name" in refused.err
     assert manifest(headrace("import", "--name", "m", nameless))["metadata"] == {"name": "m"}
+
+
+def test_export_writes_what_the_rules_would_refuse_and_says_so(headrace, model_text):
+    engine = "{type: VLLMEngine, modelId: a/b, engineKwargs: {max_num_seqss: 2}}"
+    text = model_text.replace("{type: LlamaCppEngine, modelId: a/b}", f"{engine}, replicas: 1")
+    for form, read in (
+        ("registry", yaml.safe_load),
+        ("ray-serve-llm", yaml.safe_load),
+        ("worker-config", tomllib.loads),
+    ):
+        result = headrace("export", "--to", form, "-", text=text)
+        assert result.status == 0, result.err
+        assert "<stdin>:4: HR301: spec.engine.engineKwargs.max_num_seqss" in result.err
+        assert "max_num_seqss" in str(read(result.out))
+
+
+def test_export_refuses_what_it_cannot_read(headrace, model_text):
+    shape = headrace("export", "--to", "registry", "-", text=model_text.replace("modelId", "modelid"))
+    assert (shape.status, shape.out) == (1, "")
+    assert "HR001: spec.engine.modelid" in shape.err
+    spec = "engine: {type: VLLMEngine, modelId: a/b, pipelineParallelSize: 3}, scaling: {numWorkers: 2}"
+    text = model_text.replace("engine: {type: LlamaCppEngine, modelId: a/b}", spec)
+    contradiction = headrace("export", "--to", "worker-config", "-", text=text)
+    assert (contradiction.status, contradiction.out) == (1, "")
+    assert "HR102: spec.scaling.numWorkers" in contradiction.err

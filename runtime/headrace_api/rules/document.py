@@ -24,6 +24,8 @@ class Read:
     spec: InferenceModelSpec | None
     """None where a finding is an error."""
     findings: tuple[Finding, ...]
+    readable: InferenceModelSpec | None = None
+    """The spec whatever the rules find in it; None where the document's shape is wrong."""
 
     @property
     def errors(self) -> list[Finding]:
@@ -44,10 +46,13 @@ def read_model(manifest: Mapping[str, Any], facts: Facts | None = None) -> Read:
     findings = list(outer.check(manifest))
     if any(finding.path[:1] in {("spec",), ()} for finding in findings):
         return Read(None, tuple(findings))
+    shaped = all(finding.severity != "error" for finding in findings)
     spec = _spec(manifest["spec"])
-    findings += spec if isinstance(spec, list) else check(spec, facts)
-    valid = isinstance(spec, InferenceModelSpec) and all(finding.severity != "error" for finding in findings)
-    return Read(spec if valid and isinstance(spec, InferenceModelSpec) else None, tuple(findings))
+    if isinstance(spec, list):
+        return Read(None, (*findings, *spec))
+    findings += check(spec, facts)
+    valid = all(finding.severity != "error" for finding in findings)
+    return Read(spec if valid else None, tuple(findings), spec if shaped else None)
 
 
 def _spec(given: Any) -> InferenceModelSpec | list[Finding]:
