@@ -257,7 +257,7 @@ def test_bad_configs_are_refused_by_key(change, message):
         LLMConfig.model_validate(ONE | change)
 
 
-@pytest.mark.parametrize("bundles", [True, 3, "GPU", {"GPU": 1}, [None]])
+@pytest.mark.parametrize("bundles", [True, 3, "GPU", {"GPU": 1}, [1]])
 def test_bundles_that_are_no_list_of_bundles_are_kept_as_they_are(bundles):
     group = {"bundles": bundles}
     config = LLMConfig.model_validate({"model_loading_config": {"model_id": "a"}, "placement_group_config": group})

@@ -41,7 +41,8 @@ def problems(engine: EngineType, kwargs: Mapping[str, Any], given: Mapping[str, 
         return found[0]
     told = {problem.key: problem for one in found for problem in one}
     told |= {problem.key: problem for one in found for problem in one if problem.code not in {UNKNOWN, OLDER}}
-    return [told[key] for key in kwargs if all(key in {problem.key for problem in one} for one in found)]
+    by_both = set.intersection(*({problem.key for problem in one} for one in found))
+    return [told[key] for key in kwargs if key in by_both]
 
 
 def _of_one(name: str, kwargs: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[Problem]:
