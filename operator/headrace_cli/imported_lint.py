@@ -1,6 +1,5 @@
 """What `headrace lint` says about files that can be imported: their own mistakes, and the rules on the spec."""
 
-import re
 from collections.abc import Iterator
 
 from headrace_api.rules.document import check_model
@@ -68,9 +67,7 @@ def _refusal(said: Said) -> Located:
 
 
 def _rules(model: Model, knowledge: Knowledge) -> Iterator[Located]:
-    """The findings in the imported spec, at the line of the key of the same name where there is one."""
+    """The findings in the imported spec, at the line of the file's own key."""
     manifest = model.manifest("imported")
     for finding in check_model(manifest, knowledge.facts(manifest)):
-        key = next((str(part) for part in reversed(finding.path) if isinstance(part, str)), "")
-        snake = re.sub(r"(?<=[a-z0-9])([A-Z])", lambda upper: f"_{upper[1].lower()}", key)
-        yield Located(model.file, model.line_of_key(key) or model.line_of_key(snake), finding)
+        yield Located(*model.place_of(finding.path), finding)

@@ -2,6 +2,7 @@
 
 import functools
 import re
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -15,18 +16,23 @@ from headrace_api.convert import registry as from_registry
 from headrace_api.convert import worker_config as from_worker
 from headrace_api.convert.imported import Imported, LeftOut
 from headrace_api.convert.naming import resource_name
+from headrace_api.convert.places import Places
 from headrace_api.ray_serve_llm import LLMConfig
 from headrace_api.registry import LLMApp
 from headrace_api.toml_file import ConfigError, parse
+from headrace_api.toml_lines import line_of
 from headrace_api.two_file import CapFile, EnvFile, convert
 from headrace_api.worker_config import WorkerConfig
 from headrace_cli.forms import RayConfig, checked
+from headrace_cli.places import Path, original
 from headrace_cli.sources import Source
 
 T = TypeVar("T", bound=BaseModel)
 
 Said = tuple[str, int | None, str]
 """File, line and what is wrong there."""
+Place = tuple[str, int]
+"""File and line."""
 
 
 class Refused(Exception):  # noqa: N818
@@ -45,8 +51,8 @@ class Model:
     imported: Imported
     log_level: str | None
     """From `diagnostics`; None where nothing is said."""
-    line_of_key: Callable[[str], int | None]
-    """The line of the only key of that name in the file."""
+    place_of: Callable[[Path], Place]
+    """The file and the line of what a finding's field was made of."""
     env_file: str | None = None
     """The env.toml beside a cap.toml."""
 
@@ -79,10 +85,14 @@ def ray_model(config: RayConfig) -> Model:
         Refused: it says something that is not accepted.
     """
     if config.form == "registry":
-        imported = _imported(config, LLMApp, from_registry.to_spec)
+        imported, origins = _imported(config, LLMApp, from_registry.to_spec), from_registry.ORIGINS
     else:
-        imported = _imported(config, LLMConfig, from_ray.to_spec)
-    return Model(config.document.file, imported, None, config.document.line_of_key)
+        imported, origins = _imported(config, LLMConfig, from_ray.to_spec), from_ray.ORIGINS
+
+    def place_of(field: Path) -> Place:
+        return config.document.file, config.document.line((*config.path, *original(field, origins, config.data)))
+
+    return Model(config.document.file, imported, None, place_of)
 
 
 def _imported(config: RayConfig, model: type[T], to_spec: Callable[[T], Imported]) -> Imported:
@@ -110,7 +120,7 @@ def worker_model(source: Source) -> Model:
     """
     config = toml(source, WorkerConfig)
     imported = _spec(source.file, 1, lambda: from_worker.to_spec(config))
-    return Model(source.file, imported, None, functools.partial(_toml_line, source.text))
+    return Model(source.file, imported, None, functools.partial(_toml_place, source, from_worker.ORIGINS))
 
 
 def pair_model(env: Source | None, cap: Source) -> Model:
@@ -126,8 +136,18 @@ def pair_model(env: Source | None, cap: Source) -> Model:
     dropped = [] if capabilities.gpu_model_name is None else [_GPU_MODEL]
     imported = Imported(imported.spec, (*imported.left_out, *dropped))
     level = unified.log_level.upper() if unified.log_level else None
-    line_of_key = functools.partial(_toml_line, cap.text)
-    return Model(cap.file, imported, level, line_of_key, None if env is None else env.file)
+
+    def place_of(field: Path) -> Place:
+        if env is not None and field[1:2] in _SURROUNDINGS and field != _MODEL:
+            return _toml_place(env, from_worker.ENV_ORIGINS, field)
+        return _toml_place(cap, from_worker.CAP_ORIGINS, field)
+
+    return Model(cap.file, imported, level, place_of, None if env is None else env.file)
+
+
+_SURROUNDINGS = {("queue",), ("monitoring",), ("deployment",)}
+_MODEL = ("spec", "queue", "checkpointName")
+"""The only field of the queue that a cap.toml states."""
 
 
 _GPU_MODEL = LeftOut("gpu_model_name", "it is not needed: the fingerprint is made from the generator section")
@@ -153,6 +173,6 @@ def _said(file: str, line: str) -> Said:
     return file, None, rest.removeprefix(": ")
 
 
-def _toml_line(text: str, key: str) -> int | None:
-    found = [at for at, line in enumerate(text.splitlines(), 1) if re.match(rf"\s*{re.escape(key)}\s*=", line)]
-    return found[0] if len(found) == 1 else None
+def _toml_place(source: Source, origins: Places, field: Path) -> Place:
+    key = original(field, origins, tomllib.loads(source.text))
+    return source.file, line_of(source.text, key) or 1

@@ -48,11 +48,6 @@ class Document:
             line = key.start_mark.line
         return int(line) + 1
 
-    def line_of_key(self, key: str) -> int | None:
-        """The line of the only key of that name; None when there is none or more than one."""
-        lines = [mark.line + 1 for name, mark in _keys(self.node) if name == key]
-        return lines[0] if len(lines) == 1 else None
-
 
 def _child(node: yaml.Node, part: str | int) -> tuple[yaml.Node, yaml.Node] | None:
     """The node that has the line of `part`, and its value."""
@@ -62,16 +57,6 @@ def _child(node: yaml.Node, part: str | int) -> tuple[yaml.Node, yaml.Node] | No
     if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
         return node.value[part], node.value[part]
     return None
-
-
-def _keys(node: yaml.Node) -> Iterator[tuple[str, Any]]:
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            yield str(key.value), key.start_mark
-            yield from _keys(value)
-    elif isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            yield from _keys(item)
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]

@@ -186,3 +186,68 @@ def test_facts_reach_the_rules(headrace, monkeypatch, tmp_path, model_text):
     config.write_text("[1]")
     broken = headrace("lint", "--model-config", config, "-", text=model_text)
     assert (broken.status, broken.err) == (2, f"{config}: not a map; accepted: a model's config.json\n")
+
+
+RENAMED = """\
+deployment_config:
+  autoscaling_config:
+    max_replicas: 2
+    target_num_ongoing_requests_per_replica: 3
+    upscale_delay_s: 30
+  max_concurrent_queries: 64
+engine_config:
+  model_id: a/b
+  type: VLLMEngine
+  engine_kwargs:
+    max_num_seqss: 1
+  s3_mirror_config:
+    bucket_uri: s3://bucket/folder/
+"""
+RENAMED_WORKER = """\
+edition = 1
+[queue]
+url = "http://q"
+checkpoint_name = "x"
+[generator]
+type = "VLLMEngine"
+model_id = "a/b"
+tensor_parallel_size = 2
+[generator.s3_mirror_config]
+bucket_uri = "s3://bucket/folder/"
+[generator.engine_kwargs]
+max_num_seqss = 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "line"),
+    [
+        (RENAMED, "spec.engine.engineKwargs.max_num_seqss", 11),
+        (RENAMED, "spec.engine.s3Mirror", 12),
+        (RENAMED, "spec.engine.s3Mirror.bucketUri", 13),
+        (RENAMED, "spec.deployment.autoscaling", 2),
+        (RENAMED, "spec.deployment.autoscaling.targetOngoingRequestsPerReplica", 4),
+        (RENAMED, "spec.deployment.autoscaling.upscaleDelaySeconds", 5),
+        (RENAMED, "spec.deployment.autoscaling.minReplicas", 2),
+        (RENAMED, "spec.engine.generation.promptFormat", 7),
+        (RENAMED, "spec.queue.tags", 1),
+        (RENAMED_WORKER, "spec.scaling.numWorkers", 8),
+        (RENAMED_WORKER, "spec.engine.s3Mirror.bucketUri", 10),
+        (RENAMED_WORKER, "spec.engine.engineKwargs.max_num_seqss", 12),
+        (RENAMED_WORKER, "spec.engine.hfModelId", 5),
+        (RENAMED_WORKER, "spec.replicas", 1),
+        ("model_loading_config:\n  model_id: m\n  model_source: a/b\n", "spec.engine.hfModelId", 3),
+        (
+            "model_loading_config: {model_id: m}\nengine_kwargs:\n  tensor_parallel_size: 2\n",
+            "spec.scaling.numWorkers",
+            3,
+        ),
+    ],
+)
+def test_a_finding_has_the_line_of_the_users_own_key(headrace, monkeypatch, text, field, line):
+    from headrace_api.rules.finding import Finding  # noqa: PLC0415
+    from headrace_cli import imported_lint  # noqa: PLC0415
+
+    finding = Finding("HR301", "error", tuple(field.split(".")), "is wrong", "")
+    monkeypatch.setattr(imported_lint, "check_model", lambda *_: [finding])
+    assert headrace("lint", "-", text=text).out == f"<stdin>:{line}: HR301: {field}: is wrong\n"

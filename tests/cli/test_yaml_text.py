@@ -102,5 +102,3 @@ def test_lines():
     assert document.line(("d", "f")) == 7
     assert document.line(("d", "missing", "more")) == 6
     assert document.line(()) == 1
-    assert document.line_of_key("f") == 7
-    assert document.line_of_key("c") is None

@@ -43,6 +43,27 @@ _AUTO_MOST = 100
 """Ray Serve's max_replicas with `num_replicas: auto`."""
 _VLLM = "vLLM"
 _SMOOTHING = "smoothing_factor"
+_SCALER = "deployment_config.autoscaling_config"
+ORIGINS: Places = (
+    *_PLACES,
+    ("llm_engine", "engine.type"),
+    ("model_loading_config.model_source", "engine.hf_model_id"),
+    ("model_loading_config.model_source", "engine.s3_mirror"),
+    ("model_loading_config.model_source", "engine.gcs_mirror"),
+    ("model_loading_config.model_source", "ray.model_source"),
+    ("engine_kwargs.tensor_parallel_size", "scaling.num_workers"),
+    ("engine_kwargs.pipeline_parallel_size", "scaling.num_workers"),
+    ("engine_kwargs.pipeline_parallel_size", "engine.pipeline_parallel_size"),
+    ("engine_kwargs.max_model_len", "engine.max_total_tokens"),
+    *(("placement_group_config", place) for place in ("scaling", "ray.placement_group_config")),
+    *((f"{_SCALER}.{theirs}", f"deployment.autoscaling.{ours}") for theirs, ours in _AUTOSCALING),
+    *((f"deployment_config.{theirs}", f"deployment.{ours}") for theirs, ours in _DEPLOYMENT),
+    ("deployment_config.num_replicas", "replicas"),
+    (f"{_SCALER}.initial_replicas", "replicas"),
+    (f"{_SCALER}.min_replicas", "replicas"),
+    ("deployment_config", "ray.deployment_config"),
+)
+"""Where the file says what a field of the spec says; more than `_PLACES` by what is not only moved."""
 
 
 def to_spec(doc: LLMConfig) -> Imported:

@@ -69,6 +69,13 @@ _PLACES: Places = (
 """In the registry's order of keys."""
 
 _STAGES = "pipeline_parallel_size"
+ORIGINS: Places = (
+    *_PLACES,
+    ("deployment_config.autoscaling_config.initial_replicas", "replicas"),
+    ("deployment_config.autoscaling_config.min_replicas", "replicas"),
+    (f"engine_config.engine_kwargs.{_STAGES}", f"engine.{_STAGES}"),
+)
+"""Where the file says what a field of the spec says; more than `_PLACES` by what is not only moved."""
 
 
 def to_spec(doc: LLMApp) -> Imported:

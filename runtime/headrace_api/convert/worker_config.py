@@ -28,6 +28,27 @@ _PLACES: Places = (
     ("monitoring.metrics_port", "monitoring.metrics_port"),
     ("monitoring.tcp_probes", "monitoring.tcp_probes"),
 )
+ORIGINS: Places = (
+    *_PLACES,
+    ("generator.tensor_parallel_size", "scaling.num_workers"),
+    ("generator.pipeline_parallel_size", "scaling.num_workers"),
+)
+"""Where the file says what a field of the spec says; more than `_PLACES` by what is not only moved."""
+_CAP = {
+    "generator.tokenizer_path": "checkpoint.tokenizer_filename",
+    "generator.weight_set_directories": "checkpoint.directory",
+    "queue.checkpoint_name": "checkpoint_name",
+}
+CAP_ORIGINS: Places = tuple(
+    (_CAP.get(theirs, theirs.replace("generator.", "checkpoint.")), ours)
+    for theirs, ours in ORIGINS
+    if theirs in _CAP or theirs.startswith("generator.")
+)
+"""The same for a cap.toml; what is not in the table is in its env.toml."""
+ENV_ORIGINS: Places = tuple(
+    (theirs, ours) for theirs, ours in ORIGINS if theirs not in _CAP and not theirs.startswith("generator.")
+)
+"""The same for an env.toml."""
 _TOKEN = LeftOut("queue.token", "a resource holds no token: put it into a Secret and name it in queue.tokenSecretRef")
 
 
