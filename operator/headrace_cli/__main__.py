@@ -1,22 +1,23 @@
 """`headrace`: what people run on their own machine or in a pipeline."""
 
 import importlib
+import os
 import sys
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from headrace_cli.errors import Trouble
+from headrace_cli.errors import TROUBLE, Trouble
 
 COMMANDS = {
     "import": ("import_", "Turn files of other systems into InferenceModels."),
     "export": ("export", "Give an InferenceModel back in the form of another system."),
-    "lint": ("lint", "Check InferenceModels, and files that can be imported, by all rules."),
-    "render": ("render", "Print every object that the operator would create, without a cluster."),
+    "lint": ("lint", "Check models, and files that can be imported."),
+    "render": ("render", "Print what the operator would create; needs no cluster."),
     "explain": ("explain", "Say of every rendered key which layer set it."),
-    "diff": ("diff", "Show what applying a manifest would change in the cluster; writes nothing."),
-    "crd": ("crd", "Print the CustomResourceDefinition of inferencemodels.headrace.dev."),
+    "diff": ("diff", "Show what applying would change; writes nothing."),
+    "crd": ("crd", "Print the CustomResourceDefinition."),
 }
 """The module of each command, and its line in the help: a command's module is imported when it is run."""
 
@@ -73,6 +74,10 @@ def main() -> None:
     except Trouble as error:
         typer.echo(str(error), err=True)
         sys.exit(error.status)
+    except OSError as error:  # a full disk behind a pipe, say: files that cannot be read are a Trouble
+        typer.echo(f"headrace: cannot write: {error.strerror}", err=True)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter tries once more at its end, and complains
+        sys.exit(TROUBLE)
 
 
 if __name__ == "__main__":

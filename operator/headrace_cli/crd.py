@@ -7,5 +7,5 @@ from headrace_cli.yaml_text import write
 
 
 def command() -> None:
-    """Print the CustomResourceDefinition of inferencemodels.headrace.dev."""
+    """Print the CustomResourceDefinition."""
     typer.echo(write(custom_resource_definition()), nl=False)

@@ -33,7 +33,7 @@ def command(
     ] = None,
     format: Annotated[Literal["text", "json"], typer.Option(help="A unified diff, or JSON.")] = "text",  # noqa: A002
 ) -> None:
-    """Show what applying a manifest would change in the cluster; writes nothing.
+    """Show what applying would change; writes nothing.
 
     First in the model itself, then in the objects that the operator makes for it. Needs kubectl, and the rights of
     kubectl apply: the API server is asked with dry runs. Exit status: 0 no difference, 1 differences, 2 trouble.

@@ -32,7 +32,7 @@ def command(  # noqa: PLR0913, PLR0917 - each is an option
     gpu_memory: Annotated[float | None, typer.Option(min=0, help="Memory of one GPU, in GiB.")] = None,
     gpus_per_node: Annotated[int | None, typer.Option(min=0, help="GPUs of each node.")] = None,
 ) -> None:
-    """Check InferenceModels, and files that can be imported, by all rules.
+    """Check models, and files that can be imported.
 
     Exit status: 0 without errors, 1 with errors (with --strict: or warnings), 2 when a file cannot be read.
     """

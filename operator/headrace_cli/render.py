@@ -16,7 +16,7 @@ Files = Annotated[list[Path], typer.Argument(help="Files with InferenceModels; -
 
 
 def command(files: Files, values: ValuesFile = None, queue_url: QueueUrl = None, image: Image = None) -> None:
-    """Print every object that the operator would create, without a cluster."""
+    """Print what the operator would create; needs no cluster."""
     config = render_config(values, queue_url, image)
     found = [manifest for source in sources(files) for manifest in models(source)]
     rendered = [item for one in found for item in objects(one.metadata, checked_spec(one, config), config)]

@@ -107,3 +107,14 @@ def test_a_closed_pipe_is_no_error(model_text):
         process.stdin.write(model_text)
         process.stdin.close()
         assert "Traceback" not in process.stderr.read()
+
+
+@pytest.mark.parametrize("command", ["render", "explain"])
+def test_a_full_disk_is_told_in_one_line(command, model_text, tmp_path):
+    model = tmp_path / "model.yaml"
+    model.write_text(model_text)
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run([HEADRACE, command, model], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert result.returncode == 2
+    assert "headrace: cannot write: No space left on device" in result.stderr
+    assert "Traceback" not in result.stderr
