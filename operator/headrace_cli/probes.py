@@ -69,6 +69,8 @@ def _others(schema: Schema, value: Any) -> Iterator[Any]:
             yield from _numbers(now if now is not None else 1, schema)
         case "string":
             yield from (text for text in _TEXTS if text != now)
+            if now:
+                yield f"{now} probe"  # keeps what the text has to hold, such as a prompt format's {instruction}
         case "array":
             yield from ([*(value or []), other] for other in _others(schema.get("items", {}), None))
         case "object" if "additionalProperties" in schema:

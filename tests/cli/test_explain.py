@@ -148,6 +148,15 @@ def test_layers_of_known_keys(more, place, key, layer, sources):
     assert (row.layer, row.sources) == (layer, sources)
 
 
+@pytest.mark.parametrize("name", ["system", "assistant", "user"])
+def test_templates_that_have_to_hold_a_word_are_the_manifests(name):
+    templates = {"system": "S {instruction}", "assistant": "A {instruction}", "user": "U {instruction}"}
+    chat = {"promptFormat": {**templates, "trailingAssistant": "A "}}
+    rows = rows_of({"engine": {**SMALL["engine"], "generation": chat}})
+    row = rows["worker_config.toml", f"generator.generation.prompt_format.{name}"]
+    assert (row.layer, row.sources) == ("spec", (f"spec.engine.generation.promptFormat.{name}",))
+
+
 def test_both_fields_of_a_quotient_are_named():
     spec = {"engine": {**SMALL["engine"], "pipelineParallelSize": 2}, "scaling": {"numWorkers": 2}}
     row = rows_of(spec)["worker_config.toml", "generator.tensor_parallel_size"]
