@@ -1,6 +1,9 @@
 """The status as a pure function of what was seen, in the conventions of kstatus."""
 
+import contextlib
 from dataclasses import dataclass
+
+from pydantic import ValidationError
 
 from headrace_api.convert import worker_config
 from headrace_api.inference_model import InferenceModelSpec
@@ -66,9 +69,7 @@ _Draft = tuple[ConditionType, bool, str, str]
 
 def _refused(observed: Observed, problem: Problem, now: str) -> InferenceModelStatus:
     """A spec that cannot be read: the numbers of what still runs are kept as they were."""
-    known = {field.alias for name, field in InferenceModelStatus.model_fields.items() if name != "conditions"}
-    stored = observed.model.get("status") or {}
-    before = InferenceModelStatus.model_validate({name: stored[name] for name in stored if name in known})
+    before = _stored(observed.model.get("status") or {})
     drafts: list[_Draft] = [
         ("Ready", False, problem.reason, problem.message),
         ("Reconciling", False, problem.reason, "nothing is changed until the spec is"),
@@ -77,6 +78,17 @@ def _refused(observed: Observed, problem: Problem, now: str) -> InferenceModelSt
     ]
     conditions = _stamp(observed, drafts, now)
     return before.model_copy(update={"observed_generation": _generation(observed), "conditions": conditions})
+
+
+def _stored(status: Object) -> InferenceModelStatus:
+    """The stored status without its conditions, as far as this version understands it."""
+    known = {field.alias for name, field in InferenceModelStatus.model_fields.items() if name != "conditions"}
+    kept = InferenceModelStatus()
+    for name in known & set(status):
+        with contextlib.suppress(ValidationError):
+            field = InferenceModelStatus.model_validate({name: status[name]})
+            kept = kept.model_copy(update={one: getattr(field, one) for one in field.model_fields_set})
+    return kept
 
 
 def _workers(observed: Observed, spec: InferenceModelSpec, *, settled: bool) -> _Workers:

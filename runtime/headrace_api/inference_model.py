@@ -299,6 +299,54 @@ class Monitoring(KubernetesDocument):
     )
 
 
+Weekday = Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
+
+
+class MaintenanceWindow(KubernetesDocument):
+    """A time of the week in which workers may be replaced for changes of the operator's own defaults."""
+
+    days: list[Weekday] = Field(default=[], description="Days on which it begins; every day when empty.")
+    start: str = Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$", description="When it begins, HH:MM.")
+    duration_minutes: int = Field(ge=1, le=10080, description="How long it lasts.")
+    time_zone: str = Field(default="UTC", description="The IANA time zone of start, such as Europe/Berlin.")
+
+
+class Rollout(KubernetesDocument):
+    """How workers are replaced by those of a newer revision."""
+
+    strategy: Literal["Surge", "Replace"] = Field(
+        default="Surge",
+        description="Surge: a new worker is ready before an old one stops; needs a spare GPU. Replace: an old worker "
+        "stops first, one at a time, for when there is none.",
+    )
+    on_failure: Literal["Stop", "RollBack"] = Field(
+        default="Stop",
+        description="A revision that does not become ready is stopped and reported; RollBack also brings back the "
+        "newest revision that was ready.",
+    )
+    progress_deadline_seconds: int = Field(
+        default=1800, ge=10, description="How long a revision may go without a further ready worker."
+    )
+    maintenance_windows: list[MaintenanceWindow] = Field(
+        default=[],
+        description="When changes that come from the operator alone may replace workers; else they wait for the "
+        "annotation headrace.dev/approve-render.",
+    )
+
+
+class ModelCache(KubernetesDocument):
+    """Where downloaded weights stay when a worker goes; the pod's own disk when absent."""
+
+    persistent_volume_claim: str | None = Field(
+        default=None, min_length=1, description="A claim in the model's namespace; several workers need ReadWriteMany."
+    )
+    host_path: str | None = Field(
+        default=None,
+        pattern="^/.+",
+        description="A directory of the node; the restricted Pod Security profile forbids it.",
+    )
+
+
 class InferenceModelSpec(KubernetesDocument):
     """What shall be served and how; only engine.type and a name (engine.modelId) are required."""
 
@@ -310,6 +358,10 @@ class InferenceModelSpec(KubernetesDocument):
     scaling: Scaling = Field(default=Scaling(), description="What one replica occupies.")
     queue: QueueRef = Field(default=QueueRef(), description="The queue that the workers pull from.")
     monitoring: Monitoring = Field(default=Monitoring(), description="Where workers can be watched.")
+    rollout: Rollout = Field(default=Rollout(), description="How workers are replaced by newer ones.")
+    model_cache: ModelCache | None = Field(
+        default=None, description="Where downloaded weights stay; as runtime.modelCache of the chart when absent."
+    )
     ray: Ray = Field(default=Ray(), description="What only Ray has, kept for the Ray-style file.")
     template: FreeForm = Field(
         default={},

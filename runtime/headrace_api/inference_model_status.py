@@ -6,7 +6,7 @@ from pydantic import Field
 
 from headrace_api.base import KubernetesDocument
 
-ConditionType = Literal["Ready", "Reconciling", "Stalled", "ConfigValid", "WorkersReady", "ModelLoaded"]
+ConditionType = Literal["Ready", "Reconciling", "Stalled", "ConfigValid", "WorkersReady", "ModelLoaded", "UpToDate"]
 
 
 class Condition(KubernetesDocument):
@@ -22,13 +22,37 @@ class Condition(KubernetesDocument):
     )
 
 
+class ScalingStatus(KubernetesDocument):
+    """The last scaling decision: what the operator's scaler goes on from, also after a restart."""
+
+    desired_replicas: int = Field(ge=0, description="Workers that shall run.")
+    decided_by: Literal["autoscaler", "spec.replicas", "spec.enabled"] = Field(description="Who decided.")
+    reason: str = Field(description="Why, with the numbers that the decision came from.")
+    time: Annotated[str, Field(json_schema_extra={"format": "date-time"})] = Field(description="When.")
+
+
+class RolloutStatus(KubernetesDocument):
+    """Which revision of the rendered workload runs; a revision is named by the hash of its content."""
+
+    revision: str = Field(description="The revision that runs or is being rolled out.")
+    ready_revision: str | None = Field(default=None, description="The newest revision whose workers were all ready.")
+    failed_revision: str | None = Field(default=None, description="A revision that was stopped or rolled back.")
+
+
+class PendingRender(KubernetesDocument):
+    """A newer rendering that only the operator's own defaults changed; it waits for approval."""
+
+    revision: str = Field(description="Its hash, the value that the annotation headrace.dev/approve-render takes.")
+    changes: list[str] = Field(default=[], description="The fields that would change.")
+
+
 class InferenceModelStatus(KubernetesDocument):
     """What the operator saw."""
 
     observed_generation: int | None = Field(default=None, description="The generation that this status speaks of.")
     conditions: list[Condition] = Field(
         default=[],
-        description="Ready, Reconciling, Stalled, ConfigValid, WorkersReady, ModelLoaded.",
+        description="Ready, Reconciling, Stalled, ConfigValid, WorkersReady, ModelLoaded, UpToDate.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
     replicas: int | None = Field(default=None, description="Workers that there are.")
@@ -40,3 +64,9 @@ class InferenceModelStatus(KubernetesDocument):
     running: int | None = Field(default=None, description="Requests that workers have.")
     fingerprint: str | None = Field(default=None, description="The hash of the worker's generator section.")
     config_hash: str | None = Field(default=None, description="The hash of the rendered ConfigMap.")
+    endpoint: str | None = Field(default=None, description="The base URL of the OpenAI API that serves the model.")
+    scaling: ScalingStatus | None = Field(default=None, description="The last scaling decision.")
+    rollout: RolloutStatus | None = Field(default=None, description="Which revision runs.")
+    pending_render: PendingRender | None = Field(
+        default=None, description="A newer rendering of the operator's own that waits for approval."
+    )

@@ -29,6 +29,8 @@ class ModelLoad(Message):
     """Requests that a worker has."""
     workers: int = 0
     """Workers that are connected and take requests for the model."""
+    in_flight: dict[str, int] = {}
+    """Requests that each connected worker has, by the name that it registered with (in a pod: the pod's name)."""
 
 
 class Load(Message):

@@ -12,6 +12,13 @@ ANNOTATION_HASH = "headrace.dev/hash"
 ANNOTATION_CONFIG_HASH = "headrace.dev/config-hash"
 """On the pod template: the hash of the rendered ConfigMap, so that a changed one rolls the pods."""
 
+ANNOTATION_SPEC_HASH = "headrace.dev/spec-hash"
+"""On a revision: the hash of the spec that it was rendered from, to tell the author's changes from the operator's."""
+ANNOTATION_REVISION = "headrace.dev/revision"
+"""On the workload and its pods: the revision, named by the hash of its content."""
+ANNOTATION_APPROVE_RENDER = "headrace.dev/approve-render"
+"""On the model, by people: the pending revision that may replace the workers."""
+
 WORKER_CONTAINER = "worker"
 CONFIG_FOLDER = "/etc/headrace"
 CONFIG_FILE = "worker_config.toml"

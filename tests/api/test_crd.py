@@ -63,7 +63,8 @@ def test_required_fields_with_a_default_are_not_required():
 def test_a_small_spec_gets_defaults_and_no_optional_object():
     filled = default({"engine": {"type": "VLLMEngine", "modelId": "m"}}, SPEC)
     assert set(filled) == {
-        *("enabled", "backend", "replicas", "deployment", "engine", "scaling", "queue", "monitoring", "ray", "template")
+        *("enabled", "backend", "replicas", "deployment", "engine", "scaling", "queue", "monitoring", "rollout", "ray"),
+        "template",
     }
     assert filled["deployment"] == {"rayActorOptions": {}}
     assert filled["ray"] == {"dialect": "registry"}
