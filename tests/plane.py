@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from embedded import fakenodes, programs, recipes
-from toolbox import debian
 
+from embedded import fakenodes, programs, recipes
 from headrace_api.crd import custom_resource_definition
+from toolbox import debian
 
 Object = dict[str, Any]
 
