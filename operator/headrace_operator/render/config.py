@@ -23,6 +23,9 @@ class RenderConfig(Document):
     node_lost_seconds: int = Field(default=30, ge=0)
     """How long after its node stops answering a worker is replaced."""
 
+    pod_monitors: bool = False
+    """Whether workers get a PodMonitor; the cluster must have the Prometheus operator's CRD."""
+
     gpus_per_node: int | None = Field(default=None, ge=1)
     """GPUs of the largest node, for the rules; not checked when absent."""
 
