@@ -8,7 +8,7 @@ import structlog
 
 from headrace_operator.kinds import key_of
 from headrace_operator.observed import Key, Object, Observed, Problem
-from headrace_operator.plan import plan
+from headrace_operator.plan import identity, plan
 from headrace_operator.render.config import RenderConfig
 from headrace_operator.status import ready_reason, status
 from headrace_operator.status_changes import can_wait, changes, patience_seconds
@@ -126,7 +126,7 @@ class Reconciler:
         metadata = observed.model["metadata"]
         _log.info("applying", model=metadata["name"], generation=metadata["generation"], kind=item["kind"])
         try:
-            if any(_same(child, item) for child in observed.children):
+            if any(identity(child) == identity(item) for child in observed.children):
                 answer = await self.cluster.apply(item)
             elif (created := await self.cluster.create(item)) is not None:
                 answer = created
@@ -189,7 +189,3 @@ def _versions(value: Any) -> Any:
     if isinstance(value, dict) and "metadata" in value:
         return value["metadata"].get("uid"), value["metadata"].get("resourceVersion")
     return tuple(_versions(inner) for inner in value) if isinstance(value, tuple) else value
-
-
-def _same(one: Object, other: Object) -> bool:
-    return bool(one["kind"] == other["kind"] and one["metadata"]["name"] == other["metadata"]["name"])

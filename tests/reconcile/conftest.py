@@ -87,7 +87,7 @@ class MemoryCluster:
         self.writes.append(("apply", item["kind"]))
         before = self.children.get((item["kind"], item["metadata"]["name"]), {})
         live = copy.deepcopy({**item, "status": before.get("status", {})})
-        live["metadata"]["uid"] = f"uid-of-{item['kind']}"
+        live["metadata"]["uid"] = f"uid-of-{item['kind']}-{item['metadata']['name']}"
         live["metadata"]["resourceVersion"] = before.get("metadata", {}).get("resourceVersion", "1")
         if "spec" in live:
             generation = before.get("metadata", {}).get("generation", 0)
