@@ -41,8 +41,14 @@ def plane_with_nodes(models: int) -> Iterator[planes.Plane]:
         yield plane
 
 
+def say(text: str) -> None:
+    """What is going on."""
+    sys.stderr.write(f"{text}\n")
+
+
 async def limit(report: Report) -> None:
     """What a plain client needs."""
+    say("a plain client writes")
     with plane_with_nodes(report.models) as plane:
         async with clients.connected(plane) as client:
             await client.make_namespace()
@@ -65,8 +71,10 @@ async def operator(report: Report, rest: float, python: list[str]) -> None:
             running, port = program.operator(plane, options, python)
             running.start()
             await program.ready(port)
+            say(f"after {report.limit_seconds:.1f} s; the operator writes")
             before = await client.writes()
             await create(report, client)
+            say(f"after {report.applied_seconds:.1f} s, ready after {report.ready_seconds:.1f} s")
             report.cpu_seconds = running.cpu_seconds()
             await quiet(client)
             report.writes = await client.writes() - before

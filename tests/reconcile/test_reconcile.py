@@ -2,8 +2,6 @@
 
 import copy
 
-import copy
-
 import pytest
 
 from headrace_operator.reconcile import Reconciler, Refused
@@ -255,7 +253,7 @@ async def test_model_that_is_gone_or_going_is_left_alone(reconciler, cluster):
     assert cluster.writes == []
 
 
-async def test_a_model_that_did_not_change_is_not_planned_again(reconciler, cluster, monkeypatch):
+async def test_a_model_that_did_not_change_is_not_planned_again(reconciler, monkeypatch):
     for _ in range(3):
         await reconciler.reconcile(KEY)
     planned = []
