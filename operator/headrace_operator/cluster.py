@@ -1,7 +1,7 @@
 """The Kubernetes API as the reconciler needs it: the only module that imports the Kubernetes client."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -36,16 +36,27 @@ _REFUSALS = frozenset({400, 403, 404, 413, 422})
 """Answers that say that a write will not go through as it is; all others are worth another try."""
 
 
+class NotWriting(Exception):  # noqa: N818
+    """This process may not write now: another one leads."""
+
+
 @asynccontextmanager
-async def connect(*, in_cluster: bool) -> AsyncIterator["KubernetesCluster"]:
-    """A client with the pod's service account, or outside a cluster with the user's kubeconfig."""
+async def connect(
+    *, in_cluster: bool, may_write: Callable[[], bool] = lambda: True
+) -> AsyncIterator["KubernetesCluster"]:
+    """A client with the pod's service account, or outside a cluster with the user's kubeconfig.
+
+    Args:
+        in_cluster: whether to use the pod's service account.
+        may_write: asked before every write; no write is sent while it says no.
+    """
     configuration = client.Configuration()
     if in_cluster:
         config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
     else:
         await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
     async with client.ApiClient(configuration) as connection:
-        yield KubernetesCluster(DynamicClient(connection))  # type: ignore[no-untyped-call]
+        yield KubernetesCluster(DynamicClient(connection), may_write)  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)
@@ -53,6 +64,7 @@ class KubernetesCluster:
     """Writes objects with server-side apply, as one field manager."""
 
     requests: DynamicClient
+    may_write: Callable[[], bool]
 
     async def get(self, item: Object) -> Object | None:
         """The live object with the kind, namespace and name of `item`; None when there is none."""
@@ -113,6 +125,8 @@ class KubernetesCluster:
     async def _write(
         self, verb: str, path: str, body: Object, kind: str = "application/json", **options: Any
     ) -> Object:
+        if not self.may_write():
+            raise NotWriting(f"{verb} {path}")
         return await self._request(verb, path, body=body, content_type=kind, field_manager=names.MANAGED_BY, **options)
 
     async def _request(self, verb: str, path: str, **options: Any) -> Object:

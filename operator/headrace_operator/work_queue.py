@@ -55,14 +55,18 @@ class WorkQueue(Generic[K]):
             self._busy.add(key)
             try:
                 await self._work(key)
+            except asyncio.CancelledError:
+                self._again.add(key)  # what is in hand waits for the next run
+                raise
             except Exception as error:  # noqa: BLE001  # any failure is tried again; the loop must not die of it
                 self._later(key, error)
             else:
                 self._failures.pop(key, None)
-            self._busy.discard(key)
-            if key in self._again:
-                self._again.discard(key)
-                self.add(key)
+            finally:
+                self._busy.discard(key)
+                if key in self._again:
+                    self._again.discard(key)
+                    self.add(key)
 
     def _later(self, key: K, error: Exception) -> None:
         count = self._failures.get(key, 0)
