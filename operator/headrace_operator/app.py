@@ -11,27 +11,26 @@ from prometheus_client import CollectorRegistry
 from headrace_api.load import ModelLoad
 from headrace_operator import cluster, handlers, health
 from headrace_operator.admission import door
-from headrace_operator.metrics import ModelsCollector, ReconcileMetrics
+from headrace_operator.metrics import OperatorMetrics
 from headrace_operator.observed import Key
 from headrace_operator.queue_link import QueueLink
 from headrace_operator.reconcile import Reconciler
 from headrace_operator.resync import Lists, Resync
 from headrace_operator.settings import Settings
-from headrace_operator.work_queue import WorkQueue
+from headrace_operator.work_queue import HANDS, WorkQueue
 from headrace_operator.world import SeenWorld, key_of, model_name
 
 
 async def run(settings: Settings) -> None:
     """Run the operator until SIGTERM or SIGINT."""
-    async with cluster.connect(in_cluster=settings.in_cluster) as connection:
-        world = SeenWorld()
-        registry = CollectorRegistry()
+    world = SeenWorld()
+    metrics = OperatorMetrics(CollectorRegistry(), world.models, world.generation)
+    async with cluster.connect(in_cluster=settings.in_cluster, traces=[metrics.api.trace()]) as connection:
         reconciler = Reconciler(world, connection, settings.render, _now)
-        queue = WorkQueue(ReconcileMetrics(registry).measured(reconciler.reconcile))
-        registry.register(ModelsCollector(world.models, lambda: len(queue)))
+        queue = WorkQueue(reconciler.reconcile, observer=metrics.work)
         keeper = door.keeper(settings.webhook, connection) if settings.webhook else None
-        async with door.serve(settings.webhook, keeper, registry, settings.render.facts):
-            await _run_parts(settings, world, queue, connection, keeper, registry)
+        async with door.serve(settings.webhook, keeper, metrics.registry, settings.render.facts):
+            await _run_parts(settings, world, queue, connection, keeper, metrics)
 
 
 async def _run_parts(  # noqa: PLR0913, PLR0917  # the parts
@@ -40,7 +39,7 @@ async def _run_parts(  # noqa: PLR0913, PLR0917  # the parts
     queue: WorkQueue[Key],
     lists: Lists,
     keeper: door.Keeper | None,
-    registry: CollectorRegistry,
+    metrics: OperatorMetrics,
 ) -> None:
     link = _link(settings, world, queue)
 
@@ -49,25 +48,29 @@ async def _run_parts(  # noqa: PLR0913, PLR0917  # the parts
         if link:
             link.refresh()
 
-    resync = Resync(world, lists, settings.namespaces, settings.resync_seconds, wake)
+    resync = Resync(world, lists, settings.namespaces, settings.resync_seconds, wake, metrics.process.resynced)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     doors = kopf.operator(
-        registry=handlers.registry(world, wake),
+        registry=handlers.registry(world, wake, [metrics.api.trace()]),
         namespaces=settings.namespaces,
         clusterwide=not settings.namespaces,
         standalone=True,
         stop_flag=stop,
     )
     parts: list[Awaitable[None]] = [resync.run(), _when(resync.ready, queue.run)]
+    waited_for = {"the watches have not shown everything yet that the API server lists": resync.ready.is_set}
+    metrics.process.leader.set(1)
     if link:
         parts.append(_when(resync.ready, link.run))
-    waited_for = [resync.ready]
+        metrics.process.queue_connected.set_function(lambda: link.connected)
     if keeper:
         parts.append(keeper.run())
-        waited_for.append(keeper.ready)
-    async with health.serve(settings.health_port, lambda: all(event.is_set() for event in waited_for), registry):
+        waited_for["the API server does not trust the webhook's certificate yet"] = keeper.ready.is_set
+        metrics.process.certificate(lambda: keeper.expires)
+    state = health.Health(metrics.work.running, HANDS, waited_for)
+    async with health.serve(settings.health_port, state, metrics.registry):
         tasks = [asyncio.ensure_future(part) for part in parts]
         try:
             await _first_to_end(asyncio.ensure_future(doors), tasks)

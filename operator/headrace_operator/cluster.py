@@ -1,12 +1,13 @@
 """The Kubernetes API as the reconciler needs it: the only module that imports the Kubernetes client."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import aiohttp
 from kubernetes.aio import client, config
 from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.dynamic import DynamicClient
@@ -37,9 +38,16 @@ _REFUSALS = frozenset({400, 403, 404, 413, 422})
 
 
 @asynccontextmanager
-async def connect(*, in_cluster: bool) -> AsyncIterator["KubernetesCluster"]:
-    """A client with the pod's service account, or outside a cluster with the user's kubeconfig."""
-    configuration = client.Configuration()
+async def connect(
+    *, in_cluster: bool, traces: Sequence[aiohttp.TraceConfig] = ()
+) -> AsyncIterator["KubernetesCluster"]:
+    """A client with the pod's service account, or outside a cluster with the user's kubeconfig.
+
+    Args:
+        in_cluster: which of the two.
+        traces: are told of each request.
+    """
+    configuration = client.Configuration(trace_configs=list(traces))
     if in_cluster:
         config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
     else:

@@ -4,9 +4,10 @@ Only indices and raw events are used, none of kopf's create/update/delete handle
 annotation on every model, so that `kubectl delete` hangs while the operator is away.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import aiohttp
 import kopf
 
 from headrace_api import inference_model as api
@@ -31,8 +32,13 @@ _RESOURCES: tuple[tuple[str, str, str, str, KeyOf], ...] = (
 """Index name, resource, and how to find the model that an object belongs to."""
 
 
-def registry(world: SeenWorld, wake: Callable[[Key], None]) -> kopf.OperatorRegistry:
-    """All handlers: they fill `world` and call `wake` with the key of each model that something happened to."""
+def registry(
+    world: SeenWorld, wake: Callable[[Key], None], traces: Sequence[aiohttp.TraceConfig] = ()
+) -> kopf.OperatorRegistry:
+    """All handlers: they fill `world` and call `wake` with the key of each model that something happened to.
+
+    `traces` are told of kopf's own requests.
+    """
     handlers = kopf.OperatorRegistry()
 
     def bind(settings: kopf.OperatorSettings, **kwargs: Any) -> None:
@@ -43,13 +49,41 @@ def registry(world: SeenWorld, wake: Callable[[Key], None]) -> kopf.OperatorRegi
 
     # an empty registry has no way to log in: the pod's service account first, then the user's kubeconfig
     kopf.on.login(registry=handlers, id="service-account", errors=kopf.ErrorsMode.IGNORED)(
-        kopf.login_with_service_account
+        _traced(kopf.login_with_service_account, traces)
     )
-    kopf.on.login(registry=handlers, id="kubeconfig", errors=kopf.ErrorsMode.IGNORED)(kopf.login_with_kubeconfig)
+    kopf.on.login(registry=handlers, id="kubeconfig", errors=kopf.ErrorsMode.IGNORED)(
+        _traced(kopf.login_with_kubeconfig, traces)
+    )
     kopf.on.startup(registry=handlers, id="bind")(bind)
     for name, group, version, plural, key in _RESOURCES:
         _watch(handlers, name, (group, version, plural), key, wake)
     return handlers
+
+
+def _traced(
+    login: Callable[..., kopf.ConnectionInfo | None], traces: Sequence[aiohttp.TraceConfig]
+) -> Callable[..., Awaitable[kopf.AiohttpSession | None]]:
+    """The login with a session as kopf would make it, and `traces` in it."""
+
+    async def logged_in(**kwargs: Any) -> kopf.AiohttpSession | None:
+        if (found := login(**kwargs)) is None:
+            return None
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=found.as_ssl_context()),
+            headers=found.as_http_headers(),
+            proxy=found.proxy_url,
+            trust_env=found.trust_env,
+            trace_configs=list(traces),
+        )
+        return kopf.AiohttpSession(
+            server=found.server,
+            priority=found.priority,
+            default_namespace=found.default_namespace,
+            expiration=found.expiration,
+            aiohttp_session=session,
+        )
+
+    return logged_in
 
 
 def _watch(

@@ -73,7 +73,7 @@ class Reconciler:
         for item in decision.apply:
             problem = problem or await self._apply(observed, item)
         for item in decision.delete:
-            _log.info("deleting", model=key, kind=item["kind"])
+            _log.info("deleting", kind=item["kind"])
             await self.cluster.delete(item)
         workload = any(item["kind"] == "Deployment" for item in (*decision.apply, *decision.delete))
         await self._report(observed, problem, settled=not workload)
@@ -81,8 +81,7 @@ class Reconciler:
     async def _apply(self, observed: Observed, item: Object) -> Problem | None:
         if problem := await self._name_taken(observed, item):
             return problem
-        metadata = observed.model["metadata"]
-        _log.info("applying", model=metadata["name"], generation=metadata["generation"], kind=item["kind"])
+        _log.info("applying", kind=item["kind"], name=item["metadata"]["name"])
         try:
             self.written.applied(key_of(observed.model), item, await self.cluster.apply(item))
         except Refused as error:
@@ -114,5 +113,5 @@ class Reconciler:
         holds, new, message = ready_reason(after)
         if old != new:
             kind = "Normal" if holds == "True" or new == "Progressing" else "Warning"
-            _log.info("status", model=observed.model["metadata"]["name"], ready=holds, reason=new)
+            _log.info("status", ready=holds, reason=new)
             await self.cluster.event(observed.model, kind, new, message)
