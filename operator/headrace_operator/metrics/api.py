@@ -1,11 +1,11 @@
 """Requests to the API server, counted where they are sent: the client's and kopf's own, through aiohttp's tracing."""
 
 import time
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
-from multidict import MultiMapping
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from yarl import URL
 
@@ -61,7 +61,7 @@ class ApiMetrics:
         self._seconds.labels(verb=verb).observe(time.perf_counter() - context.began)
 
 
-def meaning(method: str, url: URL, headers: MultiMapping[str]) -> tuple[str, str]:
+def meaning(method: str, url: URL, headers: Mapping[str, str]) -> tuple[str, str]:
     """The verb of a request as RBAC and audit name it (apply apart from patch), and its resource with a subresource.
 
     What is no resource (`/version`, `/apis`) is `other`, so that the number of labels is bounded.
@@ -76,7 +76,7 @@ def meaning(method: str, url: URL, headers: MultiMapping[str]) -> tuple[str, str
     return _verb(method, url, headers, named=bool(name)), f"{resource}/{subresource}" if subresource else resource
 
 
-def _verb(method: str, url: URL, headers: MultiMapping[str], *, named: bool) -> str:
+def _verb(method: str, url: URL, headers: Mapping[str, str], *, named: bool) -> str:
     if method == "GET":
         if url.query.get("watch") in {"true", "1"}:
             return "watch"
