@@ -8,28 +8,42 @@ from datetime import UTC, datetime
 import kopf
 from prometheus_client import CollectorRegistry
 
+from headrace_api import inference_model as api
 from headrace_api.load import ModelLoad
 from headrace_operator import cluster, handlers, health
 from headrace_operator.admission import door
+from headrace_operator.kinds import POD_MONITOR, key_of, watched
 from headrace_operator.metrics import OperatorMetrics
-from headrace_operator.observed import Key
+from headrace_operator.metrics.api import ApiMetrics
+from headrace_operator.observed import Key, Object
 from headrace_operator.queue_link import QueueLink
 from headrace_operator.reconcile import Reconciler
 from headrace_operator.resync import Lists, Resync
 from headrace_operator.settings import Settings
-from headrace_operator.work_queue import HANDS, WorkQueue
-from headrace_operator.world import SeenWorld, key_of, model_name
+from headrace_operator.work_queue import WorkQueue
+from headrace_operator.world import SeenWorld, model_name
+
+_HANDS = 12
+"""Models in hand at a time: enough to keep the API server busy, few enough to leave it room for others."""
 
 
 async def run(settings: Settings) -> None:
     """Run the operator until SIGTERM or SIGINT."""
-    world = SeenWorld()
-    metrics = OperatorMetrics(CollectorRegistry(), world.models, world.generation)
-    async with cluster.connect(in_cluster=settings.in_cluster, traces=[metrics.api.trace()]) as connection:
-        reconciler = Reconciler(world, connection, settings.render, _now)
-        queue = WorkQueue(reconciler.reconcile, observer=metrics.work)
+    api_metrics = ApiMetrics(registry := CollectorRegistry())
+    async with cluster.connect(in_cluster=settings.in_cluster, traces=[api_metrics.trace()]) as connection:
+        config = settings.render
+        if config.pod_monitors and not await connection.serves(POD_MONITOR):
+            config = config.model_copy(update={"pod_monitors": False})
+        world = SeenWorld(watched(pod_monitors=config.pod_monitors))
+        metrics = OperatorMetrics(registry, api_metrics, world.models, world.generation)
+
+        async def work(key: Key) -> None:
+            await reconciler.reconcile(key)
+
+        queue: WorkQueue[Key] = WorkQueue(work, _HANDS, metrics.work)
+        reconciler = Reconciler(world, connection, config, _now, queue)
         keeper = door.keeper(settings.webhook, connection) if settings.webhook else None
-        async with door.serve(settings.webhook, keeper, metrics.registry, settings.render.facts):
+        async with door.serve(settings.webhook, keeper, registry, settings.render.facts):
             await _run_parts(settings, world, queue, connection, keeper, metrics)
 
 
@@ -43,17 +57,18 @@ async def _run_parts(  # noqa: PLR0913, PLR0917  # the parts
 ) -> None:
     link = _link(settings, world, queue)
 
-    def wake(key: Key) -> None:
+    def heard(key: Key, item: Object, gone: bool) -> None:
+        world.heard(key, item, gone=gone)
         queue.add(key)
-        if link:
+        if link and item["kind"] == api.KIND:
             link.refresh()
 
-    resync = Resync(world, lists, settings.namespaces, settings.resync_seconds, wake, metrics.process.resynced)
+    resync = Resync(world, lists, settings.namespaces, settings.resync_seconds, queue.add, metrics.process.resynced)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     doors = kopf.operator(
-        registry=handlers.registry(world, wake, [metrics.api.trace()]),
+        registry=handlers.registry(world, heard, [metrics.api.trace()]),
         namespaces=settings.namespaces,
         clusterwide=not settings.namespaces,
         standalone=True,
@@ -69,7 +84,7 @@ async def _run_parts(  # noqa: PLR0913, PLR0917  # the parts
         parts.append(keeper.run())
         waited_for["the API server does not trust the webhook's certificate yet"] = keeper.ready.is_set
         metrics.process.certificate(lambda: keeper.expires)
-    state = health.Health(metrics.work.running, HANDS, waited_for)
+    state = health.Health(metrics.work.running, _HANDS, waited_for)
     async with health.serve(settings.health_port, state, metrics.registry):
         tasks = [asyncio.ensure_future(part) for part in parts]
         try:

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from headrace_api.load import ModelLoad
 from headrace_operator.admission.metrics import AdmissionMetrics
 from headrace_operator.metrics import OperatorMetrics
+from headrace_operator.metrics.api import ApiMetrics
 from headrace_queue.metrics import LoadCollector
 from headrace_queue.metrics import Metrics as QueueMetrics
 from headrace_worker.metrics import Metrics as WorkerMetrics
@@ -115,7 +116,7 @@ def scraped():
             ]
         },
     }
-    OperatorMetrics(operator, lambda: [model], lambda _: 1)
+    OperatorMetrics(operator, ApiMetrics(operator), lambda: [model], lambda _: 1)
     AdmissionMetrics(operator)
     QueueMetrics(queue)
     queue.register(LoadCollector(lambda: {"m": ModelLoad()}, str, lambda: 0))

@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry
 
 from headrace_operator.admission.metrics import AdmissionMetrics
 from headrace_operator.metrics import OperatorMetrics
+from headrace_operator.metrics.api import ApiMetrics
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
 _PROCESS = "headrace_operator_process_"
@@ -15,7 +16,7 @@ _ENDINGS = {"counter": "_total", "info": "_info"}
 def table() -> str:
     """The rows that the page must have; the process's own metrics are the same for every program."""
     registry = CollectorRegistry()
-    OperatorMetrics(registry, list, lambda _: 1)
+    OperatorMetrics(registry, ApiMetrics(registry), list, lambda _: 1)
     AdmissionMetrics(registry)
     rows = []
     for collector in registry._collector_to_names:

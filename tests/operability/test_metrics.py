@@ -12,7 +12,7 @@ from yarl import URL
 from headrace_operator.metrics.api import meaning
 from headrace_operator.metrics.models import ModelsCollector
 from headrace_operator.metrics.work import WorkMetrics, result
-from headrace_operator.work_queue import WorkQueue
+from headrace_operator.work_queue import Unavailable, WorkQueue
 
 APPLY = {"Content-Type": "application/apply-patch+yaml"}
 MERGE = {"Content-Type": "application/merge-patch+json"}
@@ -51,6 +51,12 @@ class ApiError(Exception):
         self.status = status
 
 
+def unavailable(cause):
+    error = Unavailable("away")
+    error.__cause__ = cause
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
@@ -60,8 +66,10 @@ class ApiError(Exception):
         (ApiError(403), "refused"),
         (ApiError(503), "unavailable"),
         (ApiError(0), "unavailable"),
-        (aiohttp.ClientConnectionError(), "unavailable"),
-        (TimeoutError(), "unavailable"),
+        (unavailable(ApiError(429)), "throttled"),
+        (unavailable(ApiError(503)), "unavailable"),
+        (unavailable(aiohttp.ClientConnectionError()), "unavailable"),
+        (asyncio.CancelledError(), "stopped"),
         (KeyError("spec"), "error"),
     ],
 )

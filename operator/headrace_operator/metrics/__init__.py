@@ -17,6 +17,7 @@ class OperatorMetrics:
     def __init__(
         self,
         registry: CollectorRegistry,
+        api: ApiMetrics,
         models: Callable[[], list[Object]],
         generation: Callable[[Key], int | None],
     ) -> None:
@@ -24,11 +25,12 @@ class OperatorMetrics:
 
         Args:
             registry: where to.
+            api: there already, for it is told of the very first request.
             models: every model, for the counts of conditions.
             generation: the generation of a model, for the log lines of its reconcile.
         """
         self.registry = registry
-        self.api = ApiMetrics(registry)
+        self.api = api
         self.work = WorkMetrics(registry, generation)
         self.process = ProcessMetrics(registry)
         registry.register(ModelsCollector(models))

@@ -3,15 +3,15 @@
 The numbers are those of client-go's work queue. `state` is read by the health check, from another thread.
 """
 
+import asyncio
 import time
 from collections.abc import Callable
 
-import aiohttp
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from headrace_operator.observed import Key
-from headrace_operator.work_queue import Observer
+from headrace_operator.work_queue import Observer, Unavailable
 
 _SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _PREFIX = "headrace_operator_work_queue"
@@ -36,7 +36,7 @@ class WorkMetrics(Observer[Key]):
         )
         self._results = Counter(
             "headrace_operator_reconciles",
-            "Reconciles by result: ok, conflict, throttled, refused, unavailable (no answer, or a 5xx), error.",
+            "Reconciles by result: ok, stopped, conflict, throttled, refused, unavailable (no answer or 5xx), error.",
             ["result"],
             registry=registry,
         )
@@ -67,26 +67,30 @@ class WorkMetrics(Observer[Key]):
         self._busy[key] = now
         structlog.contextvars.bind_contextvars(model="/".join(key), generation=self._generation(key))
 
-    def ended(self, key: Key, error: Exception | None) -> None:
+    def ended(self, key: Key, failure: BaseException | None) -> None:
         """The reconcile is over."""
         self._seconds.observe(time.monotonic() - self._busy.pop(key))
-        self._results.labels(result=result(error)).inc()
-        if error:
+        self._results.labels(result=result(failure)).inc()
+        if failure:
             self._retries.inc()
         structlog.contextvars.unbind_contextvars("model", "generation")
 
 
-def result(error: Exception | None) -> str:
+def result(failure: BaseException | None) -> str:
     """Why a reconcile failed, as one word of few: a label. `error` is a mistake in the operator itself."""
-    if error is None:
+    if failure is None:
         return "ok"
-    status = getattr(error, "status", None)  # of the Kubernetes client's ApiException; 0 without an answer
-    if not isinstance(status, int):
-        away = isinstance(error, aiohttp.ClientError | TimeoutError | OSError)
-        return "unavailable" if away else "error"
+    if isinstance(failure, asyncio.CancelledError):
+        return "stopped"
+    said = failure.__cause__ if isinstance(failure, Unavailable) else failure
+    status = getattr(said, "status", None)  # of the Kubernetes client's ApiException
     if status in _RESULTS:
         return _RESULTS[status]
-    return "refused" if 400 <= status < 500 else "unavailable"
+    if isinstance(failure, Unavailable):
+        return "unavailable"
+    if isinstance(status, int):
+        return "refused" if 400 <= status < 500 else "unavailable"
+    return "error"
 
 
 def _age(since: dict[Key, float]) -> float:
