@@ -73,6 +73,12 @@ def matches(node: Node, template: Object) -> bool:
     )
 
 
+def nowhere(evidence: Evidence) -> bool:
+    """Whether it is known that no node has the labels that the pod's template wants."""
+    seen = evidence.capacity
+    return seen is not None and not any(matches(node, evidence.template) for node in seen.nodes)
+
+
 def is_device(resource: str) -> bool:
     """Whether a resource is one of devices: its name has a domain that is not Kubernetes' own."""
     domain, slash, _ = resource.partition("/")

@@ -46,8 +46,14 @@ def _killed(evidence: Evidence) -> str | None:
 
 
 def _start_timeout(evidence: Evidence) -> str | None:
-    line = line_of(re.compile("the worker was told to stop before its engine answered.*"), _text(evidence))
-    return f"worker {evidence.worker} was restarted because its engine did not start in time: {line}" if line else None
+    ended = evidence.ended
+    if ended is None or ended.exit_code:
+        return None
+    line = line_of(re.compile("the worker was told to stop before its engine answered.*"), ended.text)
+    if ended.text and not line:
+        return None
+    said = line or "it had not even begun"
+    return f"worker {evidence.worker} was restarted because its engine did not start in time: {said}"
 
 
 def _crashed(evidence: Evidence) -> str | None:
@@ -56,10 +62,6 @@ def _crashed(evidence: Evidence) -> str | None:
         return None
     said = shorten(ended.errors or ended.reason) or "nothing"
     return f"worker {evidence.worker} {ended.how}; it said: {said}"
-
-
-def _text(evidence: Evidence) -> str:
-    return evidence.ended.text if evidence.ended else ""
 
 
 _SIGKILL = 137
@@ -83,7 +85,7 @@ RULES = (
         "KvCacheTooSmall",
         r"larger than the available KV cache|larger than the maximum number of tokens that can be stored in KV cache",
         "The weights fit, but a request of the full context does not fit beside them.",
-        "lower spec.engine.maxTotalTokens to what the message says fits, raise gpu_memory_utilization, or use more GPUs",
+        "lower spec.engine.maxTotalTokens to what fits by the message, raise gpu_memory_utilization, or use more GPUs",
     ),
     Rule(
         "OutOfMemory",
@@ -141,7 +143,7 @@ RULES = (
         r"Unknown quantization method|[Qq]uantization (?:method|scheme) .*(?:not supported|does not match)"
         r"|Cannot find the config file for \w+",
         "The engine, the GPU or the checkpoint does not go with the quantisation that was asked for.",
-        "leave quantization out of spec.engine.engineKwargs, or use one that the checkpoint was made with and the GPU has",
+        "leave quantization out of spec.engine.engineKwargs, or use one that both the checkpoint and the GPU have",
     ),
     _rule(
         "UnsupportedDtype",
@@ -178,8 +180,8 @@ RULES = (
     ),
     _rule(
         "GpuFailed",
-        r"uncorrectable ECC error|CUDA error: (?:an illegal memory access|device-side assert|unspecified launch failure)"
-        r"|GPU has fallen off the bus",
+        r"uncorrectable ECC error|GPU has fallen off the bus"
+        r"|CUDA error: (?:an illegal memory access|device-side assert|unspecified launch failure)",
         "A GPU failed, or a kernel on it did.",
         "look at the node's kernel log for Xid errors, and drain the node if they come again",
         "comes again",
@@ -196,17 +198,18 @@ RULES = (
         r"[Cc]annot access gated repo|trying to access a gated repo|Invalid credentials|\bAccessDenied\b"
         r"|401 Client Error(?!.*\n?.*Repository Not Found)|403 (?:Client Error|Forbidden)|InvalidAccessKeyId",
         "The place of the weights does not let this worker have them (401 or 403).",
-        "accept the model's licence there, and give the worker a token or key that may read it (HF_TOKEN, from a Secret, "
-        "in spec.template)",
+        "accept the model's licence there, and give the worker a token or key that may read it (HF_TOKEN, from a "
+        "Secret, in spec.template)",
     ),
     _rule(
         "WeightsNotFound",
-        r"(?:Repository|Entry|Revision) Not Found for url|is not a valid model identifier|is neither a file nor a folder"
+        r"(?:Repository|Entry|Revision) Not Found for url|is not a valid model identifier"
+        r"|is neither a file nor a folder"
         r"|does not appear to have a file named|Cannot find any model weights|must hold exactly one \.gguf"
         r"|Repo id must be in the form|Invalid repository ID or local directory|outgoing traffic has been disabled"
         r"|404 Client Error|\bNoSuchKey\b|\bNoSuchBucket\b|is not a folder that can be read",
         "There are no weights under this name or path.",
-        "correct spec.engine.modelId or hfModelId; a private model also looks like this without a token that may read it",
+        "correct spec.engine.modelId or hfModelId; without a token that may read it, a private model looks so, too",
     ),
     _rule(
         "WeightsSourceUnreachable",

@@ -1,7 +1,7 @@
 """Pods that no node can take: the scheduler's message, and what is known of the nodes. Texts of Kubernetes 1.34.
 
 A scheduler's message counts each node once, under the first filter that it fails. Taints come before selectors,
-selectors before resources; so a node that has too few GPUs was fit in all else, and the rules look in the reverse order.
+selectors before resources; so a node that has too few GPUs was fit in all else, and the order here is the reverse.
 """
 
 import re
@@ -14,8 +14,6 @@ from headrace_operator.root_cause.rule import Rule, shorten
 
 _NODES = re.compile(r"^0/(\d+) nodes are available: (.*?)\.?(?: preemption:.*)?$", re.DOTALL)
 _PART = re.compile(r"^(\d+) (.*)$", re.DOTALL)
-_OWN_TAINTS = r"node\.kubernetes\.io/|node-role\.kubernetes\.io/|node\.cloudprovider\.kubernetes\.io/"
-_DEVICE = r"Insufficient [\w.-]+/[\w.-]+"
 
 
 @dataclass(frozen=True)
@@ -44,52 +42,65 @@ def read(message: str) -> Verdict:
     return Verdict(int(found[1]), parts, message.split(" preemption:", 1)[0].rstrip("."))
 
 
-def _devices(evidence: Evidence) -> str | None:
-    verdict = read(evidence.unscheduled)
-    if not (failing := verdict.failing(_DEVICE)):
+def reason_of(evidence: Evidence) -> str | None:
+    """The one reason that a scheduler's message comes down to; None when the pod has a node or waits for none."""
+    if not evidence.unscheduled:
         return None
+    if evidence.gated:
+        return "SchedulingGated"
+    text = read(evidence.unscheduled).text
+    found = [reason for reason, pattern in _SIGNS if re.search(pattern, text)]
+    if found[0] == "UntoleratedTaint" and "NoNodeMatches" in found and capacity.nowhere(evidence):
+        return "NoNodeMatches"  # the nodes that are kept for others would not do either
+    return found[0]
+
+
+_OWN_TAINTS = r"node\.kubernetes\.io/|node-role\.kubernetes\.io/|node\.cloudprovider\.kubernetes\.io/"
+_DEVICE = r"Insufficient [\w.-]+/[\w.-]+"
+_SIGNS = (
+    ("VolumeNotBound", r"PersistentVolumeClaims|persistentvolumeclaim|persistent volumes to bind"),
+    ("ResourceClaimPending", r"resourceclaim|cannot allocate all claims"),
+    ("NotEnoughGpus", _DEVICE),
+    ("NotEnoughResources", r"Insufficient (?:cpu|memory|ephemeral-storage|hugepages)|Too many pods"),
+    ("VolumeElsewhere", r"volume node affinity conflict|exceed max volume count"),
+    ("PlacementConstraint", r"topology spread constraints|affinity rules"),
+    ("UntoleratedTaint", rf"untolerated taint(?:\(s\)| \{{(?!{_OWN_TAINTS}))"),
+    ("NoNodeMatches", r"didn't match Pod's node affinity/selector"),
+    ("NodesNotReady", r"untolerated taint|were unschedulable|no nodes available"),
+    ("Unschedulable", ""),
+)
+"""In the reverse order of the scheduler's filters, after what concerns no node in particular."""
+
+
+def _says(reason: str, evidence: Evidence) -> str | None:
+    if reason_of(evidence) != reason:
+        return None
+    return f"no node can take worker {evidence.worker}: {shorten(read(evidence.unscheduled).text)}"
+
+
+def _devices(evidence: Evidence) -> str | None:
+    if reason_of(evidence) != "NotEnoughGpus":
+        return None
+    verdict = read(evidence.unscheduled)
     asked = ", ".join(f"{count} {name}" for name, count in sorted(capacity.asked(evidence.pod).items()))
+    failing = verdict.failing(_DEVICE)
     others = verdict.total - failing
-    rest = f", the other {others} do not fit otherwise" if others else ""
-    where = capacity.in_words(evidence)
+    rest = f", the other {others} would not do" if others else ""
     return (
-        f"worker {evidence.worker} asks for {asked or 'devices'}; {failing} of {verdict.total} nodes would fit but have "
-        f"too few free{rest}{where} (scheduler: {shorten(verdict.text)})"
+        f"worker {evidence.worker} asks for {asked or 'devices'}; {failing} of {verdict.total} nodes would do but have "
+        f"too few free{rest}{capacity.in_words(evidence)}. The scheduler: {shorten(verdict.text)}"
     )
 
 
-def _says(pattern: str, evidence: Evidence) -> str | None:
-    verdict = read(evidence.unscheduled)
-    if evidence.gated or not re.search(pattern, verdict.text):
-        return None
-    return f"no node can take worker {evidence.worker}: {shorten(verdict.text)}"
-
-
 def _gated(evidence: Evidence) -> str | None:
-    if not evidence.gated:
+    if reason_of(evidence) != "SchedulingGated":
         return None
     return f"worker {evidence.worker} waits to be let in: {shorten(evidence.unscheduled)}"
 
 
-def _no_match(evidence: Evidence) -> str | None:
-    verdict = read(evidence.unscheduled)
-    if (
-        verdict.failing(_DEVICE)
-        or not verdict.failing(_SELECTOR)
-        or verdict.failing(rf"untolerated taint \{{(?!{_OWN_TAINTS})")
-    ):
-        return None
-    return _says(_SELECTOR, evidence)
+def _rule(reason: str, meaning: str, hint: str) -> Rule:
+    return Rule(reason, "scheduling", meaning, hint, partial(_says, reason), "passes")
 
-
-def _taint(evidence: Evidence) -> str | None:
-    verdict = read(evidence.unscheduled)
-    if verdict.failing(_DEVICE) or not verdict.failing(rf"untolerated taint \{{(?!{_OWN_TAINTS})"):
-        return None
-    return _says("untolerated taint", evidence)
-
-
-_SELECTOR = r"didn't match Pod's node affinity/selector|didn't match (?:the )?node selector"
 
 RULES = (
     Rule(
@@ -100,21 +111,15 @@ RULES = (
         _gated,
         "passes",
     ),
-    Rule(
+    _rule(
         "VolumeNotBound",
-        "scheduling",
         "A PersistentVolumeClaim is missing or has no volume.",
         "create the claim in the model's namespace, or look at why it is not bound (kubectl describe pvc)",
-        partial(_says, r"PersistentVolumeClaims|persistentvolumeclaim|persistent volumes to bind"),
-        "passes",
     ),
-    Rule(
+    _rule(
         "ResourceClaimPending",
-        "scheduling",
         "A device claim of spec.template (DRA) cannot be met.",
         "look at the claim (kubectl describe resourceclaim) and at the driver's ResourceSlices",
-        partial(_says, r"resourceclaim|cannot allocate all claims"),
-        "passes",
     ),
     Rule(
         "NotEnoughGpus",
@@ -124,60 +129,42 @@ RULES = (
         _devices,
         "passes",
     ),
-    Rule(
+    _rule(
         "NotEnoughResources",
-        "scheduling",
         "The nodes that would do have too little free CPU, memory, disk or room for pods.",
         "lower spec.scaling.numCpusPerWorker or the requests in spec.template, or add nodes",
-        partial(_says, r"Insufficient [\w-]+(?![\w./-])|Too many pods"),
-        "passes",
     ),
-    Rule(
+    _rule(
         "VolumeElsewhere",
-        "scheduling",
         "The volume of the worker is bound to other nodes than those that would do.",
         "use a volume that several nodes can mount, or let the worker run where the volume is",
-        partial(_says, r"volume node affinity conflict|exceed max volume count"),
-        "passes",
     ),
-    Rule(
+    _rule(
         "PlacementConstraint",
-        "scheduling",
         "Spreading or anti-affinity leaves no node.",
         "loosen spec.scaling.placementStrategy, topologySpreadConstraints or anti-affinity, or add nodes",
-        partial(_says, r"topology spread constraints|anti-affinity rules|pod affinity rules"),
-        "passes",
     ),
-    Rule(
+    _rule(
         "UntoleratedTaint",
-        "scheduling",
         "Nodes are kept for others by a taint that the worker does not tolerate.",
         "add a toleration in spec.template or in the accelerator's profile",
-        _taint,
-        "passes",
     ),
-    Rule(
+    _rule(
         "NoNodeMatches",
-        "scheduling",
         "No node has the labels that the worker asks for.",
         "label a node, or correct the node selector or affinity in spec.template or the accelerator's profile",
-        _no_match,
-        "passes",
     ),
-    Rule(
+    _rule(
         "NodesNotReady",
-        "scheduling",
         "The nodes are cordoned, not ready, or there are none.",
         "look at kubectl get nodes",
-        partial(_says, rf"untolerated taint \{{(?:{_OWN_TAINTS})|were unschedulable|no nodes available"),
-        "passes",
     ),
     Rule(
         "Unschedulable",
         "scheduling",
         "No node can take the worker.",
         "see what the scheduler says",
-        partial(_says, r"\S"),
+        partial(_says, "Unschedulable"),
         "passes",
         fallback=True,
     ),
