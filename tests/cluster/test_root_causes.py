@@ -77,7 +77,7 @@ TWO_MIB = "import time; open('/full/file', 'wb').write(b'0' * (2 << 20)); time.s
 SERVES = "import http.server; http.server.test(port={port}, HandlerClass=http.server.SimpleHTTPRequestHandler)"
 
 CASES = {
-    "NotEnoughGpus": ({"scaling": {"numWorkers": 8, "numGpusPerWorker": 1}}, "asks for 8 nvidia.com/gpu"),
+    "NotEnoughGpus": ({"engine": {"type": "VLLMEngine"}, "scaling": {"numWorkers": 8}}, "asks for 8 nvidia.com/gpu"),
     "NotEnoughResources": ({"scaling": {"numCpusPerWorker": 1000}}, "Insufficient cpu"),
     "NoNodeMatches": (
         template(nodeSelector={"no": "such-label"}),

@@ -123,7 +123,7 @@ RULES = (
     ),
     _image(
         "ImageNotFound",
-        r"not found|manifest unknown|does not exist|no match for platform",
+        r"not found|manifest unknown|does not exist(?! or may)|no match for platform",
         "The registry has no such image, tag or platform.",
         "correct runtime.images in the chart's values, or push the image",
     ),
