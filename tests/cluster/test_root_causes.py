@@ -47,9 +47,9 @@ def worker(**container):
     return template(containers=[{"name": "worker", **container}])
 
 
-def beside(image, code, **spec):
+def beside(image, code):
     """A patch that runs Python beside the worker."""
-    return template(containers=[{**SIDECAR, "image": image, "args": [code], **spec.pop("container", {})}], **spec)
+    return template(containers=[{**SIDECAR, "image": image, "args": [code]}])
 
 
 def engine(**fields):
@@ -73,7 +73,6 @@ AFFINITY = {
     }
 }
 MISSING_VARIABLE = {"name": "A", "valueFrom": {"configMapKeyRef": {"name": "no-such-map", "key": "a"}}}
-TWO_MIB = "import time; open('/full/file', 'wb').write(b'0' * (2 << 20)); time.sleep(3600)"
 SERVES = "import http.server; http.server.test(port={port}, HandlerClass=http.server.SimpleHTTPRequestHandler)"
 
 CASES = {
@@ -87,7 +86,7 @@ CASES = {
     "PlacementConstraint": (template(affinity=AFFINITY), "affinity rules"),
     "SchedulingGated": (template(schedulingGates=[{"name": "example.com/gate"}]), "gates"),
     "VolumeNotBound": (
-        template(volumes=[{"name": "cache", "persistentVolumeClaim": {"claimName": "no-such-claim"}}]),
+        template(volumes=[{"name": "weights", "persistentVolumeClaim": {"claimName": "no-such-claim"}}]),
         'persistentvolumeclaim "no-such-claim" not found',
     ),
     "RegistryUnreachable": (worker(image="registry.invalid/no/image:1"), "registry.invalid/no/image:1"),
@@ -121,7 +120,6 @@ CASES = {
         "did not start in time",
     ),
     "PortTaken": ({"monitoring": {"metricsPort": 9977}}, "cannot listen on port 9977"),
-    "Evicted": ({}, "full"),
     "QueueUnreachable": ({"queue": {"url": "http://no-such-queue:8080"}}, "http://no-such-queue:8080"),
     "QueueTokenRefused": ({"queue": {"tokenSecretRef": {"name": "wrong-token", "key": "token"}}}, "status 401"),
 }
@@ -164,9 +162,6 @@ def manifest(reason, base, image):
     patch = dict(CASES[reason][0])
     if reason == "PortTaken":
         patch |= beside(image, SERVES.format(port=9977))
-    if reason == "Evicted":
-        mount = {"volumeMounts": [{"name": "full", "mountPath": "/full"}]}
-        patch |= beside(image, TWO_MIB, container=mount, volumes=[{"name": "full", "emptyDir": {"sizeLimit": "1Mi"}}])
     spec = {**base["spec"], **patch, "engine": {**base["spec"]["engine"], **patch.get("engine", {})}}
     namespace = "headrace-engines" if reason == "QuotaExceeded" else "headrace"
     metadata = {"name": reason.lower(), "namespace": namespace}
