@@ -35,11 +35,11 @@ class Node:
 
 @dataclass(frozen=True)
 class Capacity:
-    """The cluster's nodes and the workers on them, as far as the operator may see them."""
+    """The cluster's nodes, and what this operator's workers use of them."""
 
     nodes: tuple[Node, ...]
-    pods: tuple[Object, ...]
-    """All workers of this operator."""
+    used: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """Devices, by node and resource."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Observed:
 
     model: Object
     children: tuple[Object, ...] = ()
-    """Objects whose controller is an InferenceModel of this name: ConfigMaps and Deployments."""
+    """Objects whose controller is an InferenceModel of this name, of all kinds in `kinds.CHILDREN`."""
     pods: tuple[Object, ...] = ()
     load: ModelLoad | None = None
     """None when the queue has not said anything of the model."""
@@ -83,3 +83,5 @@ class Plan:
     delete: tuple[Object, ...] = ()
     problem: Problem | None = field(default=None)
     """Set when the spec cannot be rendered; then nothing is written and what runs is left running."""
+    again_seconds: float | None = None
+    """When to look again though nothing was heard: the decision depends on the time. None: it does not."""

@@ -8,7 +8,7 @@ from tests.reconcile.root_cause_examples import ended, pod, unscheduled, waiting
 
 from headrace_operator.observed import Capacity, Node, Observed
 from headrace_operator.root_cause import RULES, cause, lost
-from headrace_operator.root_cause.capacity import Devices, asked, free_gpus, matches
+from headrace_operator.root_cause.capacity import Devices, asked, free_gpus, matches, used
 from headrace_operator.root_cause.evidence import of_deployment, of_pod
 
 EXAMPLES = (*root_cause_examples.EXAMPLES, *root_cause_engine_examples.EXAMPLES)
@@ -190,12 +190,12 @@ def on(node, count, **status):
 
 def test_free_devices_by_node_those_with_most_first():
     pods = [on("node-1", 2), on("node-1", 4), on("node-2", 1), on("node-2", 8, phase="Failed"), unscheduled("x")]
-    assert free_gpus(NODES, pods, GPU) == [
+    assert free_gpus(NODES, used(pods), GPU) == [
         Devices("node-2", 8, 1),
         Devices("node-3", 4, 0),
         Devices("node-1", 8, 6),
     ]
-    assert free_gpus(NODES, pods, "amd.com/gpu") == []
+    assert free_gpus(NODES, used(pods), "amd.com/gpu") == []
 
 
 def test_what_a_pod_asks_for():
@@ -209,7 +209,7 @@ def test_too_few_gpus_name_nodes_that_would_do():
     message = (
         "0/4 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, 3 Insufficient nvidia.com/gpu."
     )
-    seen = Capacity(NODES, (on("node-1", 6), on("node-2", 1)))
+    seen = Capacity(NODES, used([on("node-1", 6), on("node-2", 1)]))
     found = cause(observed(unscheduled(message, devices={GPU: "8"}), capacity=seen))
     assert found.reason == "NotEnoughGpus"
     assert "nvidia.com/gpu not used by Headrace: node-2 7 of 8, node-1 2 of 8." in found.message
@@ -223,8 +223,8 @@ def test_a_taint_on_nodes_that_would_not_do_anyway_is_not_the_cause():
         "0/2 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, 1 node(s) had untolerated taint "
         "{kept: others}."
     )
-    assert reason(unscheduled(message), capacity=Capacity((Node("node-3", {"gpu": "t4"}),), ())) == "NoNodeMatches"
-    assert reason(unscheduled(message), capacity=Capacity(NODES, ())) == "UntoleratedTaint"
+    assert reason(unscheduled(message), capacity=Capacity((Node("node-3", {"gpu": "t4"}),))) == "NoNodeMatches"
+    assert reason(unscheduled(message), capacity=Capacity(NODES)) == "UntoleratedTaint"
     assert reason(unscheduled(message)) == "UntoleratedTaint"
 
 

@@ -40,15 +40,21 @@ def asked(pod: Object) -> dict[str, int]:
     return found
 
 
-def free_gpus(nodes: Iterable[Node], pods: Iterable[Object], resource: str) -> list[Devices]:
-    """The nodes that have devices of this kind, those with most left first."""
-    used: dict[str, int] = {}
+def used(pods: Iterable[Object]) -> dict[tuple[str, str], int]:
+    """What pods that have a node and have not ended use, by node and resource."""
+    found: dict[tuple[str, str], int] = {}
     for pod in pods:
         node = pod.get("spec", {}).get("nodeName")
         if node and (pod.get("status") or {}).get("phase") not in _ENDED:
-            used[node] = used.get(node, 0) + asked(pod).get(resource, 0)
+            for name, count in asked(pod).items():
+                found[node, name] = found.get((node, name), 0) + count
+    return found
+
+
+def free_gpus(nodes: Iterable[Node], in_use: Mapping[tuple[str, str], int], resource: str) -> list[Devices]:
+    """The nodes that have devices of this kind, those with most left first."""
     found = [
-        Devices(node.name, node.allocatable[resource], used.get(node.name, 0))
+        Devices(node.name, node.allocatable[resource], in_use.get((node.name, resource), 0))
         for node in nodes
         if node.allocatable.get(resource)
     ]
@@ -93,7 +99,7 @@ def whole(amount: object) -> int:
 
 def _words(seen: Capacity, template: Object, resource: str) -> str:
     nodes = [node for node in seen.nodes if matches(node, template)]
-    found = free_gpus(nodes, seen.pods, resource)
+    found = free_gpus(nodes, seen.used, resource)
     if not found:
         return f"; no node that matches has {resource}"
     named = ", ".join(f"{one.node} {one.free} of {one.total}" for one in found[:_MOST_NODES])
