@@ -19,6 +19,7 @@ from headrace_operator.election.leadership import Leadership
 from headrace_operator.kinds import POD_MONITOR, key_of, watched
 from headrace_operator.metrics import OperatorMetrics
 from headrace_operator.metrics.api import ApiMetrics
+from headrace_operator.nodes import Nodes
 from headrace_operator.observed import Key, Object
 from headrace_operator.queue_link import QueueLink
 from headrace_operator.reconcile import Reconciler
@@ -49,6 +50,8 @@ async def run(settings: Settings) -> None:
 
         queue: WorkQueue[Key] = WorkQueue(work, _HANDS, metrics.work)
         reconciler = Reconciler(world, connection, config, _now, queue)
+        nodes = Nodes(connection, queue.add)
+        world.set_nodes(nodes)
         # every replica serves the webhook, so each writes its own certificate into caBundle
         keeper = (
             door.keeper(settings.webhook, replace(connection, may_write=lambda: True)) if settings.webhook else None
@@ -56,7 +59,7 @@ async def run(settings: Settings) -> None:
         candidate = election.candidate(settings.lease, leadership, connection.requests, registry)
         async with door.serve(settings.webhook, keeper, registry, settings.render.facts):
             try:
-                await _run_parts(settings, world, queue, connection, keeper, metrics, leadership, candidate)
+                await _run_parts(settings, world, queue, connection, keeper, metrics, nodes, leadership, candidate)
             finally:
                 if candidate:
                     await candidate.release()
@@ -69,6 +72,7 @@ async def _run_parts(  # noqa: PLR0913, PLR0917  # the parts
     lists: Lists,
     keeper: door.Keeper | None,
     metrics: OperatorMetrics,
+    nodes: Nodes,
     leadership: Leadership,
     candidate: election.Candidate | None,
 ) -> None:
@@ -98,7 +102,7 @@ async def _run_parts(  # noqa: PLR0913, PLR0917  # the parts
         await queue.run()
 
     only_one = [lead, link.run] if link else [lead]
-    parts: list[Awaitable[None]] = [resync.run()]
+    parts: list[Awaitable[None]] = [resync.run(), nodes.run()]
     parts += [_when(resync.ready, partial(leadership.while_leading, run)) for run in only_one]
     if candidate:
         parts.append(_when(resync.ready, candidate.run))
