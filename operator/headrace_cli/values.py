@@ -27,6 +27,9 @@ CHART_NAMES = {
     "grace_seconds": "runtime.graceSeconds",
     "node_lost_seconds": "runtime.nodeLostSeconds",
     "gpus_per_node": "runtime.gpusPerNode",
+    "accelerators": "runtime.accelerators",
+    "default_accelerator": "runtime.defaultAccelerator",
+    "model_cache": "runtime.modelCache",
 }
 """The chart's value that each field of RenderConfig comes from."""
 
@@ -68,7 +71,7 @@ def given_names(values_file: Path | None, queue_url: str | None, image: str | No
 
 
 def _sentence(file: Path | None, error: dict[str, Any]) -> str:
-    name = CHART_NAMES.get(str(error["loc"][0]), "")
+    name = CHART_NAMES.get(str(error["loc"][0]), "") if error["loc"] else "runtime"
     rest = "".join(f".{part}" for part in error["loc"][1:])
     return f"{file}: {name}{rest}: {error['msg']} (got {error['input']!r:.80})"
 
