@@ -54,3 +54,12 @@ allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end -}}
+
+{{- define "headrace.defaultAccelerator" -}}
+{{- with .Values.runtime.defaultAccelerator -}}
+{{- if not (hasKey ($.Values.runtime.accelerators | default dict) .) -}}
+{{- fail (printf "runtime.defaultAccelerator: no profile %q in runtime.accelerators; accepted: %s" . (keys $.Values.runtime.accelerators | sortAlpha | join ", " | default "none")) -}}
+{{- end -}}
+{{ . | quote }}
+{{- end -}}
+{{- end -}}
