@@ -200,6 +200,8 @@ class Plane:
             f"--service-account-key-file={key}",
             f"--service-account-signing-key-file={key}",
             "--service-cluster-ip-range=10.97.0.0/16",
+            # Debian's etcd cannot serve it, and kwok asks for it again and again with growing pauses
+            "--feature-gates=WatchList=false",
         ]
 
 

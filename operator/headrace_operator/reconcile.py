@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import structlog
 
 from headrace_operator.observed import Key, Object, Observed, Problem
-from headrace_operator.plan import plan
+from headrace_operator.plan import identity, plan
 from headrace_operator.render.config import RenderConfig
 from headrace_operator.status import ready_reason, status
 from headrace_operator.world import key_of
@@ -91,7 +91,7 @@ class Reconciler:
 
     async def _name_taken(self, observed: Observed, item: Object) -> Problem | None:
         """Look before a first write: server-side apply would take over somebody else's object of the same name."""
-        if any(child["kind"] == item["kind"] for child in observed.children):
+        if any(identity(child) == identity(item) for child in observed.children):
             return None
         live = await self.cluster.get(item)
         owner = observed.model["metadata"]["uid"]

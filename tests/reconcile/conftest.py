@@ -65,7 +65,7 @@ class MemoryCluster:
         self.writes.append(("apply", item["kind"]))
         before = self.children.get((item["kind"], item["metadata"]["name"]), {})
         live = copy.deepcopy({**item, "status": before.get("status", {})})
-        live["metadata"]["uid"] = f"uid-of-{item['kind']}"
+        live["metadata"]["uid"] = f"uid-of-{item['kind']}-{item['metadata']['name']}"
         if "spec" in live:
             generation = before.get("metadata", {}).get("generation", 0)
             live["metadata"]["generation"] = generation + (before.get("spec") != live["spec"])

@@ -14,25 +14,24 @@ _USER = 10001
 """The runtime images' user."""
 
 
-def pod_template(
-    spec: InferenceModelSpec, labels: dict[str, str], config_name: str, config_hash: str, config: RenderConfig
-) -> dict[str, Any]:
-    """The template with the model's own patch applied; `config_name` is the ConfigMap that is mounted."""
+def pod_template(spec: InferenceModelSpec, labels: dict[str, str], config: RenderConfig) -> dict[str, Any]:
+    """The template with the model's own patch applied; its revision names the ConfigMap that is mounted."""
     profile = config.accelerator(spec)
     template = {
-        "metadata": {"labels": labels, "annotations": {names.ANNOTATION_CONFIG_HASH: config_hash}},
+        "metadata": {"labels": labels},
         "spec": {
+            "serviceAccountName": labels[names.LABEL_MODEL],
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
             "terminationGracePeriodSeconds": config.grace_seconds,
             "securityContext": _security(spec, config),
             **placement(spec, labels, profile, config.node_lost_seconds),
             "containers": [_container(spec, config)],
-            "volumes": volumes(spec, config_name, config.model_cache),
+            "volumes": volumes(spec, config.model_cache),
         },
     }
     merged = strategic_merge(template, spec.template)
-    # by these the operator finds its pods and rolls them, so a patch cannot change them
+    # by these the operator finds its pods, so a patch cannot change them
     final: dict[str, Any] = strategic_merge(merged, {"metadata": template["metadata"]})
     return final
 

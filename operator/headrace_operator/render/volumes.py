@@ -11,16 +11,20 @@ MODELS_FOLDER = "/var/lib/headrace"
 """Where the runtime images keep what they download."""
 
 
-def volumes(spec: InferenceModelSpec, config_name: str, cache: ModelCache | None) -> list[Object]:
-    """The pod's volumes.
+_FILES = (names.CONFIG_FILE, names.RAY_FILE)
+"""What a worker sees of its revision's ConfigMap."""
+
+
+def volumes(spec: InferenceModelSpec, cache: ModelCache | None) -> list[Object]:
+    """The pod's volumes; the ConfigMap with the worker's files is named by its revision.
 
     Args:
         spec: the model's.
-        config_name: the ConfigMap with the worker's files.
         cache: where the installation keeps models; the model's own setting wins.
     """
+    files = {"items": [{"key": name, "path": name} for name in _FILES]}
     scratch = ({"name": name, **source} for name, (_, source) in _scratch(spec, spec.model_cache or cache).items())
-    return [{"name": "config", "configMap": {"name": config_name}}, *scratch]
+    return [{"name": "config", "configMap": files}, *scratch]
 
 
 def mounts(spec: InferenceModelSpec) -> list[Object]:
