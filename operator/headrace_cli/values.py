@@ -49,7 +49,9 @@ def render_config(values_file: Path | None, queue_url: str | None, image: str | 
     """
     values = {} if values_file is None else _values(values_file)
     given = {name: _at(values, path) for name, path in CHART_NAMES.items()}
-    given = {name: value for name, value in given.items() if value is not None and value != ""}
+    given = {name: value for name, value in given.items() if value not in (None, "", {})}
+    if isinstance(profiles := given.get("accelerators"), dict):
+        given["accelerators"] = {name: one for name, one in profiles.items() if one is not None}  # as helm merges
     port = given.pop("queue_url", 8080)
     engines = given.pop("images", {})
     images = dict.fromkeys(get_args(EngineType), image) if image else _images(values, engines)
