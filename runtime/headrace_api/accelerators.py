@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from headrace_api import names
 from headrace_api.base import KubernetesDocument
 from headrace_api.inference_model import InferenceModelSpec
 from headrace_api.worker_config import EngineType
@@ -98,12 +99,28 @@ def duplicates(profiles: Iterable[str]) -> list[str]:
 def choose(
     spec: InferenceModelSpec, profiles: Mapping[str, AcceleratorProfile], default: str | None
 ) -> AcceleratorProfile | None:
-    """The profile for a model: the kind that it names, else the default where it needs GPUs at all.
+    """The profile for a model: the kind that it names, else the default where it asks a device plugin for GPUs.
 
     Returns:
         None where no profile applies, also for a name that there is no profile of: rules speak of that.
     """
-    names = asked(spec)
-    if names:
-        return find(profiles, next(iter(names.values())))
-    return find(profiles, default) if default and spec.uses_gpus else None
+    kinds = asked(spec)
+    if kinds:
+        return find(profiles, next(iter(kinds.values())))
+    return find(profiles, default) if default and spec.uses_gpus and not claims_devices(spec) else None
+
+
+def claims_devices(spec: InferenceModelSpec) -> bool:
+    """Whether the template gives the worker's container a claim (dynamic resource allocation).
+
+    Its devices, and the nodes that have them, come from the claim then. What is not of a pod's shape claims nothing.
+    """
+    pod = spec.template.get("spec")
+    containers = pod.get("containers") if isinstance(pod, dict) else None
+    return any(
+        isinstance(container, dict)
+        and container.get("name") == names.WORKER_CONTAINER
+        and isinstance(resources := container.get("resources"), dict)
+        and bool(resources.get("claims"))
+        for container in (containers if isinstance(containers, list) else ())
+    )
