@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Protocol
 
 import structlog
 
-from headrace_operator.observed import Key, Object, Observed, Problem
+from headrace_operator.observed import Key, Object, Observed, Plan, Problem
 from headrace_operator.plan import identity, plan
 from headrace_operator.render.config import RenderConfig
 from headrace_operator.status import ready_reason, status
@@ -68,7 +69,7 @@ class Reconciler:
             self.written.forget(key)
             return
         observed = self.written.overlay(key, seen)
-        decision = plan(observed, self.config)
+        decision = plan(observed, self.config, datetime.fromisoformat(self.now()))
         problem = decision.problem
         for item in decision.apply:
             problem = problem or await self._apply(observed, item)
@@ -76,7 +77,7 @@ class Reconciler:
             _log.info("deleting", model=key, kind=item["kind"])
             await self.cluster.delete(item)
         workload = any(item["kind"] == "Deployment" for item in (*decision.apply, *decision.delete))
-        await self._report(observed, problem, settled=not workload)
+        await self._report(observed, problem, decision, settled=not workload)
 
     async def _apply(self, observed: Observed, item: Object) -> Problem | None:
         if problem := await self._name_taken(observed, item):
@@ -100,9 +101,9 @@ class Reconciler:
         name = item["metadata"]["name"]
         return Problem("NameTaken", f"{item['kind']} {name} exists and is not this model's: rename one of them")
 
-    async def _report(self, observed: Observed, problem: Problem | None, *, settled: bool) -> None:
+    async def _report(self, observed: Observed, problem: Problem | None, decision: Plan, *, settled: bool) -> None:
         before: dict[str, Any] = observed.model.get("status") or {}
-        found = status(observed, problem, self.config, self.now(), settled=settled)
+        found = status(observed, problem, self.config, self.now(), settled=settled, decision=decision)
         after = found.model_dump(mode="json", by_alias=True)
         changes = {name: value for name, value in after.items() if value != before.get(name)}
         if not changes:

@@ -5,16 +5,20 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from headrace_api import inference_model as api
+from headrace_api import names
 from headrace_api.convert import worker_config
 from headrace_api.inference_model import InferenceModelSpec
 from headrace_api.inference_model_status import Condition, ConditionType, InferenceModelStatus
 from headrace_api.worker_config import fingerprint
 from headrace_operator import root_cause
-from headrace_operator.observed import Object, Observed, Problem
+from headrace_operator.observed import Object, Observed, Plan, Problem
 from headrace_operator.plan import read_spec
 from headrace_operator.render.config import RenderConfig
 from headrace_operator.render.objects import selector
 from headrace_operator.render.revision import worker_hash
+
+_NOTHING = Plan()
 
 
 @dataclass(frozen=True)
@@ -31,8 +35,14 @@ class _Workers:
         return self.updated and self.ready >= self.desired
 
 
-def status(
-    observed: Observed, problem: Problem | None, config: RenderConfig, now: str, *, settled: bool = True
+def status(  # noqa: PLR0913  # what was seen, decided and done
+    observed: Observed,
+    problem: Problem | None,
+    config: RenderConfig,
+    now: str,
+    *,
+    settled: bool = True,
+    decision: Plan = _NOTHING,
 ) -> InferenceModelStatus:
     """What to write into the model's status.
 
@@ -43,6 +53,7 @@ def status(
         now: the time, RFC 3339 in UTC, for conditions whose status changes.
         settled: whether the workload was as rendered; else what was observed is older than what was asked for, and
             its ready workers say nothing of the newest spec.
+        decision: what was decided on revisions.
     """
     spec = read_spec(observed.model, config)
     if isinstance(spec, Problem):
@@ -52,7 +63,7 @@ def status(
     name = observed.model["metadata"]["name"]
     return InferenceModelStatus(
         observed_generation=_generation(observed),
-        conditions=_stamp(observed, _conditions(observed, spec, workers, problem), now),
+        conditions=_stamp(observed, _conditions(observed, spec, workers, problem, decision), now),
         replicas=_count(observed, "replicas"),
         ready_replicas=workers.ready,
         workers=f"{workers.ready}/{workers.desired}",
@@ -62,6 +73,8 @@ def status(
         running=load.running if load else None,
         fingerprint=fingerprint(worker_config.from_spec(spec, config.queue_url).generator),
         config_hash=worker_hash(spec, config),
+        rollout=decision.rollout if decision.problem is None else _stored(observed.model.get("status") or {}).rollout,
+        pending_render=decision.pending_render,
     )
 
 
@@ -104,12 +117,17 @@ def _workers(observed: Observed, spec: InferenceModelSpec, *, settled: bool) -> 
 
 
 def _conditions(
-    observed: Observed, spec: InferenceModelSpec, workers: _Workers, problem: Problem | None
+    observed: Observed, spec: InferenceModelSpec, workers: _Workers, problem: Problem | None, decision: Plan
 ) -> list[_Draft]:
     deployment = _deployment(observed)
-    cause = problem or root_cause.deployment_problem(deployment) or root_cause.pod_problem(observed.pods)
+    cause = (
+        problem
+        or decision.failure
+        or root_cause.deployment_problem(deployment)
+        or root_cause.pod_problem(observed.pods)
+    )
     waiting = problem is not None and not problem.permanent
-    reached = workers.reached and problem is None
+    reached = workers.reached and problem is None and decision.failure is None
     stalled = not reached and cause is not None and cause.permanent
     reason, message = _summary(spec, workers, cause, reached=reached)
     valid = problem or Problem("Valid", "the spec can be rendered")
@@ -120,7 +138,23 @@ def _conditions(
         ("ConfigValid", problem is None or waiting, valid.reason, valid.message),
         ("WorkersReady", workers.reached, reason, message),
         ("ModelLoaded", workers.ready > 0, *_loaded(workers)),
+        _up_to_date(observed, decision),
     ]
+
+
+def _up_to_date(observed: Observed, decision: Plan) -> _Draft:
+    """Whether the workers are what the spec renders to, or are just becoming that."""
+    name, pending = observed.model["metadata"]["name"], decision.pending_render
+    if pending:
+        command = f"kubectl annotate {api.PLURAL}.{api.GROUP} {name} --overwrite"
+        message = (
+            f"the operator itself would change {len(pending.changes)} fields (status.pendingRender); the workers stay "
+            f"until a maintenance window, or: {command} {names.ANNOTATION_APPROVE_RENDER}={pending.revision}"
+        )
+        return "UpToDate", False, "RenderPending", message
+    if decision.failure:
+        return "UpToDate", False, decision.failure.reason, decision.failure.message
+    return "UpToDate", True, "UpToDate", "the workers are, or are becoming, what the spec renders to"
 
 
 def _loaded(workers: _Workers) -> tuple[str, str]:
