@@ -30,7 +30,7 @@ class Observed:
 
     model: Object
     children: tuple[Object, ...] = ()
-    """Objects whose controller is an InferenceModel of this name: ConfigMaps and Deployments."""
+    """Objects whose controller is an InferenceModel of this name, of all kinds in `kinds.CHILDREN`."""
     pods: tuple[Object, ...] = ()
     load: ModelLoad | None = None
     """None when the queue has not said anything of the model."""

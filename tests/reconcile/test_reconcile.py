@@ -73,7 +73,7 @@ async def test_a_repaired_config_map_does_not_make_ready_workers_unready(reconci
     await reconciler.reconcile(KEY)
     assert ("ConfigMap", name) in cluster.children
     assert condition(cluster, "Ready")["status"] == "True"
-    assert [event[2] for event in cluster.events] == ["Progressing", "WorkersReady"]
+    assert [event[2] for event in cluster.events] == ["WorkersReady"]
 
 
 async def test_foreign_fields_are_left_alone(reconciler, cluster):
@@ -120,7 +120,7 @@ async def test_ready_when_all_workers_are(reconciler, cluster):
     assert condition(cluster, "Ready")["status"] == "True"
     assert cluster.model["status"]["workers"] == "2/2"
     assert cluster.model["status"]["observedGeneration"] == 3
-    assert [event[2] for event in cluster.events] == ["Progressing", "WorkersReady"]
+    assert [event[2] for event in cluster.events] == ["WorkersReady"]
 
 
 async def test_ready_workers_of_an_older_spec_do_not_make_the_new_one_ready(reconciler, cluster):
@@ -148,7 +148,7 @@ async def test_bad_spec_is_said_once_and_nothing_is_touched(reconciler, cluster)
         "HR102: spec.scaling.numWorkers: 3 is not a multiple of spec.engine.pipelineParallelSize (2)"
         in ready["message"]
     )
-    assert [event[1:] for event in cluster.events] == [("Normal", "Progressing"), ("Warning", "InvalidSpec")]
+    assert [event[1:] for event in cluster.events] == [("Warning", "InvalidSpec")]
 
 
 async def test_engine_without_an_image_names_what_is_accepted(reconciler, cluster):
