@@ -1,9 +1,11 @@
 """All objects of one model, in the order in which they are applied."""
 
+from collections.abc import Sequence
+
 from headrace_api.inference_model import InferenceModelSpec
 from headrace_operator.render import revision as revisions
 from headrace_operator.render.config import RenderConfig
-from headrace_operator.render.deployment import deployment
+from headrace_operator.render.deployment import Workload, deployment
 from headrace_operator.render.disruption import disruption_budget
 from headrace_operator.render.network import network_policy
 from headrace_operator.render.objects import Object, hashed
@@ -14,7 +16,11 @@ from headrace_operator.render.service_account import service_account
 
 
 def children(
-    metadata: Object, spec: InferenceModelSpec, config: RenderConfig, revision: Revision | None = None
+    metadata: Object,
+    spec: InferenceModelSpec,
+    config: RenderConfig,
+    workload: Workload | None = None,
+    others: Sequence[Revision] = (),
 ) -> list[Object]:
     """Every object that shall exist for the model; what pods need comes before the workload.
 
@@ -22,21 +28,29 @@ def children(
         metadata: the model's `metadata`, of which name, namespace and uid are used.
         spec: the model's spec.
         config: the installation's values; `config.images` has the model's engine.
-        revision: what the workers shall be made of, where that is not what the spec renders to now.
+        workload: what the workers shall be made of, where that is not what the spec renders to now.
+        others: revisions of further workers that still run.
     """
-    revision = revision or revisions.render(metadata["name"], spec, config)
-    found = [revisions.config_map(metadata, spec, revision)]
+    rendered = revisions.render(metadata["name"], spec, config)
+    workload = workload or Workload(rendered)
+    found: list[Object] = []
+    if isinstance(workload.revision, Revision):
+        found.append(revisions.config_map(metadata, spec, workload.revision))
     if spec.enabled:
-        found += _running(metadata, spec, config, revision)
+        known = workload.revision if isinstance(workload.revision, Revision) else rendered
+        serving = [known, *(one for one in others if one != known)]
+        found += _running(metadata, spec, config, workload, serving)
     return [hashed(item) for item in found]
 
 
-def _running(metadata: Object, spec: InferenceModelSpec, config: RenderConfig, revision: Revision) -> list[Object]:
+def _running(
+    metadata: Object, spec: InferenceModelSpec, config: RenderConfig, workload: Workload, serving: list[Revision]
+) -> list[Object]:
     return [
         service_account(metadata),
-        *([network_policy(metadata, spec, config)] if config.network_policies else []),
+        *([network_policy(metadata, serving, config)] if config.network_policies else []),
         service(metadata, spec),
         disruption_budget(metadata),
         *([pod_monitor(metadata)] if config.pod_monitors else []),
-        deployment(metadata, spec, revision),
+        deployment(metadata, spec, workload),
     ]
