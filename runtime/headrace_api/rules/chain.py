@@ -1,7 +1,7 @@
 """The chain: every rule, in the order in which findings are told."""
 
 from headrace_api.inference_model import InferenceModelSpec
-from headrace_api.rules import arguments, chats, effect, memory, placement, queue, refused, scaling, sources
+from headrace_api.rules import arguments, chats, effect, memory, placement, queue, refused, rollout, scaling, sources
 from headrace_api.rules.finding import Facts, Finding, Rule
 
 CHAIN: tuple[Rule, ...] = (
@@ -13,6 +13,7 @@ CHAIN: tuple[Rule, ...] = (
     *refused.RULES,
     *memory.RULES,
     *queue.RULES,
+    *rollout.RULES,
     *effect.RULES,
 )
 """All rules."""
