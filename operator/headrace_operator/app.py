@@ -2,23 +2,25 @@
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
 import kopf
 from prometheus_client import CollectorRegistry
 
-from headrace_api.load import ModelLoad
 from headrace_operator import cluster, handlers, health
 from headrace_operator.admission import door
+from headrace_operator.load_news import LoadNews
 from headrace_operator.metrics import ModelsCollector, ReconcileMetrics
 from headrace_operator.observed import Key
 from headrace_operator.queue_link import QueueLink
 from headrace_operator.reconcile import Reconciler
 from headrace_operator.resync import Lists, Resync
+from headrace_operator.scaling.autoscaler import Autoscaler
 from headrace_operator.settings import Settings
 from headrace_operator.work_queue import WorkQueue
-from headrace_operator.world import SeenWorld, key_of, model_name
+from headrace_operator.world import SeenWorld, model_name
 
 
 async def run(settings: Settings) -> None:
@@ -26,12 +28,14 @@ async def run(settings: Settings) -> None:
     async with cluster.connect(in_cluster=settings.in_cluster) as connection:
         world = SeenWorld()
         registry = CollectorRegistry()
-        reconciler = Reconciler(world, connection, settings.render, _now)
+        autoscaler = Autoscaler(time.monotonic, _now, settings.render.queue_url)
+        reconciler = Reconciler(world, connection, settings.render, _now, autoscaler)
         queue = WorkQueue(ReconcileMetrics(registry).measured(reconciler.reconcile))
+        news = LoadNews(world, autoscaler, queue.add)
         registry.register(ModelsCollector(world.models, lambda: len(queue)))
         keeper = door.keeper(settings.webhook, connection) if settings.webhook else None
         async with door.serve(settings.webhook, keeper, registry, settings.render.facts):
-            await _run_parts(settings, world, queue, connection, keeper, registry)
+            await _run_parts(settings, world, queue, connection, keeper, registry, news)
 
 
 async def _run_parts(  # noqa: PLR0913, PLR0917  # the parts
@@ -41,8 +45,9 @@ async def _run_parts(  # noqa: PLR0913, PLR0917  # the parts
     lists: Lists,
     keeper: door.Keeper | None,
     registry: CollectorRegistry,
+    news: LoadNews,
 ) -> None:
-    link = _link(settings, world, queue)
+    link = _link(settings, world, news)
 
     def wake(key: Key) -> None:
         queue.add(key)
@@ -62,7 +67,7 @@ async def _run_parts(  # noqa: PLR0913, PLR0917  # the parts
     )
     parts: list[Awaitable[None]] = [resync.run(), _when(resync.ready, queue.run)]
     if link:
-        parts.append(_when(resync.ready, link.run))
+        parts += [_when(resync.ready, link.run), news.run(), news.autoscaler.run(queue.add)]
     waited_for = [resync.ready]
     if keeper:
         parts.append(keeper.run())
@@ -93,24 +98,14 @@ async def _first_to_end(doors: asyncio.Future[None], tasks: Sequence[asyncio.Fut
         raise RuntimeError("a part of the operator ended by itself")
 
 
-def _link(settings: Settings, world: SeenWorld, queue: WorkQueue[Key]) -> QueueLink | None:
+def _link(settings: Settings, world: SeenWorld, news: LoadNews) -> QueueLink | None:
     if settings.queue_admin_url is None:
         return None
-    last: dict[str, ModelLoad] = {}
 
     def names() -> list[str]:
         return sorted({name for model in world.models() if (name := model_name(model))})
 
-    def on_load(load: Mapping[str, ModelLoad]) -> None:
-        changed = {name for name in {*last, *load} if last.get(name) != load.get(name)}
-        last.clear()
-        last.update(load)
-        world.set_load(dict(load))
-        for model in world.models():
-            if model_name(model) in changed:
-                queue.add(key_of(model))
-
-    return QueueLink(settings.queue_admin_url, names, on_load)
+    return QueueLink(settings.queue_admin_url, names, news.hear)
 
 
 def _now() -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from headrace_api.inference_model_status import ScalingStatus
 from headrace_api.load import ModelLoad
 
 Object = dict[str, Any]
@@ -35,6 +36,8 @@ class Observed:
     """None when the queue has not said anything of the model."""
     confirmed: Mapping[str, Confirmed] = field(default_factory=dict)
     """What the API server made of the last writes, by the uid of the object."""
+    scaling: ScalingStatus | None = None
+    """How many workers this reconcile goes for; None where nobody was asked."""
 
 
 @dataclass(frozen=True)

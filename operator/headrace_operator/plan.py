@@ -7,6 +7,7 @@ from headrace_operator.drift import differs
 from headrace_operator.observed import Object, Observed, Plan, Problem
 from headrace_operator.render.children import children
 from headrace_operator.render.config import RenderConfig
+from headrace_operator.scaling import decided
 
 
 def plan(observed: Observed, config: RenderConfig) -> Plan:
@@ -26,7 +27,8 @@ def plan(observed: Observed, config: RenderConfig) -> Plan:
     if former:
         message = f"the objects of an earlier model of this name are still being deleted: {', '.join(former)}"
         return Plan(problem=Problem("WaitingForDeletion", message, permanent=False))
-    rendered = {_identity(child): child for child in children(observed.model["metadata"], spec, config)}
+    replicas = decided.replicas(observed, spec)
+    rendered = {_identity(child): child for child in children(observed.model["metadata"], spec, config, replicas)}
     return Plan(
         apply=tuple(
             child for key, child in rendered.items() if key not in live or _drifted(child, live[key], observed)

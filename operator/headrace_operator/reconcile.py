@@ -1,14 +1,16 @@
 """The one reconcile for all causes: observe, plan, apply, status. Called again until it has nothing left to do."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import structlog
 
+from headrace_api.inference_model_status import ScalingStatus
 from headrace_operator.observed import Key, Object, Observed, Problem
 from headrace_operator.plan import plan
 from headrace_operator.render.config import RenderConfig
+from headrace_operator.scaling import decided, deletion_cost
 from headrace_operator.status import ready_reason, status
 from headrace_operator.world import key_of
 from headrace_operator.written import Written
@@ -27,6 +29,16 @@ class World(Protocol):
         """The model and all that belongs to it; None when there is no such model."""
 
 
+class Scaler(Protocol):
+    """Who decides how many workers a model has."""
+
+    def decide(self, observed: Observed) -> ScalingStatus | None:
+        """The decision; None for a spec that cannot be read."""
+
+    def forget(self, key: Key) -> None:
+        """The model is gone."""
+
+
 class Cluster(Protocol):
     """What can be written."""
 
@@ -42,6 +54,9 @@ class Cluster(Protocol):
     async def patch_status(self, model: Object, status: Object) -> Object | None:
         """Merge into the model's status; returns the model, None when it is gone."""
 
+    async def annotate(self, item: Object, annotations: dict[str, str]) -> None:
+        """Merge annotations into a live object; nothing happens when it is gone."""
+
     async def event(self, model: Object, kind: str, reason: str, message: str) -> None:
         """Record an Event."""
 
@@ -55,6 +70,7 @@ class Reconciler:
     config: RenderConfig
     now: Callable[[], str]
     """The time, RFC 3339 in UTC."""
+    scaler: Scaler
     written: Written = field(default_factory=Written)
 
     async def reconcile(self, key: Key) -> None:
@@ -66,10 +82,14 @@ class Reconciler:
         seen = self.world.observe(key)
         if seen is None or seen.model["metadata"].get("deletionTimestamp"):
             self.written.forget(key)
+            self.scaler.forget(key)
             return
         observed = self.written.overlay(key, seen)
+        observed = replace(observed, scaling=self.scaler.decide(observed))
         decision = plan(observed, self.config)
         problem = decision.problem
+        if problem is None:
+            observed = await self._note_scaling(observed)
         for item in decision.apply:
             problem = problem or await self._apply(observed, item)
         for item in decision.delete:
@@ -78,9 +98,27 @@ class Reconciler:
         workload = any(item["kind"] == "Deployment" for item in (*decision.apply, *decision.delete))
         await self._report(observed, problem, settled=not workload)
 
+    async def _note_scaling(self, observed: Observed) -> Observed:
+        """Write a new number of the autoscaler down before acting on it.
+
+        A first decision follows from the spec alone, so it can be made again and need not be a write of its own.
+        """
+        before, after = decided.stored(observed.model), observed.scaling
+        if after is None or after.decided_by != "autoscaler" or before is None or before == after:
+            return observed
+        _log.info("scaling", model=key_of(observed.model), replicas=after.desired_replicas, reason=after.reason)
+        status = {"scaling": after.model_dump(mode="json", by_alias=True)}
+        if (now := await self.cluster.patch_status(observed.model, status)) is None:
+            return observed
+        self.written.reported(key_of(observed.model), now)
+        return replace(observed, model={**observed.model, "status": now.get("status")})
+
     async def _apply(self, observed: Observed, item: Object) -> Problem | None:
         if problem := await self._name_taken(observed, item):
             return problem
+        if item["kind"] == "Deployment":
+            for pod, cost in deletion_cost.costs(observed, item):
+                await self.cluster.annotate(pod, {deletion_cost.ANNOTATION: str(cost)})
         metadata = observed.model["metadata"]
         _log.info("applying", model=metadata["name"], generation=metadata["generation"], kind=item["kind"])
         try:

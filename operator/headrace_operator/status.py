@@ -14,6 +14,7 @@ from headrace_operator.observed import Object, Observed, Problem
 from headrace_operator.plan import read_spec
 from headrace_operator.render.children import selector, worker_hash
 from headrace_operator.render.config import RenderConfig
+from headrace_operator.scaling import decided
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ def status(
         running=load.running if load else None,
         fingerprint=fingerprint(worker_config.from_spec(spec, config.queue_url).generator),
         config_hash=worker_hash(spec, config),
+        scaling=observed.scaling,
     )
 
 
@@ -93,7 +95,7 @@ def _stored(status: Object) -> InferenceModelStatus:
 
 def _workers(observed: Observed, spec: InferenceModelSpec, *, settled: bool) -> _Workers:
     deployment = _deployment(observed)
-    desired = spec.desired_replicas
+    desired = decided.replicas(observed, spec)
     if deployment is None:
         return _Workers(desired=desired, ready=0, updated=settled and not spec.enabled)
     state = deployment.get("status", {})
@@ -136,7 +138,8 @@ def _summary(spec: InferenceModelSpec, workers: _Workers, cause: Problem | None,
     if not spec.enabled:
         return "Disabled", "spec.enabled is false: nothing runs"
     if not workers.desired:
-        return "ScaledToZero", "spec.replicas is 0: requests wait in the queue"
+        why = "no request" if spec.deployment.autoscaling else "spec.replicas is 0"
+        return "ScaledToZero", f"{why}: requests wait in the queue"
     after = f"; {cause.message}" if cause and cause.reason == "NodeLost" else ""
     return "WorkersReady", f"{workers.ready} of {workers.desired} workers are ready{after}"
 

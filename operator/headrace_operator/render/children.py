@@ -46,17 +46,20 @@ def _worker_file(spec: InferenceModelSpec, config: RenderConfig) -> str:
     return worker_toml.to_toml(worker_config.from_spec(spec, config.queue_url))
 
 
-def children(metadata: Object, spec: InferenceModelSpec, config: RenderConfig) -> list[Object]:
+def children(
+    metadata: Object, spec: InferenceModelSpec, config: RenderConfig, replicas: int | None = None
+) -> list[Object]:
     """Every object that shall exist for the model, in the order in which to apply them.
 
     Args:
         metadata: the model's `metadata`, of which name, namespace and uid are used.
         spec: the model's spec.
         config: the installation's values; `config.images` has the model's engine.
+        replicas: how many workers were decided on; as the spec begins when None.
     """
     objects = [_config_map(metadata, spec, config)]
     if spec.enabled:
-        objects.append(_deployment(metadata, spec, config))
+        objects.append(_deployment(metadata, spec, config, spec.first_replicas if replicas is None else replicas))
     return [_hashed(item) for item in objects]
 
 
@@ -69,7 +72,7 @@ def _config_map(metadata: Object, spec: InferenceModelSpec, config: RenderConfig
     }
 
 
-def _deployment(metadata: Object, spec: InferenceModelSpec, config: RenderConfig) -> Object:
+def _deployment(metadata: Object, spec: InferenceModelSpec, config: RenderConfig, replicas: int) -> Object:
     name = metadata["name"]
     labels = {**selector(name), names.LABEL_MANAGED_BY: names.MANAGED_BY}
     return {
@@ -77,7 +80,7 @@ def _deployment(metadata: Object, spec: InferenceModelSpec, config: RenderConfig
         "kind": "Deployment",
         "metadata": _metadata(metadata),
         "spec": {
-            "replicas": spec.desired_replicas,
+            "replicas": replicas,
             "selector": {"matchLabels": selector(name)},
             "progressDeadlineSeconds": _PROGRESS_SECONDS,
             "revisionHistoryLimit": 3,
