@@ -108,7 +108,7 @@ EXAMPLES: dict[str, tuple[list[Spec], list[Spec]]] = {
         [s({"engineKwargs": {"max_num_seqs": 5}}, deployment={"maxConcurrentQueries": 5})],
     ),
     "HR206": (
-        [{**scaled(maxReplicas=2), "replicas": 3}],
+        [{**scaled(maxReplicas=2), "replicas": 3}, {**scaled(minReplicas=2, maxReplicas=3), "replicas": 2}],
         [{**scaled(minReplicas=2, maxReplicas=3), "replicas": 1}, s(replicas=3)],
     ),
     "HR207": (
@@ -223,7 +223,6 @@ EXAMPLES: dict[str, tuple[list[Spec], list[Spec]]] = {
         [s(queue={"url": "https://queue.example.com"})],
         [s(), s(queue={"url": "https://queue.example.com", "tokenSecretRef": {"name": "a"}})],
     ),
-    "HR901": ([scaled()], [s()]),
     "HR902": (
         [s(scaling={"placementStrategy": "SPREAD", "numWorkers": 2})],
         [s(scaling={"placementStrategy": "STRICT_PACK", "numWorkers": 2}), s(scaling={"placementStrategy": "SPREAD"})],

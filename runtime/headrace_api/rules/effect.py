@@ -12,13 +12,6 @@ _BY_COUNT = "this version places pods by the number of GPUs only"
 _SELECTOR = "set a nodeSelector in spec.template"
 
 
-def _autoscaling(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
-    if spec.deployment.autoscaling:
-        message = "is kept, but this version does not scale by itself"
-        hint = f"spec.replicas ({spec.replicas}) is what runs; change it with kubectl scale"
-        yield Finding("HR901", "warning", at("deployment.autoscaling"), message, hint)
-
-
 def _placement(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
     strategy = spec.scaling.placement_strategy
     if strategy in {"SPREAD", "STRICT_SPREAD"} and spec.scaling.num_workers > 1:
@@ -112,7 +105,6 @@ def _multiplexing(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
 
 
 RULES = (
-    Rule("HR901", "warning", "autoscaling is kept; spec.replicas is what runs", _autoscaling),
     Rule("HR902", "warning", "SPREAD and STRICT_SPREAD are kept; one pod holds a replica", _placement),
     Rule("HR903", "warning", "mirrors are kept; weights are not fetched from buckets", _mirrors),
     Rule("HR904", "warning", "TRTLLMEngine is kept; no worker runs it", _tensorrt),
