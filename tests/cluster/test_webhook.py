@@ -2,7 +2,6 @@
 
 import base64
 import contextlib
-import copy
 import json
 import subprocess
 

@@ -5,7 +5,6 @@ checks the schema: a value of the wrong type gets the rule's code and hint, and 
 validating one has the last word, after every other webhook has changed the model, and tells the warnings.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
