@@ -84,7 +84,7 @@ def _refused(observed: Observed, problem: Problem, now: str) -> InferenceModelSt
 
 def _stored(status: Object) -> InferenceModelStatus:
     """The stored status without its conditions, as far as this version understands it."""
-    known = {field.alias for name, field in InferenceModelStatus.model_fields.items() if name != "conditions"}
+    known = {field.alias or name for name, field in InferenceModelStatus.model_fields.items() if name != "conditions"}
     kept = InferenceModelStatus()
     for name in known & set(status):
         with contextlib.suppress(ValidationError):
