@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from headrace_api.load import ModelLoad
+from headrace_operator.kinds import key_of
 from headrace_operator.observed import Key, Object
 from headrace_operator.scaling.autoscaler import Autoscaler
-from headrace_operator.world import SeenWorld, key_of, model_name
+from headrace_operator.world import SeenWorld, model_name
 
 _SHOWN_SECONDS = 1.0
 

@@ -12,8 +12,9 @@ from headrace_api.worker_config import fingerprint
 from headrace_operator import root_cause
 from headrace_operator.observed import Object, Observed, Problem
 from headrace_operator.plan import read_spec
-from headrace_operator.render.children import selector, worker_hash
 from headrace_operator.render.config import RenderConfig
+from headrace_operator.render.objects import selector
+from headrace_operator.render.revision import worker_hash
 from headrace_operator.scaling import decided
 
 
@@ -62,7 +63,7 @@ def status(
         running=load.running if load else None,
         fingerprint=fingerprint(worker_config.from_spec(spec, config.queue_url).generator),
         config_hash=worker_hash(spec, config),
-        scaling=observed.scaling,
+        scaling=observed.scaling or decided.stored(observed.model),
     )
 
 

@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from headrace_api.inference_model import Autoscaling
 from headrace_api.inference_model_status import ScalingStatus
 from headrace_api.load import ModelLoad
+from headrace_operator.kinds import key_of
 from headrace_operator.observed import Key, Observed
 from headrace_operator.scaling import decided
 from headrace_operator.scaling.meter import Meter
 from headrace_operator.scaling.policy import Memory, Sample, decide, sampled
-from headrace_operator.world import key_of, model_name
+from headrace_operator.world import model_name
 
 
 @dataclass
