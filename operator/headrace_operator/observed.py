@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from headrace_api.inference_model_status import PendingRender, RolloutStatus
+from headrace_api.inference_model_status import PendingRender, RolloutStatus, ScalingStatus
 from headrace_api.load import ModelLoad
 
 Object = dict[str, Any]
@@ -57,6 +57,8 @@ class Observed:
     """What the API server made of the last writes, by the uid of the object."""
     capacity: Capacity | None = None
     """None when all pods have a node, or nodes cannot be read."""
+    scaling: ScalingStatus | None = None
+    """How many workers this reconcile goes for; None where nobody was asked."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from headrace_operator.render.objects import hashed
 from headrace_operator.rollout import retention
 from headrace_operator.rollout.decision import decide
 from headrace_operator.rollout.live import Live
+from headrace_operator.scaling import decided
 
 Identity = tuple[str, str]
 
@@ -44,7 +45,8 @@ def _differences(
 ) -> Plan:
     metadata = observed.model["metadata"]
     decision = decide(observed, spec, revisions.render(metadata["name"], spec, config), now)
-    wanted = children(metadata, spec, config, decision.workload, Live(observed).others)
+    replicas = decided.replicas(observed, spec)
+    wanted = children(metadata, spec, config, decision.workload, Live(observed).others, replicas)
     if decision.pending:  # for people to read before they approve
         wanted.append(hashed(revisions.config_map(metadata, spec, decision.pending)))
     wanted = [left_alone(child, live.get(identity(child))) for child in wanted]

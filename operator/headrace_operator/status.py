@@ -18,6 +18,7 @@ from headrace_operator.plan import read_spec
 from headrace_operator.render.config import RenderConfig
 from headrace_operator.render.objects import selector
 from headrace_operator.render.revision import worker_hash
+from headrace_operator.scaling import decided
 
 _NOTHING = Plan()
 
@@ -62,6 +63,7 @@ def status(  # noqa: PLR0913  # what was seen, decided and done
         fingerprint=fingerprint(worker_config.from_spec(spec, config.queue_url).generator),
         config_hash=worker_hash(spec, config),
         endpoint=endpoint(queue_url(spec, config)),
+        scaling=observed.scaling or decided.stored(observed.model),
         rollout=decision.rollout if decision.problem is None else _stored(observed.model.get("status") or {}).rollout,
         pending_render=decision.pending_render,
     )
@@ -105,7 +107,7 @@ def _stored(status: Object) -> InferenceModelStatus:
 
 def _workers(observed: Observed, spec: InferenceModelSpec, *, settled: bool) -> Workers:
     deployment = _deployment(observed)
-    desired = spec.desired_replicas
+    desired = decided.replicas(observed, spec)
     if deployment is None:
         return Workers(desired=desired, ready=0, updated=settled and not spec.enabled)
     if scaled_by_other(deployment):
