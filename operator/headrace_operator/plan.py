@@ -58,11 +58,17 @@ def _drifted(rendered: Object, live: Object, observed: Observed) -> bool:
 def read_spec(model: Object, config: RenderConfig) -> InferenceModelSpec | Problem:
     """The model's spec, or what is wrong with it: the errors that the webhook and `headrace lint` tell, too."""
     read = read_model(model, config.facts)
-    return read.spec or Problem("InvalidSpec", "; ".join(finding.text for finding in read.errors))
+    reasons = {_REASONS.get(finding.code, "InvalidSpec") for finding in read.errors}
+    reason = reasons.pop() if len(reasons) == 1 else "InvalidSpec"
+    return read.spec or Problem(reason, "; ".join(finding.text for finding in read.errors))
+
+
+_REASONS = {"HR113": "AcceleratorNotAvailable"}
+"""Errors that the installation's values may mend, too, and not the spec alone."""
 
 
 def _cannot_run(spec: InferenceModelSpec, config: RenderConfig) -> Problem | None:
-    if config.image(spec.engine.type):
+    if config.image_of(spec):
         return None
     offered = ", ".join(sorted(config.images)) or "none"
     return Problem(
