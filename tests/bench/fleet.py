@@ -18,6 +18,7 @@ import contextlib
 import json
 import os
 import shlex
+import signal
 import sys
 import time
 from collections import Counter
@@ -163,6 +164,7 @@ def main() -> None:
     parser.add_argument("--python", default=sys.executable, help="runs the operator; a profiler's command, for one")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON, too")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing is left running
     files = peer.PeerFiles.read(given.peer) if given.peer else None
     report = asyncio.run(run(given.models, given.rest, files, shlex.split(given.python)))
     sys.stdout.write(report.table())
