@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 import kopf
 from prometheus_client import CollectorRegistry
@@ -53,11 +54,7 @@ async def run(settings: Settings) -> None:
         )
         candidate = election.candidate(settings.lease, leadership, connection.requests, registry)
         async with door.serve(settings.webhook, keeper, registry, settings.render.facts):
-            try:
-                await _run_parts(settings, world, queue, connection, keeper, registry, leadership, candidate)
-            finally:
-                if candidate:
-                    await candidate.release()
+            await _run_parts(settings, world, queue, connection, keeper, registry, leadership, candidate)
 
 
 async def _run_parts(  # noqa: PLR0913, PLR0917  # the parts
@@ -80,10 +77,10 @@ async def _run_parts(  # noqa: PLR0913, PLR0917  # the parts
 
     resync = Resync(world, lists, settings.namespaces, settings.resync_seconds, queue.add)
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    doors_registry = handlers.registry(world, heard)
+    kopf.on.startup(registry=doors_registry, id="signals")(partial(_stop_on_signals, stop))
     doors = kopf.operator(
-        registry=handlers.registry(world, heard),
+        registry=doors_registry,
         namespaces=settings.namespaces,
         clusterwide=not settings.namespaces,
         standalone=True,
@@ -106,12 +103,17 @@ async def _run_parts(  # noqa: PLR0913, PLR0917  # the parts
         waited_for.append(keeper.ready)
     async with health.serve(settings.health_port, lambda: all(event.is_set() for event in waited_for), registry):
         tasks = [asyncio.ensure_future(part) for part in parts]
+        watching = asyncio.ensure_future(doors)
         try:
-            await _first_to_end(asyncio.ensure_future(doors), tasks)
+            await _first_to_end((asyncio.ensure_future(stop.wait()), watching), tasks)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            if candidate:
+                await candidate.release()  # nothing writes any more; kopf takes seconds to end its watches
+            stop.set()
+        await watching
 
 
 async def _when(ready: asyncio.Event, run: Callable[[], Awaitable[None]]) -> None:
@@ -120,13 +122,18 @@ async def _when(ready: asyncio.Event, run: Callable[[], Awaitable[None]]) -> Non
     await run()
 
 
-async def _first_to_end(doors: asyncio.Future[None], tasks: Sequence[asyncio.Future[None]]) -> None:
-    """Wait for kopf to stop; a part that ends before it has failed, and ends the program with its error."""
-    done, _ = await asyncio.wait([doors, *tasks], return_when=asyncio.FIRST_COMPLETED)
+async def _stop_on_signals(stop: asyncio.Event, **_: Any) -> None:
+    """Take the signals over from kopf, which has its own ways to stop: first the writing ends, then the watching."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+
+
+async def _first_to_end(ends: Sequence[asyncio.Future[Any]], tasks: Sequence[asyncio.Future[None]]) -> None:
+    """Wait for one of `ends`; a part that ends before has failed, and ends the program with its error."""
+    done, _ = await asyncio.wait([*ends, *tasks], return_when=asyncio.FIRST_COMPLETED)
     for task in done:
         task.result()
-    if not doors.done():
-        doors.cancel()
+    if not done & set(ends):
         raise RuntimeError("a part of the operator ended by itself")
 
 

@@ -14,6 +14,7 @@ from kubernetes.aio.dynamic import DynamicClient
 
 from headrace_api import inference_model as api
 from headrace_api import names
+from headrace_operator.election.fence import FencedRequest, fenced
 from headrace_operator.kinds import Kind, by_name, watched
 from headrace_operator.observed import Object
 from headrace_operator.reconcile import Refused
@@ -66,6 +67,7 @@ async def connect(
     """
     configuration = client.Configuration()
     configuration.connection_pool_maxsize = _CONNECTIONS
+    configuration.client_session_kwargs = {"request_class": FencedRequest}
     if in_cluster:
         config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
     else:
@@ -181,7 +183,9 @@ class KubernetesCluster:
     ) -> Object:
         if not self.may_write():
             raise NotWriting(f"{verb} {path}")
-        return await self._request(verb, path, body=body, content_type=kind, field_manager=names.MANAGED_BY, **options)
+        options |= {"body": body, "content_type": kind, "field_manager": names.MANAGED_BY}
+        with fenced(self.may_write):
+            return await self._request(verb, path, **options)
 
     async def _request(self, verb: str, path: str, **options: Any) -> Object:
         status = 0
