@@ -18,7 +18,9 @@ from headrace_operator.admission import door
 from headrace_operator.election import door as election
 from headrace_operator.election.leadership import Leadership
 from headrace_operator.kinds import POD_MONITOR, key_of, watched
-from headrace_operator.metrics import ModelsCollector, ReconcileMetrics
+from headrace_operator.metrics import OperatorMetrics
+from headrace_operator.metrics.api import ApiMetrics
+from headrace_operator.nodes import Nodes
 from headrace_operator.observed import Key, Object
 from headrace_operator.queue_link import QueueLink
 from headrace_operator.reconcile import Reconciler
@@ -34,27 +36,30 @@ _HANDS = 12
 async def run(settings: Settings) -> None:
     """Run the operator until SIGTERM or SIGINT."""
     leadership = Leadership()
-    async with cluster.connect(in_cluster=settings.in_cluster, may_write=leadership.may_write) as connection:
+    api_metrics = ApiMetrics(registry := CollectorRegistry())
+    async with cluster.connect(
+        in_cluster=settings.in_cluster, traces=[api_metrics.trace()], may_write=leadership.may_write
+    ) as connection:
         config = settings.render
         if config.pod_monitors and not await connection.serves(POD_MONITOR):
             config = config.model_copy(update={"pod_monitors": False})
         world = SeenWorld(watched(pod_monitors=config.pod_monitors))
-        registry = CollectorRegistry()
+        metrics = OperatorMetrics(registry, api_metrics, world.models, world.generation)
 
         async def work(key: Key) -> None:
-            await reconcile(key)
+            await reconciler.reconcile(key)
 
-        queue: WorkQueue[Key] = WorkQueue(work, _HANDS)
+        queue: WorkQueue[Key] = WorkQueue(work, _HANDS, metrics.work)
         reconciler = Reconciler(world, connection, config, _now, queue)
-        reconcile = ReconcileMetrics(registry).measured(reconciler.reconcile)
-        registry.register(ModelsCollector(world.models, lambda: len(queue)))
+        nodes = Nodes(connection, queue.add)
+        world.set_nodes(nodes)
         # every replica serves the webhook, so each writes its own certificate into caBundle
         keeper = (
             door.keeper(settings.webhook, replace(connection, may_write=lambda: True)) if settings.webhook else None
         )
         candidate = election.candidate(settings.lease, leadership, connection.requests, registry)
         async with door.serve(settings.webhook, keeper, registry, settings.render.facts):
-            await _run_parts(settings, world, queue, connection, keeper, registry, leadership, candidate)
+            await _run_parts(settings, world, queue, connection, keeper, metrics, nodes, leadership, candidate)
 
 
 async def _run_parts(  # noqa: PLR0913, PLR0917  # the parts
@@ -63,7 +68,8 @@ async def _run_parts(  # noqa: PLR0913, PLR0917  # the parts
     queue: WorkQueue[Key],
     lists: Lists,
     keeper: door.Keeper | None,
-    registry: CollectorRegistry,
+    metrics: OperatorMetrics,
+    nodes: Nodes,
     leadership: Leadership,
     candidate: election.Candidate | None,
 ) -> None:
@@ -75,9 +81,9 @@ async def _run_parts(  # noqa: PLR0913, PLR0917  # the parts
         if link and item["kind"] == api.KIND:
             link.refresh()
 
-    resync = Resync(world, lists, settings.namespaces, settings.resync_seconds, queue.add)
+    resync = Resync(world, lists, settings.namespaces, settings.resync_seconds, queue.add, metrics.process.resynced)
     stop = asyncio.Event()
-    doors_registry = handlers.registry(world, heard)
+    doors_registry = handlers.registry(world, heard, [metrics.api.trace()])
     kopf.on.startup(registry=doors_registry, id="signals")(partial(_stop_on_signals, stop))
     doors = kopf.operator(
         registry=doors_registry,
@@ -93,15 +99,20 @@ async def _run_parts(  # noqa: PLR0913, PLR0917  # the parts
         await queue.run()
 
     only_one = [lead, link.run] if link else [lead]
-    parts: list[Awaitable[None]] = [resync.run()]
+    parts: list[Awaitable[None]] = [resync.run(), nodes.run()]
     parts += [_when(resync.ready, partial(leadership.while_leading, run)) for run in only_one]
     if candidate:
         parts.append(_when(resync.ready, candidate.run))
-    waited_for = [resync.ready]
+    waited_for = {"the watches have not shown everything yet that the API server lists": resync.ready.is_set}
+    metrics.process.leader.set_function(leadership.may_write)
+    if link:
+        metrics.process.queue_connected.set_function(lambda: link.connected)
     if keeper:
         parts.append(keeper.run())
-        waited_for.append(keeper.ready)
-    async with health.serve(settings.health_port, lambda: all(event.is_set() for event in waited_for), registry):
+        waited_for["the API server does not trust the webhook's certificate yet"] = keeper.ready.is_set
+        metrics.process.certificate(lambda: keeper.expires)
+    state = health.Health(metrics.work.running, _HANDS, waited_for)
+    async with health.serve(settings.health_port, state, metrics.registry):
         tasks = [asyncio.ensure_future(part) for part in parts]
         watching = asyncio.ensure_future(doors)
         try:

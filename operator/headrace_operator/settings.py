@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from headrace_api import names
 from headrace_api.base import Document
-from headrace_operator.render.config import RenderConfig
+from headrace_operator.render.config import FROM_JSON, RenderConfig
 
 
 class SettingsError(Exception):
@@ -104,6 +104,9 @@ _OPTIONS = {
     "node-lost-seconds": "how long after its node stops answering a worker is replaced",
     "network-policies": "true or false: whether workers get a NetworkPolicy",
     "gpus-per-node": "GPUs of the largest node, which the rules compare models with",
+    "accelerators": 'the accelerator profiles, as JSON: {"a10": {"nodeSelector": {"accelerator": "a10"}}}',
+    "default-accelerator": "the profile of models that need GPUs and name no kind",
+    "model-cache": 'where workers keep models, as JSON: {"persistentVolumeClaim": "models"}',
     "health-port": "the port of health, readiness and metrics",
     "webhook-port": "the port of the admission webhook; none is served when absent",
     "webhook-host": "the DNS name of the webhook's Service: NAME.NAMESPACE.svc",
@@ -135,16 +138,17 @@ def _tree(given: Mapping[str, str]) -> dict[str, object]:
     render: dict[str, object] = {
         key: value for key, value in given.items() if key not in _TOP and not key.startswith(prefixes)
     }
-    if "images" in given:
-        render["images"] = _json(given["images"])
+    for name in FROM_JSON:
+        if name in given:
+            render[name] = _json(name, given[name])
     return {**tree, "render": render}
 
 
-def _json(text: str) -> object:
+def _json(name: str, text: str) -> object:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise SettingsError(f"--images: not JSON ({error}): {text!r:.200}") from None
+        raise SettingsError(f"{_option((name,))}: not JSON ({error}): {text!r:.200}") from None
 
 
 def _option(location: tuple[int | str, ...]) -> str:

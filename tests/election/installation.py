@@ -123,7 +123,7 @@ class Operator:
         return self.get("/readyz")[0] == 200
 
     def leading(self) -> bool:
-        return "headrace_operator_leading 1.0" in self.get("/metrics")[1]
+        return "headrace_operator_leader 1.0" in self.get("/metrics")[1]
 
     def end(self) -> None:
         """Kill it, if it still runs."""

@@ -62,3 +62,12 @@ capabilities: {drop: [ALL]}
 {{- $apart := dict "podAntiAffinity" (dict "preferredDuringSchedulingIgnoredDuringExecution" (list $term)) -}}
 {{- merge (dict) (.affinity | default dict) $apart | toYaml -}}
 {{- end -}}
+
+{{- define "headrace.defaultAccelerator" -}}
+{{- with .Values.runtime.defaultAccelerator -}}
+{{- if not (hasKey ($.Values.runtime.accelerators | default dict) .) -}}
+{{- fail (printf "runtime.defaultAccelerator: no profile %q in runtime.accelerators; accepted: %s" . (keys $.Values.runtime.accelerators | sortAlpha | join ", " | default "none")) -}}
+{{- end -}}
+{{ . | quote }}
+{{- end -}}
+{{- end -}}

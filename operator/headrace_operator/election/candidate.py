@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter
 
 from headrace_operator.election.decision import Seen, Step, look, released, step, taken
 from headrace_operator.election.leadership import Leadership, boot_clock
@@ -52,8 +52,6 @@ class Candidate:
         self._seen: Seen | None = None
         self._known = False
         """Whether `_seen` is one's own last write, which need not be read again before the next one."""
-        gauge = Gauge("headrace_operator_leading", "1 while this operator is the one that writes.", registry=registry)
-        gauge.set_function(leadership.may_write)
         text = "Writes to the Lease, which are apart from those to models and their objects."
         self._writes = Counter("headrace_operator_lease_writes", text, registry=registry)
 

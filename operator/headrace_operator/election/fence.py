@@ -1,8 +1,8 @@
 """The last look before a write leaves the process.
 
 Between the decision to write and the first byte on the wire a request waits: for a connection, for its turn in the
-event loop. A process that is stopped there would, when it wakes, send what it was allowed to send long ago. So each write
-asks again at the moment at which its bytes are handed to the connection; nothing is awaited after that.
+event loop. A process that is stopped there would, when it wakes, send what it was allowed to send long ago. So each
+write asks again at the moment at which its bytes are handed to the connection; nothing is awaited after that.
 """
 
 from collections.abc import Callable, Iterator
