@@ -26,6 +26,9 @@ _OTHERS = {
         name: Kind(name, "admissionregistration.k8s.io", "v1", f"{name.lower()}s")
         for name in ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
     },
+    "CustomResourceDefinition": Kind(
+        "CustomResourceDefinition", "apiextensions.k8s.io", "v1", "customresourcedefinitions"
+    ),
 }
 """What is written and not watched."""
 
@@ -125,6 +128,14 @@ class KubernetesCluster:
             Refused: the API server does not accept the object.
         """
         return await _despite_conflicts(lambda: self._apply(item))
+
+    async def replace(self, item: Object) -> Object:
+        """Put `item` in the place of the object that it was read from; returns the object as it is now.
+
+        Raises:
+            ApiException: the API server does not take it, or (409) somebody else has changed the object meanwhile.
+        """
+        return await self._write("put", _path(item), item)
 
     async def delete(self, item: Object) -> None:
         """Delete the object and, in the background, what it owns; nothing happens when it is gone already."""
