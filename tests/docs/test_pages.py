@@ -1,4 +1,4 @@
-"""The pages of docs/configuration do what they show."""
+"""The pages of the documentation do what they show."""
 
 from pathlib import Path
 
@@ -23,6 +23,10 @@ def test_a_page_does_what_it_shows(page: str, outputs: int, tmp_path: Path) -> N
 
 def test_the_page_for_rayllm_does_what_it_shows(tmp_path: Path) -> None:
     assert run((PAGES / "coming-from-rayllm.md").read_text(), tmp_path, {}) == 11
+
+
+def test_the_page_of_gpus_does_what_it_shows(tmp_path: Path) -> None:
+    assert run((ROOT / "docs" / "gpus.md").read_text(), tmp_path, {}) == 2
 
 
 def test_an_output_that_differs_is_noticed(tmp_path: Path) -> None:

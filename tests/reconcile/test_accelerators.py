@@ -229,7 +229,7 @@ def test_the_nodes_of_the_profile_are_what_a_replica_has_to_fit(profiled):
     ("change", "words"),
     [
         ({"accelerators": {"a10": {}, "A10": {}}}, "A10 and a10 are the same name"),
-        ({"default_accelerator": "b200"}, "no profile 'b200'; accepted: H100, a10, mi300x, mig"),
+        ({"default_accelerator": "b200"}, "there is no such profile; accepted: H100, a10, mi300x, mig"),
         ({"model_cache": {}}, "one of persistentVolumeClaim and hostPath"),
         ({"accelerators": {"a10": {"resourceName": "gpu"}}}, "resourceName"),
         ({"accelerators": {"a10": {"memory": 24}}}, "memory"),
