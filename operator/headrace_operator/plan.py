@@ -4,6 +4,7 @@ from headrace_api import names
 from headrace_api.inference_model import InferenceModelSpec
 from headrace_api.rules.document import read_model
 from headrace_operator.drift import differs
+from headrace_operator.foreign import left_alone
 from headrace_operator.observed import Object, Observed, Plan, Problem
 from headrace_operator.render.children import children
 from headrace_operator.render.config import RenderConfig
@@ -27,7 +28,8 @@ def plan(observed: Observed, config: RenderConfig) -> Plan:
     if former:
         message = f"the objects of an earlier model of this name are still being deleted: {', '.join(former)}"
         return Plan(problem=Problem("WaitingForDeletion", message, permanent=False))
-    rendered = {identity(child): child for child in children(observed.model["metadata"], spec, config)}
+    wanted = children(observed.model["metadata"], spec, config)
+    rendered = {identity(child): left_alone(child, live.get(identity(child))) for child in wanted}
     return Plan(
         apply=tuple(
             child for key, child in rendered.items() if key not in live or _drifted(child, live[key], observed)

@@ -1,13 +1,10 @@
 """The chart without a cluster: helm's own lint, what its values may be, and what it renders."""
 
 import base64
-import subprocess
 from pathlib import Path
 
 import pytest
-import yaml
 
-from embedded import local
 from headrace_operator.settings import read
 
 pytestmark = pytest.mark.cluster  # helm is one of the cluster's programs
@@ -15,27 +12,6 @@ pytestmark = pytest.mark.cluster  # helm is one of the cluster's programs
 WEBHOOK = "release.here.headrace.dev"
 WEBHOOKS = ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
 CHART = Path(__file__).resolve().parents[2] / "charts" / "headrace"
-
-
-@pytest.fixture(scope="module")
-def helm():
-    program = local.helm()
-
-    def run(*arguments):
-        return subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def rendered(helm):
-    def render(*values):
-        options = [word for value in values for word in ("--set", value)]
-        result = helm("template", "release", str(CHART), "--namespace", "here", "--include-crds", *options)
-        assert result.returncode == 0, result.stderr
-        return [item for item in yaml.safe_load_all(result.stdout) if item]
-
-    return render
 
 
 def kinds(objects, kind):
@@ -62,6 +38,10 @@ def test_lint_is_clean(helm):
         ("runtime.accelerators.-a=null", "-a"),
         ("runtime.modelCache.hostPath=models", "hostPath"),
         ("operator.webhook.failurePolicy=Maybe", "failurePolicy"),
+        ("operator.replicas=-1", "replicas"),
+        ("operator.lease.seconds=1", "seconds"),
+        ("networkPolicies.enable=false", "enable"),
+        ("networkPolicies.prometheus[0].ipBlock.ip=10.0.0.1", "cidr"),
         ("operator.webhook.certificate.source=secret", "secret/name"),
         ("operator.webhook.certificate.secret.caBundle=x", "caBundle"),
         ("operator.webhook.certificate.certManager.issuerRef.kind=ClusterIssuer", "issuerRef"),
@@ -82,11 +62,9 @@ def test_the_sample_model_is_off_by_default(rendered):
 
 def test_the_operator_is_told_what_the_values_say_of_gpus(rendered, helm):
     def told(*values):
-        (operator,) = [
-            one for one in kinds(rendered(*values), "Deployment") if one["metadata"]["name"] == "release-operator"
-        ]
-        environment = operator["spec"]["template"]["spec"]["containers"][0]["env"]
-        return read([], {one["name"]: one["value"] for one in environment}).render
+        found = {one["metadata"]["name"]: one for one in kinds(rendered(*values), "Deployment")}
+        variables = found["release-operator"]["spec"]["template"]["spec"]["containers"][0]["env"]
+        return read([], {one["name"]: one.get("value", "pod") for one in variables}).render
 
     assert (told().accelerators, told().default_accelerator, told().model_cache) == ({}, None, None)
     values = (

@@ -55,6 +55,14 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end -}}
 
+{{- /* What the values say; where they say nothing of pods, replicas rather go to different nodes. */}}
+{{- define "headrace.affinity" -}}
+{{- $labels := include "headrace.selector" . | fromYaml -}}
+{{- $term := dict "weight" 100 "podAffinityTerm" (dict "topologyKey" "kubernetes.io/hostname" "labelSelector" (dict "matchLabels" $labels)) -}}
+{{- $apart := dict "podAntiAffinity" (dict "preferredDuringSchedulingIgnoredDuringExecution" (list $term)) -}}
+{{- merge (dict) (.affinity | default dict) $apart | toYaml -}}
+{{- end -}}
+
 {{- define "headrace.defaultAccelerator" -}}
 {{- with .Values.runtime.defaultAccelerator -}}
 {{- if not (hasKey ($.Values.runtime.accelerators | default dict) .) -}}

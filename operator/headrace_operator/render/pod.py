@@ -59,6 +59,8 @@ def _container(spec: InferenceModelSpec, config: RenderConfig) -> dict[str, Any]
         "args": ["--config", f"{names.CONFIG_FOLDER}/{names.CONFIG_FILE}"],
         "env": _environment(spec, config),
         "ports": [{"name": "metrics", "containerPort": port, "protocol": "TCP"}],
+        # until the engine answers; it also tells a worker that still loads from one that the queue does not have
+        "startupProbe": _probe("/startedz", port, period=1, failures=2 * spec.rollout.progress_deadline_seconds),
         "readinessProbe": _probe("/readyz", port, period=2, failures=3),
         "livenessProbe": _probe("/healthz", port, period=10, failures=6),
         "resources": resources(spec, config.accelerator(spec)),
