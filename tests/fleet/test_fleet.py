@@ -247,6 +247,29 @@ def test_packed_replicas_share_nodes_and_spread_ones_do_not(landed):
     assert len({node for node, _ in landed["too-few-nodes"] if node}) == nodes.FEW
 
 
+def test_a_rollout_needs_no_node_beside_those_of_strictly_spread_replicas(plane, landed):
+    before = _revisions(plane)
+    name = "inferencemodels.headrace.dev/too-few-nodes"
+    change = {"spec": {"replicas": nodes.FEW, "engine": {"maxTotalTokens": 64}}}
+    plane.kubectl("patch", name, "--type=merge", "-p", json.dumps(change))
+    deadline = time.monotonic() + SECONDS
+    while True:
+        found = _revisions(plane)
+        workers = plane.get(name)["status"].get("workers")
+        if workers == f"{nodes.FEW}/{nodes.FEW}" and len(found) == nodes.FEW and not dict(found).keys() & dict(before):
+            break
+        assert time.monotonic() < deadline, (workers, found)
+        time.sleep(0.5)
+    assert {node for _, node in found} == {node for _, node in before if node}
+    assert {node for _, node in found} == {node for node, _ in landed["too-few-nodes"] if node}
+
+
+def _revisions(plane):
+    """The revision and the node of each worker of the model."""
+    pods = plane.get("pods", "-l", "headrace.dev/model=too-few-nodes")["items"]
+    return [(pod["metadata"]["labels"]["pod-template-hash"], pod["spec"].get("nodeName")) for pod in pods]
+
+
 def test_no_node_has_more_than_its_devices(plane, landed):  # noqa: ARG001
     taken = Counter()
     for pod in plane.get("pods")["items"]:
