@@ -12,6 +12,7 @@ from embedded import local
 pytestmark = pytest.mark.cluster  # helm is one of the cluster's programs
 
 WEBHOOK = "release.here.headrace.dev"
+NODES = "release.here.nodes"
 WEBHOOKS = ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
 CHART = Path(__file__).resolve().parents[2] / "charts" / "headrace"
 
@@ -76,7 +77,7 @@ def test_the_sample_model_is_off_by_default(rendered):
 
 def test_rights_are_namespaced_and_without_wildcards(rendered):
     objects = rendered()
-    assert not kinds(rendered("operator.webhook.enabled=false"), "ClusterRole")
+    assert not kinds(rendered("operator.webhook.enabled=false", "operator.readNodes=false"), "ClusterRole")
     (role,) = kinds(objects, "Role")
     assert role["metadata"]["namespace"] == "here"
     for rule in role["rules"]:
@@ -86,12 +87,12 @@ def test_rights_are_namespaced_and_without_wildcards(rendered):
         assert "pods/exec" not in rule["resources"]
     assert {one["metadata"]["namespace"] for one in kinds(rendered("operator.namespaces={a,b}"), "Role")} == {"a", "b"}
     everywhere = {one["metadata"]["name"] for one in kinds(rendered("operator.clusterWide=true"), "ClusterRole")}
-    assert everywhere == {"release-operator", WEBHOOK}
+    assert everywhere == {"release-operator", WEBHOOK, NODES}
     assert not kinds(rendered("operator.clusterWide=true"), "Role")
 
 
 def test_the_webhook_gives_the_right_to_write_two_objects_and_no_more(rendered):
-    (role,) = kinds(rendered(), "ClusterRole")
+    (role,) = kinds(rendered("operator.readNodes=false"), "ClusterRole")
     (rule,) = role["rules"]
     assert rule["resourceNames"] == [WEBHOOK]
     assert rule["verbs"] == ["get", "patch"]
@@ -99,8 +100,17 @@ def test_the_webhook_gives_the_right_to_write_two_objects_and_no_more(rendered):
     assert configured == [WEBHOOK, WEBHOOK]
     for source in ("certManager", "secret"):
         certificate = "operator.webhook.certificate"
-        objects = rendered(f"{certificate}.source={source}", f"{certificate}.secret.name=mine")
+        mine = (f"{certificate}.source={source}", f"{certificate}.secret.name=mine")
+        objects = rendered(*mine, "operator.readNodes=false")
         assert not kinds(objects, "ClusterRole")
+
+
+def test_nodes_may_be_listed_and_nothing_else(rendered):
+    (role,) = kinds(rendered("operator.webhook.enabled=false"), "ClusterRole")
+    (binding,) = kinds(rendered("operator.webhook.enabled=false"), "ClusterRoleBinding")
+    assert role["metadata"]["name"] == binding["roleRef"]["name"] == NODES
+    assert role["rules"] == [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]}]
+    assert "namespace" not in role["metadata"]
 
 
 def test_the_webhook_asks_only_about_watched_namespaces_and_changed_specs(rendered):

@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.engine]
 
 MODELS = "inferencemodels.headrace.dev"
 KEPT = {"key": "headrace.dev/kept", "value": "others", "effect": "NoSchedule"}
-SECONDS = 240
+SECONDS = 150
 
 
 def text(value):
