@@ -64,6 +64,8 @@ async def turns(count=20):
 def test_only_what_decisions_need_is_kept():
     assert node(listed("node-1")) == Node("node-1", {"gpu": "a100"}, {GPU: 8})
     assert node({"metadata": {"name": "bare"}}) == Node("bare")
+    taints = [{"key": "kept", "value": "others", "effect": "NoSchedule"}, {"key": "a", "effect": "PreferNoSchedule"}]
+    assert node({**listed("node-1"), "spec": {"taints": taints}}).taints == (("kept", "others", "NoSchedule"),)
 
 
 @pytest.mark.usefixtures("impatient")

@@ -8,7 +8,7 @@ from tests.reconcile.root_cause_examples import ended, pod, unscheduled, waiting
 
 from headrace_operator.observed import Capacity, Node, Observed
 from headrace_operator.root_cause import RULES, cause, lost
-from headrace_operator.root_cause.capacity import Devices, asked, free_gpus, matches, used
+from headrace_operator.root_cause.capacity import Devices, asked, free_gpus, matches, taints, used
 from headrace_operator.root_cause.evidence import of_deployment, of_pod
 
 EXAMPLES = (*root_cause_examples.EXAMPLES, *root_cause_engine_examples.EXAMPLES)
@@ -218,14 +218,42 @@ def test_too_few_gpus_name_nodes_that_would_do():
     assert "no node that matches has amd.com/gpu" in none.message
 
 
-def test_a_taint_on_nodes_that_would_not_do_anyway_is_not_the_cause():
-    message = (
-        "0/2 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, 1 node(s) had untolerated taint "
-        "{kept: others}."
-    )
-    assert reason(unscheduled(message), capacity=Capacity((Node("node-3", {"gpu": "t4"}),))) == "NoNodeMatches"
-    assert reason(unscheduled(message), capacity=Capacity(NODES)) == "UntoleratedTaint"
-    assert reason(unscheduled(message)) == "UntoleratedTaint"
+TAINTED = (
+    "0/2 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, 1 node(s) had untolerated taint(s). "
+    "no new claims to deallocate, preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling."
+)
+KEPT = ("kept", "others", "NoSchedule")
+NOT_READY = ("node.kubernetes.io/not-ready", "", "NoExecute")
+
+
+def tainted(*taints, labels=A100):
+    return Capacity((Node("node-9", labels, taints=taints), Node("node-8", {"gpu": "h100"}, taints=(KEPT,))))
+
+
+def test_a_taint_is_the_cause_only_on_nodes_that_would_do_and_by_its_name():
+    waits = unscheduled(TAINTED)
+    assert reason(waits) == "UntoleratedTaint"
+    found = cause(observed(waits, capacity=tainted(KEPT, NOT_READY)))
+    assert found.reason == "UntoleratedTaint"
+    assert found.message.endswith("match: kept=others:NoSchedule, node.kubernetes.io/not-ready:NoExecute")
+    assert reason(waits, capacity=tainted(KEPT, labels={"gpu": "t4"})) == "NoNodeMatches"
+    assert reason(waits, capacity=tainted(NOT_READY)) == "NodesNotReady"
+
+
+@pytest.mark.parametrize(
+    ("toleration", "tolerated"),
+    [
+        ({"operator": "Exists"}, True),
+        ({"key": "kept", "operator": "Exists", "effect": "NoSchedule"}, True),
+        ({"key": "kept", "value": "others"}, True),
+        ({"key": "kept", "value": "mine"}, False),
+        ({"key": "other", "operator": "Exists"}, False),
+        ({"key": "kept", "operator": "Exists", "effect": "NoExecute"}, False),
+    ],
+)
+def test_tolerations(toleration, tolerated):
+    template = {"nodeSelector": A100, "tolerations": [toleration]}
+    assert (taints(of_pod(pod(), template, tainted(KEPT))) == []) is tolerated
 
 
 @pytest.mark.parametrize(

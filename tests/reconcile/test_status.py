@@ -55,9 +55,6 @@ def words(item):
 
 PASSING = Problem("Waits", "it waits", permanent=False)
 PERMANENT = Problem("Refused", "it is refused", hint="change it")
-    Problem("Waits", "it waits", permanent=False),
-    Problem("Refused", "it is refused", hint="change it"),
-)
 CASES = {
     "being made": ({}, "InProgress", "Progressing"),
     "workers start": ({"workload": deployment()}, "InProgress", "Progressing"),
