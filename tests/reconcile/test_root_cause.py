@@ -16,8 +16,11 @@ QUEUE = "http://queue:8080"
 TIMED = "NotReadyInTime"  # has no text of its own
 
 
+PROBED = {"containers": [{"name": "worker", "startupProbe": {"httpGet": {}}}]}
+
+
 def evidence_of(example):
-    return of_deployment(example.item) if example.of_deployment else of_pod(example.item, queue_url=QUEUE)
+    return of_deployment(example.item) if example.of_deployment else of_pod(example.item, PROBED, queue_url=QUEUE)
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=[f"{index}-{one.reason}" for index, one in enumerate(EXAMPLES)])
@@ -53,8 +56,8 @@ def test_the_table_reads_well():
         assert not rule.hint.endswith(".")
 
 
-def observed(*pods, status=None, capacity=None, annotations=None):
-    template = {"metadata": {"annotations": annotations or {}}, "spec": {"nodeSelector": {"gpu": "a100"}}}
+def observed(*pods, status=None, capacity=None, annotations=None, spec=PROBED):
+    template = {"metadata": {"annotations": annotations or {}}, "spec": {**spec, "nodeSelector": {"gpu": "a100"}}}
     deployment = {
         "kind": "Deployment",
         "metadata": {"name": "sample", "generation": 2},
@@ -98,6 +101,14 @@ def test_a_crash_is_history_once_the_engine_has_started_again():
     state = worker(state={"running": {}}, lastState=end, restartCount=1, started=True)
     assert reason(pod(phase="Running", containerStatuses=[state])) == "QueueUnreachable"
     assert reason(pod(phase="Running", containerStatuses=[{**state, "ready": True}])) is None
+
+
+def test_without_a_startup_probe_nobody_knows_whether_an_engine_has_started():
+    loading = worker(state={"running": {}}, started=True)
+    again = worker(state={"running": {}}, lastState={"terminated": {"exitCode": 1, "message": CRASH}}, started=True)
+    bare = {"containers": [{"name": "worker"}]}
+    assert reason(pod(phase="Running", containerStatuses=[loading]), spec=bare) is None
+    assert reason(pod(phase="Running", containerStatuses=[again]), spec=bare) == "GpuCommunicationFailed"
 
 
 def test_a_failed_pull_and_the_pause_after_it_are_told_in_the_same_words():

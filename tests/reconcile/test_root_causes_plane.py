@@ -1,4 +1,4 @@
-"""Where GPUs are free, told by a real operator of what the real scheduler says, with and without the right to see nodes."""
+"""Where GPUs are free, as a real operator tells it beside the real scheduler, with and without seeing nodes."""
 
 import asyncio
 import contextlib

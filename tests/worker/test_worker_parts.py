@@ -187,7 +187,7 @@ def test_the_termination_message_names_the_root_cause_before_the_tracebacks() ->
 
 
 VLLM = [
-    "(APIServer pid=7) WARNING 11-21 07:47:42 [system_utils.py:255] This can cause errors like `OSError: Too many files`.",
+    "(APIServer pid=7) WARNING 11-21 07:47:42 [system_utils.py:255] This can cause `OSError: Too many files`.",
     "Traceback (most recent call last):",
     '  File "/usr/lib/python3.11/runpy.py", line 198, in _run_module_as_main',
     "(APIServer pid=7) ERROR 11-21 07:47:43 [core.py:1] pydantic.ValidationError: 1 validation error for ModelConfig",
