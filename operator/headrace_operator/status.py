@@ -16,6 +16,7 @@ from headrace_api.inference_model_status import (
 from headrace_api.worker_config import fingerprint
 from headrace_operator import conditions, root_cause
 from headrace_operator.conditions import Workers
+from headrace_operator.foreign import scaled_by_other
 from headrace_operator.observed import Object, Observed, Problem
 from headrace_operator.plan import read_spec
 from headrace_operator.render.config import RenderConfig
@@ -124,6 +125,8 @@ def _workers(observed: Observed, spec: InferenceModelSpec, decided: Decided, *, 
     desired = _desired(spec, decided)
     if deployment is None:
         return Workers(desired=desired, ready=0, updated=settled and not spec.enabled)
+    if scaled_by_other(deployment):
+        desired = deployment["spec"]["replicas"]
     state = deployment.get("status") or {}
     current = state.get("observedGeneration") == deployment["metadata"].get("generation")
     updated = state.get("updatedReplicas", 0) == state.get("replicas", 0) == desired

@@ -84,6 +84,11 @@ class SeenWorld:
         """Take the queue's newest numbers, by model name."""
         self._load = load
 
+    def generation(self, key: Key) -> int | None:
+        """The model's generation; None when there is no such model."""
+        found = self._of(MODEL, key)
+        return found[0]["metadata"].get("generation") if found else None
+
     def observe(self, key: Key) -> Observed | None:
         """The model and all that belongs to it; None when there is no such model."""
         found = self._of(MODEL, key)
