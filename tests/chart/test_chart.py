@@ -10,6 +10,7 @@ from headrace_operator.settings import read
 pytestmark = pytest.mark.cluster  # helm is one of the cluster's programs
 
 WEBHOOK = "release.here.headrace.dev"
+NODES = "release.here.nodes"
 WEBHOOKS = ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
 CHART = Path(__file__).resolve().parents[2] / "charts" / "headrace"
 
@@ -102,7 +103,7 @@ def test_rights_are_namespaced_and_without_wildcards(rendered):
 
 
 def test_the_webhook_gives_the_right_to_write_two_objects_and_no_more(rendered):
-    (role,) = kinds(rendered(), "ClusterRole")
+    (role,) = kinds(rendered("operator.readNodes=false"), "ClusterRole")
     (rule,) = role["rules"]
     assert rule["resourceNames"] == [WEBHOOK]
     assert rule["verbs"] == ["get", "patch"]
@@ -110,8 +111,17 @@ def test_the_webhook_gives_the_right_to_write_two_objects_and_no_more(rendered):
     assert configured == [WEBHOOK, WEBHOOK]
     for source in ("certManager", "secret"):
         certificate = "operator.webhook.certificate"
-        objects = rendered(f"{certificate}.source={source}", f"{certificate}.secret.name=mine")
+        mine = (f"{certificate}.source={source}", f"{certificate}.secret.name=mine")
+        objects = rendered(*mine, "operator.readNodes=false")
         assert not kinds(objects, "ClusterRole")
+
+
+def test_nodes_may_be_listed_and_nothing_else(rendered):
+    (role,) = kinds(rendered("operator.webhook.enabled=false"), "ClusterRole")
+    (binding,) = kinds(rendered("operator.webhook.enabled=false"), "ClusterRoleBinding")
+    assert role["metadata"]["name"] == binding["roleRef"]["name"] == NODES
+    assert role["rules"] == [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]}]
+    assert "namespace" not in role["metadata"]
 
 
 def test_the_webhook_asks_only_about_watched_namespaces_and_changed_specs(rendered):
