@@ -3,7 +3,9 @@
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
 import kopf
 from prometheus_client import CollectorRegistry
@@ -12,9 +14,12 @@ from headrace_api import inference_model as api
 from headrace_api.load import ModelLoad
 from headrace_operator import cluster, handlers, health
 from headrace_operator.admission import door
+from headrace_operator.election import door as election
+from headrace_operator.election.leadership import Leadership
 from headrace_operator.kinds import POD_MONITOR, key_of, watched
 from headrace_operator.metrics import OperatorMetrics
 from headrace_operator.metrics.api import ApiMetrics
+from headrace_operator.nodes import Nodes
 from headrace_operator.observed import Key, Object
 from headrace_operator.queue_link import QueueLink
 from headrace_operator.reconcile import Reconciler
@@ -29,8 +34,11 @@ _HANDS = 12
 
 async def run(settings: Settings) -> None:
     """Run the operator until SIGTERM or SIGINT."""
+    leadership = Leadership()
     api_metrics = ApiMetrics(registry := CollectorRegistry())
-    async with cluster.connect(in_cluster=settings.in_cluster, traces=[api_metrics.trace()]) as connection:
+    async with cluster.connect(
+        in_cluster=settings.in_cluster, traces=[api_metrics.trace()], may_write=leadership.may_write
+    ) as connection:
         config = settings.render
         if config.pod_monitors and not await connection.serves(POD_MONITOR):
             config = config.model_copy(update={"pod_monitors": False})
@@ -42,9 +50,19 @@ async def run(settings: Settings) -> None:
 
         queue: WorkQueue[Key] = WorkQueue(work, _HANDS, metrics.work)
         reconciler = Reconciler(world, connection, config, _now, queue)
-        keeper = door.keeper(settings.webhook, connection) if settings.webhook else None
+        nodes = Nodes(connection, queue.add)
+        world.set_nodes(nodes)
+        # every replica serves the webhook, so each writes its own certificate into caBundle
+        keeper = (
+            door.keeper(settings.webhook, replace(connection, may_write=lambda: True)) if settings.webhook else None
+        )
+        candidate = election.candidate(settings.lease, leadership, connection.requests, registry)
         async with door.serve(settings.webhook, keeper, registry, settings.render.facts):
-            await _run_parts(settings, world, queue, connection, keeper, metrics)
+            try:
+                await _run_parts(settings, world, queue, connection, keeper, metrics, nodes, leadership, candidate)
+            finally:
+                if candidate:
+                    await candidate.release()
 
 
 async def _run_parts(  # noqa: PLR0913, PLR0917  # the parts
@@ -54,6 +72,9 @@ async def _run_parts(  # noqa: PLR0913, PLR0917  # the parts
     lists: Lists,
     keeper: door.Keeper | None,
     metrics: OperatorMetrics,
+    nodes: Nodes,
+    leadership: Leadership,
+    candidate: election.Candidate | None,
 ) -> None:
     link = _link(settings, world, queue)
 
@@ -74,11 +95,20 @@ async def _run_parts(  # noqa: PLR0913, PLR0917  # the parts
         standalone=True,
         stop_flag=stop,
     )
-    parts: list[Awaitable[None]] = [resync.run(), _when(resync.ready, queue.run)]
+
+    async def lead() -> None:
+        for model in world.models():
+            queue.add(key_of(model))
+        await queue.run()
+
+    only_one = [lead, link.run] if link else [lead]
+    parts: list[Awaitable[None]] = [resync.run(), nodes.run()]
+    parts += [_when(resync.ready, partial(leadership.while_leading, run)) for run in only_one]
+    if candidate:
+        parts.append(_when(resync.ready, candidate.run))
     waited_for = {"the watches have not shown everything yet that the API server lists": resync.ready.is_set}
-    metrics.process.leader.set(1)
+    metrics.process.leader.set_function(leadership.may_write)
     if link:
-        parts.append(_when(resync.ready, link.run))
         metrics.process.queue_connected.set_function(lambda: link.connected)
     if keeper:
         parts.append(keeper.run())

@@ -1,7 +1,7 @@
 """The Kubernetes API as the reconciler needs it: the only module that imports the Kubernetes client."""
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -150,17 +150,36 @@ class KubernetesCluster:
 
     async def list_metadata(self, kind: Kind, namespace: str | None) -> AsyncIterator[Object]:
         """The objects of `kind` that are watched, their metadata only, in one namespace or in all."""
-        path = kind.path(namespace)
         metadata_only = {"Accept": "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"}
+        async for item in self._pages(kind.path(namespace), metadata_only, kind.labels):
+            yield item
+
+    async def list_nodes(self) -> AsyncIterator[Object]:
+        """All nodes.
+
+        Raises:
+            PermissionError: this operator may not list them.
+        """
+        try:
+            async for node in self._pages("/api/v1/nodes"):
+                yield node
+        except ApiException as error:
+            if error.status == 403:
+                raise PermissionError(_message(error)) from error
+            raise
+
+    async def _pages(
+        self, path: str, headers: Mapping[str, str] | None = None, labels: str = ""
+    ) -> AsyncIterator[Object]:
         more: str | None = None
         while True:
             answer = await self._request(
                 "get",
                 path,
-                label_selector=kind.labels or None,
+                label_selector=labels or None,
                 limit=_PAGE,
                 _continue=more,
-                header_params=dict(metadata_only),
+                header_params=dict(headers or {}),
             )
             for item in answer["items"] or []:  # null when there are none
                 yield item
