@@ -89,7 +89,7 @@ async def _run_parts(  # noqa: PLR0913, PLR0917  # the parts
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     doors = kopf.operator(
-        registry=handlers.registry(world, heard, [metrics.api.trace()]),
+        registry=handlers.registry(world, heard),
         namespaces=settings.namespaces,
         clusterwide=not settings.namespaces,
         standalone=True,
@@ -114,7 +114,7 @@ async def _run_parts(  # noqa: PLR0913, PLR0917  # the parts
         parts.append(keeper.run())
         waited_for["the API server does not trust the webhook's certificate yet"] = keeper.ready.is_set
         metrics.process.certificate(lambda: keeper.expires)
-    state = health.Health(metrics.work.running, _HANDS, waited_for)
+    state = health.Health(metrics.work.running, _HANDS, waited_for, deaf=resync.deaf_seconds)
     async with health.serve(settings.health_port, state, metrics.registry):
         tasks = [asyncio.ensure_future(part) for part in parts]
         try:
@@ -134,6 +134,9 @@ async def _when(ready: asyncio.Event, run: Callable[[], Awaitable[None]]) -> Non
 async def _first_to_end(doors: asyncio.Future[None], tasks: Sequence[asyncio.Future[None]]) -> None:
     """Wait for kopf to stop; a part that ends before it has failed, and ends the program with its error."""
     done, _ = await asyncio.wait([doors, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    if any(task.cancelled() for task in done):  # by kopf, which cancels every task that it finds when it stops
+        await doors
+        return
     for task in done:
         task.result()
     if not doors.done():

@@ -64,7 +64,7 @@ def plane() -> Iterator[planes.Plane]:
 @pytest.fixture(scope="module")
 def operator(plane: planes.Plane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
     port = planes.free_port()
-    log = Path("/tmp/ops-operator.log")
+    log = tmp_path_factory.mktemp("operator") / "log"
     options = {
         "namespaces": "default",
         "queue-url": "http://queue.example:8080",

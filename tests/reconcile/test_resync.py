@@ -17,6 +17,7 @@ def item(uid, **metadata):
     return {"metadata": {**both, **metadata}}
 
 
+LABELS = {"headrace.dev/model": "sample"}
 OWNER = {"apiVersion": "headrace.dev/v1alpha1", "kind": "InferenceModel", "name": "sample", "controller": True}
 
 
@@ -77,3 +78,19 @@ async def test_an_api_server_that_does_not_answer_is_asked_again(running):
     assert not resync.ready.is_set()
     lists.fail = False
     await until(resync.ready.is_set)
+
+
+async def test_what_is_listed_and_not_seen_is_counted_only_while_lists_answer(running):
+    world, lists, _, resync = running
+    world.bind({"inferencemodels": {KEY: [item("m")]}, "deployments": {KEY: [item("d")]}})
+    await until(resync.ready.is_set)
+    assert resync.deaf_seconds() == 0
+    lists.items["Pod"] = [item("p", labels={"app.kubernetes.io/managed-by": "headrace-operator", **LABELS})]
+    await until(lambda: resync.deaf_seconds() > 0.05)
+    lists.fail = True
+    await asyncio.sleep(0.05)
+    then = resync.deaf_seconds()
+    await asyncio.sleep(0.1)
+    assert resync.deaf_seconds() == then
+    lists.fail, lists.items["Pod"] = False, []
+    await until(lambda: resync.deaf_seconds() == 0)
