@@ -129,7 +129,7 @@ async def _run_parts(settings: Settings, parts: _Parts) -> None:
         world, parts.lists, settings.namespaces, settings.resync_seconds, queue.add, metrics.process.resynced
     )
     parts.measure(link)
-    state = health.Health(metrics.work.running, _HANDS, parts.waited_for(resync.ready))
+    state = health.Health(metrics.work.running, _HANDS, parts.waited_for(resync.ready), deaf=resync.deaf_seconds)
     async with health.serve(settings.health_port, state, metrics.registry):
         running = [resync.run(), *parts.running(resync.ready, link)]
         tasks = [asyncio.ensure_future(part) for part in running]
@@ -151,7 +151,7 @@ def _doors(
     settings: Settings, parts: _Parts, heard: Callable[[Key, Object, bool], None], stop: asyncio.Event
 ) -> Awaitable[None]:
     """Kopf's watches, until SIGTERM or SIGINT, which set `stop`."""
-    doors = handlers.registry(parts.world, heard, [parts.metrics.api.trace()])
+    doors = handlers.registry(parts.world, heard)
     kopf.on.startup(registry=doors, id="signals")(partial(_stop_on_signals, stop))
     return kopf.operator(
         registry=doors,
@@ -177,6 +177,8 @@ async def _stop_on_signals(stop: asyncio.Event, **_: Any) -> None:
 async def _first_to_end(ends: Sequence[asyncio.Future[Any]], tasks: Sequence[asyncio.Future[None]]) -> None:
     """Wait for one of `ends`; a part that ends before has failed, and ends the program with its error."""
     done, _ = await asyncio.wait([*ends, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    if any(task.cancelled() for task in done):  # by kopf, which cancels every task that it finds when it stops
+        return
     for task in done:
         task.result()
     if not done & set(ends):
