@@ -6,6 +6,7 @@ from headrace_api import names
 from headrace_api.inference_model import InferenceModelSpec
 from headrace_api.rules.document import read_model
 from headrace_operator.drift import differs
+from headrace_operator.foreign import left_alone
 from headrace_operator.observed import Object, Observed, Plan, Problem
 from headrace_operator.render import revision as revisions
 from headrace_operator.render.children import children
@@ -43,14 +44,14 @@ def _differences(
 ) -> Plan:
     metadata = observed.model["metadata"]
     decision = decide(observed, spec, revisions.render(metadata["name"], spec, config), now)
-    wanted = children(metadata, spec, config, decision.workload, Live(observed).others)
+    found = children(metadata, spec, config, decision.workload, Live(observed).others)
     if decision.pending:  # for people to read before they approve
-        wanted.append(hashed(revisions.config_map(metadata, spec, decision.pending)))
-    keys = {identity(child) for child in wanted}
+        found.append(hashed(revisions.config_map(metadata, spec, decision.pending)))
+    wanted = {identity(child): left_alone(child, live.get(identity(child))) for child in found}
     needed = {("ConfigMap", name) for name in retention.needed(observed, decision.ready_revision)}
     return Plan(
-        apply=tuple(one for one in wanted if identity(one) not in live or _drifted(one, live[identity(one)], observed)),
-        delete=tuple(child for key, child in live.items() if key not in keys | needed),
+        apply=tuple(one for key, one in wanted.items() if key not in live or _drifted(one, live[key], observed)),
+        delete=tuple(child for key, child in live.items() if key not in wanted.keys() | needed),
         again_seconds=(decision.again_at - now).total_seconds() if decision.again_at else None,
         rollout=decision.status,
         failure=Problem("RolloutFailed", decision.failure.message) if decision.failure else None,
@@ -72,11 +73,17 @@ def _drifted(rendered: Object, live: Object, observed: Observed) -> bool:
 def read_spec(model: Object, config: RenderConfig) -> InferenceModelSpec | Problem:
     """The model's spec, or what is wrong with it: the errors that the webhook and `headrace lint` tell, too."""
     read = read_model(model, config.facts)
-    return read.spec or Problem("InvalidSpec", "; ".join(finding.text for finding in read.errors))
+    reasons = {_REASONS.get(finding.code, "InvalidSpec") for finding in read.errors}
+    reason = reasons.pop() if len(reasons) == 1 else "InvalidSpec"
+    return read.spec or Problem(reason, "; ".join(finding.text for finding in read.errors))
+
+
+_REASONS = {"HR113": "AcceleratorNotAvailable"}
+"""Errors that the installation's values may mend, too, and not the spec alone."""
 
 
 def _cannot_run(spec: InferenceModelSpec, config: RenderConfig) -> Problem | None:
-    if config.image(spec.engine.type):
+    if config.image_of(spec):
         return None
     offered = ", ".join(sorted(config.images)) or "none"
     return Problem(

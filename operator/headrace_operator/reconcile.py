@@ -11,7 +11,7 @@ from headrace_operator.kinds import key_of
 from headrace_operator.observed import Key, Object, Observed, Plan, Problem
 from headrace_operator.plan import identity, plan
 from headrace_operator.render.config import RenderConfig
-from headrace_operator.status import ready_reason, status
+from headrace_operator.status import Decided, ready_reason, status
 from headrace_operator.status_changes import can_wait, changes, patience_seconds
 from headrace_operator.written import Written
 
@@ -116,7 +116,7 @@ class Reconciler:
         for item in decision.apply:
             problem = problem or await self._apply(observed, item)
         for item in decision.delete:
-            _log.info("deleting", model=key_of(observed.model), kind=item["kind"])
+            _log.info("deleting", kind=item["kind"], name=item["metadata"]["name"])
             await self.cluster.delete(item)
         writes = (*decision.apply, *decision.delete)
         workload = any(item["kind"] == "Deployment" for item in writes)
@@ -125,8 +125,7 @@ class Reconciler:
 
     async def _apply(self, observed: Observed, item: Object) -> Problem | None:
         """Write a child; what is not there is only created, so that nobody else's object is taken over."""
-        metadata = observed.model["metadata"]
-        _log.info("applying", model=metadata["name"], generation=metadata["generation"], kind=item["kind"])
+        _log.info("applying", kind=item["kind"], name=item["metadata"]["name"])
         try:
             if any(identity(child) == identity(item) for child in observed.children):
                 answer = await self.cluster.apply(item)
@@ -155,7 +154,8 @@ class Reconciler:
     async def _report(self, observed: Observed, problem: Problem | None, decision: Plan, *, settled: bool) -> bool:
         """Write the status if it changed; returns False when some of it was left for a calm moment."""
         before: dict[str, Any] = observed.model.get("status") or {}
-        found = status(observed, problem, self.config, self.now(), settled=settled, decision=decision)
+        decided = Decided(rollout=decision.rollout, pending=decision.pending_render, failure=decision.failure)
+        found = status(observed, problem, self.config, self.now(), settled=settled, decided=decided)
         after = found.model_dump(mode="json", by_alias=True)
         changed = changes(before, after)
         if not changed:
@@ -175,7 +175,7 @@ class Reconciler:
         if old == new or (not old and new == "Progressing"):
             return
         kind = "Normal" if holds == "True" or new == "Progressing" else "Warning"
-        _log.info("status", model=model["metadata"]["name"], ready=holds, reason=new)
+        _log.info("status", ready=holds, reason=new)
         await self.cluster.event(model, kind, new, message)
 
 
