@@ -10,7 +10,7 @@ from headrace_api.portable import without_nulls
 from headrace_operator.observed import Observed, Plan
 from headrace_operator.plan import identity, plan
 from headrace_operator.render.config import RenderConfig
-from headrace_operator.status import status
+from headrace_operator.status import Decided, status
 
 Object = dict[str, Any]
 NOON = datetime(2026, 1, 7, 12, 0, tzinfo=UTC)
@@ -82,9 +82,9 @@ class Fleet:
             writes = (*decision.apply, *decision.delete)
             settled = not any(item["kind"] == "Deployment" for item in writes)
             before = self.model.get("status")
-            found = status(
-                self.observed(), None, self.config, "2026-01-01T00:00:00Z", settled=settled, decision=decision
-            )
+            stamp = "2026-01-01T00:00:00Z"
+            decided = Decided(rollout=decision.rollout, pending=decision.pending_render, failure=decision.failure)
+            found = status(self.observed(), None, self.config, stamp, settled=settled, decided=decided)
             self.model["status"] = found.model_dump(mode="json", by_alias=True)
             if not writes and self.model["status"] == before:
                 return decision
