@@ -22,7 +22,9 @@ from headrace_operator.plan import plan
 Object = dict[str, Any]
 
 _RESOURCE = f"{api.PLURAL}.{api.GROUP}"
-_CHILDREN = "configmaps,deployments.apps"
+_CHILDREN = (
+    "configmaps,serviceaccounts,services,networkpolicies.networking.k8s.io,poddisruptionbudgets.policy,deployments.apps"
+)
 
 
 def command(

@@ -49,7 +49,7 @@ def command(
     manifests = _manifests(models, name, namespace)
     _tell(left_out, format)
     for model, manifest in zip(models, manifests, strict=True):
-        _warn(model.file, manifest)
+        _warn(model, manifest)
     show(write(*manifests), "yaml")
     if strict and left_out:
         raise typer.Exit(FAILED)
@@ -120,11 +120,11 @@ def _tell(left_out: Sequence[LeftOutOf], format: str) -> None:  # noqa: A002
         typer.echo(f"{file}: {one.key}: left out: {one.reason}", err=True)
 
 
-def _warn(file: str, manifest: dict[str, Any]) -> None:
+def _warn(model: Model, manifest: dict[str, Any]) -> None:
     """Say at once what the API server would refuse; `headrace lint` says more."""
     for finding in check_model(manifest):
         if finding.severity == "error":
-            typer.echo(f"{file}: {finding.text}", err=True)
+            typer.echo(_line(*model.place_of(finding.path), finding.text), err=True)
 
 
 def _line(file: str, line: int | None, said: str) -> str:

@@ -24,20 +24,39 @@ def is_toml(source: Source) -> bool:
         return True
 
 
-def toml_lint(source: Source, knowledge: Knowledge) -> Iterator[Located]:
-    """Check an env.toml, cap.toml or worker_config.toml."""
+def is_env(source: Source) -> bool:
+    """Whether a file is an env.toml."""
+    try:
+        return toml_form(source) == "env"
+    except Malformed:
+        return False
+
+
+def toml_lint(source: Source, env: Source | None, knowledge: Knowledge) -> Iterator[Located]:
+    """Check an env.toml, a cap.toml in the surroundings of `env`, or a worker_config.toml."""
     try:
         match toml_form(source):
             case "env":
                 toml(source, EnvFile)
             case "cap":
-                yield from _rules(pair_model(None, source), knowledge)
+                yield from _rules(_pair(env, source), knowledge)
             case _:
                 yield from _rules(worker_model(source), knowledge)
     except Refused as error:
         yield from (_refusal(said) for said in error.said)
     except Malformed as error:
         yield unreadable(error)
+
+
+def _pair(env: Source | None, cap: Source) -> Model:
+    """The model of both files; the mistakes of an env.toml are told with that file."""
+    if env is not None:
+        try:
+            return pair_model(env, cap)
+        except Refused as error:
+            if any(file == cap.file for file, _, _ in error.said):
+                raise
+    return pair_model(None, cap)
 
 
 def ray_lint(document: Document, knowledge: Knowledge) -> Iterator[Located]:

@@ -60,17 +60,24 @@ class _Run:
 
     def check(self, paths: Sequence[Path]) -> Iterator[Located]:
         """Findings of every file, in order; a file that cannot be read does not stop the run."""
+        found = list(self._sources(paths))
+        envs = [source for source in found if imported_lint.is_env(source)]
+        # with several it is not known which cap.toml belongs to which
+        env = envs[0] if len(envs) == 1 else None
+        for source in found:
+            yield from self._file(source, env)
+
+    def _sources(self, paths: Sequence[Path]) -> Iterator[Source]:
         for path in paths:
             try:
-                for source in sources([path]):
-                    yield from self._file(source)
+                yield from sources([path])
             except Trouble as error:
                 self.troubles.append(str(error))
 
-    def _file(self, source: Source) -> Iterator[Located]:
+    def _file(self, source: Source, env: Source | None) -> Iterator[Located]:
         if imported_lint.is_toml(source):
             self.models += 1
-            yield from imported_lint.toml_lint(source, self._knowledge)
+            yield from imported_lint.toml_lint(source, env, self._knowledge)
             return
         try:
             documents = read(source.text, source.file)

@@ -22,7 +22,9 @@ Object = dict[str, Any]
 
 SPEC, CHART_VALUE, CHART_DEFAULT, DEFAULT = "spec", "chart value", "chart default", "headrace default"
 COMPUTED, CLUSTER = "computed", "cluster"
-_HASHES = (names.ANNOTATION_HASH, names.ANNOTATION_CONFIG_HASH)
+_HASHES = (names.ANNOTATION_HASH, names.ANNOTATION_REVISION, names.ANNOTATION_SPEC_HASH)
+_REVISION_NAMES = (("ConfigMap", "metadata.name"), ("Deployment", "spec.template.spec.volumes[config].configMap.name"))
+"""Where the name of a revision's ConfigMap is, which ends in a hash."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def explain(metadata: Object, spec: Object, config: RenderConfig, given: Collect
 
 
 def _row(key: Key, value: Any, layers: Iterable[tuple[str, Sources]]) -> Row:
-    if key[1].endswith(tuple(f'"{name}"' for name in _HASHES)):
+    if key[1].endswith(tuple(f'"{name}"' for name in _HASHES)) or key in _REVISION_NAMES:
         return Row(*key, value, COMPUTED, ("everything that is rendered",))
     if value == NO_UID:
         return Row(*key, value, CLUSTER, ("metadata.uid, which the API server gives",))

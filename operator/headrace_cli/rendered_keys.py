@@ -20,10 +20,14 @@ _LABELS = ("name", "mountPath", "containerPort")
 
 
 def rendered_keys(metadata: dict[str, Any], spec: InferenceModelSpec, config: RenderConfig) -> dict[Key, Any]:
-    """Every leaf of what the operator would write; the two files are taken apart, not shown as one text."""
+    """Every leaf of what the operator would write; the two files are taken apart, not shown as one text.
+
+    The pod template that the ConfigMap keeps is the Deployment's, and is not listed twice.
+    """
     keys: dict[Key, Any] = {}
     for item in objects(metadata, spec, config):
         texts = item.pop("data") if item["kind"] == "ConfigMap" else {}
+        texts.pop(names.POD_TEMPLATE_FILE, None)
         # of several objects of one kind, each has its name with it
         kind = (
             f"{item['kind']}/{item['metadata']['name']}"

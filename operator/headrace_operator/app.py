@@ -8,26 +8,39 @@ from datetime import UTC, datetime
 import kopf
 from prometheus_client import CollectorRegistry
 
+from headrace_api import inference_model as api
 from headrace_api.load import ModelLoad
 from headrace_operator import cluster, handlers, health
 from headrace_operator.admission import door
+from headrace_operator.kinds import POD_MONITOR, key_of, watched
 from headrace_operator.metrics import ModelsCollector, ReconcileMetrics
-from headrace_operator.observed import Key
+from headrace_operator.observed import Key, Object
 from headrace_operator.queue_link import QueueLink
 from headrace_operator.reconcile import Reconciler
 from headrace_operator.resync import Lists, Resync
 from headrace_operator.settings import Settings
 from headrace_operator.work_queue import WorkQueue
-from headrace_operator.world import SeenWorld, key_of, model_name
+from headrace_operator.world import SeenWorld, model_name
+
+_HANDS = 12
+"""Models in hand at a time: enough to keep the API server busy, few enough to leave it room for others."""
 
 
 async def run(settings: Settings) -> None:
     """Run the operator until SIGTERM or SIGINT."""
     async with cluster.connect(in_cluster=settings.in_cluster) as connection:
-        world = SeenWorld()
+        config = settings.render
+        if config.pod_monitors and not await connection.serves(POD_MONITOR):
+            config = config.model_copy(update={"pod_monitors": False})
+        world = SeenWorld(watched(pod_monitors=config.pod_monitors))
         registry = CollectorRegistry()
-        reconciler = Reconciler(world, connection, settings.render, _now)
-        queue = WorkQueue(ReconcileMetrics(registry).measured(reconciler.reconcile))
+
+        async def work(key: Key) -> None:
+            await reconcile(key)
+
+        queue: WorkQueue[Key] = WorkQueue(work, _HANDS)
+        reconciler = Reconciler(world, connection, config, _now, queue)
+        reconcile = ReconcileMetrics(registry).measured(reconciler.reconcile)
         registry.register(ModelsCollector(world.models, lambda: len(queue)))
         keeper = door.keeper(settings.webhook, connection) if settings.webhook else None
         async with door.serve(settings.webhook, keeper, registry, settings.render.facts):
@@ -44,17 +57,18 @@ async def _run_parts(  # noqa: PLR0913, PLR0917  # the parts
 ) -> None:
     link = _link(settings, world, queue)
 
-    def wake(key: Key) -> None:
+    def heard(key: Key, item: Object, gone: bool) -> None:
+        world.heard(key, item, gone=gone)
         queue.add(key)
-        if link:
+        if link and item["kind"] == api.KIND:
             link.refresh()
 
-    resync = Resync(world, lists, settings.namespaces, settings.resync_seconds, wake)
+    resync = Resync(world, lists, settings.namespaces, settings.resync_seconds, queue.add)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     doors = kopf.operator(
-        registry=handlers.registry(world, wake),
+        registry=handlers.registry(world, heard),
         namespaces=settings.namespaces,
         clusterwide=not settings.namespaces,
         standalone=True,

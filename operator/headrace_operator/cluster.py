@@ -1,51 +1,78 @@
 """The Kubernetes API as the reconciler needs it: the only module that imports the Kubernetes client."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import aiohttp
 from kubernetes.aio import client, config
 from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.dynamic import DynamicClient
 
 from headrace_api import inference_model as api
 from headrace_api import names
+from headrace_operator.kinds import Kind, by_name, watched
+from headrace_operator.observed import Object
 from headrace_operator.reconcile import Refused
+from headrace_operator.work_queue import Unavailable
 
-Object = dict[str, Any]
-
-_COLLECTIONS = {
-    "ConfigMap": "/api/v1/namespaces/{namespace}/configmaps",
-    "Pod": "/api/v1/namespaces/{namespace}/pods",
-    "Event": "/api/v1/namespaces/{namespace}/events",
-    "Deployment": "/apis/apps/v1/namespaces/{namespace}/deployments",
-    "MutatingWebhookConfiguration": "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations",
-    "ValidatingWebhookConfiguration": "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations",
-    api.KIND: f"/apis/{api.API_VERSION}/namespaces/{{namespace}}/{api.PLURAL}",
+_OTHERS = {
+    "Event": Kind("Event", "", "v1", "events"),
+    **{
+        name: Kind(name, "admissionregistration.k8s.io", "v1", f"{name.lower()}s")
+        for name in ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
+    },
 }
-"""The paths of the kinds that the operator works with; no discovery is needed for them."""
+"""What is written and not watched."""
 
 _UNTYPED = "failed to create typed patch object"
 """How the API server says, with status 500, that an applied object has unknown fields or list items without a key."""
 _TIMEOUT_SECONDS = 30.0
+_PAGE = 500
+"""Objects in one page of a list, which is parsed as a whole."""
+_CONNECTIONS = 16
+"""Requests in flight; each has a connection, which is used again."""
+_CONFLICTS = 3
+"""How often a write that crossed another one is sent."""
+_NEVER = "1"
+"""A resource version that no object has: with it server-side apply only creates."""
 
 _REFUSALS = frozenset({400, 403, 404, 413, 422})
 """Answers that say that a write will not go through as it is; all others are worth another try."""
+_OVERLOADED = frozenset({429, 503})
+"""Answers that concern all requests, not this one."""
+
+
+class NotWriting(Exception):  # noqa: N818
+    """This process may not write now: another one leads."""
 
 
 @asynccontextmanager
-async def connect(*, in_cluster: bool) -> AsyncIterator["KubernetesCluster"]:
-    """A client with the pod's service account, or outside a cluster with the user's kubeconfig."""
+async def connect(
+    *,
+    in_cluster: bool,
+    called: Callable[[str, int], None] = lambda _verb, _status: None,
+    may_write: Callable[[], bool] = lambda: True,
+) -> AsyncIterator["KubernetesCluster"]:
+    """A client with the pod's service account, or outside a cluster with the user's kubeconfig.
+
+    Args:
+        in_cluster: whether to use the pod's service account.
+        called: told of every request: its verb, and the status of the answer (0: there was none).
+        may_write: asked before every write; no write is sent while it says no.
+    """
     configuration = client.Configuration()
+    configuration.connection_pool_maxsize = _CONNECTIONS
     if in_cluster:
         config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
     else:
         await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
     async with client.ApiClient(configuration) as connection:
-        yield KubernetesCluster(DynamicClient(connection))  # type: ignore[no-untyped-call]
+        connection.user_agent = names.MANAGED_BY
+        yield KubernetesCluster(DynamicClient(connection), called, may_write)  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)
@@ -53,6 +80,8 @@ class KubernetesCluster:
     """Writes objects with server-side apply, as one field manager."""
 
     requests: DynamicClient
+    called: Callable[[str, int], None]
+    may_write: Callable[[], bool]
 
     async def get(self, item: Object) -> Object | None:
         """The live object with the kind, namespace and name of `item`; None when there is none."""
@@ -63,18 +92,38 @@ class KubernetesCluster:
                 return None
             raise
 
+    async def serves(self, kind: Kind) -> bool:
+        """Whether the API server knows `kind`."""
+        group = f"/apis/{kind.api_version}" if kind.group else f"/api/{kind.version}"
+        try:
+            answer = await self._request("get", group)
+        except ApiException as error:
+            if error.status == 404:
+                return False
+            raise
+        return any(resource["name"] == kind.plural for resource in answer["resources"])
+
+    async def create(self, item: Object) -> Object | None:
+        """Server-side apply that only creates; None when there is an object of that name, whosever it is.
+
+        Raises:
+            Refused: the API server does not accept the object.
+        """
+        first = {**item, "metadata": {**item["metadata"], "resourceVersion": _NEVER}}
+        try:
+            return await self._apply(first)
+        except ApiException as error:
+            if error.status == 409:
+                return None
+            raise
+
     async def apply(self, item: Object) -> Object:
         """Server-side apply; takes over fields that somebody else set. Returns the object as it is now.
 
         Raises:
             Refused: the API server does not accept the object.
         """
-        try:
-            return await self._write("patch", _path(item), item, "application/apply-patch+yaml", force_conflicts=True)
-        except ApiException as error:
-            if error.status in _REFUSALS or _UNTYPED in _message(error):
-                raise Refused(f"{item['kind']} {item['metadata']['name']}: {_message(error)}") from error
-            raise
+        return await _despite_conflicts(lambda: self._apply(item))
 
     async def delete(self, item: Object) -> None:
         """Delete the object and, in the background, what it owns; nothing happens when it is gone already."""
@@ -87,9 +136,9 @@ class KubernetesCluster:
 
     async def patch_status(self, model: Object, status: Object) -> Object | None:
         """Merge `status` into the model's status subresource; returns the model, None when it is gone."""
-        path = f"{_path(model)}/status"
+        path, kind = f"{_path(model)}/status", "application/merge-patch+json"
         try:
-            return await self._write("patch", path, {"status": status}, "application/merge-patch+json")
+            return await _despite_conflicts(lambda: self._write("patch", path, {"status": status}, kind))
         except ApiException as error:
             if error.status == 404:
                 return None
@@ -98,34 +147,83 @@ class KubernetesCluster:
     async def event(self, model: Object, kind: str, reason: str, message: str) -> None:
         """Record an Event about the model; `kind` is Normal or Warning."""
         item = _event(model, kind, reason, message, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
-        await self._write("post", _COLLECTIONS["Event"].format(namespace=item["metadata"]["namespace"]), item)
+        await self._write("post", _kind("Event").path(item["metadata"]["namespace"]), item)
 
-    async def list_metadata(self, kind: str, namespace: str | None, labels: str) -> list[Object]:
-        """The metadata of all objects of `kind` that the label selector `labels` picks, in one namespace or in all."""
-        path = _COLLECTIONS[kind].format(namespace=namespace)
-        if namespace is None:
-            path = path.replace("/namespaces/None", "")
+    async def list_metadata(self, kind: Kind, namespace: str | None) -> AsyncIterator[Object]:
+        """The objects of `kind` that are watched, their metadata only, in one namespace or in all."""
+        path = kind.path(namespace)
         metadata_only = {"Accept": "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"}
-        answer = await self._request("get", path, label_selector=labels or None, header_params=metadata_only)
-        items: list[Object] = answer["items"] or []  # null when there are none
-        return items
+        more: str | None = None
+        while True:
+            answer = await self._request(
+                "get",
+                path,
+                label_selector=kind.labels or None,
+                limit=_PAGE,
+                _continue=more,
+                header_params=dict(metadata_only),
+            )
+            for item in answer["items"] or []:  # null when there are none
+                yield item
+            if not (more := answer["metadata"].get("continue")):
+                return
+
+    async def _apply(self, item: Object) -> Object:
+        try:
+            return await self._write("patch", _path(item), item, "application/apply-patch+yaml", force_conflicts=True)
+        except ApiException as error:
+            if error.status in _REFUSALS or _UNTYPED in _message(error):
+                raise Refused(f"{item['kind']} {item['metadata']['name']}: {_message(error)}") from error
+            raise
 
     async def _write(
         self, verb: str, path: str, body: Object, kind: str = "application/json", **options: Any
     ) -> Object:
+        if not self.may_write():
+            raise NotWriting(f"{verb} {path}")
         return await self._request(verb, path, body=body, content_type=kind, field_manager=names.MANAGED_BY, **options)
 
     async def _request(self, verb: str, path: str, **options: Any) -> Object:
-        response = await self.requests.request(
-            verb, path, serialize=False, _request_timeout=_TIMEOUT_SECONDS, **options
-        )
-        answer: Object = await response.json()
+        status = 0
+        try:
+            response = await self.requests.request(
+                verb, path, serialize=False, _request_timeout=_TIMEOUT_SECONDS, **options
+            )
+            answer: Object = await response.json()
+            status = response.status
+        except ApiException as error:
+            status = error.status
+            if status in _OVERLOADED:
+                raise Unavailable(f"{verb} {path}: {status} {_message(error)}", _retry_after(error)) from error
+            raise
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Unavailable(f"{verb} {path}: {error!r}") from error
+        finally:
+            self.called(verb, status)
         return answer
+
+
+async def _despite_conflicts(send: Callable[[], Awaitable[Object]]) -> Object:
+    """Send again at once what crossed another write: the API server merges it with what is there now."""
+    for _ in range(_CONFLICTS - 1):
+        try:
+            return await send()
+        except ApiException as error:
+            if error.status != 409:
+                raise
+    return await send()
+
+
+def _kind(name: str) -> Kind:
+    return _KINDS[name]
+
+
+_KINDS = {**by_name(watched(pod_monitors=True)), **_OTHERS}
 
 
 def _path(item: Object) -> str:
     metadata = item["metadata"]
-    return f"{_COLLECTIONS[item['kind']].format(namespace=metadata.get('namespace'))}/{metadata['name']}"
+    return f"{_kind(item['kind']).path(metadata.get('namespace'))}/{metadata['name']}"
 
 
 def _message(error: ApiException) -> str:
@@ -134,6 +232,12 @@ def _message(error: ApiException) -> str:
         return str(json.loads(error.body or "")["message"])
     except (TypeError, ValueError, KeyError):
         return str(error.reason)
+
+
+def _retry_after(error: ApiException) -> float | None:
+    """Read the answer's `Retry-After`, in seconds; None where there is none, or it is a date."""
+    text = (error.headers or {}).get("Retry-After", "")
+    return float(text) if text.isdigit() else None
 
 
 def _event(model: Object, kind: str, reason: str, message: str, now: str) -> Object:

@@ -4,14 +4,14 @@ Only indices and raw events are used, none of kopf's create/update/delete handle
 annotation on every model, so that `kubectl delete` hangs while the operator is away.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import kopf
 
-from headrace_api import inference_model as api
+from headrace_operator.kinds import Kind
 from headrace_operator.observed import Key, Object
-from headrace_operator.world import SeenWorld, key_of, owner_key, pod_key
+from headrace_operator.world import SeenWorld
 
 _API_BACKOFFS_SECONDS = (0.5, 1.0, *([2.0] * 1800))
 """Seconds between requests to an API server that is away.
@@ -19,27 +19,40 @@ _API_BACKOFFS_SECONDS = (0.5, 1.0, *([2.0] * 1800))
 kopf's own pauses grow to over a minute, in which it does not notice that the API server is back. After an hour of this
 the operator ends, and Kubernetes starts it anew.
 """
-
-KeyOf = Callable[[Object], Key | None]
-
-_RESOURCES: tuple[tuple[str, str, str, str, KeyOf], ...] = (
-    ("models", api.GROUP, api.VERSION, api.PLURAL, key_of),
-    ("config_maps", "", "v1", "configmaps", owner_key),
-    ("deployments", "apps", "v1", "deployments", owner_key),
-    ("pods", "", "v1", "pods", pod_key),
-)
-"""Index name, resource, and how to find the model that an object belongs to."""
+_CHUNK = 200
+"""Objects in one piece of a first list, which is parsed as a whole."""
+_IDLE_SECONDS = 0.05
+"""How long kopf keeps the task of an object that nothing more is heard of; each holds the object's last event."""
 
 
-def registry(world: SeenWorld, wake: Callable[[Key], None]) -> kopf.OperatorRegistry:
-    """All handlers: they fill `world` and call `wake` with the key of each model that something happened to."""
+class _NothingStored(kopf.DiffBaseStorage):
+    """No copy of every object with every event: kopf compares them for handlers that this operator does not have."""
+
+    def build(self, *, body: kopf.Body, extra_fields: Iterable[Any] | None = None) -> kopf.BodyEssence:  # noqa: ARG002
+        return kopf.BodyEssence()
+
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:  # noqa: ARG002
+        return None
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        """Nothing."""
+
+
+Heard = Callable[[Key, Object, bool], None]
+
+
+def registry(world: SeenWorld, heard: Heard) -> kopf.OperatorRegistry:
+    """All handlers.
+
+    Args:
+        world: what they fill.
+        heard: called after that for every event, with the model's key, the object, and whether it is gone.
+    """
     handlers = kopf.OperatorRegistry()
 
     def bind(settings: kopf.OperatorSettings, **kwargs: Any) -> None:
-        settings.posting.enabled = False  # the operator's Events are its own
-        settings.scanning.disabled = True  # watching CRDs and namespaces needs cluster-wide rights
-        settings.networking.error_backoffs = _API_BACKOFFS_SECONDS
-        world.bind({name: kwargs[name] for name, *_ in _RESOURCES})
+        _configure(settings, world.kinds)
+        world.bind({kind.index: kwargs[kind.index] for kind in world.kinds})
 
     # an empty registry has no way to log in: the pod's service account first, then the user's kubeconfig
     kopf.on.login(registry=handlers, id="service-account", errors=kopf.ErrorsMode.IGNORED)(
@@ -47,26 +60,37 @@ def registry(world: SeenWorld, wake: Callable[[Key], None]) -> kopf.OperatorRegi
     )
     kopf.on.login(registry=handlers, id="kubeconfig", errors=kopf.ErrorsMode.IGNORED)(kopf.login_with_kubeconfig)
     kopf.on.startup(registry=handlers, id="bind")(bind)
-    for name, group, version, plural, key in _RESOURCES:
-        _watch(handlers, name, (group, version, plural), key, wake)
+    for kind in world.kinds:
+        _watch(handlers, kind, heard)
     return handlers
 
 
-def _watch(
-    handlers: kopf.OperatorRegistry,
-    name: str,
-    resource: tuple[str, str, str],
-    key: KeyOf,
-    wake: Callable[[Key], None],
-) -> None:
-    def index(body: kopf.Body, **_: Any) -> dict[Key, Object]:
+def _configure(settings: kopf.OperatorSettings, kinds: Sequence[Kind]) -> None:
+    settings.posting.enabled = False  # the operator's Events are its own
+    settings.scanning.disabled = True  # watching CRDs and namespaces needs cluster-wide rights
+    settings.networking.error_backoffs = _API_BACKOFFS_SECONDS
+    settings.persistence.diffbase_storage = _NothingStored()
+    settings.watching.chunk_size = _CHUNK
+    settings.queueing.idle_timeout = _IDLE_SECONDS
+    for kind in kinds:
+        if kind.labels:
+            settings.watching.label_selectors[kind.resource] = kind.labels
+
+
+def _watch(handlers: kopf.OperatorRegistry, kind: Kind, heard: Heard) -> None:
+    # coroutines, though they wait for nothing: kopf hands plain functions to a pool of threads
+    async def index(body: kopf.Body, **_: Any) -> dict[Key, Object]:
         item = dict(body)
-        found = key(item)
-        return {} if found is None else {found: item}
+        found = kind.key(item)
+        if found is None:
+            return {}
+        kind.trim(item)
+        return {found: item}
 
-    def event(body: kopf.Body, **_: Any) -> None:
-        if (found := key(dict(body))) is not None:
-            wake(found)
+    async def event(body: kopf.Body, type: str | None, **_: Any) -> None:  # noqa: A002  # kopf's name
+        item = dict(body)
+        if (found := kind.key(item)) is not None:
+            heard(found, item, type == "DELETED")
 
-    kopf.index(*resource, registry=handlers, id=name)(index)
-    kopf.on.event(*resource, registry=handlers, id=f"{name}-event")(event)
+    kopf.index(*kind.resource, registry=handlers, id=kind.index)(index)
+    kopf.on.event(*kind.resource, registry=handlers, id=f"{kind.index}-event")(event)

@@ -29,7 +29,7 @@ class Observed:
 
     model: Object
     children: tuple[Object, ...] = ()
-    """Objects whose controller is an InferenceModel of this name: ConfigMaps and Deployments."""
+    """Objects whose controller is an InferenceModel of this name, of all kinds in `kinds.CHILDREN`."""
     pods: tuple[Object, ...] = ()
     load: ModelLoad | None = None
     """None when the queue has not said anything of the model."""
@@ -55,3 +55,5 @@ class Plan:
     delete: tuple[Object, ...] = ()
     problem: Problem | None = field(default=None)
     """Set when the spec cannot be rendered; then nothing is written and what runs is left running."""
+    again_seconds: float | None = None
+    """When to look again though nothing was heard: the decision depends on the time. None: it does not."""

@@ -7,6 +7,7 @@ from headrace_operator.drift import differs
 from headrace_operator.observed import Object, Observed, Plan, Problem
 from headrace_operator.render.children import children
 from headrace_operator.render.config import RenderConfig
+from headrace_operator.rollout.retention import needed
 
 
 def plan(observed: Observed, config: RenderConfig) -> Plan:
@@ -21,18 +22,24 @@ def plan(observed: Observed, config: RenderConfig) -> Plan:
     if problem := _cannot_run(spec, config):
         return Plan(problem=problem)
     uid = observed.model["metadata"]["uid"]
-    live = {_identity(child): child for child in observed.children if _owner_uid(child) == uid}
-    former = sorted(" ".join(_identity(child)) for child in observed.children if _owner_uid(child) != uid)
+    live = {identity(child): child for child in observed.children if _owner_uid(child) == uid}
+    former = sorted(" ".join(identity(child)) for child in observed.children if _owner_uid(child) != uid)
     if former:
         message = f"the objects of an earlier model of this name are still being deleted: {', '.join(former)}"
         return Plan(problem=Problem("WaitingForDeletion", message, permanent=False))
-    rendered = {_identity(child): child for child in children(observed.model["metadata"], spec, config)}
+    rendered = {identity(child): child for child in children(observed.model["metadata"], spec, config)}
     return Plan(
         apply=tuple(
             child for key, child in rendered.items() if key not in live or _drifted(child, live[key], observed)
         ),
-        delete=tuple(child for key, child in live.items() if key not in rendered),
+        delete=tuple(
+            child for key, child in live.items() if key not in rendered and not _mounted(child, needed(observed))
+        ),
     )
+
+
+def _mounted(child: Object, names_of_needed: frozenset[str]) -> bool:
+    return child["kind"] == "ConfigMap" and child["metadata"]["name"] in names_of_needed
 
 
 def _drifted(rendered: Object, live: Object, observed: Observed) -> bool:
@@ -63,7 +70,8 @@ def _cannot_run(spec: InferenceModelSpec, config: RenderConfig) -> Problem | Non
     )
 
 
-def _identity(child: Object) -> tuple[str, str]:
+def identity(child: Object) -> tuple[str, str]:
+    """Kind and name: what tells one child of a model from the others."""
     return child["kind"], child["metadata"]["name"]
 
 

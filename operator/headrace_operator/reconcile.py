@@ -1,16 +1,17 @@
 """The one reconcile for all causes: observe, plan, apply, status. Called again until it has nothing left to do."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
 import structlog
 
+from headrace_operator.kinds import key_of
 from headrace_operator.observed import Key, Object, Observed, Problem
-from headrace_operator.plan import plan
+from headrace_operator.plan import identity, plan
 from headrace_operator.render.config import RenderConfig
 from headrace_operator.status import ready_reason, status
-from headrace_operator.world import key_of
+from headrace_operator.status_changes import can_wait, changes, patience_seconds
 from headrace_operator.written import Written
 
 _log = structlog.get_logger()
@@ -26,12 +27,18 @@ class World(Protocol):
     def observe(self, key: Key) -> Observed | None:
         """The model and all that belongs to it; None when there is no such model."""
 
+    def wrote(self, key: Key, answer: Object) -> None:
+        """A child was written; `answer` is what it is now."""
+
 
 class Cluster(Protocol):
     """What can be written."""
 
     async def get(self, item: Object) -> Object | None:
         """The live object of the same kind and name."""
+
+    async def create(self, item: Object) -> Object | None:
+        """Server-side apply that only creates; None when the name is taken; raises Refused."""
 
     async def apply(self, item: Object) -> Object:
         """Server-side apply; returns the object as it is now; raises Refused."""
@@ -46,6 +53,27 @@ class Cluster(Protocol):
         """Record an Event."""
 
 
+class Turns(Protocol):
+    """When a model is looked at again."""
+
+    def add_after(self, key: Key, seconds: float) -> None:
+        """After so long, though nothing may have been heard of it."""
+
+    def postpone(self, key: Key, seconds: float) -> bool:
+        """In a calm moment, later than `seconds`; False when this is the calm moment."""
+
+
+class AtOnce:
+    """No turns but those that the caller takes: nothing waits for a calm moment."""
+
+    def add_after(self, key: Key, seconds: float) -> None:
+        """The caller looks again when it likes."""
+
+    def postpone(self, key: Key, seconds: float) -> bool:  # noqa: ARG002
+        """Write it now."""
+        return False
+
+
 @dataclass(frozen=True)
 class Reconciler:
     """Brings one model at a time to what its spec asks for."""
@@ -55,7 +83,10 @@ class Reconciler:
     config: RenderConfig
     now: Callable[[], str]
     """The time, RFC 3339 in UTC."""
+    turns: Turns = field(default_factory=AtOnce)
     written: Written = field(default_factory=Written)
+    _settled: dict[Key, "Inputs"] = field(default_factory=dict)
+    """What each model was last found settled with: nothing was left to write."""
 
     async def reconcile(self, key: Key) -> None:
         """Write what is missing and say how it stands.
@@ -66,33 +97,52 @@ class Reconciler:
         seen = self.world.observe(key)
         if seen is None or seen.model["metadata"].get("deletionTimestamp"):
             self.written.forget(key)
+            self._settled.pop(key, None)
             return
         observed = self.written.overlay(key, seen)
+        inputs = versions(observed)
+        if self._settled.get(key) == inputs:
+            return
+        if await self._bring(observed):
+            self._settled[key] = inputs
+
+    async def _bring(self, observed: Observed) -> bool:
+        """Plan, apply, report; returns whether there was nothing to write and there is nothing to wait for."""
         decision = plan(observed, self.config)
+        if decision.again_seconds is not None:
+            self.turns.add_after(key_of(observed.model), decision.again_seconds)
         problem = decision.problem
         for item in decision.apply:
             problem = problem or await self._apply(observed, item)
         for item in decision.delete:
-            _log.info("deleting", model=key, kind=item["kind"])
+            _log.info("deleting", model=key_of(observed.model), kind=item["kind"])
             await self.cluster.delete(item)
-        workload = any(item["kind"] == "Deployment" for item in (*decision.apply, *decision.delete))
-        await self._report(observed, problem, settled=not workload)
+        writes = (*decision.apply, *decision.delete)
+        said = await self._report(observed, problem, settled=not any(item["kind"] == "Deployment" for item in writes))
+        return said and not writes and decision.again_seconds is None
 
     async def _apply(self, observed: Observed, item: Object) -> Problem | None:
-        if problem := await self._name_taken(observed, item):
-            return problem
+        """Write a child; what is not there is only created, so that nobody else's object is taken over."""
         metadata = observed.model["metadata"]
         _log.info("applying", model=metadata["name"], generation=metadata["generation"], kind=item["kind"])
         try:
-            self.written.applied(key_of(observed.model), item, await self.cluster.apply(item))
+            if any(identity(child) == identity(item) for child in observed.children):
+                answer = await self.cluster.apply(item)
+            elif (created := await self.cluster.create(item)) is not None:
+                answer = created
+            elif problem := await self._name_taken(observed, item):
+                return problem
+            else:
+                answer = await self.cluster.apply(item)
         except Refused as error:
             return Problem("ApplyRefused", str(error))
+        key = key_of(observed.model)
+        self.world.wrote(key, answer)
+        self.written.applied(key, item, answer)
         return None
 
     async def _name_taken(self, observed: Observed, item: Object) -> Problem | None:
-        """Look before a first write: server-side apply would take over somebody else's object of the same name."""
-        if any(child["kind"] == item["kind"] for child in observed.children):
-            return None
+        """Whose is the object of this name that no watch has told of? Ours, if only the view is old."""
         live = await self.cluster.get(item)
         owner = observed.model["metadata"]["uid"]
         if live is None or any(one["uid"] == owner for one in live["metadata"].get("ownerReferences", [])):
@@ -100,19 +150,42 @@ class Reconciler:
         name = item["metadata"]["name"]
         return Problem("NameTaken", f"{item['kind']} {name} exists and is not this model's: rename one of them")
 
-    async def _report(self, observed: Observed, problem: Problem | None, *, settled: bool) -> None:
+    async def _report(self, observed: Observed, problem: Problem | None, *, settled: bool) -> bool:
+        """Write the status if it changed; returns False when some of it was left for a calm moment."""
         before: dict[str, Any] = observed.model.get("status") or {}
         found = status(observed, problem, self.config, self.now(), settled=settled)
         after = found.model_dump(mode="json", by_alias=True)
-        changes = {name: value for name, value in after.items() if value != before.get(name)}
-        if not changes:
-            return
-        if (now := await self.cluster.patch_status(observed.model, changes)) is None:
-            return
-        self.written.reported(key_of(observed.model), now)
+        changed = changes(before, after)
+        if not changed:
+            return True
+        key = key_of(observed.model)
+        if can_wait(before, changed) and self.turns.postpone(key, patience_seconds(after)):
+            return False
+        if (now := await self.cluster.patch_status(observed.model, changed)) is not None:
+            self.written.reported(key, now)
+            await self._tell(observed.model, before, after)
+        return True
+
+    async def _tell(self, model: Object, before: Object, after: Object) -> None:
+        """Record an Event when the reason of Ready changed; that a new model is being worked on is no news."""
         _, old, _ = ready_reason(before)
         holds, new, message = ready_reason(after)
-        if old != new:
-            kind = "Normal" if holds == "True" or new == "Progressing" else "Warning"
-            _log.info("status", model=observed.model["metadata"]["name"], ready=holds, reason=new)
-            await self.cluster.event(observed.model, kind, new, message)
+        if old == new or (not old and new == "Progressing"):
+            return
+        kind = "Normal" if holds == "True" or new == "Progressing" else "Warning"
+        _log.info("status", model=model["metadata"]["name"], ready=holds, reason=new)
+        await self.cluster.event(model, kind, new, message)
+
+
+Inputs = tuple[Any, ...]
+
+
+def versions(observed: Observed) -> Inputs:
+    """What a decision comes from, comparable and small: of each object the uid and the resource version."""
+    return tuple(_versions(getattr(observed, one.name)) for one in fields(observed))
+
+
+def _versions(value: Any) -> Any:
+    if isinstance(value, dict) and "metadata" in value:
+        return value["metadata"].get("uid"), value["metadata"].get("resourceVersion")
+    return tuple(_versions(inner) for inner in value) if isinstance(value, tuple) else value

@@ -1,25 +1,16 @@
 """The regular look at everything: finds what the watches missed, and says when they are in place."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import structlog
 
-from headrace_api import inference_model as api
-from headrace_api import names
+from headrace_operator.kinds import Kind, key_of
 from headrace_operator.observed import Key, Object
-from headrace_operator.world import SeenWorld, key_of, owner_key, pod_key
+from headrace_operator.world import SeenWorld
 
-_OURS = f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"
-_KINDS: dict[str, tuple[str, Callable[[Object], Key | None]]] = {
-    api.KIND: ("", key_of),
-    "ConfigMap": (_OURS, owner_key),
-    "Deployment": (_OURS, owner_key),
-    "Pod": (_OURS, pod_key),
-}
-"""What is listed, by which labels, and which model it belongs to, as for the indices."""
 _STARTING_SECONDS = 0.3
 _RETRY_SECONDS = 5.0
 
@@ -29,8 +20,8 @@ _log = structlog.get_logger()
 class Lists(Protocol):
     """What the API server has."""
 
-    async def list_metadata(self, kind: str, namespace: str | None, labels: str) -> list[Object]:
-        """All objects of a kind in one namespace, or in all."""
+    def list_metadata(self, kind: Kind, namespace: str | None) -> AsyncIterator[Object]:
+        """The watched objects of a kind in one namespace, or in all."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +67,8 @@ class Resync:
         """The uids of everything that the indices should hold."""
         found: set[str] = set()
         for namespace in self.namespaces or (None,):
-            for kind, (labels, key) in _KINDS.items():
-                items = await self.lists.list_metadata(kind, namespace, labels)
-                found |= {item["metadata"]["uid"] for item in items if key(item) is not None}
+            for kind in self.world.kinds:
+                async for item in self.lists.list_metadata(kind, namespace):
+                    if kind.key(item) is not None:
+                        found.add(item["metadata"]["uid"])
         return found

@@ -79,6 +79,7 @@ _OPTIONS = {
     "token-secret-key": "the key of the token in that Secret",
     "grace-seconds": "how long a worker may take to finish",
     "node-lost-seconds": "how long after its node stops answering a worker is replaced",
+    "network-policies": "true or false: whether workers get a NetworkPolicy",
     "gpus-per-node": "GPUs of the largest node, which the rules compare models with",
     "health-port": "the port of health, readiness and metrics",
     "webhook-port": "the port of the admission webhook; none is served when absent",

@@ -12,8 +12,9 @@ from headrace_api.worker_config import fingerprint
 from headrace_operator import root_cause
 from headrace_operator.observed import Object, Observed, Problem
 from headrace_operator.plan import read_spec
-from headrace_operator.render.children import selector, worker_hash
 from headrace_operator.render.config import RenderConfig
+from headrace_operator.render.objects import selector
+from headrace_operator.render.revision import worker_hash
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def _refused(observed: Observed, problem: Problem, now: str) -> InferenceModelSt
 
 def _stored(status: Object) -> InferenceModelStatus:
     """The stored status without its conditions, as far as this version understands it."""
-    known = {field.alias for name, field in InferenceModelStatus.model_fields.items() if name != "conditions"}
+    known = {field.alias or name for name, field in InferenceModelStatus.model_fields.items() if name != "conditions"}
     kept = InferenceModelStatus()
     for name in known & set(status):
         with contextlib.suppress(ValidationError):

@@ -1,12 +1,12 @@
-"""What the operator has seen, from kopf's indices and the queue: read at the moment of each reconcile."""
+"""What the operator has seen, from kopf's indices and the queue: read at the moment of each reconcile.
 
-import copy
-from collections.abc import Iterable, Mapping
-from typing import Any
+What it hands out is what the indices hold, not a copy: nobody changes an observed object.
+"""
 
-from headrace_api import inference_model as api
-from headrace_api import names
+from collections.abc import Iterable, Mapping, Sequence
+
 from headrace_api.load import ModelLoad
+from headrace_operator.kinds import MODEL, POD, Kind, by_name
 from headrace_operator.observed import Key, Object, Observed
 
 Index = Mapping[Key, Iterable[Object]]
@@ -15,30 +15,53 @@ Index = Mapping[Key, Iterable[Object]]
 class SeenWorld:
     """Answers `observe` from indices of models, their children and their pods, each by the model's key."""
 
-    def __init__(self) -> None:
+    def __init__(self, kinds: Sequence[Kind]) -> None:
+        self.kinds = kinds
+        """What is observed."""
+        self._children = tuple(kind for kind in kinds if kind not in {MODEL, POD})
+        self._by_name = by_name(kinds)
         self._indices: Mapping[str, Index] = {}
         self._load: Mapping[str, ModelLoad] = {}
         self._buried: frozenset[str] = frozenset()
+        self._written: dict[Key, dict[str, Object]] = {}
 
     def bind(self, indices: Mapping[str, Index]) -> None:
-        """Take kopf's live indices: `models`, `config_maps`, `deployments`, `pods`."""
+        """Take kopf's live indices, by `Kind.index`."""
         self._indices = indices
 
     def models(self) -> list[Object]:
         """Every model."""
-        return [model for model in self._all("models") if model["metadata"]["uid"] not in self._buried]
+        return [model for model in self._all(MODEL) if model["metadata"]["uid"] not in self._buried]
 
     def uids(self) -> set[str]:
         """The uids of all objects that the indices hold."""
-        return {item["metadata"]["uid"] for name in self._indices for item in self._all(name)}
+        return {item["metadata"]["uid"] for kind in self.kinds for item in self._all(kind)}
 
     def bury(self, uids: set[str]) -> None:
         """These objects do not exist any more, whatever the indices say.
 
         kopf takes an object out of its indices when it sees the deletion. A deletion that falls between a watch that
-        broke off and the list that follows is never seen.
+        broke off and the list that follows is never seen. The same may have happened to what was written, and not
+        heard of since.
         """
         self._buried = frozenset(uids)
+        self._written.clear()
+
+    def wrote(self, key: Key, answer: Object) -> None:
+        """A child of the model was written; `answer` is what it is now, and is observed until a watch tells of it."""
+        kind = self._by_name[answer["kind"]]
+        now = dict(answer)
+        kind.trim(now)
+        self._written.setdefault(key, {})[now["metadata"]["uid"]] = now
+
+    def heard(self, key: Key, item: Object, *, gone: bool) -> None:
+        """A watch told of an object: it is believed when it is as new as what was written, or the object is gone."""
+        waited_for = self._written.get(key, {})
+        answer = waited_for.get(item["metadata"]["uid"])
+        if answer and (gone or _version(item) >= _version(answer)):
+            del waited_for[item["metadata"]["uid"]]
+            if not waited_for:
+                del self._written[key]
 
     def set_load(self, load: Mapping[str, ModelLoad]) -> None:
         """Take the queue's newest numbers, by model name."""
@@ -46,54 +69,39 @@ class SeenWorld:
 
     def observe(self, key: Key) -> Observed | None:
         """The model and all that belongs to it; None when there is no such model."""
-        found = self._of("models", key)
+        found = self._of(MODEL, key)
         if not found:
             return None
         model = found[0]
         return Observed(
             model=model,
-            children=(*self._of("config_maps", key), *self._of("deployments", key)),
-            pods=tuple(sorted(self._of("pods", key), key=lambda pod: str(pod["metadata"]["name"]))),
+            children=self._with_written(key, [item for kind in self._children for item in self._of(kind, key)]),
+            pods=tuple(sorted(self._of(POD, key), key=lambda pod: str(pod["metadata"]["name"]))),
             load=self._load.get(model_name(model)),
         )
 
-    def _of(self, index: str, key: Key) -> tuple[Object, ...]:
+    def _with_written(self, key: Key, children: list[Object]) -> tuple[Object, ...]:
+        written = self._written.get(key, {})
+        return (*(child for child in children if child["metadata"]["uid"] not in written), *written.values())
+
+    def _of(self, kind: Kind, key: Key) -> tuple[Object, ...]:
         newest: dict[str, Object] = {}
-        for item in sorted(self._indices.get(index, {}).get(key, ()), key=_age):
+        for item in sorted(self._indices.get(kind.index, {}).get(key, ()), key=_age):
             if item["metadata"]["uid"] not in self._buried:
                 newest[item["metadata"]["name"]] = item
-        return tuple(copy.deepcopy(dict(item)) for item in newest.values())
+        return tuple(newest.values())
 
-    def _all(self, index: str) -> list[Object]:
-        return [item for items in list(self._indices.get(index, {}).values()) for item in items]
+    def _all(self, kind: Kind) -> list[Object]:
+        return [item for items in list(self._indices.get(kind.index, {}).values()) for item in items]
 
 
 def _age(item: Object) -> tuple[str, int]:
     """Order objects of one name: kopf may tell of a new object before it tells that its predecessor is gone."""
-    return str(item["metadata"]["creationTimestamp"]), int(item["metadata"]["resourceVersion"])
+    return str(item["metadata"]["creationTimestamp"]), _version(item)
 
 
-def key_of(item: Object) -> Key:
-    """Namespace and name."""
-    return item["metadata"]["namespace"], item["metadata"]["name"]
-
-
-def owner_key(item: Object) -> Key | None:
-    """The model that controls `item`, by its owner reference."""
-    metadata: dict[str, Any] = item["metadata"]
-    for owner in metadata.get("ownerReferences", []):
-        group = owner["apiVersion"].split("/")[0]
-        if owner.get("controller") and owner["kind"] == api.KIND and group == api.GROUP:
-            return metadata["namespace"], owner["name"]
-    return None
-
-
-def pod_key(item: Object) -> Key | None:
-    """The model that a worker pod belongs to, by its labels."""
-    labels = item["metadata"].get("labels", {})
-    if labels.get(names.LABEL_MANAGED_BY) != names.MANAGED_BY or names.LABEL_MODEL not in labels:
-        return None
-    return item["metadata"]["namespace"], labels[names.LABEL_MODEL]
+def _version(item: Object) -> int:
+    return int(item["metadata"]["resourceVersion"])
 
 
 def model_name(model: Object) -> str:

@@ -27,13 +27,16 @@ class Written:
 
     def reported(self, key: Key, answer: Object) -> None:
         """The model's status was written; `answer` is what the model is now."""
-        self._models[key] = answer
+        metadata = {name: answer["metadata"][name] for name in ("uid", "resourceVersion")}
+        self._models[key] = {"metadata": metadata, "status": answer.get("status")}
 
     def overlay(self, key: Key, observed: Observed) -> Observed:
         """What was observed, with the status that was written if the watch has not told of it yet."""
         model, written = observed.model, self._models.get(key)
         if written and written["metadata"]["uid"] == model["metadata"]["uid"] and _version(model) < _version(written):
-            model = {**model, "status": written.get("status")}
+            model = {**model, "status": written["status"]}
+        else:
+            self._models.pop(key, None)
         return replace(observed, model=model, confirmed=self._confirmed.get(key, {}))
 
     def forget(self, key: Key) -> None:

@@ -9,9 +9,6 @@ MANAGED_BY = "headrace-operator"
 
 ANNOTATION_HASH = "headrace.dev/hash"
 """A child's content hash: equal content means that nothing is written."""
-ANNOTATION_CONFIG_HASH = "headrace.dev/config-hash"
-"""On the pod template: the hash of the rendered ConfigMap, so that a changed one rolls the pods."""
-
 ANNOTATION_SPEC_HASH = "headrace.dev/spec-hash"
 """On a revision: the hash of the spec that it was rendered from, to tell the author's changes from the operator's."""
 ANNOTATION_REVISION = "headrace.dev/revision"
@@ -23,6 +20,7 @@ WORKER_CONTAINER = "worker"
 CONFIG_FOLDER = "/etc/headrace"
 CONFIG_FILE = "worker_config.toml"
 RAY_FILE = "model.yaml"
+POD_TEMPLATE_FILE = "pod_template.json"
 ENV_QUEUE_TOKEN = "HEADRACE_QUEUE_TOKEN"  # noqa: S105
 ENV_WORKER_NAME = "HEADRACE_WORKER_NAME"
 ENV_GRACE_SECONDS = "HEADRACE_GRACE_SECONDS"

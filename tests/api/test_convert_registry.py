@@ -130,6 +130,23 @@ def test_pipeline_stages_are_an_engine_argument_of_the_registry(stages):
     assert registry.from_spec(spec) == with_defaults(file)
 
 
+@pytest.mark.parametrize(("workers", "stages", "size"), [(2, 1, 2), (4, 2, 2), (1, 1, 1)])
+def test_a_tensor_parallel_size_that_agrees_is_said_once(workers, stages, size):
+    arguments = {"tensor_parallel_size": size, "pipeline_parallel_size": stages, "dtype": "auto"}
+    engine = {"model_id": "m", "engine_kwargs": arguments}
+    imported = registry.to_spec(
+        LLMApp.model_validate({"engine_config": engine, "scaling_config": {"num_workers": workers}})
+    )
+    assert "tensor_parallel_size" not in imported.spec.engine.engine_kwargs
+    assert [one.key for one in imported.left_out] == ["engine_config.engine_kwargs.tensor_parallel_size"]
+
+
+def test_a_tensor_parallel_size_that_contradicts_is_kept_for_the_rules():
+    engine = {"model_id": "m", "engine_kwargs": {"tensor_parallel_size": 4}}
+    imported = registry.to_spec(LLMApp.model_validate({"engine_config": engine, "scaling_config": {"num_workers": 2}}))
+    assert imported.spec.engine.engine_kwargs == {"tensor_parallel_size": 4}
+
+
 def test_the_first_replicas_are_those_of_the_file():
     def replicas(**autoscaling_config):
         file = {"engine_config": {"model_id": "m"}, "deployment_config": {"autoscaling_config": autoscaling_config}}

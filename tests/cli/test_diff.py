@@ -46,6 +46,14 @@ OPERATOR = {
     },
 }
 
+KINDS = {
+    "configmaps": "ConfigMap",
+    "serviceaccounts": "ServiceAccount",
+    "networkpolicies.networking.k8s.io": "NetworkPolicy",
+    "services": "Service",
+    "poddisruptionbudgets.policy": "PodDisruptionBudget",
+    "deployments.apps": "Deployment",
+}
 KUBECTL = """#!{python}
 import json, os, sys
 state = json.load(open(os.environ["FAKE_STATE"]))
@@ -80,7 +88,7 @@ elif plain[0] == "get":
     if "all-namespaces" in flags:
         print(json.dumps({{"kind": "List", "items": state["operators"]}}))
     elif "selector" in flags:
-        kinds = {{"configmaps": "ConfigMap", "deployments.apps": "Deployment"}}
+        kinds = {kinds}
         wanted = [kinds[one] for one in plain[1].split(",")]
         name = flags["selector"].split("=")[1]
         labelled = [one for one in state["objects"] if name in one["metadata"].get("labels", {{}}).values()]
@@ -121,7 +129,7 @@ class Cluster:
 def cluster(tmp_path, monkeypatch):
     program = tmp_path / "bin" / "kubectl"
     program.parent.mkdir()
-    program.write_text(KUBECTL.format(python=sys.executable))
+    program.write_text(KUBECTL.format(python=sys.executable, kinds=KINDS))
     program.chmod(program.stat().st_mode | stat.S_IEXEC)
     made = Cluster(tmp_path)
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
@@ -154,7 +162,8 @@ def test_nothing_changes(diff, cluster):
 def test_a_change_of_the_spec_is_shown_down_to_the_pods(diff, cluster):
     cluster.running()
     found = changed(diff({**SPEC, "replicas": 2, "monitoring": {"logLevel": "DEBUG"}}, "--format", "json"))
-    assert set(found) == {("InferenceModel", "change"), ("ConfigMap", "change"), ("Deployment", "change")}
+    # a new revision has a ConfigMap of its own; that of the running workers stays while they use it
+    assert set(found) == {("InferenceModel", "change"), ("ConfigMap", "create"), ("Deployment", "change")}
     assert {"key": "spec.replicas", "before": None, "after": 2} in found["InferenceModel", "change"]
     deployment = {one["key"]: (one["before"], one["after"]) for one in found["Deployment", "change"]}
     assert deployment["spec.replicas"] == (1, 2)
@@ -164,7 +173,7 @@ def test_a_change_of_the_spec_is_shown_down_to_the_pods(diff, cluster):
 
 def test_what_was_changed_by_hand_is_shown(diff, cluster):
     cluster.running()
-    deployment = cluster.state["objects"][2]
+    deployment = next(one for one in cluster.state["objects"] if one["kind"] == "Deployment")
     deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = 5
     result = diff(SPEC)
     assert result.status == 1
@@ -175,9 +184,14 @@ def test_what_was_changed_by_hand_is_shown(diff, cluster):
 def test_a_new_model(diff):
     result = diff(SPEC)
     assert result.status == 1
+    revision = children(MODEL["metadata"], InferenceModelSpec.model_validate(SPEC), CONFIG)[0]["metadata"]["name"]
     assert [line for line in result.out.splitlines() if line.startswith("+++")] == [
         "+++ InferenceModel/m (after)",
-        "+++ ConfigMap/m (after)",
+        f"+++ ConfigMap/{revision} (after)",
+        "+++ ServiceAccount/m (after)",
+        "+++ NetworkPolicy/m (after)",
+        "+++ Service/m (after)",
+        "+++ PodDisruptionBudget/m (after)",
         "+++ Deployment/m (after)",
     ]
     assert "+  name: m\n" in result.out
@@ -217,9 +231,9 @@ def test_context_and_namespace_are_passed_on(diff, cluster):
         (lambda state: state.update(fail="error: You must be logged in"), "<stdin>:4: error: You must be logged in"),
         (
             lambda state: state["objects"].append(
-                {"kind": "ConfigMap", "metadata": {"name": "m", "namespace": "models", "uid": "theirs"}}
+                {"kind": "Service", "metadata": {"name": "m", "namespace": "models", "uid": "theirs"}}
             ),
-            "ConfigMap m exists and is not this model's: rename one of them",
+            "Service m exists and is not this model's: rename one of them",
         ),
     ],
 )

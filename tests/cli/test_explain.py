@@ -136,7 +136,7 @@ SMALL = {"engine": {"type": "VLLMEngine", "modelId": "a/b"}}
         (
             {},
             "Deployment",
-            'spec.template.metadata.annotations."headrace.dev/config-hash"',
+            'spec.template.metadata.annotations."headrace.dev/revision"',
             "computed",
             ("everything that is rendered",),
         ),

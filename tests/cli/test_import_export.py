@@ -214,7 +214,7 @@ def test_what_the_api_server_would_refuse_is_said_at_once(headrace):
     text = REGISTRY.replace("trust_remote_code: true", "pipeline_parallel_size: 3")
     result = headrace("import", "-", text=text)
     assert result.status == 0
-    assert "<stdin>: HR102: spec.scaling.numWorkers: 2 is not a multiple" in result.err
+    assert "<stdin>:22: HR102: spec.scaling.numWorkers: 2 is not a multiple" in result.err
 
 
 def test_export_tells_what_the_form_cannot_say(headrace, model_text):

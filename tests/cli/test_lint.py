@@ -251,3 +251,15 @@ def test_a_finding_has_the_line_of_the_users_own_key(headrace, monkeypatch, text
     finding = Finding("HR301", "error", tuple(field.split(".")), "is wrong", "")
     monkeypatch.setattr(imported_lint, "check_model", lambda *_: [finding])
     assert headrace("lint", "-", text=text).out == f"<stdin>:{line}: HR301: {field}: is wrong\n"
+
+
+def test_a_cap_toml_is_checked_in_the_surroundings_of_the_env_toml_beside_it(headrace, tmp_path):
+    env, cap = tmp_path / "env.toml", tmp_path / "cap.toml"
+    env.write_text('[queue]\nurl = "http://queue:8080"\n\n[monitoring]\nmetrics_port = 4000\ntcp_probes = [4000]\n')
+    cap.write_text(
+        'checkpoint_name = "m"\n\n[checkpoint]\ntype = "luminous"\ntokenizer_filename = "t"\ndirectory = "/w"\n'
+    )
+    alone = headrace("lint", cap)
+    both = headrace("lint", env, cap)
+    assert "HR601" not in alone.out
+    assert f"{env}:6: HR601" in both.out

@@ -21,7 +21,8 @@ def container(objects):
 
 def test_every_object_is_printed(headrace, model_text):
     objects = rendered(headrace("render", "-", text=model_text))
-    assert list(objects) == ["ConfigMap", "Deployment"]
+    kinds = ["ConfigMap", "ServiceAccount", "NetworkPolicy", "Service", "PodDisruptionBudget", "Deployment"]
+    assert list(objects) == kinds
     assert container(objects)["image"].startswith("docker.io/headrace/runtime-llamacpp:")
 
 

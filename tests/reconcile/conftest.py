@@ -1,6 +1,7 @@
 """Models as the API server hands them out, and a cluster in memory for the decisions' tests."""
 
 import copy
+import json
 from typing import Any
 
 import pytest
@@ -48,16 +49,37 @@ class MemoryCluster:
         self.refusal: Exception | None = None
         self.load: Any = None
         self.watching = True
+        self._stored: dict[tuple[str, str], tuple[str, int]] = {}
 
     def observe(self, key: tuple[str, str]) -> Observed | None:
         metadata = self.model["metadata"]
         if key != (metadata["namespace"], metadata["name"]):
             return None
         owned = [child for child in self.children.values() if child["metadata"].get("ownerReferences")]
-        return copy.deepcopy(Observed(self.model, tuple(owned), self.pods, self.load))
+        seen = copy.deepcopy(Observed(self.model, tuple(owned), self.pods, self.load))
+        for item in (seen.model, *seen.children, *seen.pods):
+            self._stamp(item)
+        self.model["metadata"]["resourceVersion"] = seen.model["metadata"]["resourceVersion"]
+        return seen
+
+    def _stamp(self, item: Object) -> None:
+        """Give what a test changed in place a newer version, as the API server would have."""
+        identity = item.get("kind", "Pod"), item["metadata"]["name"]
+        version = int(item["metadata"].pop("resourceVersion", 0))
+        content = json.dumps(item, sort_keys=True)
+        known, stored = self._stored.get(identity, (content, version))
+        version = max(version, stored) + (known != content)
+        self._stored[identity] = content, version
+        item["metadata"]["resourceVersion"] = str(version)
+
+    def wrote(self, key: tuple[str, str], answer: Object) -> None:
+        """What is written is there at once."""
 
     async def get(self, item: Object) -> Object | None:
         return self.children.get((item["kind"], item["metadata"]["name"]))
+
+    async def create(self, item: Object) -> Object | None:
+        return None if await self.get(item) else await self.apply(item)
 
     async def apply(self, item: Object) -> Object:
         if self.refusal:
@@ -65,7 +87,8 @@ class MemoryCluster:
         self.writes.append(("apply", item["kind"]))
         before = self.children.get((item["kind"], item["metadata"]["name"]), {})
         live = copy.deepcopy({**item, "status": before.get("status", {})})
-        live["metadata"]["uid"] = f"uid-of-{item['kind']}"
+        live["metadata"]["uid"] = f"uid-of-{item['kind']}-{item['metadata']['name']}"
+        live["metadata"]["resourceVersion"] = before.get("metadata", {}).get("resourceVersion", "1")
         if "spec" in live:
             generation = before.get("metadata", {}).get("generation", 0)
             live["metadata"]["generation"] = generation + (before.get("spec") != live["spec"])

@@ -1,15 +1,25 @@
 """The one reconcile, over a cluster in memory."""
 
+import copy
+
 import pytest
 
 from headrace_operator.reconcile import Reconciler, Refused
 
 KEY = ("models", "sample")
+CHILDREN = ["ConfigMap", "ServiceAccount", "NetworkPolicy", "Service", "PodDisruptionBudget", "Deployment"]
+"""What a model is made of, in the order of the writes."""
 
 
 @pytest.fixture
 def reconciler(cluster, config):
     return Reconciler(cluster, cluster, config, lambda: "2026-01-01T00:00:00Z")
+
+
+def config_map(cluster):
+    """The one ConfigMap."""
+    (name,) = (name for kind, name in cluster.children if kind == "ConfigMap")
+    return cluster.children["ConfigMap", name]
 
 
 def condition(cluster, kind):
@@ -30,7 +40,7 @@ def run_all(cluster, ready):
 
 async def test_new_model_gets_its_objects_and_a_second_look_writes_nothing(reconciler, cluster):
     await reconciler.reconcile(KEY)
-    assert cluster.writes == [("apply", "ConfigMap"), ("apply", "Deployment"), ("status", "InferenceModel")]
+    assert cluster.writes == [*(("apply", kind) for kind in CHILDREN), ("status", "InferenceModel")]
     cluster.writes.clear()
     await reconciler.reconcile(KEY)
     # the status now counts the Deployment that the first look had not seen yet
@@ -43,23 +53,27 @@ async def test_new_model_gets_its_objects_and_a_second_look_writes_nothing(recon
 
 async def test_edit_and_deletion_by_hand_are_undone(reconciler, cluster):
     await reconciler.reconcile(KEY)
-    rendered = cluster.children["ConfigMap", "sample"]["data"]["model.yaml"]
-    cluster.children["ConfigMap", "sample"]["data"]["model.yaml"] = "mine"
-    del cluster.children["Deployment", "sample"]
+    rendered = copy.deepcopy(cluster.children)
+    config_map(cluster)["data"]["worker_config.toml"] = "mine"
+    cluster.children["NetworkPolicy", "sample"]["spec"]["egress"] = [{}]
+    cluster.children["NetworkPolicy", "sample"]["metadata"]["generation"] += 1
+    for kind in ("Deployment", "Service", "PodDisruptionBudget", "ServiceAccount"):
+        del cluster.children[kind, "sample"]
     await reconciler.reconcile(KEY)
-    assert cluster.children["ConfigMap", "sample"]["data"]["model.yaml"] == rendered
-    assert ("Deployment", "sample") in cluster.children
+    rendered["NetworkPolicy", "sample"]["metadata"]["generation"] = 3  # changed, and changed back
+    assert cluster.children == rendered
 
 
 async def test_a_repaired_config_map_does_not_make_ready_workers_unready(reconciler, cluster):
     await reconciler.reconcile(KEY)
     run_all(cluster, ready=2)
     await reconciler.reconcile(KEY)
-    del cluster.children["ConfigMap", "sample"]
+    name = config_map(cluster)["metadata"]["name"]
+    del cluster.children["ConfigMap", name]
     await reconciler.reconcile(KEY)
-    assert ("ConfigMap", "sample") in cluster.children
+    assert ("ConfigMap", name) in cluster.children
     assert condition(cluster, "Ready")["status"] == "True"
-    assert [event[2] for event in cluster.events] == ["Progressing", "WorkersReady"]
+    assert [event[2] for event in cluster.events] == ["WorkersReady"]
 
 
 async def test_foreign_fields_are_left_alone(reconciler, cluster):
@@ -74,9 +88,25 @@ async def test_disabled_keeps_only_the_config_map(reconciler, cluster):
     await reconciler.reconcile(KEY)
     cluster.model["spec"]["enabled"] = False
     await reconciler.reconcile(KEY)
-    assert list(cluster.children) == [("ConfigMap", "sample")]
+    assert [kind for kind, _ in cluster.children] == ["ConfigMap"]
+    assert "enabled: false" in config_map(cluster)["data"]["model.yaml"]
     await reconciler.reconcile(KEY)
     assert condition(cluster, "Ready")["reason"] == "Disabled"
+
+
+async def test_the_config_map_of_older_workers_stays_while_they_do(reconciler, cluster):
+    await reconciler.reconcile(KEY)
+    (old,) = (name for kind, name in cluster.children if kind == "ConfigMap")
+    revision = cluster.children["Deployment", "sample"]["metadata"]["annotations"]["headrace.dev/revision"]
+    cluster.pods = ({"metadata": {"name": "p", "annotations": {"headrace.dev/revision": revision}}},)
+    cluster.model["spec"]["engine"]["maxTotalTokens"] = 64
+    for _ in range(3):
+        await reconciler.reconcile(KEY)
+    assert ("ConfigMap", old) in cluster.children
+    assert len([kind for kind, _ in cluster.children if kind == "ConfigMap"]) == 2
+    cluster.pods = ()
+    await reconciler.reconcile(KEY)
+    assert ("ConfigMap", old) not in cluster.children
 
 
 async def test_ready_when_all_workers_are(reconciler, cluster):
@@ -90,7 +120,7 @@ async def test_ready_when_all_workers_are(reconciler, cluster):
     assert condition(cluster, "Ready")["status"] == "True"
     assert cluster.model["status"]["workers"] == "2/2"
     assert cluster.model["status"]["observedGeneration"] == 3
-    assert [event[2] for event in cluster.events] == ["Progressing", "WorkersReady"]
+    assert [event[2] for event in cluster.events] == ["WorkersReady"]
 
 
 async def test_ready_workers_of_an_older_spec_do_not_make_the_new_one_ready(reconciler, cluster):
@@ -118,7 +148,7 @@ async def test_bad_spec_is_said_once_and_nothing_is_touched(reconciler, cluster)
         "HR102: spec.scaling.numWorkers: 3 is not a multiple of spec.engine.pipelineParallelSize (2)"
         in ready["message"]
     )
-    assert [event[1:] for event in cluster.events] == [("Normal", "Progressing"), ("Warning", "InvalidSpec")]
+    assert [event[1:] for event in cluster.events] == [("Warning", "InvalidSpec")]
 
 
 async def test_engine_without_an_image_names_what_is_accepted(reconciler, cluster):
@@ -149,10 +179,11 @@ async def test_a_model_larger_than_the_largest_node_is_refused(cluster, config):
 
 
 async def test_foreign_object_of_the_same_name_is_not_taken_over(reconciler, cluster):
-    theirs = {"kind": "ConfigMap", "metadata": {"name": "sample"}, "data": {"theirs": "1"}}
-    cluster.children["ConfigMap", "sample"] = theirs
+    theirs = {"kind": "Service", "metadata": {"name": "sample"}, "spec": {"theirs": "1"}}
+    cluster.children["Service", "sample"] = theirs
     await reconciler.reconcile(KEY)
-    assert cluster.children == {("ConfigMap", "sample"): theirs}
+    assert cluster.children["Service", "sample"] == theirs
+    assert ("Deployment", "sample") not in cluster.children
     assert condition(cluster, "Ready")["reason"] == "NameTaken"
 
 

@@ -133,7 +133,7 @@ def test_the_template_patch_merges_by_name(rendered):
     assert "enableServiceLinks" not in template["spec"]
     assert template["metadata"]["annotations"]["example.com/a"] == "b"
     assert template["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "headrace-operator"
-    assert "headrace.dev/config-hash" in template["metadata"]["annotations"]
+    assert "headrace.dev/revision" in template["metadata"]["annotations"]
 
 
 def test_merge_leaves_its_arguments_alone():

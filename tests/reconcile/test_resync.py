@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from tests.waiting import until
 
+from headrace_operator.kinds import watched
 from headrace_operator.resync import Resync
 from headrace_operator.world import SeenWorld
 
@@ -24,19 +25,19 @@ class Lists:
         self.items = {"InferenceModel": [item("m")], "Deployment": [item("d", ownerReferences=[OWNER])]}
         self.fail = False
 
-    async def list_metadata(self, kind, namespace, labels):
+    async def list_metadata(self, kind, namespace):
         assert namespace == "models"
-        assert bool(labels) == (kind != "InferenceModel")
         if self.fail:
             raise ConnectionError("no API server")
-        return self.items.get(kind, [])
+        for one in self.items.get(kind.name, []):
+            yield one
 
 
 @pytest.fixture
 async def running(monkeypatch):
     monkeypatch.setattr("headrace_operator.resync._STARTING_SECONDS", 0.01)
     monkeypatch.setattr("headrace_operator.resync._RETRY_SECONDS", 0.01)
-    world, lists, woken = SeenWorld(), Lists(), []
+    world, lists, woken = SeenWorld(watched(pod_monitors=False)), Lists(), []
     resync = Resync(world, lists, ("models",), 0.02, woken.append)
     task = asyncio.create_task(resync.run())
     yield world, lists, woken, resync
@@ -46,10 +47,10 @@ async def running(monkeypatch):
 
 async def test_not_ready_before_everything_is_seen(running):
     world, lists, woken, resync = running
-    world.bind({"models": {KEY: [item("m")]}, "deployments": {}})
+    world.bind({"inferencemodels": {KEY: [item("m")]}, "deployments": {}})
     await asyncio.sleep(0.1)
     assert not resync.ready.is_set()
-    world.bind({"models": {KEY: [item("m")]}, "deployments": {KEY: [item("d")]}})
+    world.bind({"inferencemodels": {KEY: [item("m")]}, "deployments": {KEY: [item("d")]}})
     # an object that looks like ours and is nobody's is not waited for
     lists.items["ConfigMap"] = [item("stray")]
     await until(resync.ready.is_set)
@@ -58,7 +59,7 @@ async def test_not_ready_before_everything_is_seen(running):
 
 async def test_what_went_away_unseen_is_buried(running):
     world, lists, _, resync = running
-    world.bind({"models": {KEY: [item("m")]}, "deployments": {KEY: [item("d")]}})
+    world.bind({"inferencemodels": {KEY: [item("m")]}, "deployments": {KEY: [item("d")]}})
     await until(resync.ready.is_set)
     assert world.observe(KEY).children
     lists.items["Deployment"] = []
@@ -71,7 +72,7 @@ async def test_what_went_away_unseen_is_buried(running):
 async def test_an_api_server_that_does_not_answer_is_asked_again(running):
     world, lists, _, resync = running
     lists.fail = True
-    world.bind({"models": {KEY: [item("m")]}, "deployments": {KEY: [item("d")]}})
+    world.bind({"inferencemodels": {KEY: [item("m")]}, "deployments": {KEY: [item("d")]}})
     await asyncio.sleep(0.05)
     assert not resync.ready.is_set()
     lists.fail = False

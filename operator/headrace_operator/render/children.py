@@ -1,110 +1,42 @@
-"""All objects of one model: the ConfigMap with both files and the workers' Deployment."""
+"""All objects of one model, in the order in which they are applied."""
 
-import hashlib
-import json
-from typing import Any
-
-from headrace_api import inference_model as api
-from headrace_api import names
-from headrace_api.convert import worker_config
 from headrace_api.inference_model import InferenceModelSpec
-from headrace_operator.render import ray_yaml, worker_toml
+from headrace_operator.render import revision as revisions
 from headrace_operator.render.config import RenderConfig
-from headrace_operator.render.pod import pod_template
-
-Object = dict[str, Any]
-
-_PROGRESS_SECONDS = 1800
-"""How long a rollout may take: large models load for many minutes."""
-
-
-def content_hash(content: Any) -> str:
-    """16 hex digits of the canonical JSON of `content`."""
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+from headrace_operator.render.deployment import deployment
+from headrace_operator.render.disruption import disruption_budget
+from headrace_operator.render.network import network_policy
+from headrace_operator.render.objects import Object, hashed
+from headrace_operator.render.pod_monitor import pod_monitor
+from headrace_operator.render.revision import Revision
+from headrace_operator.render.service import service
+from headrace_operator.render.service_account import service_account
 
 
-def selector(name: str) -> dict[str, str]:
-    """The labels by which the workers of the model called `name` are found."""
-    return {names.LABEL_NAME: "headrace-worker", names.LABEL_MODEL: name}
-
-
-def files(spec: InferenceModelSpec, config: RenderConfig) -> dict[str, str]:
-    """The rendered files by name."""
-    return {
-        names.CONFIG_FILE: _worker_file(spec, config),
-        names.RAY_FILE: ray_yaml.to_yaml(ray_yaml.document(spec)),
-    }
-
-
-def worker_hash(spec: InferenceModelSpec, config: RenderConfig) -> str:
-    """The hash of what the worker reads; a change of it, and not of the replica count, rolls the pods."""
-    return content_hash(_worker_file(spec, config))
-
-
-def _worker_file(spec: InferenceModelSpec, config: RenderConfig) -> str:
-    return worker_toml.to_toml(worker_config.from_spec(spec, config.queue_url))
-
-
-def children(metadata: Object, spec: InferenceModelSpec, config: RenderConfig) -> list[Object]:
-    """Every object that shall exist for the model, in the order in which to apply them.
+def children(
+    metadata: Object, spec: InferenceModelSpec, config: RenderConfig, revision: Revision | None = None
+) -> list[Object]:
+    """Every object that shall exist for the model; what pods need comes before the workload.
 
     Args:
         metadata: the model's `metadata`, of which name, namespace and uid are used.
         spec: the model's spec.
         config: the installation's values; `config.images` has the model's engine.
+        revision: what the workers shall be made of, where that is not what the spec renders to now.
     """
-    objects = [_config_map(metadata, spec, config)]
+    revision = revision or revisions.render(metadata["name"], spec, config)
+    found = [revisions.config_map(metadata, spec, revision)]
     if spec.enabled:
-        objects.append(_deployment(metadata, spec, config))
-    return [_hashed(item) for item in objects]
+        found += _running(metadata, spec, config, revision)
+    return [hashed(item) for item in found]
 
 
-def _config_map(metadata: Object, spec: InferenceModelSpec, config: RenderConfig) -> Object:
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": _metadata(metadata),
-        "data": files(spec, config),
-    }
-
-
-def _deployment(metadata: Object, spec: InferenceModelSpec, config: RenderConfig) -> Object:
-    name = metadata["name"]
-    labels = {**selector(name), names.LABEL_MANAGED_BY: names.MANAGED_BY}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": _metadata(metadata),
-        "spec": {
-            "replicas": spec.desired_replicas,
-            "selector": {"matchLabels": selector(name)},
-            "progressDeadlineSeconds": _PROGRESS_SECONDS,
-            "revisionHistoryLimit": 3,
-            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
-            "template": pod_template(spec, labels, name, worker_hash(spec, config), config),
-        },
-    }
-
-
-def _metadata(model: Object) -> Object:
-    return {
-        "name": model["name"],
-        "namespace": model["namespace"],
-        "labels": {**selector(model["name"]), names.LABEL_MANAGED_BY: names.MANAGED_BY},
-        "ownerReferences": [
-            {
-                "apiVersion": api.API_VERSION,
-                "kind": api.KIND,
-                "name": model["name"],
-                "uid": model["uid"],
-                "controller": True,
-                "blockOwnerDeletion": True,
-            }
-        ],
-    }
-
-
-def _hashed(item: Object) -> Object:
-    metadata = {**item["metadata"], "annotations": {names.ANNOTATION_HASH: content_hash(item)}}
-    return {**item, "metadata": metadata}
+def _running(metadata: Object, spec: InferenceModelSpec, config: RenderConfig, revision: Revision) -> list[Object]:
+    return [
+        service_account(metadata),
+        *([network_policy(metadata, spec, config)] if config.network_policies else []),
+        service(metadata, spec),
+        disruption_budget(metadata),
+        *([pod_monitor(metadata)] if config.pod_monitors else []),
+        deployment(metadata, spec, revision),
+    ]

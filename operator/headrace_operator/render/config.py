@@ -22,6 +22,10 @@ class RenderConfig(Document):
     """How long a worker may take to finish its requests when it is told to stop."""
     node_lost_seconds: int = Field(default=30, ge=0)
     """How long after its node stops answering a worker is replaced."""
+    network_policies: bool = True
+    """Whether workers get a NetworkPolicy: asked for metrics only, reaching the queue and model sources only."""
+    pod_monitors: bool = False
+    """Whether workers get a PodMonitor; the cluster must have the Prometheus operator's CRD."""
 
     gpus_per_node: int | None = Field(default=None, ge=1)
     """GPUs of the largest node, for the rules; not checked when absent."""

@@ -9,15 +9,16 @@ from headrace_operator.render.patch import strategic_merge
 
 _USER = 10001
 """The runtime images' user."""
+_FILES = (names.CONFIG_FILE, names.RAY_FILE)
+"""What a worker sees of its revision's ConfigMap."""
 
 
-def pod_template(
-    spec: InferenceModelSpec, labels: dict[str, str], config_name: str, config_hash: str, config: RenderConfig
-) -> dict[str, Any]:
-    """The template with the model's own patch applied; `config_name` is the ConfigMap that is mounted."""
+def pod_template(spec: InferenceModelSpec, labels: dict[str, str], config: RenderConfig) -> dict[str, Any]:
+    """The template with the model's own patch applied; its revision names the ConfigMap that is mounted."""
     template = {
-        "metadata": {"labels": labels, "annotations": {names.ANNOTATION_CONFIG_HASH: config_hash}},
+        "metadata": {"labels": labels},
         "spec": {
+            "serviceAccountName": labels[names.LABEL_MODEL],
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
             "terminationGracePeriodSeconds": config.grace_seconds,
@@ -31,13 +32,13 @@ def pod_template(
             "tolerations": [_tolerate(state, config.node_lost_seconds) for state in ("not-ready", "unreachable")],
             "containers": [_container(spec, config)],
             "volumes": [
-                {"name": "config", "configMap": {"name": config_name}},
+                {"name": "config", "configMap": {"items": [{"key": name, "path": name} for name in _FILES]}},
                 *({"name": name, "emptyDir": kind} for name, (_, kind) in _scratch(spec).items()),
             ],
         },
     }
     merged = strategic_merge(template, spec.template)
-    # by these the operator finds its pods and rolls them, so a patch cannot change them
+    # by these the operator finds its pods, so a patch cannot change them
     final: dict[str, Any] = strategic_merge(merged, {"metadata": template["metadata"]})
     return final
 

@@ -15,7 +15,7 @@ def document(spec: InferenceModelSpec) -> dict[str, Any]:
     return registry.from_spec(spec)
 
 
-class _Dumper(yaml.SafeDumper):
+class _Dumper(yaml.CSafeDumper):
     """Writes equal parts out each time: anchors would puzzle people."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002

@@ -68,7 +68,7 @@ _PLACES: Places = (
 )
 """In the registry's order of keys."""
 
-_STAGES = "pipeline_parallel_size"
+_STAGES, _TENSOR = "pipeline_parallel_size", "tensor_parallel_size"
 ORIGINS: Places = (
     *_PLACES,
     ("deployment_config.autoscaling_config.initial_replicas", "replicas"),
@@ -88,7 +88,8 @@ def to_spec(doc: LLMApp) -> Imported:
         spec.setdefault("deployment", {}).setdefault("autoscaling", {})
         put(spec, "replicas", _first_of(scaler.initial_replicas, scaler.min_replicas, 1))
     _take_stages(spec["engine"])
-    return Imported(InferenceModelSpec.model_validate(spec))
+    left_out = _drop_tensor_size(spec)
+    return Imported(InferenceModelSpec.model_validate(spec), left_out)
 
 
 def _first_of(*candidates: int | None) -> int:
@@ -101,6 +102,17 @@ def _take_stages(engine: Tree) -> None:
     if isinstance(stages, int) and stages > 1:
         engine["engine_kwargs"] = {key: value for key, value in engine["engine_kwargs"].items() if key != _STAGES}
         engine[_STAGES] = stages
+
+
+def _drop_tensor_size(spec: Tree) -> tuple[LeftOut, ...]:
+    """The tensor parallel size follows from num_workers; where the file says the same once more, once is enough."""
+    engine = spec["engine"]
+    size = engine.get("engine_kwargs", {}).get(_TENSOR)
+    workers = spec.get("scaling", {}).get("num_workers", 1)
+    if not isinstance(size, int) or size * engine.get(_STAGES, 1) != workers:
+        return ()  # the rules say what is wrong with it
+    engine["engine_kwargs"] = {key: value for key, value in engine["engine_kwargs"].items() if key != _TENSOR}
+    return (LeftOut(f"engine_config.engine_kwargs.{_TENSOR}", "scaling_config.num_workers says the same"),)
 
 
 def from_spec(spec: InferenceModelSpec) -> dict[str, Any]:

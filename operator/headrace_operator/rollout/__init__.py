@@ -1,0 +1,1 @@
+"""Which revision of a model's workers shall run: decisions only."""

@@ -1,0 +1,104 @@
+"""What the operator keeps in memory of the objects that it watches: only what a decision may read. Pure, in place.
+
+kopf holds an object while its event is handled and, at the start, until everything has been listed. So what is not
+needed is taken out of the object itself, as soon as it is seen, and not only left out of a copy.
+"""
+
+import sys
+from collections.abc import Collection
+from typing import Any
+
+Object = dict[str, Any]
+
+REPLICAS_OWNER = "replicasOwner"
+"""In the metadata of a kept workload: the controller of autoscaling that owns `spec.replicas`; absent: nobody else."""
+
+_AUTOSCALER = "kube-controller-manager"
+"""The field manager of Kubernetes' HorizontalPodAutoscaler, which writes the subresource `scale`."""
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+_POD_SPEC = frozenset({"nodeName", "containers", "initContainers", "priorityClassName", "nodeSelector"})
+_POD_CONTAINER = frozenset({"name", "image", "resources"})
+_POD_STATUS = frozenset(
+    {"phase", "reason", "message", "conditions", "containerStatuses", "initContainerStatuses", "startTime"}
+)
+_SHORT = 64
+
+
+def model(item: Object) -> None:
+    """An InferenceModel: all but the bookkeeping of the API server and of kubectl."""
+    _bookkeeping(item)
+    _intern(item)
+
+
+def child(item: Object) -> None:
+    """A child whose status says nothing: what was rendered, and what others changed of it."""
+    _bookkeeping(item)
+    item.pop("status", None)
+    _intern(item)
+
+
+def workload(item: Object) -> None:
+    """A Deployment: with its status, and with who owns its replicas."""
+    owner = replicas_owner(item)
+    _bookkeeping(item)
+    if owner:
+        item["metadata"][REPLICAS_OWNER] = owner
+    _intern(item)
+
+
+def pod(item: Object) -> None:
+    """A worker's pod: where it runs, what it asks for, how its containers do."""
+    _bookkeeping(item)
+    _only(item.get("spec", {}), _POD_SPEC)
+    for container in _containers(item):
+        _only(container, _POD_CONTAINER)
+    _only(item.get("status", {}), _POD_STATUS)
+    _intern(item)
+
+
+def replicas_owner(item: Object) -> str | None:
+    """The autoscaler that owns `spec.replicas`, by the managed fields: `kubectl scale` is none."""
+    for entry in item["metadata"].get("managedFields") or []:
+        fields = entry.get("fieldsV1") or {}
+        if (
+            entry.get("manager") == _AUTOSCALER
+            and entry.get("subresource") == "scale"
+            and "f:replicas" in fields.get("f:spec", {})
+        ):
+            return _AUTOSCALER
+    return None
+
+
+def _bookkeeping(item: Object) -> None:
+    item["metadata"].pop("managedFields", None)
+    (item["metadata"].get("annotations") or {}).pop(_LAST_APPLIED, None)
+
+
+def _containers(item: Object) -> list[Object]:
+    spec = item.get("spec", {})
+    return [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]
+
+
+def _only(item: Object, names: Collection[str]) -> None:
+    for name in item.keys() - names:
+        del item[name]
+
+
+def _intern(item: Any) -> None:
+    """Have equal keys and short texts once in memory: each event was parsed by itself, with copies of all of them."""
+    pairs: list[tuple[Any, Any]] = []
+    if isinstance(item, dict):
+        pairs = list(item.items())
+        item.clear()
+        for key, value in pairs:
+            item[sys.intern(key)] = _shared(value)
+    elif isinstance(item, list):
+        pairs = list(enumerate(item))
+        item[:] = [_shared(value) for value in item]
+    for _, value in pairs:
+        if isinstance(value, dict | list):
+            _intern(value)
+
+
+def _shared(value: Any) -> Any:
+    return sys.intern(value) if isinstance(value, str) and len(value) <= _SHORT else value
