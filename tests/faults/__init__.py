@@ -1,1 +1,1 @@
-"""The operator under faults: killed between any two writes, with a stale view, with odd specs, and all of it at random."""
+"""The operator under faults: killed between any two writes, with a stale view, with odd specs, all of it at random."""

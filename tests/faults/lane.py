@@ -153,7 +153,7 @@ class Lanes:
         kill: list[Callable[[], None]] = []
         certificate = str(self.plane.certificate)
         async with (
-            proxy.serve(self.plane.url, certificate, lambda: kill[0]()) as door,
+            proxy.serve(self.plane.url, certificate, lambda: kill[0]()) as door,  # noqa: PLW0108  # it is made below
             connect(self.plane.url, self.token, certificate) as api,
         ):
             operator = OperatorProcess(
