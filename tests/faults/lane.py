@@ -103,10 +103,10 @@ class Lane:
         return oracle.content(await self.api.snapshot(self.namespace))
 
     def _wanted(self, model: Object) -> oracle.Wanted:
-        name = model["metadata"]["name"]
-        if oracle.is_valid(model, CONFIG):
+        name, refused = model["metadata"]["name"], oracle.is_refused(model)
+        if not refused and oracle.is_valid(model, CONFIG):
             self.runs[name] = model["spec"]
-        return oracle.Wanted(model, self.runs.get(name))
+        return oracle.Wanted(model, self.runs.get(name), refused)
 
     def _notes_lost(self, live: dict[Ref, Object]) -> list[str]:
         annotations = {item["metadata"]["uid"]: item["metadata"].get("annotations", {}) for item in live.values()}

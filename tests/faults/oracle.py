@@ -16,9 +16,12 @@ from headrace_operator.observed import Problem
 from headrace_operator.plan import read_spec
 from headrace_operator.render.children import children
 from headrace_operator.render.config import RenderConfig
+from headrace_operator.status import ready_reason
 from tests.faults.api import Object, Ref, is_model, ref
 
 _CHANGING = frozenset({"resourceVersion", "generation", "managedFields", "uid", "creationTimestamp"})
+APPLY_REFUSED = "ApplyRefused"
+"""The reason of Ready when the API server does not take an object that the spec renders to."""
 _CONTROLLER_ANNOTATION = "deployment.kubernetes.io/revision"
 
 
@@ -29,6 +32,8 @@ class Wanted:
     model: Object
     runs: Object | None
     """None when there has been no spec yet that could be rendered."""
+    refused: bool = False
+    """Whether the API server refused an object of its own spec, and the workload of `runs` goes on."""
 
 
 def expected(wanted: Iterable[Wanted], config: RenderConfig) -> dict[Ref, Object]:
@@ -41,6 +46,13 @@ def expected(wanted: Iterable[Wanted], config: RenderConfig) -> dict[Ref, Object
         assert isinstance(spec, InferenceModelSpec), spec
         found |= {ref(item): item for item in children(one.model["metadata"], spec, config)}
     return found
+
+
+def is_refused(model: Object) -> bool:
+    """Whether the operator says of the model's newest spec that the API server refuses an object of it."""
+    status = model.get("status") or {}
+    current = status.get("observedGeneration") == model["metadata"]["generation"]
+    return current and ready_reason(status)[1] == APPLY_REFUSED
 
 
 def is_valid(model: Object, config: RenderConfig) -> bool:
@@ -104,7 +116,7 @@ def status_differences(one: Wanted, deployment: Object | None, config: RenderCon
 
 
 def _conditions(one: Wanted, deployment: Object | None, config: RenderConfig) -> dict[str, str]:
-    if not is_valid(one.model, config):
+    if one.refused or not is_valid(one.model, config):
         return {"Ready": "False", "Stalled": "True", "ConfigValid": "False", "Reconciling": "False"}
     ready = not one.model["spec"]["enabled"] or (deployment is not None and is_available(deployment))
     if ready:
