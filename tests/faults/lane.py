@@ -41,7 +41,7 @@ class Lane:
     foreign: dict[Ref, Object] = field(default_factory=dict)
     """Objects of others, as they were before the operator came."""
     runs: dict[str, Object | None] = field(default_factory=dict)
-    """By model, the spec that its objects follow while its own cannot be rendered."""
+    """By model, the spec that its objects followed when all was last as it must be."""
     patience_seconds: float = 40.0
     """How long it may take to converge."""
     notes: dict[str, str] = field(default_factory=dict)
@@ -75,9 +75,10 @@ class Lane:
             found += oracle.status_differences(one, deployment, CONFIG)
             if ready and deployment and not oracle.is_available(deployment):
                 found.append(f"Deployment {name} is not available: {json.dumps(deployment.get('status'))}")
-        if found:
-            return found
-        return await self._fields(expected, live)
+        found = found or await self._fields(expected, live)
+        if not found:
+            self.runs = {one.model["metadata"]["name"]: one.runs for one in wanted}
+        return found
 
     async def converged(self, *, ready: bool = True) -> None:
         """Wait until there are no differences; an operator that was killed is started again, as a kubelet would."""
@@ -103,10 +104,9 @@ class Lane:
         return oracle.content(await self.api.snapshot(self.namespace))
 
     def _wanted(self, model: Object) -> oracle.Wanted:
-        name, refused = model["metadata"]["name"], oracle.is_refused(model)
-        if not refused and oracle.is_valid(model, CONFIG):
-            self.runs[name] = model["spec"]
-        return oracle.Wanted(model, self.runs.get(name), refused)
+        refused = oracle.is_refused(model)
+        own = not refused and oracle.is_valid(model, CONFIG)
+        return oracle.Wanted(model, model["spec"] if own else self.runs.get(model["metadata"]["name"]), refused)
 
     def _notes_lost(self, live: dict[Ref, Object]) -> list[str]:
         annotations = {item["metadata"]["uid"]: item["metadata"].get("annotations", {}) for item in live.values()}

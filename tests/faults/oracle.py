@@ -40,12 +40,20 @@ def expected(wanted: Iterable[Wanted], config: RenderConfig) -> dict[Ref, Object
     """Every object that must exist beside the models themselves."""
     found: dict[Ref, Object] = {}
     for one in wanted:
-        if one.runs is None:
-            continue
-        spec = read_spec({**one.model, "spec": one.runs}, config)
-        assert isinstance(spec, InferenceModelSpec), spec
-        found |= {ref(item): item for item in children(one.model["metadata"], spec, config)}
+        found |= _rendered(one.model, one.runs, config)
+        if one.refused:
+            # what comes before the workload is of the new spec; the workload and what its pods mount are as before
+            after = _rendered(one.model, one.model["spec"], config)
+            found |= {key: item for key, item in after.items() if key[1] != "Deployment"}
     return found
+
+
+def _rendered(model: Object, spec: Object | None, config: RenderConfig) -> dict[Ref, Object]:
+    if spec is None:
+        return {}
+    read = read_spec({**model, "spec": spec}, config)
+    assert isinstance(read, InferenceModelSpec), read
+    return {ref(item): item for item in children(model["metadata"], read, config)}
 
 
 def is_refused(model: Object) -> bool:

@@ -16,7 +16,6 @@ from tests import plane as planes
 from tests.faults import oracle
 from tests.faults.api import ApiError, Object
 from tests.faults.lane import Lane
-from tests.faults.proxy import Proxy
 from tests.faults.story import Action, Story
 
 _CHECK_EVERY = 40
@@ -95,38 +94,33 @@ async def _perform(lane: Lane, action: Action) -> None:
     model = lane.model(action.model)
     match action.verb:
         case "create":
-            await _create(lane, action)
-        case "edit" | "scale" | "toggle":
+            await lane.create(action.model, action.detail)
+        case "edit" | "scale" | "toggle" | "spoil":
+            if action.verb == "spoil":
+                await lane.converged()  # so that it is known what goes on running
             await lane.api.replace_spec(model, action.detail)
-        case "spoil":
-            await lane.converged()  # so that it is known what goes on running
-            await lane.api.replace_spec(model, action.detail)
-        case "delete":
+        case "delete" | "recreate":
             await lane.api.delete(model)
-        case "recreate":
-            await lane.api.delete(model)
-            await _create(lane, action)
-        case "kill":
-            lane.operator.kill()
+            if action.verb == "recreate":
+                await lane.create(action.model, action.detail)
         case "edit child" | "delete child" | "annotate child":
             await _break(lane, action)
         case _:
-            _misbehave(lane.proxy, action)
+            _misbehave(lane, action)
 
 
-def _misbehave(proxy: Proxy, action: Action) -> None:
-    """At a write or an event that is still to come."""
+def _misbehave(lane: Lane, action: Action) -> None:
+    """At once, or at a write or an event that is still to come."""
     if action.verb == "rest":
+        return
+    if action.verb == "kill":
+        lane.operator.kill()
         return
     number, fault = action.detail
     if action.verb == "trouble":
-        proxy.arm(on_call=lambda call: fault if call.number == number else None)
+        lane.proxy.arm(on_call=lambda call: fault if call.number == number else None)
     else:
-        proxy.arm(on_event=lambda seen: fault if seen == number else None)
-
-
-async def _create(lane: Lane, action: Action) -> None:
-    await lane.create(action.model, action.detail)
+        lane.proxy.arm(on_event=lambda seen: fault if seen == number else None)
 
 
 async def _break(lane: Lane, action: Action) -> None:
@@ -158,7 +152,7 @@ _VANDALISM: dict[str, Object] = {
         "spec": {"replicas": 5, "template": {"spec": {"containers": [{"name": "worker", "image": "example.com/x"}]}}}
     },
     "Service": {"metadata": {"labels": {"headrace.dev/model": None}}, "spec": {"selector": {"app": "other"}}},
-    "ServiceAccount": {"automountServiceAccountToken": True, "metadata": {"ownerReferences": None}},
+    "ServiceAccount": {"automountServiceAccountToken": True},
     "PodDisruptionBudget": {"spec": {"maxUnavailable": None, "minAvailable": 3}},
     "NetworkPolicy": {"spec": {"egress": [{}]}, "metadata": {"annotations": {"headrace.dev/hash": "no"}}},
 }

@@ -104,7 +104,7 @@ async def _judge(lane: Lane, batch: dict[str, Trial], findings: Findings) -> Non
     try:
         await lane.converged(ready=False)
     except AssertionError as error:
-        findings.wrong.append(f"{[str(trial) for trial in batch.values()]}: {error}")
+        findings.wrong.append(f"{error} (of {_names(batch)})")
     live = await lane.api.snapshot(lane.namespace)
     for item in (item for key, item in live.items() if is_model(key)):
         trial = batch.get(item["metadata"]["name"])
@@ -126,4 +126,8 @@ async def _back(lane: Lane, batch: dict[str, Trial], beginning: dict[str, Any], 
     except AssertionError as error:
         left = [str(error)]
     if left:
-        findings.wrong.append(f"traces of {[str(trial) for trial in batch.values()]}: {left}")
+        findings.wrong.append(f"traces: {left} (of {_names(batch)})")
+
+
+def _names(batch: dict[str, Trial]) -> str:
+    return "; ".join(f"{name}: {trial}" for name, trial in batch.items())
