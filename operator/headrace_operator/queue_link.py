@@ -22,6 +22,8 @@ class QueueLink:
     """Keeps the queue's catalogue current and hands its numbers to `on_load`."""
 
     def __init__(self, url: str, names: Callable[[], list[str]], on_load: OnLoad) -> None:
+        self.connected = False
+        """Whether the queue answers now."""
         self._url = url.rstrip("/") + OPERATOR_PATH
         self._names = names
         self._on_load = on_load
@@ -59,12 +61,14 @@ class QueueLink:
     async def _connected(self, session: aiohttp.ClientSession) -> None:
         async with session.ws_connect(self._url, heartbeat=_HEARTBEAT_SECONDS) as socket:
             _log.info("connected to the queue", url=self._url)
+            self.connected = True
             sender = asyncio.create_task(self._send(socket))
             try:
                 async for message in socket:
                     if message.type is aiohttp.WSMsgType.TEXT:
                         self._hear(Load.model_validate_json(message.data).models)
             finally:
+                self.connected = False
                 sender.cancel()
 
     async def _send(self, socket: aiohttp.ClientWebSocketResponse) -> None:

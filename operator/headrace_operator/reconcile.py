@@ -115,7 +115,7 @@ class Reconciler:
         for item in decision.apply:
             problem = problem or await self._apply(observed, item)
         for item in decision.delete:
-            _log.info("deleting", model=key_of(observed.model), kind=item["kind"])
+            _log.info("deleting", kind=item["kind"], name=item["metadata"]["name"])
             await self.cluster.delete(item)
         writes = (*decision.apply, *decision.delete)
         said = await self._report(observed, problem, settled=not any(item["kind"] == "Deployment" for item in writes))
@@ -123,8 +123,7 @@ class Reconciler:
 
     async def _apply(self, observed: Observed, item: Object) -> Problem | None:
         """Write a child; what is not there is only created, so that nobody else's object is taken over."""
-        metadata = observed.model["metadata"]
-        _log.info("applying", model=metadata["name"], generation=metadata["generation"], kind=item["kind"])
+        _log.info("applying", kind=item["kind"], name=item["metadata"]["name"])
         try:
             if any(identity(child) == identity(item) for child in observed.children):
                 answer = await self.cluster.apply(item)
@@ -173,7 +172,7 @@ class Reconciler:
         if old == new or (not old and new == "Progressing"):
             return
         kind = "Normal" if holds == "True" or new == "Progressing" else "Warning"
-        _log.info("status", model=model["metadata"]["name"], ready=holds, reason=new)
+        _log.info("status", ready=holds, reason=new)
         await self.cluster.event(model, kind, new, message)
 
 
