@@ -66,17 +66,16 @@ class Lane:
     async def differences(self, *, ready: bool = True) -> list[str]:
         """In what the namespace is not as the specs say; with `ready` until all workers are available, too."""
         live = await self.api.snapshot(self.namespace)
-        wanted = [self._wanted(item) for key, item in live.items() if is_model(key)]
+        wanted = [self._wanted(item, live) for key, item in live.items() if is_model(key)]
         expected = oracle.expected(wanted, CONFIG)
         found = oracle.object_differences(expected, live, self.foreign) + self._notes_lost(live)
         for one in wanted:
-            name = one.model["metadata"]["name"]
-            deployment = live.get(("apps/v1", "Deployment", self.namespace, name))
+            name, deployment = one.model["metadata"]["name"], self._deployment(one.model, live)
             found += oracle.status_differences(one, deployment, CONFIG)
             if ready and deployment and not oracle.is_available(deployment):
                 found.append(f"Deployment {name} is not available: {json.dumps(deployment.get('status'))}")
         found = found or await self._fields(expected, live)
-        if not found:
+        if not found and ready:
             self.runs = {one.model["metadata"]["name"]: one.runs for one in wanted}
         return found
 
@@ -103,10 +102,17 @@ class Lane:
         """All objects, to be compared with those of another moment."""
         return oracle.content(await self.api.snapshot(self.namespace))
 
-    def _wanted(self, model: Object) -> oracle.Wanted:
+    def _wanted(self, model: Object, live: dict[Ref, Object]) -> oracle.Wanted:
         refused = oracle.is_refused(model)
-        own = not refused and oracle.is_valid(model, CONFIG)
-        return oracle.Wanted(model, model["spec"] if own else self.runs.get(model["metadata"]["name"]), refused)
+        before = self.runs.get(model["metadata"]["name"])
+        if refused or not oracle.is_valid(model, CONFIG):
+            return oracle.Wanted(model, before, refused)
+        deployment = self._deployment(model, live)
+        rolling = deployment is not None and not oracle.is_available(deployment)
+        return oracle.Wanted(model, model["spec"], leaves=before if rolling else None)
+
+    def _deployment(self, model: Object, live: dict[Ref, Object]) -> Object | None:
+        return live.get(("apps/v1", "Deployment", self.namespace, model["metadata"]["name"]))
 
     def _notes_lost(self, live: dict[Ref, Object]) -> list[str]:
         annotations = {item["metadata"]["uid"]: item["metadata"].get("annotations", {}) for item in live.values()}

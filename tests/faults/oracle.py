@@ -34,12 +34,16 @@ class Wanted:
     """None when there has been no spec yet that could be rendered."""
     refused: bool = False
     """Whether the API server refused an object of its own spec, and the workload of `runs` goes on."""
+    leaves: Object | None = None
+    """The spec whose workers are still there, because those of `runs` are not ready."""
 
 
 def expected(wanted: Iterable[Wanted], config: RenderConfig) -> dict[Ref, Object]:
     """Every object that must exist beside the models themselves."""
     found: dict[Ref, Object] = {}
     for one in wanted:
+        former = _rendered(one.model, one.leaves, config)
+        found |= {key: item for key, item in former.items() if key[1] == "ConfigMap"}
         found |= _rendered(one.model, one.runs, config)
         if one.refused:
             # what comes before the workload is of the new spec; the workload and what its pods mount are as before

@@ -35,6 +35,8 @@ _TROUBLES: tuple[RequestFault, ...] = (
     *(Fate.KILL_BEFORE, Fate.KILL_AFTER, Fate.CUT_BEFORE, Fate.CUT_AFTER),
     *(CONFLICT, THROTTLED, BROKEN, AWAY),
 )
+SPOILT: Object = {"type": "LlamaCppEngine", "modelId": "org/model", "engineKwargs": {"no_such_argument": 1}}
+"""An engine that the schema accepts and the rules refuse."""
 _STALE: tuple[WatchFault, ...] = (Delay(1.0), Drop(0.5, "gone"), Drop(0.5, "close"))
 
 
@@ -91,7 +93,7 @@ class Story:
         if verb == "spoil":
             self._specs[model] = after
             self._spoilt.add(model)
-            return {**after, "queue": {"checkpointName": "a", "tokenSecretRef": {"name": ""}}, "engine": _SPOILT}
+            return {**after, "engine": SPOILT}
         if verb == "edit":
             after = {**_random_spec(dice), "replicas": after["replicas"]}
         elif verb == "scale":
@@ -100,9 +102,6 @@ class Story:
             after["enabled"] = not after.get("enabled", True)
         self._specs[model] = after
         return copy.deepcopy(after)
-
-
-_SPOILT: Object = {"type": "LlamaCppEngine", "modelId": "org/model", "engineKwargs": {"no_such_argument": 1}}
 
 
 def _random_spec(dice: random.Random) -> Object:

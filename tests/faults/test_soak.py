@@ -4,9 +4,10 @@ from itertools import islice
 
 import pytest
 
-from tests.faults.lane import Lanes
+from tests.faults.lane import CONFIG, Lanes
+from tests.faults.oracle import is_valid
 from tests.faults.soak import Soak
-from tests.faults.story import Story
+from tests.faults.story import SPOILT, Story
 
 
 def test_a_seed_tells_one_story() -> None:
@@ -14,6 +15,11 @@ def test_a_seed_tells_one_story() -> None:
     assert one == again
     assert one != other
     assert {action.verb for action in one} >= {"create", "spoil", "delete child", "kill", "trouble", "stale"}
+
+
+def test_a_spoilt_spec_cannot_be_rendered() -> None:
+    model = {"metadata": {"name": "m", "namespace": "n", "uid": "u"}, "spec": {"engine": SPOILT}}
+    assert not is_valid(model, CONFIG)
 
 
 @pytest.mark.cluster

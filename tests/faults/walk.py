@@ -104,7 +104,7 @@ async def _judge(lane: Lane, batch: dict[str, Trial], findings: Findings) -> Non
     try:
         await lane.converged(ready=False)
     except AssertionError as error:
-        findings.wrong.append(f"{error} (of {_names(batch)})")
+        findings.wrong.append(f"{_named(batch, str(error))}: {error}")
     live = await lane.api.snapshot(lane.namespace)
     for item in (item for key, item in live.items() if is_model(key)):
         trial = batch.get(item["metadata"]["name"])
@@ -126,8 +126,10 @@ async def _back(lane: Lane, batch: dict[str, Trial], beginning: dict[str, Any], 
     except AssertionError as error:
         left = [str(error)]
     if left:
-        findings.wrong.append(f"traces: {left} (of {_names(batch)})")
+        findings.wrong.append(f"traces of {_named(batch, str(left))}: {left}")
 
 
-def _names(batch: dict[str, Trial]) -> str:
-    return "; ".join(f"{name}: {trial}" for name, trial in batch.items())
+def _named(batch: dict[str, Trial], text: str) -> str:
+    """The trials of the models that the first lines speak of."""
+    names = [name for name in batch if name in text.split("last writes:", maxsplit=1)[0]]
+    return "; ".join(f"{name}: {batch[name]}" for name in names)
