@@ -80,7 +80,7 @@ def object_differences(
     own = {key for key in live if not is_model(key) and key not in foreign}
     wanted = set(expected_refs)
     found = [f"missing: {_show(key)}" for key in wanted - own]
-    found += [f"should not exist: {_show(key)}" for key in own - wanted]
+    found += [f"should not exist: {_show(key)}{_origin(live[key])}" for key in own - wanted]
     found += [f"foreign and changed: {_show(key)}" for key, item in foreign.items() if live.get(key) != item]
     for key, item in live.items():
         finalizers = item["metadata"].get("finalizers")
@@ -175,6 +175,11 @@ def _differ(wanted: Any, found: Any, where: str) -> Iterable[str]:
             yield from _differ(one, other, f"{where}[{index}]")
     elif wanted != found:
         yield f"{where}: is {json.dumps(found)[:300]}, not {json.dumps(wanted)[:300]}"
+
+
+def _origin(item: Object) -> str:
+    owners = [f"{one['kind']} {one['name']} {one['uid']}" for one in item["metadata"].get("ownerReferences", [])]
+    return f" (of {', '.join(owners) or 'nobody'}, made {item['metadata'].get('creationTimestamp')})"
 
 
 def _show(key: Ref) -> str:

@@ -76,7 +76,7 @@ def test_objects_that_are_missing_too_many_touched_or_held(model: Object) -> Non
         "finalizers on Service n/m: ['x']",
         "foreign and changed: Secret n/theirs",
         "missing: Deployment n/m",
-        "should not exist: Secret n/stray",
+        "should not exist: Secret n/stray (of nobody, made None)",
         "still being deleted: Service n/m",
     ]
 
