@@ -202,8 +202,7 @@ class Reconciler:
     async def _report(self, observed: Observed, problem: Problem | None, decision: Plan, *, settled: bool) -> bool:
         """Write the status if it changed; returns False when some of it was left for a calm moment."""
         before: dict[str, Any] = observed.model.get("status") or {}
-        decided = Decided(rollout=decision.rollout, pending=decision.pending_render, failure=decision.failure)
-        found = status(observed, problem, self.config, self.now(), settled=settled, decided=decided)
+        found = status(observed, problem, self.config, self.now(), settled=settled, decision=decision)
         after = found.model_dump(mode="json", by_alias=True)
         changed = changes(before, after)
         if not changed:

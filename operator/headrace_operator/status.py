@@ -18,6 +18,8 @@ from headrace_operator.render.objects import selector
 from headrace_operator.render.revision import worker_fingerprint, worker_hash
 from headrace_operator.scaling import decided
 
+_NOTHING = Plan()
+
 
 def status(  # noqa: PLR0913  # what was seen, decided and done
     observed: Observed,
