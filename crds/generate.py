@@ -1,4 +1,6 @@
-"""Write what is generated from `headrace_api`: the CRD, its copy in the chart, JSON schemas and pages of the docs.
+"""Write what is generated: the CRD, its copy in the chart, JSON schemas and pages of the docs.
+
+All comes from `headrace_api`, but for the page of root causes, which comes from the operator's own table.
 
 `python crds/generate.py` writes; `python crds/generate.py --check` only compares and exits 1 on any difference.
 """
@@ -9,6 +11,7 @@ from pathlib import Path
 import reference
 import rules_page
 import schemas
+import troubleshooting_page
 import yaml
 
 from headrace_api.crd import custom_resource_definition
@@ -28,6 +31,7 @@ def outputs() -> dict[Path, str]:
         **{ROOT / "crds" / "schemas" / file: schema for file, schema in schemas.outputs().items()},
         docs / "reference.md": reference.page(),
         docs / "rules.md": rules_page.page(),
+        ROOT / "docs" / "troubleshooting.md": troubleshooting_page.page(),
     }
 
 

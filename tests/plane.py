@@ -38,6 +38,7 @@ class Plane:
     port: int
     etcd_port: int
     tokens: dict[str, str]
+    api_options: tuple[str, ...] = ()
     children: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
@@ -202,20 +203,24 @@ class Plane:
             "--service-cluster-ip-range=10.97.0.0/16",
             # Debian's etcd cannot serve it, and kwok asks for it again and again with growing pauses
             "--feature-gates=WatchList=false",
+            *self.api_options,
         ]
 
 
 @contextlib.contextmanager
-def running(*, controllers: bool = False, scheduler: bool = False, crd: bool = True) -> Iterator[Plane]:
+def running(
+    *, controllers: bool = False, scheduler: bool = False, crd: bool = True, api_options: Sequence[str] = ()
+) -> Iterator[Plane]:
     """A control plane with the InferenceModel CRD in place.
 
     Args:
         controllers: with the controller manager: Deployments make pods, owner references are collected.
         scheduler: with the scheduler.
         crd: without the CRD when False.
+        api_options: further options of the API server.
     """
     with tempfile.TemporaryDirectory(prefix="headrace-plane-") as name:
-        plane = Plane(Path(name), free_port(), free_port(), {_ADMIN: secrets.token_hex(16)})
+        plane = Plane(Path(name), free_port(), free_port(), {_ADMIN: secrets.token_hex(16)}, tuple(api_options))
         try:
             _prepare(plane)
             plane.start_api()

@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from headrace_api.rules.finding import Facts
 from headrace_cli.errors import Trouble
+from headrace_cli.values import render_config
 
 
 @dataclass(frozen=True)
@@ -17,21 +18,24 @@ class Knowledge:
     given: Facts
 
     @classmethod
-    def of(cls, model_config: Path | None, gpu_memory: float | None, gpus_per_node: int | None) -> "Knowledge":
-        """The options of the command line.
+    def of(
+        cls, model_config: Path | None, gpu_memory: float | None, gpus_per_node: int | None, values: Path | None = None
+    ) -> "Knowledge":
+        """The options of the command line; what they say of GPUs wins over a values file of the chart.
 
         Raises:
-            Trouble: the file is not a config.json.
+            Trouble: a file is not a config.json, or no values file.
         """
         config = None if model_config is None else _config(model_config)
-        nodes = {} if gpus_per_node is None else {"each node": gpus_per_node}
-        return cls(Facts(gpus_per_node=nodes, gpu_memory_gib=gpu_memory, model_config=config))
+        told = Facts() if values is None else render_config(values, None, None).facts
+        nodes = told.gpus_per_node if gpus_per_node is None else {"each node": gpus_per_node}
+        return cls(replace(told, gpus_per_node=nodes, gpu_memory_gib=gpu_memory, model_config=config))
 
     def facts(self, manifest: Any) -> Facts:
         """What is known about one model."""
         if self.given.model_config is not None or (folder := _local(manifest)) is None:
             return self.given
-        return Facts(self.given.gpus_per_node, self.given.gpu_memory_gib, _config(folder / "config.json"))
+        return replace(self.given, model_config=_config(folder / "config.json"))
 
 
 def _local(manifest: Any) -> Path | None:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from headrace_api import names
 from headrace_cli.errors import Trouble
 from headrace_cli.kubectl import Kubectl
-from headrace_operator.render.config import RenderConfig
+from headrace_operator.render.config import FROM_JSON, RenderConfig
 
 Object = dict[str, Any]
 
@@ -55,12 +55,18 @@ def _watches(environment: dict[str, str], namespace: str) -> bool:
 def _config(name: str, environment: dict[str, str]) -> RenderConfig:
     given: Object = {field: environment[field] for field in RenderConfig.model_fields if field in environment}
     try:
-        given["images"] = json.loads(given.get("images", "null"))
+        given |= {field: _json(name, field, given[field]) for field in FROM_JSON if field in given}
         return RenderConfig.model_validate(given)
     except ValidationError as error:
         lines = [f"{one['loc'][0]}: {one['msg']} (got {one['input']!r:.80})" for one in error.errors()]
         raise Trouble(
             f"the operator {name} has settings that this headrace does not read: {'; '.join(lines)}"
         ) from None
+
+
+def _json(name: str, field: str, text: str) -> Any:
+    try:
+        return json.loads(text)
     except ValueError as error:
-        raise Trouble(f"the operator {name}: {names.ENV_OPERATOR_PREFIX}IMAGES is not JSON: {error}") from None
+        variable = f"{names.ENV_OPERATOR_PREFIX}{field.upper()}"
+        raise Trouble(f"the operator {name}: {variable} is not JSON: {error}") from None

@@ -14,6 +14,7 @@ from headrace_cli.manifests import manifests
 from headrace_cli.report import Format, Located, github_line, json_text, text_line
 from headrace_cli.sources import Source, sources
 from headrace_cli.terminal import say
+from headrace_cli.values import ValuesFile
 from headrace_cli.yaml_text import Malformed, read
 
 Files = Annotated[
@@ -31,12 +32,13 @@ def command(  # noqa: PLR0913, PLR0917 - each is an option
     ] = None,
     gpu_memory: Annotated[float | None, typer.Option(min=0, help="Memory of one GPU, in GiB.")] = None,
     gpus_per_node: Annotated[int | None, typer.Option(min=0, help="GPUs of each node.")] = None,
+    values: ValuesFile = None,
 ) -> None:
     """Check models, and files that can be imported.
 
     Exit status: 0 without errors, 1 with errors (with --strict: or warnings), 2 when a file cannot be read.
     """
-    knowledge = Knowledge.of(model_config, gpu_memory, gpus_per_node)
+    knowledge = Knowledge.of(model_config, gpu_memory, gpus_per_node, values)
     run = _Run(knowledge)
     findings = list(run.check(files))
     _print(findings, format)

@@ -99,13 +99,13 @@ def _instead(documents: list[Document]) -> str:
     return f": it begins with the keys {', '.join(list(data)[:5])}; files of other systems are read by headrace import"
 
 
-def valid_spec(manifest: Manifest) -> InferenceModelSpec:
+def valid_spec(manifest: Manifest, facts: Facts | None = None) -> InferenceModelSpec:
     """The spec of a manifest in which the rules find no error.
 
     Raises:
         Trouble: they find one; the message has every error in a line.
     """
-    seen = read_model(manifest.data)
+    seen = read_model(manifest.data, facts)
     if seen.spec is None or seen.errors:
         raise Trouble("\n".join(_lines(manifest, seen.errors)), FAILED)
     return seen.spec

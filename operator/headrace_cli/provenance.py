@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from headrace_api import names
-from headrace_api.inference_model import InferenceModelSpec
+from headrace_api.inference_model import InferenceModelSpec, ModelCache
 from headrace_cli.probes import probes
 from headrace_cli.rendered_keys import Key, rendered_keys
 from headrace_cli.rendering import NO_UID
@@ -39,6 +39,9 @@ class Row:
     sources: tuple[str, ...]
     """What decides the value: fields of the manifest, or names in the chart's values."""
 
+
+_OTHERS: dict[str, Any] = {"accelerators": {}, "model_cache": ModelCache(persistent_volume_claim="probe")}
+"""Values that are told from every other where it matters."""
 
 Sources = dict[Key, list[str]]
 
@@ -106,6 +109,8 @@ def _other_configs(config: RenderConfig) -> Iterator[tuple[str, RenderConfig]]:
         other: Any = f"{value}-probe"
         if isinstance(value, int):
             other = value + 1
+        elif field in _OTHERS:
+            other = _OTHERS[field]
         elif isinstance(value, dict):
             other = {name: f"{image}-probe" for name, image in value.items()}
         yield field, config.model_copy(update={field: other})

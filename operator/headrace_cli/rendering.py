@@ -18,8 +18,8 @@ def checked_spec(manifest: Manifest, config: RenderConfig) -> InferenceModelSpec
     Raises:
         Trouble: the rules refuse it, or the installation has no image for its engine.
     """
-    spec = valid_spec(manifest)
-    if config.image(spec.engine.type) is None:
+    spec = valid_spec(manifest, config.facts)
+    if config.image_of(spec) is None:
         line = manifest.document.line((*manifest.within, "spec", "engine", "type"))
         offered = ", ".join(sorted(config.images)) or "none"
         raise Trouble(

@@ -27,6 +27,9 @@ CHART_NAMES = {
     "grace_seconds": "runtime.graceSeconds",
     "node_lost_seconds": "runtime.nodeLostSeconds",
     "gpus_per_node": "runtime.gpusPerNode",
+    "accelerators": "runtime.accelerators",
+    "default_accelerator": "runtime.defaultAccelerator",
+    "model_cache": "runtime.modelCache",
 }
 """The chart's value that each field of RenderConfig comes from."""
 
@@ -46,7 +49,9 @@ def render_config(values_file: Path | None, queue_url: str | None, image: str | 
     """
     values = {} if values_file is None else _values(values_file)
     given = {name: _at(values, path) for name, path in CHART_NAMES.items()}
-    given = {name: value for name, value in given.items() if value is not None and value != ""}
+    given = {name: value for name, value in given.items() if value not in (None, "", {})}
+    if isinstance(profiles := given.get("accelerators"), dict):
+        given["accelerators"] = {name: one for name, one in profiles.items() if one is not None}  # as helm merges
     port = given.pop("queue_url", 8080)
     engines = given.pop("images", {})
     images = dict.fromkeys(get_args(EngineType), image) if image else _images(values, engines)
@@ -68,7 +73,7 @@ def given_names(values_file: Path | None, queue_url: str | None, image: str | No
 
 
 def _sentence(file: Path | None, error: dict[str, Any]) -> str:
-    name = CHART_NAMES.get(str(error["loc"][0]), "")
+    name = CHART_NAMES.get(str(error["loc"][0]), "") if error["loc"] else "runtime"
     rest = "".join(f".{part}" for part in error["loc"][1:])
     return f"{file}: {name}{rest}: {error['msg']} (got {error['input']!r:.80})"
 

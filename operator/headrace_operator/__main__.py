@@ -1,12 +1,9 @@
 """`headrace-operator`: reads the settings, sets up logging, runs."""
 
 import asyncio
-import logging
 import sys
 
-import structlog
-
-from headrace_operator import app, settings
+from headrace_operator import app, logs, settings
 
 
 def main() -> None:
@@ -16,19 +13,7 @@ def main() -> None:
     except settings.SettingsError as error:
         print(f"headrace-operator: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
-    level = logging.getLevelNamesMapping()[options.log_level]
-    logging.basicConfig(level=max(level, logging.WARNING), stream=sys.stderr)
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-    )
+    logs.configure(options.log_level)
     asyncio.run(app.run(options))
 
 

@@ -4,7 +4,9 @@ import asyncio
 import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
 import kopf
 from prometheus_client import CollectorRegistry
@@ -12,9 +14,13 @@ from prometheus_client import CollectorRegistry
 from headrace_api import inference_model as api
 from headrace_operator import cluster, handlers, health
 from headrace_operator.admission import door
-from headrace_operator.kinds import POD_MONITOR, watched
+from headrace_operator.election import door as election
+from headrace_operator.election.leadership import Leadership
+from headrace_operator.kinds import POD_MONITOR, key_of, watched
 from headrace_operator.load_news import LoadNews
-from headrace_operator.metrics import ModelsCollector, ReconcileMetrics
+from headrace_operator.metrics import OperatorMetrics
+from headrace_operator.metrics.api import ApiMetrics
+from headrace_operator.nodes import Nodes
 from headrace_operator.observed import Key, Object
 from headrace_operator.queue_link import QueueLink
 from headrace_operator.reconcile import Reconciler
@@ -30,24 +36,38 @@ _HANDS = 12
 
 async def run(settings: Settings) -> None:
     """Run the operator until SIGTERM or SIGINT."""
-    async with cluster.connect(in_cluster=settings.in_cluster) as connection:
+    leadership = Leadership()
+    api_metrics = ApiMetrics(registry := CollectorRegistry())
+    async with cluster.connect(
+        in_cluster=settings.in_cluster, traces=[api_metrics.trace()], may_write=leadership.may_write
+    ) as connection:
         config = settings.render
         if config.pod_monitors and not await connection.serves(POD_MONITOR):
             config = config.model_copy(update={"pod_monitors": False})
         world = SeenWorld(watched(pod_monitors=config.pod_monitors))
-        registry = CollectorRegistry()
+        metrics = OperatorMetrics(registry, api_metrics, world.models, world.generation)
 
         async def work(key: Key) -> None:
-            await reconcile(key)
+            await reconciler.reconcile(key)
 
-        queue: WorkQueue[Key] = WorkQueue(work, _HANDS)
+        queue: WorkQueue[Key] = WorkQueue(work, _HANDS, metrics.work)
         news = LoadNews(world, Autoscaler(time.monotonic, _now, config.queue_url), queue.add)
         reconciler = Reconciler(world, connection, config, _now, queue, news.autoscaler)
-        reconcile = ReconcileMetrics(registry).measured(reconciler.reconcile)
-        registry.register(ModelsCollector(world.models, lambda: len(queue)))
-        keeper = door.keeper(settings.webhook, connection) if settings.webhook else None
+        nodes = Nodes(connection, queue.add)
+        world.set_nodes(nodes)
+        # every replica serves the webhook, so each writes its own certificate into caBundle
+        keeper = (
+            door.keeper(settings.webhook, replace(connection, may_write=lambda: True)) if settings.webhook else None
+        )
+        candidate = election.candidate(settings.lease, leadership, connection.requests, registry)
         async with door.serve(settings.webhook, keeper, registry, settings.render.facts):
-            await _run_parts(settings, world, queue, connection, keeper, registry, news)
+            try:
+                await _run_parts(
+                    settings, world, queue, connection, keeper, metrics, nodes, leadership, candidate, news
+                )
+            finally:
+                if candidate:
+                    await candidate.release()
 
 
 async def _run_parts(  # noqa: PLR0913, PLR0917  # the parts
@@ -56,7 +76,10 @@ async def _run_parts(  # noqa: PLR0913, PLR0917  # the parts
     queue: WorkQueue[Key],
     lists: Lists,
     keeper: door.Keeper | None,
-    registry: CollectorRegistry,
+    metrics: OperatorMetrics,
+    nodes: Nodes,
+    leadership: Leadership,
+    candidate: election.Candidate | None,
     news: LoadNews,
 ) -> None:
     link = _link(settings, world, news)
@@ -67,25 +90,38 @@ async def _run_parts(  # noqa: PLR0913, PLR0917  # the parts
         if link and item["kind"] == api.KIND:
             link.refresh()
 
-    resync = Resync(world, lists, settings.namespaces, settings.resync_seconds, queue.add)
+    resync = Resync(world, lists, settings.namespaces, settings.resync_seconds, queue.add, metrics.process.resynced)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     doors = kopf.operator(
-        registry=handlers.registry(world, heard),
+        registry=handlers.registry(world, heard, [metrics.api.trace()]),
         namespaces=settings.namespaces,
         clusterwide=not settings.namespaces,
         standalone=True,
         stop_flag=stop,
     )
-    parts: list[Awaitable[None]] = [resync.run(), _when(resync.ready, queue.run)]
+
+    async def lead() -> None:
+        for model in world.models():
+            queue.add(key_of(model))
+        await queue.run()
+
+    only_one = [lead, link.run, news.run, partial(news.autoscaler.run, queue.add)] if link else [lead]
+    parts: list[Awaitable[None]] = [resync.run(), nodes.run()]
+    parts += [_when(resync.ready, partial(leadership.while_leading, run)) for run in only_one]
+    if candidate:
+        parts.append(_when(resync.ready, candidate.run))
+    waited_for = {"the watches have not shown everything yet that the API server lists": resync.ready.is_set}
+    metrics.process.leader.set_function(leadership.may_write)
     if link:
-        parts += [_when(resync.ready, link.run), news.run(), news.autoscaler.run(queue.add)]
-    waited_for = [resync.ready]
+        metrics.process.queue_connected.set_function(lambda: link.connected)
     if keeper:
         parts.append(keeper.run())
-        waited_for.append(keeper.ready)
-    async with health.serve(settings.health_port, lambda: all(event.is_set() for event in waited_for), registry):
+        waited_for["the API server does not trust the webhook's certificate yet"] = keeper.ready.is_set
+        metrics.process.certificate(lambda: keeper.expires)
+    state = health.Health(metrics.work.running, _HANDS, waited_for)
+    async with health.serve(settings.health_port, state, metrics.registry):
         tasks = [asyncio.ensure_future(part) for part in parts]
         try:
             await _first_to_end(asyncio.ensure_future(doors), tasks)

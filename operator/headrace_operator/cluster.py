@@ -1,7 +1,7 @@
 """The Kubernetes API as the reconciler needs it: the only module that imports the Kubernetes client."""
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -54,17 +54,17 @@ class NotWriting(Exception):  # noqa: N818
 async def connect(
     *,
     in_cluster: bool,
-    called: Callable[[str, int], None] = lambda _verb, _status: None,
+    traces: Sequence[aiohttp.TraceConfig] = (),
     may_write: Callable[[], bool] = lambda: True,
 ) -> AsyncIterator["KubernetesCluster"]:
     """A client with the pod's service account, or outside a cluster with the user's kubeconfig.
 
     Args:
         in_cluster: whether to use the pod's service account.
-        called: told of every request: its verb, and the status of the answer (0: there was none).
+        traces: are told of every request.
         may_write: asked before every write; no write is sent while it says no.
     """
-    configuration = client.Configuration()
+    configuration = client.Configuration(trace_configs=list(traces))
     configuration.connection_pool_maxsize = _CONNECTIONS
     if in_cluster:
         config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
@@ -72,7 +72,7 @@ async def connect(
         await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
     async with client.ApiClient(configuration) as connection:
         connection.user_agent = names.MANAGED_BY
-        yield KubernetesCluster(DynamicClient(connection), called, may_write)  # type: ignore[no-untyped-call]
+        yield KubernetesCluster(DynamicClient(connection), may_write)  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,6 @@ class KubernetesCluster:
     """Writes objects with server-side apply, as one field manager."""
 
     requests: DynamicClient
-    called: Callable[[str, int], None]
     may_write: Callable[[], bool]
 
     async def get(self, item: Object) -> Object | None:
@@ -161,17 +160,36 @@ class KubernetesCluster:
 
     async def list_metadata(self, kind: Kind, namespace: str | None) -> AsyncIterator[Object]:
         """The objects of `kind` that are watched, their metadata only, in one namespace or in all."""
-        path = kind.path(namespace)
         metadata_only = {"Accept": "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"}
+        async for item in self._pages(kind.path(namespace), metadata_only, kind.labels):
+            yield item
+
+    async def list_nodes(self) -> AsyncIterator[Object]:
+        """All nodes.
+
+        Raises:
+            PermissionError: this operator may not list them.
+        """
+        try:
+            async for node in self._pages("/api/v1/nodes"):
+                yield node
+        except ApiException as error:
+            if error.status == 403:
+                raise PermissionError(_message(error)) from error
+            raise
+
+    async def _pages(
+        self, path: str, headers: Mapping[str, str] | None = None, labels: str = ""
+    ) -> AsyncIterator[Object]:
         more: str | None = None
         while True:
             answer = await self._request(
                 "get",
                 path,
-                label_selector=kind.labels or None,
+                label_selector=labels or None,
                 limit=_PAGE,
                 _continue=more,
-                header_params=dict(metadata_only),
+                header_params=dict(headers or {}),
             )
             for item in answer["items"] or []:  # null when there are none
                 yield item
@@ -194,22 +212,17 @@ class KubernetesCluster:
         return await self._request(verb, path, body=body, content_type=kind, field_manager=names.MANAGED_BY, **options)
 
     async def _request(self, verb: str, path: str, **options: Any) -> Object:
-        status = 0
         try:
             response = await self.requests.request(
                 verb, path, serialize=False, _request_timeout=_TIMEOUT_SECONDS, **options
             )
             answer: Object = await response.json()
-            status = response.status
         except ApiException as error:
-            status = error.status
-            if status in _OVERLOADED:
-                raise Unavailable(f"{verb} {path}: {status} {_message(error)}", _retry_after(error)) from error
+            if error.status in _OVERLOADED:
+                raise Unavailable(f"{verb} {path}: {error.status} {_message(error)}", _retry_after(error)) from error
             raise
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unavailable(f"{verb} {path}: {error!r}") from error
-        finally:
-            self.called(verb, status)
         return answer
 
 

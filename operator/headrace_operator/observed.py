@@ -25,6 +25,25 @@ class Confirmed:
 
 
 @dataclass(frozen=True)
+class Node:
+    """What the scheduler's decisions about a node follow from."""
+
+    name: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    allocatable: Mapping[str, int] = field(default_factory=dict)
+    """Whole devices, by the resource's name."""
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """The cluster's nodes, and what this operator's workers use of them."""
+
+    nodes: tuple[Node, ...]
+    used: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """Devices, by node and resource."""
+
+
+@dataclass(frozen=True)
 class Observed:
     """One model and all that belongs to it."""
 
@@ -36,6 +55,8 @@ class Observed:
     """None when the queue has not said anything of the model."""
     confirmed: Mapping[str, Confirmed] = field(default_factory=dict)
     """What the API server made of the last writes, by the uid of the object."""
+    capacity: Capacity | None = None
+    """None when all pods have a node, or nodes cannot be read."""
     scaling: ScalingStatus | None = None
     """How many workers this reconcile goes for; None where nobody was asked."""
 
@@ -48,6 +69,13 @@ class Problem:
     message: str
     permanent: bool = True
     """Whether somebody has to change something; else it may pass by itself."""
+    hint: str = ""
+    """What to do."""
+
+    @property
+    def text(self) -> str:
+        """The message with the hint."""
+        return f"{self.message}. To mend it: {self.hint}" if self.hint else self.message
 
 
 @dataclass(frozen=True)

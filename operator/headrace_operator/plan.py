@@ -4,6 +4,7 @@ from headrace_api import names
 from headrace_api.inference_model import InferenceModelSpec
 from headrace_api.rules.document import read_model
 from headrace_operator.drift import differs
+from headrace_operator.foreign import left_alone
 from headrace_operator.observed import Object, Observed, Plan, Problem
 from headrace_operator.render.children import children
 from headrace_operator.render.config import RenderConfig
@@ -28,8 +29,8 @@ def plan(observed: Observed, config: RenderConfig) -> Plan:
     if former:
         message = f"the objects of an earlier model of this name are still being deleted: {', '.join(former)}"
         return Plan(problem=Problem("WaitingForDeletion", message, permanent=False))
-    found = children(observed.model["metadata"], spec, config, replicas=decided.replicas(observed, spec))
-    rendered = {identity(child): child for child in found}
+    wanted = children(observed.model["metadata"], spec, config, replicas=decided.replicas(observed, spec))
+    rendered = {identity(child): left_alone(child, live.get(identity(child))) for child in wanted}
     return Plan(
         apply=tuple(
             child for key, child in rendered.items() if key not in live or _drifted(child, live[key], observed)
@@ -58,11 +59,17 @@ def _drifted(rendered: Object, live: Object, observed: Observed) -> bool:
 def read_spec(model: Object, config: RenderConfig) -> InferenceModelSpec | Problem:
     """The model's spec, or what is wrong with it: the errors that the webhook and `headrace lint` tell, too."""
     read = read_model(model, config.facts)
-    return read.spec or Problem("InvalidSpec", "; ".join(finding.text for finding in read.errors))
+    reasons = {_REASONS.get(finding.code, "InvalidSpec") for finding in read.errors}
+    reason = reasons.pop() if len(reasons) == 1 else "InvalidSpec"
+    return read.spec or Problem(reason, "; ".join(finding.text for finding in read.errors))
+
+
+_REASONS = {"HR113": "AcceleratorNotAvailable"}
+"""Errors that the installation's values may mend, too, and not the spec alone."""
 
 
 def _cannot_run(spec: InferenceModelSpec, config: RenderConfig) -> Problem | None:
-    if config.image(spec.engine.type):
+    if config.image_of(spec):
         return None
     offered = ", ".join(sorted(config.images)) or "none"
     return Problem(

@@ -21,6 +21,8 @@ class QueueLink:
     """Keeps the queue's catalogue current and hands its numbers to `on_load`."""
 
     def __init__(self, url: str, names: Callable[[], list[str]], on_load: OnLoad) -> None:
+        self.connected = False
+        """Whether the queue answers now."""
         self._url = url.rstrip("/") + OPERATOR_PATH
         self._names = names
         self._on_load = on_load
@@ -38,18 +40,21 @@ class QueueLink:
                     await self._connected(session)
                 except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
                     _log.warning("no connection to the queue, trying again", url=self._url, error=repr(error)[:300])
-                self._on_load({})  # numbers that are no longer known are not shown
+                finally:
+                    self._on_load({})  # numbers that are no longer known are not shown, and nothing is decided by them
                 await asyncio.sleep(_RETRY_SECONDS)
 
     async def _connected(self, session: aiohttp.ClientSession) -> None:
         async with session.ws_connect(self._url, heartbeat=_HEARTBEAT_SECONDS) as socket:
             _log.info("connected to the queue", url=self._url)
+            self.connected = True
             sender = asyncio.create_task(self._send(socket))
             try:
                 async for message in socket:
                     if message.type is aiohttp.WSMsgType.TEXT:
                         self._on_load(Load.model_validate_json(message.data).models)
             finally:
+                self.connected = False
                 sender.cancel()
 
     async def _send(self, socket: aiohttp.ClientWebSocketResponse) -> None:

@@ -12,7 +12,7 @@ from headrace_operator.observed import Key, Object, Observed, Problem
 from headrace_operator.plan import identity, plan
 from headrace_operator.render.config import RenderConfig
 from headrace_operator.scaling import decided, deletion_cost
-from headrace_operator.status import ready_reason, status
+from headrace_operator.status import Decided, ready_reason, status
 from headrace_operator.status_changes import can_wait, changes, patience_seconds
 from headrace_operator.written import Written
 
@@ -145,7 +145,7 @@ class Reconciler:
         for item in decision.apply:
             problem = problem or await self._apply(observed, item)
         for item in decision.delete:
-            _log.info("deleting", model=key_of(observed.model), kind=item["kind"])
+            _log.info("deleting", kind=item["kind"], name=item["metadata"]["name"])
             await self.cluster.delete(item)
         writes = (*decision.apply, *decision.delete)
         said = await self._report(observed, problem, settled=not any(item["kind"] == "Deployment" for item in writes))
@@ -159,7 +159,7 @@ class Reconciler:
         before, after = decided.stored(observed.model), observed.scaling
         if after is None or after.decided_by != "autoscaler" or before is None or before == after:
             return observed
-        _log.info("scaling", model=key_of(observed.model), replicas=after.desired_replicas, reason=after.reason)
+        _log.info("scaling", replicas=after.desired_replicas, reason=after.reason)
         status = {"scaling": after.model_dump(mode="json", by_alias=True)}
         if (now := await self.cluster.patch_status(observed.model, status)) is None:
             return observed
@@ -171,8 +171,7 @@ class Reconciler:
         if item["kind"] == "Deployment":
             for pod, cost in deletion_cost.costs(observed, item):
                 await self.cluster.annotate(pod, {deletion_cost.ANNOTATION: str(cost)})
-        metadata = observed.model["metadata"]
-        _log.info("applying", model=metadata["name"], generation=metadata["generation"], kind=item["kind"])
+        _log.info("applying", kind=item["kind"], name=item["metadata"]["name"])
         try:
             if any(identity(child) == identity(item) for child in observed.children):
                 answer = await self.cluster.apply(item)
@@ -201,7 +200,8 @@ class Reconciler:
     async def _report(self, observed: Observed, problem: Problem | None, *, settled: bool) -> bool:
         """Write the status if it changed; returns False when some of it was left for a calm moment."""
         before: dict[str, Any] = observed.model.get("status") or {}
-        found = status(observed, problem, self.config, self.now(), settled=settled)
+        scaling = observed.scaling or decided.stored(observed.model)
+        found = status(observed, problem, self.config, self.now(), settled=settled, decided=Decided(scaling=scaling))
         after = found.model_dump(mode="json", by_alias=True)
         changed = changes(before, after)
         if not changed:
@@ -221,7 +221,7 @@ class Reconciler:
         if old == new or (not old and new == "Progressing"):
             return
         kind = "Normal" if holds == "True" or new == "Progressing" else "Warning"
-        _log.info("status", model=model["metadata"]["name"], ready=holds, reason=new)
+        _log.info("status", ready=holds, reason=new)
         await self.cluster.event(model, kind, new, message)
 
 

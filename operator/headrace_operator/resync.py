@@ -34,6 +34,8 @@ class Resync:
     """Empty: all."""
     seconds: float
     wake: Callable[[Key], None]
+    resynced: Callable[[int], None] = lambda _: None
+    """Told after each look how many objects had gone away unseen."""
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once everything that exists has been seen."""
 
@@ -61,6 +63,7 @@ class Resync:
         self.world.bury(gone)
         for key in affected:
             self.wake(key)
+        self.resynced(len(gone))
         return self.seconds
 
     async def _list(self) -> set[str]:

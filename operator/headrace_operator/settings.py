@@ -3,15 +3,17 @@
 import argparse
 import json
 import os
+import secrets
+import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from headrace_api import names
 from headrace_api.base import Document
-from headrace_operator.render.config import RenderConfig
+from headrace_operator.render.config import FROM_JSON, RenderConfig
 
 
 class SettingsError(Exception):
@@ -30,6 +32,25 @@ class WebhookSettings(Document):
     """A folder with `tls.crt` and `tls.key`, kept current by somebody else; without it the operator makes its own."""
 
 
+class LeaseSettings(Document):
+    """The Lease by which several operators agree on the one that writes."""
+
+    name: str = Field(min_length=1)
+    namespace: str = Field(min_length=1)
+    identity: str = Field(min_length=1)
+    """What the holder is called; no two processes may share it, so that a part of it is drawn at each start."""
+    seconds: int = Field(default=15, ge=2, le=3600)
+    """How long a holder that is not heard of is waited for."""
+    renew_seconds: float = Field(default=10, ge=1)
+    """How long a holder goes on without a renewal; the rest of `seconds` is for requests still under way."""
+
+    @model_validator(mode="after")
+    def _gives_up_before_others_take_over(self) -> Self:
+        if self.renew_seconds >= self.seconds:
+            raise ValueError(f"has to be less than --lease-seconds ({self.seconds}); got {self.renew_seconds:g}")
+        return self
+
+
 class Settings(Document):
     """Everything that the operator is told from outside."""
 
@@ -42,6 +63,8 @@ class Settings(Document):
     """Health, readiness and metrics."""
     webhook: WebhookSettings | None = None
     """None: no admission webhook is served."""
+    lease: LeaseSettings | None = None
+    """None: no election, because no other operator runs."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     in_cluster: bool = False
     """Whether to use the pod's service account; else the user's kubeconfig."""
@@ -81,43 +104,55 @@ _OPTIONS = {
     "node-lost-seconds": "how long after its node stops answering a worker is replaced",
     "network-policies": "true or false: whether workers get a NetworkPolicy",
     "gpus-per-node": "GPUs of the largest node, which the rules compare models with",
+    "accelerators": 'the accelerator profiles, as JSON: {"a10": {"nodeSelector": {"accelerator": "a10"}}}',
+    "default-accelerator": "the profile of models that need GPUs and name no kind",
+    "model-cache": 'where workers keep models, as JSON: {"persistentVolumeClaim": "models"}',
     "health-port": "the port of health, readiness and metrics",
     "webhook-port": "the port of the admission webhook; none is served when absent",
     "webhook-host": "the DNS name of the webhook's Service: NAME.NAMESPACE.svc",
     "webhook-configuration": "the name of the webhook configurations, which are told to trust the certificate",
     "webhook-certificates": "a folder with tls.crt and tls.key; the operator makes its own certificate when absent",
+    "lease-name": "the Lease that the operator which writes holds; no election when absent",
+    "lease-namespace": "the namespace of the Lease",
+    "lease-seconds": "after how long another operator takes over from one that is not heard of",
+    "lease-renew-seconds": "after how long without a renewal an operator stops writing",
     "resync-seconds": "how often every model is looked at though nothing was heard of it",
     "log-level": "DEBUG, INFO, WARNING or ERROR",
 }
 _TOP = frozenset({"namespaces", "queue_admin_url", "health_port", "resync_seconds", "log_level"})
-_WEBHOOK = "webhook_"
+_GROUPS = {"webhook": "port", "lease": "name"}
+"""Settings of one prefix belong together; they count when the one named here is given."""
 
 
 def _tree(given: Mapping[str, str]) -> dict[str, object]:
-    tree: dict[str, object] = {key: value for key, value in given.items() if key in _TOP}
+    tree: dict[str, Any] = {key: value for key, value in given.items() if key in _TOP}
     if "namespaces" in given:
         tree["namespaces"] = [name for name in given["namespaces"].split(",") if name]
-    if "webhook_port" in given:
-        tree["webhook"] = {
-            key.removeprefix(_WEBHOOK): value for key, value in given.items() if key.startswith(_WEBHOOK)
-        }
+    for group, first in _GROUPS.items():
+        inside = {key.removeprefix(f"{group}_"): value for key, value in given.items() if key.startswith(f"{group}_")}
+        if first in inside:
+            tree[group] = inside
+    if "lease" in tree:
+        tree["lease"] = {"identity": f"{socket.gethostname()}_{secrets.token_hex(4)}", **tree["lease"]}
+    prefixes = tuple(f"{group}_" for group in _GROUPS)
     render: dict[str, object] = {
-        key: value for key, value in given.items() if key not in _TOP and not key.startswith(_WEBHOOK)
+        key: value for key, value in given.items() if key not in _TOP and not key.startswith(prefixes)
     }
-    if "images" in given:
-        render["images"] = _json(given["images"])
+    for name in FROM_JSON:
+        if name in given:
+            render[name] = _json(name, given[name])
     return {**tree, "render": render}
 
 
-def _json(text: str) -> object:
+def _json(name: str, text: str) -> object:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise SettingsError(f"--images: not JSON ({error}): {text!r:.200}") from None
+        raise SettingsError(f"{_option((name,))}: not JSON ({error}): {text!r:.200}") from None
 
 
 def _option(location: tuple[int | str, ...]) -> str:
     parts = [str(part) for part in location if part != "render"]
-    if parts[0] == "webhook":
+    if parts[0] in _GROUPS:
         parts = ["-".join(parts)]
     return "--" + ".".join(parts).replace("_", "-")

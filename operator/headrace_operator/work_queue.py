@@ -33,12 +33,28 @@ class Unavailable(Exception):  # noqa: N818
         """How long it asks to be left alone (`Retry-After`); None: it does not say."""
 
 
+class Observer(Generic[K]):
+    """Is told what the queue does; this one does nothing of it."""
+
+    def added(self, key: K) -> None:
+        """The key waits."""
+
+    def began(self, key: K) -> None:
+        """It is worked on, in this task, until it has ended."""
+
+    def ended(self, key: K, failure: BaseException | None) -> None:
+        """The work is done, or failed and is tried again later."""
+
+
 class WorkQueue(Generic[K]):
     """Calls `work(key)` for every key that is added, with at most `hands` calls at a time."""
 
-    def __init__(self, work: Callable[[K], Awaitable[None]], hands: int = 8) -> None:
+    def __init__(
+        self, work: Callable[[K], Awaitable[None]], hands: int = 8, observer: Observer[K] | None = None
+    ) -> None:
         self._work = work
         self._hands = hands
+        self._observer = observer or Observer()
         self._ready: deque[K] = deque()
         self._waiting: set[K] = set()
         self._busy: set[K] = set()
@@ -61,6 +77,7 @@ class WorkQueue(Generic[K]):
             self._again.add(key)
         elif key not in self._waiting:
             self._waiting.add(key)
+            self._observer.added(key)
             self._ready.append(key)
             self._more.set()
 
@@ -127,20 +144,26 @@ class WorkQueue(Generic[K]):
                 await self._more.wait()
 
     async def _turn(self, key: K, free: asyncio.Semaphore) -> None:
+        failure: BaseException | None = None
+        self._observer.began(key)
         try:
             await self._work(key)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
+            failure = error
             self._again.add(key)
             raise
         except Unavailable as error:
+            failure = error
             self._pause(error)
             self._again.add(key)
         except Exception as error:  # noqa: BLE001  # any failure is tried again; the loop must not die of it
+            failure = error
             self._later(key, error)
         else:
             self._failures.pop(key, None)
             self._pauses = 0
         finally:
+            self._observer.ended(key, failure)
             self._busy.discard(key)
             self._in_calm.discard(key)
             free.release()
@@ -157,7 +180,7 @@ class WorkQueue(Generic[K]):
         count = self._failures.get(key, 0)
         self._failures[key] = count + 1
         delay = _jittered(min(_LAST_RETRY_SECONDS, _FIRST_RETRY_SECONDS * 2.0**count))
-        _log.warning("reconcile failed, trying again", model=key, seconds=round(delay, 1), error=repr(error)[:500])
+        _log.warning("reconcile failed, trying again", seconds=round(delay, 1), error=repr(error)[:500])
         self.add_after(key, delay)
 
     def _pause(self, error: Unavailable) -> None:

@@ -4,12 +4,23 @@ What it hands out is what the indices hold, not a copy: nobody changes an observ
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 from headrace_api.load import ModelLoad
 from headrace_operator.kinds import MODEL, POD, Kind, by_name
-from headrace_operator.observed import Key, Object, Observed
+from headrace_operator.observed import Capacity, Key, Node, Object, Observed
+from headrace_operator.root_cause.capacity import used
 
 Index = Mapping[Key, Iterable[Object]]
+
+
+class NodesSeen(Protocol):
+    """What is known of nodes."""
+
+    seen: tuple[Node, ...] | None
+
+    def ask(self, key: Key) -> None:
+        """Say that a model has a worker without a place."""
 
 
 class SeenWorld:
@@ -24,6 +35,8 @@ class SeenWorld:
         self._load: Mapping[str, ModelLoad] = {}
         self._buried: frozenset[str] = frozenset()
         self._written: dict[Key, dict[str, Object]] = {}
+        self._nodes: NodesSeen | None = None
+        self._capacity: Capacity | None = None
 
     def bind(self, indices: Mapping[str, Index]) -> None:
         """Take kopf's live indices, by `Kind.index`."""
@@ -63,9 +76,18 @@ class SeenWorld:
             if not waited_for:
                 del self._written[key]
 
+    def set_nodes(self, nodes: NodesSeen) -> None:
+        """Take what is known of nodes."""
+        self._nodes = nodes
+
     def set_load(self, load: Mapping[str, ModelLoad]) -> None:
         """Take the queue's newest numbers, by model name."""
         self._load = load
+
+    def generation(self, key: Key) -> int | None:
+        """The model's generation; None when there is no such model."""
+        found = self._of(MODEL, key)
+        return found[0]["metadata"].get("generation") if found else None
 
     def observe(self, key: Key) -> Observed | None:
         """The model and all that belongs to it; None when there is no such model."""
@@ -73,12 +95,26 @@ class SeenWorld:
         if not found:
             return None
         model = found[0]
+        pods = tuple(sorted(self._of(POD, key), key=lambda pod: str(pod["metadata"]["name"])))
         return Observed(
             model=model,
             children=self._with_written(key, [item for kind in self._children for item in self._of(kind, key)]),
-            pods=tuple(sorted(self._of(POD, key), key=lambda pod: str(pod["metadata"]["name"]))),
+            pods=pods,
             load=self._load.get(model_name(model)),
+            capacity=self._room(key) if any(_has_no_place(pod) for pod in pods) else None,
         )
+
+    def _room(self, key: Key) -> Capacity | None:
+        """What the nodes have room for; the same object for all models while nothing changes."""
+        if self._nodes is None:
+            return None
+        self._nodes.ask(key)
+        if self._nodes.seen is None:
+            return None
+        now = Capacity(self._nodes.seen, used(self._all(POD)))
+        if now != self._capacity:
+            self._capacity = now
+        return self._capacity
 
     def _with_written(self, key: Key, children: list[Object]) -> tuple[Object, ...]:
         written = self._written.get(key, {})
@@ -93,6 +129,11 @@ class SeenWorld:
 
     def _all(self, kind: Kind) -> list[Object]:
         return [item for items in list(self._indices.get(kind.index, {}).values()) for item in items]
+
+
+def _has_no_place(pod: Object) -> bool:
+    conditions = (pod.get("status") or {}).get("conditions") or []
+    return any(one["type"] == "PodScheduled" and one["status"] == "False" for one in conditions)
 
 
 def _age(item: Object) -> tuple[str, int]:

@@ -9,13 +9,20 @@ from headrace_api.rules.chain import CHAIN
 Schema = dict[str, Any]
 
 COLUMNS: list[dict[str, Any]] = [
-    {"name": "Engine", "type": "string", "jsonPath": ".spec.engine.type"},
-    {"name": "Workers", "type": "string", "jsonPath": ".status.workers", "description": "ready/desired"},
-    {"name": "Queue", "type": "integer", "jsonPath": ".status.queued", "description": "requests that wait"},
     {"name": "Ready", "type": "string", "jsonPath": '.status.conditions[?(@.type=="Ready")].status'},
     {"name": "Reason", "type": "string", "jsonPath": '.status.conditions[?(@.type=="Ready")].reason'},
-    {"name": "Model", "type": "string", "jsonPath": ".spec.engine.modelId", "priority": 1},
+    {"name": "Workers", "type": "string", "jsonPath": ".status.workers", "description": "ready/desired"},
+    {"name": "Model", "type": "string", "jsonPath": ".status.modelName", "description": "what clients ask for"},
+    {"name": "Queued", "type": "integer", "jsonPath": ".status.queued", "description": "requests that wait"},
     {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+    {"name": "Engine", "type": "string", "jsonPath": ".spec.engine.type", "priority": 1},
+    {
+        "name": "Message",
+        "type": "string",
+        "jsonPath": '.status.conditions[?(@.type=="Ready")].message',
+        "description": "why, and what to do",
+        "priority": 1,
+    },
 ]
 """What `kubectl get inferencemodels.headrace.dev` shows."""
 

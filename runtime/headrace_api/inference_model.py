@@ -12,6 +12,7 @@ from typing import Annotated, Literal, Self
 from pydantic import ConfigDict, Field, StrictInt, StrictStr, model_validator
 
 from headrace_api.base import KubernetesDocument
+from headrace_api.parallel import data_parallel_size
 from headrace_api.portable import PortableMap, not_portable
 from headrace_api.worker_config import URL_PATTERN, EngineType, LoggerLevel, Optimize, Port, SchedulerPolicy
 
@@ -229,13 +230,17 @@ class Scaling(KubernetesDocument):
         default=None, ge=0, le=4096, description="CPU cores per worker, as a request."
     )
     placement_strategy: PlacementStrategy | None = Field(
-        default=None, description="How Ray spreads a replica's workers over nodes; one pod holds all when absent."
+        default=None,
+        description="One pod holds all workers of a replica; STRICT_PACK, as when absent, asks for no more. PACK: "
+        "replicas rather on few nodes. SPREAD: rather on many. STRICT_SPREAD: each replica on a node of its own.",
     )
     pg_timeout_seconds: float | None = Field(
         default=None, gt=0, description="How long Ray waits for a placement group, kept for the Ray-style file."
     )
     resources_per_worker: dict[str, float] = Field(
-        default={}, description="Ray custom resources, e.g. accelerator_type_a10."
+        default={},
+        description="Ray custom resources. accelerator_type_a10 picks the accelerator profile a10 of the chart's "
+        "runtime.accelerators; a name with a slash, such as rdma/hca, is a Kubernetes extended resource.",
     )
 
 
@@ -246,7 +251,9 @@ class Ray(KubernetesDocument):
         default="registry",
         description="The form of model.yaml: the model registry's, or ray.serve.llm's LLMConfig of today.",
     )
-    accelerator_type: str | None = Field(default=None, description="LLMConfig's accelerator_type.")
+    accelerator_type: str | None = Field(
+        default=None, description="LLMConfig's accelerator_type: picks the accelerator profile of that name."
+    )
     multiplex_config: FreeForm | None = Field(default=None, description="The registry's multiplex_config.")
     env_vars_to_propagate: list[str] | None = Field(
         default=None, description="The registry's env_vars_to_propogate: variables of Ray's driver for its workers."
@@ -352,6 +359,9 @@ class ModelCache(KubernetesDocument):
     )
 
 
+_VLLM = frozenset({"VLLMEngine", "luminous"})
+
+
 class InferenceModelSpec(KubernetesDocument):
     """What shall be served and how; only engine.type and a name (engine.modelId) are required."""
 
@@ -381,11 +391,27 @@ class InferenceModelSpec(KubernetesDocument):
 
     @property
     def gpus(self) -> int:
-        """GPUs per replica."""
-        per_worker = self.scaling.num_gpus_per_worker
-        if per_worker is None:
-            per_worker = 0 if self.engine.type == "LlamaCppEngine" else 1
-        return math.ceil(per_worker * self.scaling.num_workers)
+        """GPUs per replica: whole ones, because Kubernetes does not divide them."""
+        return math.ceil(self.gpu_share)
+
+    @property
+    def gpu_share(self) -> float:
+        """GPUs per replica as Ray counts them; a float, because what no rule has bounded may be any number.
+
+        Each copy of vLLM's data parallelism has as many workers as numWorkers says.
+        """
+        copies = data_parallel_size(self.engine.engine_kwargs) if self.engine.type in _VLLM else 1
+        return self._gpus_per_worker * self.scaling.num_workers * copies
+
+    @property
+    def uses_gpus(self) -> bool:
+        """Whether a replica has any GPU."""
+        return self._gpus_per_worker > 0
+
+    @property
+    def _gpus_per_worker(self) -> float:
+        given = self.scaling.num_gpus_per_worker
+        return given if given is not None else 0 if self.engine.type == "LlamaCppEngine" else 1
 
     @property
     def first_replicas(self) -> int:

@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
 import structlog
@@ -24,6 +25,8 @@ from headrace_worker.status import State, Status
 
 _ENGINE_STOP_S = 3.0
 _LOST_JOBS_S = 2.0
+_TRIED_S = 15.0
+"""How long a worker may take to be registered before its probes say that it has started without."""
 
 log = structlog.get_logger()
 
@@ -128,7 +131,7 @@ class _Worker:
         await self._first_of(healthy)
         if self._asked_to_stop.is_set():
             healthy.cancel()
-            return await self._stop_engine()
+            return await self._stop_engine("before its engine answered", time.monotonic() - began)
         try:
             await healthy
         except EngineExitedError:
@@ -150,13 +153,21 @@ class _Worker:
             health.until_hung(client.healthy, lambda: client.heard_at, self._status.set_engine_healthy)
         )
         exited = asyncio.create_task(self._engine.wait())
+        refused = asyncio.create_task(puller.until_refused())
+        tried = asyncio.get_running_loop().call_later(_TRIED_S, self._status.set_tried)
+        # only where somebody starts it anew, with the token that is then right: Kubernetes
+        waited_for = (pulling, exited, hung, *((refused,) if self._settings.termination_log else ()))
         try:
-            await self._first_of(pulling, exited, hung)
+            await self._first_of(*waited_for)
             if pulling.done():
                 await pulling  # it never ends by itself: this raises what went wrong
+            if refused.done() and not self._asked_to_stop.is_set():
+                await self._engine.stop(_ENGINE_STOP_S)
+                return self._fail(refused.result())
             return await self._end(puller, exited, hung)
         finally:
-            for task in (hung, pulling, exited):
+            tried.cancel()
+            for task in (hung, pulling, exited, refused):
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
@@ -170,7 +181,7 @@ class _Worker:
             drain = asyncio.create_task(puller.drain("the worker is stopping", self._settings.grace_seconds))
             await asyncio.wait({drain, exited}, return_when=asyncio.FIRST_COMPLETED)
             if not exited.done():
-                return await self._stop_engine()
+                return await self._stop_engine("while serving")
             drain.cancel()
         await self._account_for_jobs(puller)
         return await self._fail_exited("while serving")
@@ -187,15 +198,20 @@ class _Worker:
         # A dead process's connections are reset: each job ends by itself and says what became of it.
         await puller.drain("the engine has died", _LOST_JOBS_S)
 
-    async def _first_of(self, *tasks: asyncio.Task[None] | asyncio.Task[int] | asyncio.Task[float]) -> None:
+    async def _first_of(self, *tasks: asyncio.Task[Any]) -> None:
         asked = asyncio.create_task(self._asked_to_stop.wait())
         await asyncio.wait({asked, *tasks}, return_when=asyncio.FIRST_COMPLETED)
         asked.cancel()
 
-    async def _stop_engine(self) -> int:
+    async def _stop_engine(self, when: str, seconds: float | None = None) -> int:
+        """End as asked; `when` is for a pod that stays: then it was the kubelet that asked, because of a probe."""
         self._status.set_state(State.DRAINING)
         await self._engine.stop(_ENGINE_STOP_S)
         self._status.set_state(State.STOPPED)
+        after = "" if seconds is None else f", after {seconds:.0f} s"
+        if self._settings.termination_log:
+            what = f"the worker was told to stop {when}{after}"
+            termination.write(self._settings.termination_log, what, self._engine.tail)
         log.info("stopped")
         return 0
 

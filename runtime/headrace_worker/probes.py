@@ -1,4 +1,7 @@
-"""What others can ask the worker: `/metrics`, `/healthz`, `/readyz`, and ports that are open only while it is ready."""
+"""What others can ask the worker, and ports that are open only while it is ready.
+
+`/metrics`; `/healthz`, `/startedz` and `/readyz`, for the probes of Kubernetes.
+"""
 
 import asyncio
 import contextlib
@@ -28,13 +31,18 @@ def application(status: Status) -> web.Application:
         dead = status.state is State.FAILED
         return web.json_response({"state": status.state.value}, status=503 if dead else 200)
 
+    async def startedz(_request: web.Request) -> web.Response:
+        body = {"started": status.started, "state": status.state.value}
+        return web.json_response(body, status=200 if status.started else 503)
+
     async def readyz(_request: web.Request) -> web.Response:
         missing = status.missing()
         body = {"ready": not missing, "state": status.state.value, "missing": missing}
         return web.json_response(body, status=503 if missing else 200)
 
     app = web.Application()
-    app.add_routes([web.get("/metrics", metrics), web.get("/healthz", healthz), web.get("/readyz", readyz)])
+    pages = {"/metrics": metrics, "/healthz": healthz, "/startedz": startedz, "/readyz": readyz}
+    app.add_routes([web.get(path, handler) for path, handler in pages.items()])
     return app
 
 

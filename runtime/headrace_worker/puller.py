@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import random
 import socket
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,8 @@ _HEARTBEAT_S = 20.0
 _CLOSE_S = 2.0
 _CONNECT_S = 30.0
 _REGISTERED_S = 10.0
+REFUSED_S = 20.0
+"""Refused for so long without a break, a worker that can be started anew gives up: see `Puller.until_refused`."""
 _KEEPALIVE = {socket.TCP_KEEPIDLE: 20, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}
 
 _REFUSED_401 = (
@@ -105,17 +108,39 @@ class Puller:
         self._stopping = asyncio.Event()
         self._is_spider = False
         self._may_be_spider = False
+        self._refusal: str | None = None
+        self._refused_since = 0.0
+        self._gives_up_because = ""
+        self._given_up = asyncio.Event()
+
+    async def until_refused(self) -> str:
+        """Return, with what the queue said, once it has refused this worker for `REFUSED_S` seconds without a break.
+
+        Waiting on is of no use: the token is read when the worker starts.
+        """
+        await self._given_up.wait()
+        return self._gives_up_because
 
     async def run(self) -> None:
         """Serve until `drain` is called."""
         failures = 0
         async with aiohttp.ClientSession(ws_response_class=_Socket) as http:
             while not self._stopping.is_set():
+                before, self._refusal = self._refusal, None
                 served = await self._connect_and_serve(http)
+                self._judge(before)
                 failures = 1 if served else failures + 1
                 delay = retry_delay(failures, self._plan.fast_retries, random.random())  # noqa: S311 (no secret)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), delay)
+
+    def _judge(self, before: str | None) -> None:
+        """Note whether the last attempt was refused, and whether that has gone on for long."""
+        if self._refusal and not before:
+            self._refused_since = time.monotonic()
+        if self._refusal and time.monotonic() - self._refused_since >= REFUSED_S:
+            self._gives_up_because = f"the queue at {self._plan.url} refuses {self._refusal}"
+            self._given_up.set()
 
     async def drain(self, reason: str, patience_s: float) -> None:
         """Leave the queue in good order (see `Session.drain`); afterwards `run` ends."""
@@ -141,6 +166,8 @@ class Puller:
                 )
         except aiohttp.WSServerHandshakeError as error:
             text = _REFUSED_401 if error.status in {401, 403} else "the queue refused the connection"
+            if error.status in {401, 403}:
+                self._refusal = f"this worker's token (status {error.status})"
             log.error(text, status=error.status)  # noqa: TRY400 (the status says it all)
             return False
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
@@ -195,8 +222,10 @@ class Puller:
             case _ if self._is_spider and connection.protocol:
                 log.warning("the queue took the subprotocol but does not speak it: from now on it is a Spider")
             case wire.CLOSE_BAD_TOKEN:
+                self._refusal = f"this worker's token (close code {code})"
                 log.error(_REFUSED_401, close_code=code)
             case wire.CLOSE_BAD_REGISTRATION:
+                self._refusal = f"this worker's registration (close code {code})"
                 log.error(_REFUSED_REGISTRATION, close_code=code)
             case _:
                 log.warning("the connection to the queue ended", close_code=code)

@@ -30,12 +30,23 @@ class Status:
     state: State = State.STARTING
     engine_healthy: bool = False
     registered: bool = False
+    tried: bool = False
+    """Whether registering has been tried for a while, with or without success."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def ready(self) -> bool:
         """Whether requests can be served: engine healthy, registered, and not on the way out."""
         return not self.missing()
+
+    @property
+    def started(self) -> bool:
+        """Whether the engine has answered, and the queue too or not for so long that it is not just about to.
+
+        Where a worker has started but is not ready, it is the connection with the queue that is missing: this is how
+        those who see no more of a pod than its probes (`started` and `ready`) can tell.
+        """
+        return self.state is not State.STARTING and (self.registered or self.tried)
 
     def missing(self) -> list[str]:
         """What stands in the way of readiness."""
@@ -53,6 +64,10 @@ class Status:
         self.engine_healthy = healthy
         self.metrics.engine_healthy.set(healthy)
         self.changed.set()
+
+    def set_tried(self) -> None:
+        """Note that registering has been tried for a while."""
+        self.tried = True
 
     def set_registered(self, registered: bool) -> None:
         """Note whether the queue knows the worker."""

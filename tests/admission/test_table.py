@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from headrace_api.rules.document import check_model
+from headrace_api.rules.finding import Facts
 
 TABLE = Path(__file__).resolve().parents[1] / "cluster" / "models"
 
@@ -16,7 +17,8 @@ def table(name):
 
 def findings(name, case):
     manifest = {"metadata": {"name": case.get("name", name)}}
-    return check_model({**manifest, "spec": case["spec"]} if "spec" in case else manifest)
+    facts = Facts(accelerators={})  # the cluster's chart has no profiles
+    return check_model({**manifest, "spec": case["spec"]} if "spec" in case else manifest, facts)
 
 
 @pytest.mark.parametrize(("name", "case"), table("invalid").items())

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from headrace_api.accelerators import AcceleratorProfile
 from headrace_api.rules.finding import Facts
 
 Spec = dict[str, Any]
@@ -35,6 +36,11 @@ def stops(*sequences: Any, engine: Spec | None = None) -> Spec:
     return s({**(engine or {}), "generation": {"stoppingSequences": list(sequences)}})
 
 
+def wanting(**resources: float) -> Spec:
+    """A spec whose workers ask for custom resources."""
+    return s(scaling={"resourcesPerWorker": resources})
+
+
 HEADS = Facts(model_config={"num_attention_heads": 40, "num_key_value_heads": 8})
 NODES = Facts(gpus_per_node={"a": 4, "b": 8})
 SMALL_GPU = Facts(
@@ -49,11 +55,18 @@ SMALL_GPU = Facts(
         "max_position_embeddings": 4096,
     },
 )
+A10 = AcceleratorProfile(node_selector={"gpu": "a10"}, gpus_per_node=4)
+MIG = AcceleratorProfile(resource_name="nvidia.com/mig-1g.10gb")
+OFFERED = Facts(accelerators={"A10": A10, "mig": MIG}, default_accelerator="mig")
 FACTS = {
     "HR104": HEADS,
     "HR105": HEADS,
     "HR106": NODES,
     "HR111": NODES,
+    "HR113": OFFERED,
+    "HR117": OFFERED,
+    "HR118": OFFERED,
+    "HR119": Facts(accelerators={}),
     "HR501": SMALL_GPU,
     "HR502": Facts(gpu_memory_gib=24, model_config=SMALL_GPU.model_config),
 }
@@ -62,6 +75,8 @@ _S3 = {"bucketUri": "s3://bucket/folder/"}
 _TRT = {"type": "TRTLLMEngine"}
 _EMBEDDING = {"type": "EmbeddingEngine"}
 _LLAMA = {"type": "LlamaCppEngine"}
+_A10 = {"resourcesPerWorker": {"accelerator_type_a10": 0.01}}
+_GPU = {"nvidia.com/gpu": 1}
 
 EXAMPLES: dict[str, tuple[list[Spec], list[Spec]]] = {
     "HR101": ([s(scaling={"numGpusPerWorker": 2})], [s(scaling={"numGpusPerWorker": 1, "numWorkers": 2})]),
@@ -90,6 +105,64 @@ EXAMPLES: dict[str, tuple[list[Spec], list[Spec]]] = {
         [s(scaling={"numGpusPerWorker": 0}), s(scaling={"numWorkers": 2})],
     ),
     "HR111": ([s(scaling={"numWorkers": 16})], [s(scaling={"numWorkers": 8})]),
+    "HR112": (
+        [
+            wanting(accelerator_type_a10=0.01, accelerator_type_h100=0.01),
+            {**wanting(accelerator_type_a10=0.01), "ray": {"acceleratorType": "A10G"}},
+        ],
+        [
+            {**wanting(accelerator_type_a10g=0.01), "ray": {"acceleratorType": "NVIDIA_A10G"}},
+            wanting(**{"accelerator_type:A10": 0.001, "accelerator_type_a10": 0.01}),
+            wanting(accelerator_type_a10=0.01, accelerator_type_h100=0),
+        ],
+    ),
+    "HR113": (
+        [wanting(accelerator_type_h100=0.01), s(ray={"acceleratorType": "H100"})],
+        [wanting(accelerator_type_a10=0.01), s(ray={"acceleratorType": "NVIDIA_A10"}), s()],
+    ),
+    "HR114": (
+        [s(scaling={"placementStrategy": "STRICT_SPREAD", "numWorkers": 2})],
+        [
+            s(scaling={"placementStrategy": "STRICT_SPREAD"}),
+            s(scaling={"placementStrategy": "STRICT_PACK", "numWorkers": 2}),
+        ],
+    ),
+    "HR115": (
+        [s(scaling={"placementStrategy": "SPREAD", "numWorkers": 2})],
+        [s(scaling={"placementStrategy": "PACK", "numWorkers": 2}), s(scaling={"placementStrategy": "SPREAD"})],
+    ),
+    "HR116": (
+        [
+            s({"engineKwargs": {"data_parallel_size": 4, "data_parallel_size_local": 2}}),
+            s({"engineKwargs": {"data-parallel-rank": 0}}),
+            s({"engineKwargs": {"data_parallel_external_lb": True}}),
+        ],
+        [
+            s({"engineKwargs": {"data_parallel_size": 4, "data_parallel_size_local": 4}}),
+            s({"engineKwargs": {"data_parallel_external_lb": False, "data_parallel_rank": None}}),
+        ],
+    ),
+    "HR117": (
+        [s(scaling={"numWorkers": 2}), s({"engineKwargs": {"data_parallel_size": 2}})],
+        [s(), {**wanting(accelerator_type_a10=0.01), "scaling": {"numWorkers": 2, **_A10}}, s(_LLAMA)],
+    ),
+    "HR118": (
+        [
+            wanting(**{"rdma/hca": 0.5}),
+            wanting(**{"/hca": 1}),
+            wanting(**{"nvidia.com/mig-1g.10gb": 1}),
+            {
+                **wanting(**{"nvidia.com/gpu": 1}),
+                "scaling": {"resourcesPerWorker": {**_GPU, "accelerator_type_a10": 1}},
+            },
+        ],
+        [
+            wanting(**{"rdma/hca": 1}),
+            wanting(**{"nvidia.com/gpu": 1}),
+            s(scaling={"numGpusPerWorker": 0, "resourcesPerWorker": {"nvidia.com/mig-1g.10gb": 1}}),
+        ],
+    ),
+    "HR119": ([wanting(accelerator_type_a10=0.01), s(ray={"acceleratorType": "L4"})], [s(), wanting(special_node=1)]),
     "HR201": ([scaled(minReplicas=3, maxReplicas=2)], [scaled(minReplicas=0, maxReplicas=2)]),
     "HR202": (
         [scaled(initialReplicas=3, maxReplicas=2), scaled(initialReplicas=0, maxReplicas=2)],
@@ -182,6 +255,11 @@ EXAMPLES: dict[str, tuple[list[Spec], list[Spec]]] = {
         [s({"tokenizerId": "a/b", "tokenizerPath": "/t"}), s({**_LLAMA, "tokenizerId": "a/b"})],
         [s({"tokenizerId": "a/b"})],
     ),
+    "HR413": (
+        [s(modelCache={}), s(modelCache={"persistentVolumeClaim": "models", "hostPath": "/models"})],
+        [s(), s(modelCache={"persistentVolumeClaim": "models"}), s(modelCache={"hostPath": "/models"})],
+    ),
+    "HR414": ([s(modelCache={"hostPath": "/models"})], [s(modelCache={"persistentVolumeClaim": "models"})]),
     "HR421": ([chat(user=None), chat(trailingAssistant=None)], [chat(), s({"generation": {"promptFormat": {}}})]),
     "HR422": ([chat(user="x"), chat(assistant="{system}"), chat(system="x")], [chat(), chat(system="")]),
     "HR423": (
@@ -223,10 +301,6 @@ EXAMPLES: dict[str, tuple[list[Spec], list[Spec]]] = {
         [s(queue={"url": "https://queue.example.com"})],
         [s(), s(queue={"url": "https://queue.example.com", "tokenSecretRef": {"name": "a"}})],
     ),
-    "HR902": (
-        [s(scaling={"placementStrategy": "SPREAD", "numWorkers": 2})],
-        [s(scaling={"placementStrategy": "STRICT_PACK", "numWorkers": 2}), s(scaling={"placementStrategy": "SPREAD"})],
-    ),
     "HR903": ([s({"s3Mirror": _S3}), s({"gcsMirror": {"bucketUri": "gs://bucket"}})], [s()]),
     "HR904": ([s(_TRT)], [s()]),
     "HR905": ([s(_EMBEDDING)], [s()]),
@@ -238,8 +312,7 @@ EXAMPLES: dict[str, tuple[list[Spec], list[Spec]]] = {
         [s(), s({"hfModelId": "/models/a"}, ray={"modelSource": {"bucket_uri": "abfss://a/b"}})],
     ),
     "HR910": ([s(ray={"loraConfig": {"max_num_adapters_per_replica": 4}})], [s(ray={"loraConfig": {}}), s()]),
-    "HR911": ([s(scaling={"resourcesPerWorker": {"accelerator_type_a10": 0.01}})], [s(), s(scaling={"numWorkers": 2})]),
-    "HR912": ([s(ray={"acceleratorType": "A10G"})], [s()]),
+    "HR911": ([wanting(special_node=1)], [s(), wanting(accelerator_type_a10=0.01), wanting(**{"rdma/hca": 1})]),
     "HR913": ([s(ray={"envVarsToPropagate": ["A"]})], [s(ray={"envVarsToPropagate": []}), s()]),
     "HR914": ([s(ray={"multiplexConfig": {"max_num_models_per_replica": 4}})], [s(ray={"multiplexConfig": {}}), s()]),
 }

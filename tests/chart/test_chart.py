@@ -1,40 +1,15 @@
 """The chart without a cluster: helm's own lint, what its values may be, and what it renders."""
 
 import base64
-import subprocess
 from pathlib import Path
 
 import pytest
-import yaml
-
-from embedded import local
 
 pytestmark = pytest.mark.cluster  # helm is one of the cluster's programs
 
 WEBHOOK = "release.here.headrace.dev"
 WEBHOOKS = ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
 CHART = Path(__file__).resolve().parents[2] / "charts" / "headrace"
-
-
-@pytest.fixture(scope="module")
-def helm():
-    program = local.helm()
-
-    def run(*arguments):
-        return subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def rendered(helm):
-    def render(*values):
-        options = [word for value in values for word in ("--set", value)]
-        result = helm("template", "release", str(CHART), "--namespace", "here", "--include-crds", *options)
-        assert result.returncode == 0, result.stderr
-        return [item for item in yaml.safe_load_all(result.stdout) if item]
-
-    return render
 
 
 def kinds(objects, kind):
@@ -56,6 +31,10 @@ def test_lint_is_clean(helm):
         ("queue.service.port=0", "port"),
         ("sampleModel.name=Sample", "name"),
         ("operator.webhook.failurePolicy=Maybe", "failurePolicy"),
+        ("operator.replicas=-1", "replicas"),
+        ("operator.lease.seconds=1", "seconds"),
+        ("networkPolicies.enable=false", "enable"),
+        ("networkPolicies.prometheus[0].ipBlock.ip=10.0.0.1", "cidr"),
         ("operator.webhook.certificate.source=secret", "secret/name"),
         ("operator.webhook.certificate.secret.caBundle=x", "caBundle"),
         ("operator.webhook.certificate.certManager.issuerRef.kind=ClusterIssuer", "issuerRef"),
@@ -72,22 +51,6 @@ def test_the_sample_model_is_off_by_default(rendered):
     assert not kinds(rendered(), "InferenceModel")
     (model,) = kinds(rendered("sampleModel.enabled=true"), "InferenceModel")
     assert model["spec"]["engine"]["type"] == "LlamaCppEngine"
-
-
-def test_rights_are_namespaced_and_without_wildcards(rendered):
-    objects = rendered()
-    assert not kinds(rendered("operator.webhook.enabled=false"), "ClusterRole")
-    (role,) = kinds(objects, "Role")
-    assert role["metadata"]["namespace"] == "here"
-    for rule in role["rules"]:
-        words = [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
-        assert "*" not in words
-        assert "secrets" not in rule["resources"]
-        assert "pods/exec" not in rule["resources"]
-    assert {one["metadata"]["namespace"] for one in kinds(rendered("operator.namespaces={a,b}"), "Role")} == {"a", "b"}
-    everywhere = {one["metadata"]["name"] for one in kinds(rendered("operator.clusterWide=true"), "ClusterRole")}
-    assert everywhere == {"release-operator", WEBHOOK}
-    assert not kinds(rendered("operator.clusterWide=true"), "Role")
 
 
 def test_the_webhook_gives_the_right_to_write_two_objects_and_no_more(rendered):

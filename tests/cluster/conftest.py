@@ -28,6 +28,7 @@ class Kubectl:
     """kubectl on the test cluster."""
 
     def __init__(self, namespace: str = NAMESPACE) -> None:
+        self.namespace = namespace
         self._base = install.kubectl_command(namespace=namespace)
 
     def run(self, *arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -118,7 +119,7 @@ def kubectl(installed: None) -> Kubectl:  # noqa: ARG001
     return Kubectl()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def kubectl_in(installed: None) -> Callable[[str], Kubectl]:  # noqa: ARG001
     """kubectl in the namespace that it is given."""
     return Kubectl

@@ -49,13 +49,15 @@ class MemoryCluster:
         self.refusal: Exception | None = None
         self.load: Any = None
         self.watching = True
+        self.unseen: set[str] = set()
         self._stored: dict[tuple[str, str], tuple[str, int]] = {}
 
     def observe(self, key: tuple[str, str]) -> Observed | None:
         metadata = self.model["metadata"]
         if key != (metadata["namespace"], metadata["name"]):
             return None
-        owned = [child for child in self.children.values() if child["metadata"].get("ownerReferences")]
+        told = [child for child in self.children.values() if child["kind"] not in self.unseen]
+        owned = [child for child in told if child["metadata"].get("ownerReferences")]
         seen = copy.deepcopy(Observed(self.model, tuple(owned), self.pods, self.load))
         for item in (seen.model, *seen.children, *seen.pods):
             self._stamp(item)

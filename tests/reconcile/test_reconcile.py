@@ -259,3 +259,81 @@ async def test_model_that_is_gone_or_going_is_left_alone(reconciler, cluster):
     cluster.model["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     await reconciler.reconcile(KEY)
     assert cluster.writes == []
+
+
+async def test_a_model_that_did_not_change_is_not_planned_again(reconciler, monkeypatch):
+    for _ in range(3):
+        await reconciler.reconcile(KEY)
+    planned = []
+    monkeypatch.setattr("headrace_operator.reconcile.plan", lambda *arguments: planned.append(arguments))
+    await reconciler.reconcile(KEY)
+    assert planned == []
+
+
+async def test_nothing_that_is_observed_is_changed(reconciler, cluster):
+    seen = []
+    observe = cluster.observe
+
+    def remember(key):
+        observed = observe(key)
+        seen.append((observed, copy.deepcopy(observed)))
+        return observed
+
+    cluster.observe = remember
+    for _ in range(3):
+        await reconciler.reconcile(KEY)
+    run_all(cluster, ready=2)
+    await reconciler.reconcile(KEY)
+    assert all(observed == before for observed, before in seen)
+
+
+async def test_our_own_object_that_no_watch_told_of_is_not_somebody_elses(reconciler, cluster):
+    await reconciler.reconcile(KEY)
+    cluster.unseen = {"Deployment"}
+    cluster.writes.clear()
+    await reconciler.reconcile(KEY)
+    assert ("apply", "Deployment") in cluster.writes
+    assert condition(cluster, "Ready")["reason"] == "Progressing"
+
+
+class Later:
+    def __init__(self):
+        self.asked = []
+
+    def add_after(self, key, seconds):
+        self.asked.append((key, seconds))
+
+    def postpone(self, key, seconds):
+        assert seconds > 0
+        self.asked.append(key)
+        return True
+
+
+async def test_numbers_wait_for_a_calm_moment_and_conditions_take_them_along(cluster, config):
+    turns = Later()
+    reconciler = Reconciler(cluster, cluster, config, lambda: "2026-01-01T00:00:00Z", turns)
+    await reconciler.reconcile(KEY)
+    run_all(cluster, ready=0)
+    cluster.writes.clear()
+    await reconciler.reconcile(KEY)
+    assert cluster.writes == []
+    assert turns.asked == [KEY]
+    assert cluster.model["status"]["replicas"] == 0
+    run_all(cluster, ready=2)
+    await reconciler.reconcile(KEY)
+    assert cluster.writes == [("status", "InferenceModel")]
+    assert cluster.model["status"]["replicas"] == 2
+
+
+async def test_replicas_that_an_autoscaler_owns_are_left_alone(reconciler, cluster):
+    await reconciler.reconcile(KEY)
+    deployment = cluster.children["Deployment", "sample"]
+    deployment["spec"]["replicas"] = 5
+    deployment["metadata"]["replicasOwner"] = "kube-controller-manager"
+    deployment["metadata"]["generation"] += 1
+    run_all(cluster, ready=5)
+    cluster.writes.clear()
+    await reconciler.reconcile(KEY)
+    assert ("apply", "Deployment") not in cluster.writes
+    assert cluster.model["status"]["workers"] == "5/5"
+    assert condition(cluster, "Ready")["status"] == "True"

@@ -1,78 +1,153 @@
-"""What pods say, in words."""
+"""The table of root causes: each example is told by its own rule, and by no other."""
+
+import copy
 
 import pytest
+from tests.reconcile import root_cause_engine_examples, root_cause_examples
+from tests.reconcile.root_cause_examples import ended, pod, unscheduled, waiting, worker
 
-from headrace_operator.root_cause import deployment_problem, lost, pod_problem
+from headrace_operator.observed import Capacity, Node, Observed
+from headrace_operator.root_cause import RULES, cause, lost
+from headrace_operator.root_cause.capacity import Devices, asked, free_gpus, matches, used
+from headrace_operator.root_cause.evidence import of_deployment, of_pod
+
+EXAMPLES = (*root_cause_examples.EXAMPLES, *root_cause_engine_examples.EXAMPLES)
+QUEUE = "http://queue:8080"
+TIMED = "NotReadyInTime"  # has no text of its own
 
 
-def pod(**status):
-    return {
-        "metadata": {"name": "sample-1"},
-        "spec": {"nodeName": "node-2", "containers": [{"name": "worker", "image": "runtime:1"}]},
-        "status": status,
+def evidence_of(example):
+    return of_deployment(example.item) if example.of_deployment else of_pod(example.item, queue_url=QUEUE)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=[f"{index}-{one.reason}" for index, one in enumerate(EXAMPLES)])
+def test_an_example_is_told_by_its_own_rule_only(example):
+    evidence = evidence_of(example)
+    found = [rule.reason for rule in RULES if rule.find(evidence) is not None]
+    fallbacks = {rule.reason for rule in RULES if rule.fallback}
+    if example.reason in fallbacks:
+        assert found == [example.reason]
+    else:
+        assert [reason for reason in found if reason not in fallbacks] == [example.reason]
+        assert found[0] == example.reason
+    rule = next(rule for rule in RULES if rule.reason == example.reason)
+    problem = rule.problem(evidence)
+    assert problem.hint
+    for words in example.words:
+        assert words in problem.text
+    assert "\n" not in problem.text
+
+
+def test_every_rule_has_an_example_and_a_name_of_its_own():
+    reasons = [rule.reason for rule in RULES]
+    assert len(set(reasons)) == len(reasons) >= 20
+    assert {example.reason for example in EXAMPLES} == set(reasons) - {TIMED}
+
+
+def test_the_table_reads_well():
+    for rule in RULES:
+        assert rule.reason.isalnum()
+        assert rule.meaning.endswith(".")
+        assert rule.meaning[0].isupper() or rule.meaning.startswith("spec.")
+        assert rule.hint[0].islower()
+        assert not rule.hint.endswith(".")
+
+
+def observed(*pods, status=None, capacity=None, annotations=None):
+    template = {"metadata": {"annotations": annotations or {}}, "spec": {"nodeSelector": {"gpu": "a100"}}}
+    deployment = {
+        "kind": "Deployment",
+        "metadata": {"name": "sample", "generation": 2},
+        "spec": {"template": template},
+        "status": {"observedGeneration": 2, **(status or {})},
     }
+    return Observed(model={}, children=(deployment,), pods=pods, capacity=capacity)
 
 
-def worker(**status):
-    return {"name": "worker", "image": "runtime:1", "ready": False, "state": {}, **status}
+def reason(*pods, **more):
+    found = cause(observed(*pods, **more), QUEUE)
+    return found.reason if found else None
 
 
-def waiting(reason, message):
-    state = {"waiting": {"reason": reason, "message": message}}
-    return pod(containerStatuses=[worker(state=state)])
+CRASH = "the engine exited with status 1 before it was ready\nRuntimeError: NCCL error: x\nlast lines:\n"
 
 
-CRASHED = {"exitCode": 1, "message": "CUDA out of memory"}
-CASES = {
-    "Unschedulable": (
-        pod(
-            conditions=[
-                {"type": "PodScheduled", "status": "False", "message": "0/3 nodes: Insufficient nvidia.com/gpu"}
-            ]
-        ),
-        "Insufficient nvidia.com/gpu",
-    ),
-    "ImageNotAvailable": (waiting("ImagePullBackOff", "not found"), "runtime:1 cannot be pulled: not found"),
-    "ContainerConfigError": (waiting("CreateContainerConfigError", 'secret "x" not found'), 'secret "x" not found'),
-    "WorkerCrashed": (
-        pod(
-            containerStatuses=[
-                {"name": "a-sidecar", "image": "mesh:1", "ready": True, "state": {"running": {}}},
-                worker(restartCount=1, lastState={"terminated": CRASHED}),
-            ]
-        ),
-        "CUDA out of memory",
-    ),
-    "NodeLost": (
-        pod(conditions=[{"type": "Ready", "status": "False"}, {"type": "ContainersReady", "status": "True"}]),
-        "node node-2 does not answer",
-    ),
-}
-
-
-@pytest.mark.parametrize("reason", CASES)
-def test_reason_and_message(reason):
-    item, words = CASES[reason]
-    problem = pod_problem([pod(conditions=[]), item])
-    assert problem is not None
-    assert problem.reason == reason
-    assert words in problem.message
-
-
-@pytest.mark.parametrize(("restarts", "permanent"), [(1, False), (2, True)])
+@pytest.mark.parametrize(("restarts", "permanent"), [(0, False), (1, False), (2, True), (9, True)])
 def test_a_crash_that_comes_again_does_not_pass_by_itself(restarts, permanent):
-    crashed = worker(restartCount=restarts, lastState={"terminated": CRASHED})
-    problem = pod_problem([pod(containerStatuses=[crashed])])
-    assert problem is not None
-    assert problem.permanent is permanent
-    assert f"({restarts} restarts)" in problem.message
+    assert cause(observed(ended(CRASH, restarts=restarts))).permanent is permanent
 
 
-def test_an_image_of_a_container_that_runs_first_is_named():
-    state = {"waiting": {"reason": "ImagePullBackOff", "message": "denied"}}
-    problem = pod_problem([pod(initContainerStatuses=[{"name": "fetch", "image": "fetch:2", "state": state}])])
-    assert problem is not None
-    assert problem.message == "image fetch:2 cannot be pulled: denied"
+def test_the_message_does_not_change_with_each_further_restart():
+    texts = {cause(observed(ended(CRASH, restarts=restarts))).text for restarts in range(2, 9)}
+    assert len(texts) == 1
+
+
+def test_the_reason_stays_while_a_container_goes_round_in_its_crash_loop():
+    end = {"terminated": {"exitCode": 1, "message": CRASH}}
+    backing_off = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 5m0s restarting failed container"}}
+    states = [
+        worker(state=end, restartCount=3),
+        worker(state=backing_off, lastState=end, restartCount=3),
+        worker(state={"running": {}}, lastState=end, restartCount=4, started=False),
+    ]
+    assert {reason(pod(phase="Running", containerStatuses=[state])) for state in states} == {"GpuCommunicationFailed"}
+
+
+def test_a_crash_is_history_once_the_engine_has_started_again():
+    end = {"terminated": {"exitCode": 1, "message": CRASH}}
+    state = worker(state={"running": {}}, lastState=end, restartCount=1, started=True)
+    assert reason(pod(phase="Running", containerStatuses=[state])) == "QueueUnreachable"
+    assert reason(pod(phase="Running", containerStatuses=[{**state, "ready": True}])) is None
+
+
+def test_a_failed_pull_and_the_pause_after_it_are_told_in_the_same_words():
+    cause_of_it = 'failed to pull and unpack image "a:1": failed to resolve reference "a:1": a:1: not found'
+    tried = waiting("ErrImagePull", f"rpc error: code = NotFound desc = {cause_of_it}")
+    paused = waiting("ImagePullBackOff", f'Back-off pulling image "a:1": ErrImagePull: {cause_of_it}')
+    assert cause(observed(tried)) == cause(observed(paused))
+
+
+def test_the_gravest_of_several_pods_is_told_whatever_their_order():
+    starving = unscheduled("0/1 nodes are available: 1 Insufficient nvidia.com/gpu.")
+    assert reason(starving, ended(CRASH)) == reason(ended(CRASH), starving) == "GpuCommunicationFailed"
+
+
+def test_only_the_present_template_counts():
+    old = ended(CRASH)
+    old["metadata"]["annotations"] = {"headrace.dev/revision": "one"}
+    assert reason(old, annotations={"headrace.dev/revision": "one"}) == "GpuCommunicationFailed"
+    assert reason(old, annotations={"headrace.dev/revision": "two"}) is None
+    assert reason(old, status={"observedGeneration": 1}) is None
+
+
+def test_pods_that_leave_and_models_without_a_workload_have_no_cause():
+    leaving = ended(CRASH)
+    leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    assert reason(leaving) is None
+    assert cause(Observed(model={})) is None
+    assert reason(pod(phase="Running", conditions=[], containerStatuses=[worker(state={"running": {}})])) is None
+
+
+def test_a_worker_that_starts_for_too_long():
+    late = {"conditions": [{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}]}
+    creating = waiting("ContainerCreating", "")
+    found = cause(observed(creating, status=late))
+    assert (found.reason, found.permanent) == (TIMED, False)
+    assert "its container: ContainerCreating" in found.message
+    assert reason(creating) is None
+    assert reason(ended(CRASH), status=late) == "GpuCommunicationFailed"
+
+
+def test_a_pod_that_was_turned_away_says_less_than_one_that_lives():
+    evicted = pod(phase="Failed", reason="Evicted", message="The node was low on resource: memory.")
+    assert reason(evicted, ended(CRASH)) == "GpuCommunicationFailed"
+    assert reason(evicted) == "Evicted"
+
+
+def test_containers_that_run_first_are_looked_at():
+    state = {"waiting": {"reason": "ErrImageNeverPull", "message": "not present with pull policy of Never"}}
+    found = cause(observed(pod(initContainerStatuses=[{"name": "fetch", "image": "fetch:2", "state": state}])))
+    assert "image fetch:2" in found.message
 
 
 READY_UNSAID = {"type": "Ready", "status": "False"}
@@ -80,11 +155,11 @@ CONTAINERS = {"type": "ContainersReady", "status": "True"}
 
 
 def test_pods_that_start_end_or_wait_for_a_gate_are_not_lost():
-    starting = pod(conditions=[READY_UNSAID, {**CONTAINERS, "status": "False"}], containerStatuses=[worker()])
+    starting = pod(conditions=[READY_UNSAID, {**CONTAINERS, "status": "False"}])
     gated = pod(conditions=[{**READY_UNSAID, "reason": "ReadinessGatesNotReady"}, CONTAINERS])
     ending = pod(conditions=[READY_UNSAID, CONTAINERS])
     ending["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
-    assert pod_problem([starting, gated, ending]) is None
+    assert not any(lost(one) for one in (starting, gated, ending))
 
 
 def test_evicted_from_a_lost_node_and_from_one_that_answers():
@@ -92,13 +167,87 @@ def test_evicted_from_a_lost_node_and_from_one_that_answers():
     evicted = pod(conditions=[target, READY_UNSAID, CONTAINERS])
     evicted["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     assert lost(evicted)
+    assert reason(evicted) == "NodeLost"
     evicted["status"]["conditions"] = [target, {**READY_UNSAID, "reason": "ContainersNotReady"}]
     assert not lost(evicted)
 
 
-def test_pods_that_are_not_even_created():
-    failing = {"status": {"conditions": [{"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}]}}
-    problem = deployment_problem(failing)
-    assert problem is not None
-    assert "exceeded quota" in problem.message
-    assert deployment_problem(None) is None
+GPU = "nvidia.com/gpu"
+A100 = {"gpu": "a100"}
+NODES = (
+    Node("node-1", A100, {GPU: 8}),
+    Node("node-2", A100, {GPU: 8}),
+    Node("node-3", {"gpu": "t4"}, {GPU: 4}),
+    Node("node-4", A100, {}),
+)
+
+
+def on(node, count, **status):
+    item = pod(devices={GPU: str(count)}, **status)
+    item["spec"]["nodeName"] = node
+    return item
+
+
+def test_free_devices_by_node_those_with_most_first():
+    pods = [on("node-1", 2), on("node-1", 4), on("node-2", 1), on("node-2", 8, phase="Failed"), unscheduled("x")]
+    assert free_gpus(NODES, used(pods), GPU) == [
+        Devices("node-2", 8, 1),
+        Devices("node-3", 4, 0),
+        Devices("node-1", 8, 6),
+    ]
+    assert free_gpus(NODES, used(pods), "amd.com/gpu") == []
+
+
+def test_what_a_pod_asks_for():
+    limits = {"cpu": "4", "memory": "1Gi", GPU: "2", "example.com/none": "0", "requests.kubernetes.io/x": "1"}
+    item = pod(devices=limits)
+    item["spec"]["containers"].append(copy.deepcopy(item["spec"]["containers"][0]))
+    assert asked(item) == {GPU: 4}
+
+
+def test_too_few_gpus_name_nodes_that_would_do():
+    message = (
+        "0/4 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, 3 Insufficient nvidia.com/gpu."
+    )
+    seen = Capacity(NODES, used([on("node-1", 6), on("node-2", 1)]))
+    found = cause(observed(unscheduled(message, devices={GPU: "8"}), capacity=seen))
+    assert found.reason == "NotEnoughGpus"
+    assert "nvidia.com/gpu not used by Headrace: node-2 7 of 8, node-1 2 of 8." in found.message
+    assert "node-3" not in found.message
+    none = cause(observed(unscheduled(message, devices={"amd.com/gpu": "8"}), capacity=seen))
+    assert "no node that matches has amd.com/gpu" in none.message
+
+
+def test_a_taint_on_nodes_that_would_not_do_anyway_is_not_the_cause():
+    message = (
+        "0/2 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, 1 node(s) had untolerated taint "
+        "{kept: others}."
+    )
+    assert reason(unscheduled(message), capacity=Capacity((Node("node-3", {"gpu": "t4"}),))) == "NoNodeMatches"
+    assert reason(unscheduled(message), capacity=Capacity(NODES)) == "UntoleratedTaint"
+    assert reason(unscheduled(message)) == "UntoleratedTaint"
+
+
+@pytest.mark.parametrize(
+    ("operator", "key", "values", "fits"),
+    [
+        ("In", "gpu", ["t4", "a100"], True),
+        ("In", "gpu", ["t4"], False),
+        ("NotIn", "gpu", ["t4"], True),
+        ("NotIn", "absent", ["t4"], True),
+        ("Exists", "gpu", None, True),
+        ("Exists", "absent", None, False),
+        ("DoesNotExist", "absent", None, True),
+        ("Gt", "memory", ["40"], True),
+        ("Gt", "memory", ["80"], False),
+        ("Lt", "memory", ["81"], True),
+        ("Lt", "absent", ["81"], False),
+        ("Later", "gpu", ["a100"], False),
+    ],
+)
+def test_required_affinity(operator, key, values, fits):
+    node = Node("node-1", {"gpu": "a100", "memory": "80"})
+    term = {"matchExpressions": [{"key": key, "operator": operator, **({"values": values} if values else {})}]}
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{}, term]}}
+    assert matches(node, {"affinity": {"nodeAffinity": required}}) is fits
+    assert not matches(node, {"affinity": {"nodeAffinity": required}, "nodeSelector": {"gpu": "t4"}})

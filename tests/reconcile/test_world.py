@@ -36,3 +36,46 @@ def test_only_worker_pods_belong_to_models():
     assert pod_key(pod) is None
     pod["metadata"]["labels"] = {"headrace.dev/model": "m", "app.kubernetes.io/managed-by": "headrace-operator"}
     assert pod_key(pod) == ("models", "m")
+
+
+def child(version, uid="c", created="2026-01-01T00:00:00Z"):
+    return {"kind": "Service", **item(version, uid, created)}
+
+
+def with_services(*services):
+    world = SeenWorld(KINDS)
+    world.bind({"inferencemodels": {KEY: [item("1", "m")]}, "services": {KEY: list(services)}})
+    return world
+
+
+def versions(world):
+    return [one["metadata"]["resourceVersion"] for one in world.observe(KEY).children]
+
+
+def test_what_was_written_is_observed_before_a_watch_tells_of_it():
+    world = with_services()
+    world.wrote(KEY, child("5"))
+    assert versions(world) == ["5"]
+
+
+def test_an_older_event_does_not_hide_what_was_written():
+    world = with_services(child("4"))
+    world.wrote(KEY, child("5"))
+    world.heard(KEY, child("4"), gone=False)
+    assert versions(world) == ["5"]
+    world.heard(KEY, child("5"), gone=False)
+    assert versions(world) == ["4"]  # the index's word counts from now on
+
+
+def test_what_was_written_and_deleted_at_once_is_not_remembered():
+    world = with_services()
+    world.wrote(KEY, child("5"))
+    world.heard(KEY, child("5"), gone=True)
+    assert world.observe(KEY).children == ()
+
+
+def test_what_no_watch_has_told_of_by_the_next_list_is_doubted():
+    world = with_services()
+    world.wrote(KEY, child("5"))
+    world.bury(set())
+    assert world.observe(KEY).children == ()

@@ -54,3 +54,20 @@ allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end -}}
+
+{{- /* What the values say; where they say nothing of pods, replicas rather go to different nodes. */}}
+{{- define "headrace.affinity" -}}
+{{- $labels := include "headrace.selector" . | fromYaml -}}
+{{- $term := dict "weight" 100 "podAffinityTerm" (dict "topologyKey" "kubernetes.io/hostname" "labelSelector" (dict "matchLabels" $labels)) -}}
+{{- $apart := dict "podAntiAffinity" (dict "preferredDuringSchedulingIgnoredDuringExecution" (list $term)) -}}
+{{- merge (dict) (.affinity | default dict) $apart | toYaml -}}
+{{- end -}}
+
+{{- define "headrace.defaultAccelerator" -}}
+{{- with .Values.runtime.defaultAccelerator -}}
+{{- if not (hasKey ($.Values.runtime.accelerators | default dict) .) -}}
+{{- fail (printf "runtime.defaultAccelerator: no profile %q in runtime.accelerators; accepted: %s" . (keys $.Values.runtime.accelerators | sortAlpha | join ", " | default "none")) -}}
+{{- end -}}
+{{ . | quote }}
+{{- end -}}
+{{- end -}}

@@ -43,6 +43,11 @@ class FileKeeper:
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     _serving: Pair | None = None
 
+    @property
+    def expires(self) -> datetime | None:
+        """When the certificate that is served ends; None when none is served."""
+        return self._serving.expires if self._serving else None
+
     async def run(self) -> None:
         """Read the files again and again until cancelled."""
         while True:
@@ -76,6 +81,11 @@ class OwnKeeper:
     now: Callable[[], datetime]
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     _serving: Pair | None = None
+
+    @property
+    def expires(self) -> datetime | None:
+        """When the certificate that is served ends; None when none is served."""
+        return self._serving.expires if self._serving else None
 
     async def run(self) -> None:
         """Check every 20 seconds until cancelled; somebody may have written the configurations anew."""

@@ -1,10 +1,19 @@
 """What the rendering needs to know beside the model: the chart's values."""
 
-from pydantic import Field
+from collections.abc import Mapping
+from typing import Annotated, Self
 
+from pydantic import Field, model_validator
+
+from headrace_api.accelerators import AcceleratorProfile, choose, duplicates, find
 from headrace_api.base import Document
+from headrace_api.inference_model import InferenceModelSpec, ModelCache
 from headrace_api.rules.finding import Facts
 from headrace_api.worker_config import EngineType
+
+AcceleratorName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$")]
+FROM_JSON = ("images", "accelerators", "model_cache")
+"""Fields that the chart hands over as JSON."""
 
 
 class RenderConfig(Document):
@@ -30,10 +39,43 @@ class RenderConfig(Document):
     gpus_per_node: int | None = Field(default=None, ge=1)
     """GPUs of the largest node, for the rules; not checked when absent."""
 
+    accelerators: Mapping[AcceleratorName, AcceleratorProfile] = {}
+    """The kinds of accelerator that models can ask for, by name."""
+    default_accelerator: str | None = None
+    """The profile of models that need GPUs and name no kind."""
+    model_cache: ModelCache | None = None
+    """Where workers keep downloaded models, unless the model says; the pod's own disk when absent."""
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        twice = duplicates(self.accelerators)
+        if twice:
+            raise ValueError(f"accelerators: {' and '.join(twice)} are the same name")
+        if self.default_accelerator and find(self.accelerators, self.default_accelerator) is None:
+            accepted = ", ".join(sorted(self.accelerators)) or "none"
+            raise ValueError(f"default_accelerator: no profile {self.default_accelerator!r:.80}; accepted: {accepted}")
+        cache = self.model_cache
+        if cache and (cache.persistent_volume_claim is None) == (cache.host_path is None):
+            raise ValueError("model_cache: accepted: one of persistentVolumeClaim and hostPath")
+        return self
+
     @property
     def facts(self) -> Facts:
         """What the rules may know of the cluster."""
-        return Facts(gpus_per_node={} if self.gpus_per_node is None else {"the largest node": self.gpus_per_node})
+        return Facts(
+            gpus_per_node={} if self.gpus_per_node is None else {"the largest node": self.gpus_per_node},
+            accelerators=self.accelerators,
+            default_accelerator=self.default_accelerator,
+        )
+
+    def accelerator(self, spec: InferenceModelSpec) -> AcceleratorProfile | None:
+        """The profile that the model's pods are placed by; None where there is none."""
+        return choose(spec, self.accelerators, self.default_accelerator)
+
+    def image_of(self, spec: InferenceModelSpec) -> str | None:
+        """The image for a model: its accelerator's own, where that has one for the engine."""
+        profile = self.accelerator(spec)
+        return (profile.images.get(spec.engine.type) if profile else None) or self.image(spec.engine.type)
 
     def image(self, engine: EngineType) -> str | None:
         """The image for an engine; `luminous`, any engine that can load the weights, is vLLM unless it has its own."""

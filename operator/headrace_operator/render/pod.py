@@ -4,17 +4,19 @@ from typing import Any
 
 from headrace_api import names
 from headrace_api.inference_model import InferenceModelSpec, SecretKeyRef
+from headrace_operator.render.accelerators import placement
 from headrace_operator.render.config import RenderConfig
 from headrace_operator.render.patch import strategic_merge
+from headrace_operator.render.resources import resources
+from headrace_operator.render.volumes import keeps_claim, mounts, volumes
 
 _USER = 10001
 """The runtime images' user."""
-_FILES = (names.CONFIG_FILE, names.RAY_FILE)
-"""What a worker sees of its revision's ConfigMap."""
 
 
 def pod_template(spec: InferenceModelSpec, labels: dict[str, str], config: RenderConfig) -> dict[str, Any]:
     """The template with the model's own patch applied; its revision names the ConfigMap that is mounted."""
+    profile = config.accelerator(spec)
     template = {
         "metadata": {"labels": labels},
         "spec": {
@@ -22,19 +24,10 @@ def pod_template(spec: InferenceModelSpec, labels: dict[str, str], config: Rende
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
             "terminationGracePeriodSeconds": config.grace_seconds,
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": _USER,
-                "runAsGroup": _USER,
-                "fsGroup": _USER,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
-            "tolerations": [_tolerate(state, config.node_lost_seconds) for state in ("not-ready", "unreachable")],
+            "securityContext": _security(spec, config),
+            **placement(spec, labels, profile, config.node_lost_seconds),
             "containers": [_container(spec, config)],
-            "volumes": [
-                {"name": "config", "configMap": {"items": [{"key": name, "path": name} for name in _FILES]}},
-                *({"name": name, "emptyDir": kind} for name, (_, kind) in _scratch(spec).items()),
-            ],
+            "volumes": volumes(spec, config.model_cache),
         },
     }
     merged = strategic_merge(template, spec.template)
@@ -43,27 +36,34 @@ def pod_template(spec: InferenceModelSpec, labels: dict[str, str], config: Rende
     return final
 
 
-def _tolerate(state: str, seconds: int) -> dict[str, Any]:
-    return {
-        "key": f"node.kubernetes.io/{state}",
-        "operator": "Exists",
-        "effect": "NoExecute",
-        "tolerationSeconds": seconds,
+def _security(spec: InferenceModelSpec, config: RenderConfig) -> dict[str, Any]:
+    context: dict[str, Any] = {
+        "runAsNonRoot": True,
+        "runAsUser": _USER,
+        "runAsGroup": _USER,
+        "fsGroup": _USER,
+        "seccompProfile": {"type": "RuntimeDefault"},
     }
+    if keeps_claim(spec, config.model_cache):
+        # else the kubelet walks over all models of the cache before each start
+        context["fsGroupChangePolicy"] = "OnRootMismatch"
+    return context
 
 
 def _container(spec: InferenceModelSpec, config: RenderConfig) -> dict[str, Any]:
     port = spec.monitoring.metrics_port
     return {
         "name": names.WORKER_CONTAINER,
-        "image": config.image(spec.engine.type),
+        "image": config.image_of(spec),
         "imagePullPolicy": config.image_pull_policy,
         "args": ["--config", f"{names.CONFIG_FOLDER}/{names.CONFIG_FILE}"],
         "env": _environment(spec, config),
         "ports": [{"name": "metrics", "containerPort": port, "protocol": "TCP"}],
+        # until the engine answers; it also tells a worker that still loads from one that the queue does not have
+        "startupProbe": _probe("/startedz", port, period=1, failures=2 * spec.rollout.progress_deadline_seconds),
         "readinessProbe": _probe("/readyz", port, period=2, failures=3),
         "livenessProbe": _probe("/healthz", port, period=10, failures=6),
-        "resources": _resources(spec),
+        "resources": resources(spec, config.accelerator(spec)),
         # a worker that cannot even start says why on stderr only
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": {
@@ -71,20 +71,8 @@ def _container(spec: InferenceModelSpec, config: RenderConfig) -> dict[str, Any]
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         },
-        "volumeMounts": [
-            {"name": "config", "mountPath": names.CONFIG_FOLDER, "readOnly": True},
-            *({"name": name, "mountPath": path} for name, (path, _) in _scratch(spec).items()),
-        ],
+        "volumeMounts": mounts(spec),
     }
-
-
-def _scratch(spec: InferenceModelSpec) -> dict[str, tuple[str, dict[str, Any]]]:
-    """Writable volumes: name to mount path and kind of `emptyDir`."""
-    volumes: dict[str, tuple[str, dict[str, Any]]] = {"tmp": ("/tmp", {}), "cache": ("/var/lib/headrace", {})}  # noqa: S108
-    if spec.engine.type != "LlamaCppEngine":
-        # the processes of one engine share tensors; the container runtime's own 64 MiB are not enough for vLLM to start
-        volumes["shm"] = ("/dev/shm", {"medium": "Memory"})  # noqa: S108
-    return volumes
 
 
 def _environment(spec: InferenceModelSpec, config: RenderConfig) -> list[dict[str, Any]]:
@@ -116,12 +104,3 @@ def _probe(path: str, port: int, *, period: int, failures: int) -> dict[str, Any
         "timeoutSeconds": 5,
         "failureThreshold": failures,
     }
-
-
-def _resources(spec: InferenceModelSpec) -> dict[str, Any]:
-    resources: dict[str, Any] = {}
-    if (cpus := spec.scaling.num_cpus_per_worker) is not None:
-        resources["requests"] = {"cpu": f"{round(cpus * spec.scaling.num_workers * 1000)}m"}
-    if spec.gpus:
-        resources["limits"] = {"nvidia.com/gpu": str(spec.gpus)}
-    return resources

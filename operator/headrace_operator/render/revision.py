@@ -15,7 +15,7 @@ from typing import Any
 
 from headrace_api import names
 from headrace_api.convert import worker_config
-from headrace_api.inference_model import InferenceModelSpec
+from headrace_api.inference_model import InferenceModelSpec, Ray
 from headrace_operator.render import objects, ray_yaml, worker_toml
 from headrace_operator.render.config import RenderConfig
 from headrace_operator.render.objects import Object
@@ -24,7 +24,8 @@ from headrace_operator.render.pod import pod_template
 _NAME = re.compile(r"-([0-9a-f]{16})$")
 
 _NOT_IN_THE_POD: Mapping[str, Any] = {
-    **dict.fromkeys(("enabled", "backend", "replicas", "rollout", "ray"), True),
+    **dict.fromkeys(("enabled", "backend", "replicas", "rollout"), True),
+    "ray": set(Ray.model_fields) - {"accelerator_type"},
     "deployment": {"autoscaling", "ray_actor_options"},
     "engine": {"model_url", "model_description"},
     "scaling": {"pg_timeout_seconds"},

@@ -1,11 +1,25 @@
 """The chain: every rule, in the order in which findings are told."""
 
 from headrace_api.inference_model import InferenceModelSpec
-from headrace_api.rules import arguments, chats, effect, memory, placement, queue, refused, scaling, sources
+from headrace_api.rules import (
+    accelerators,
+    arguments,
+    chats,
+    effect,
+    memory,
+    one_pod,
+    placement,
+    queue,
+    refused,
+    scaling,
+    sources,
+)
 from headrace_api.rules.finding import Facts, Finding, Rule
 
 CHAIN: tuple[Rule, ...] = (
     *placement.RULES,
+    *one_pod.RULES,
+    *accelerators.RULES,
     *scaling.RULES,
     *arguments.RULES,
     *sources.RULES,

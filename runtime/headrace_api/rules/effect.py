@@ -8,16 +8,6 @@ from collections.abc import Iterator
 from headrace_api.inference_model import InferenceModelSpec
 from headrace_api.rules.finding import Facts, Finding, Rule, at
 
-_BY_COUNT = "this version places pods by the number of GPUs only"
-_SELECTOR = "set a nodeSelector in spec.template"
-
-
-def _placement(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
-    strategy = spec.scaling.placement_strategy
-    if strategy in {"SPREAD", "STRICT_SPREAD"} and spec.scaling.num_workers > 1:
-        message = f"{strategy} is kept, but this version puts all workers of a replica into one pod"
-        yield Finding("HR902", "warning", at("scaling.placementStrategy"), message, "expect STRICT_PACK's behaviour")
-
 
 def _mirrors(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
     for name, mirror in (("s3Mirror", spec.engine.s3_mirror), ("gcsMirror", spec.engine.gcs_mirror)):
@@ -79,18 +69,6 @@ def _adapters(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
         )
 
 
-def _custom_resources(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
-    if spec.scaling.resources_per_worker:
-        message = f"{', '.join(spec.scaling.resources_per_worker)} is kept, but {_BY_COUNT}"
-        yield Finding("HR911", "warning", at("scaling.resourcesPerWorker"), message, _SELECTOR)
-
-
-def _accelerator(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
-    if spec.ray.accelerator_type:
-        message = f"{spec.ray.accelerator_type!r:.80} is kept, but {_BY_COUNT}"
-        yield Finding("HR912", "warning", at("ray.acceleratorType"), message, _SELECTOR)
-
-
 def _propagated(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
     if spec.ray.env_vars_to_propagate:
         message = f"{', '.join(spec.ray.env_vars_to_propagate)} is kept, but not propagated: there is no Ray driver"
@@ -105,7 +83,6 @@ def _multiplexing(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
 
 
 RULES = (
-    Rule("HR902", "warning", "SPREAD and STRICT_SPREAD are kept; one pod holds a replica", _placement),
     Rule("HR903", "warning", "mirrors are kept; weights are not fetched from buckets", _mirrors),
     Rule("HR904", "warning", "TRTLLMEngine is kept; no worker runs it", _tensorrt),
     Rule("HR905", "warning", "EmbeddingEngine is kept; no worker runs it", _embeddings),
@@ -119,8 +96,6 @@ RULES = (
     Rule("HR908", "warning", "more than one weight set directory is kept; the worker loads one", _weight_sets),
     Rule("HR909", "warning", "ray.modelSource is kept; weights are not fetched from buckets", _other_buckets),
     Rule("HR910", "warning", "ray.loraConfig is kept; adapters are not fetched from buckets", _adapters),
-    Rule("HR911", "warning", "scaling.resourcesPerWorker is kept; pods are placed by GPUs only", _custom_resources),
-    Rule("HR912", "warning", "ray.acceleratorType is kept; pods are placed by GPUs only", _accelerator),
     Rule("HR913", "warning", "ray.envVarsToPropagate is kept; no variables are propagated", _propagated),
     Rule("HR914", "warning", "ray.multiplexConfig is kept; a worker serves one model", _multiplexing),
 )

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from headrace_api.accelerators import AcceleratorProfile, choose
 from headrace_api.inference_model import InferenceModelSpec
 
 Severity = Literal["error", "warning"]
@@ -48,9 +49,31 @@ class Facts:
     gpus_per_node: Mapping[str, int] = field(default_factory=dict)
     """GPUs of each node, by the node's name; empty: not known."""
     gpu_memory_gib: float | None = None
-    """Memory of one GPU of the kind that the model asks for."""
+    """Memory of one GPU, whatever a profile says."""
     model_config: Mapping[str, Any] | None = None
     """The model's Hugging Face `config.json`."""
+    accelerators: Mapping[str, AcceleratorProfile] | None = None
+    """The installation's profiles; None: not known, empty: it has none."""
+    default_accelerator: str | None = None
+    """The profile of models that name none."""
+
+    def profile(self, spec: InferenceModelSpec) -> AcceleratorProfile | None:
+        """The accelerator that the model's pods get; None where it is not known."""
+        return choose(spec, self.accelerators or {}, self.default_accelerator)
+
+    def gpu_memory(self, spec: InferenceModelSpec) -> float | None:
+        """Memory of one of the model's GPUs, in GiB."""
+        if self.gpu_memory_gib is not None:
+            return self.gpu_memory_gib
+        profile = self.profile(spec)
+        return profile.memory_gib if profile else None
+
+    def largest_node(self, spec: InferenceModelSpec) -> int | None:
+        """GPUs of the largest node that the model's pods may go to."""
+        profile = self.profile(spec)
+        if profile and profile.gpus_per_node is not None:
+            return profile.gpus_per_node
+        return max(self.gpus_per_node.values(), default=None)
 
 
 @dataclass(frozen=True)

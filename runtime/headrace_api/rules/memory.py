@@ -50,7 +50,8 @@ def needed(spec: InferenceModelSpec, facts: Facts) -> Sum | None:
     share = spec.scaling.num_gpus_per_worker
     # a share above 1 or below 1 is what another rule speaks of; here it is whether there are GPUs
     gpus = spec.scaling.num_workers if share is None or share > 0 else 0
-    if size is None or facts.gpu_memory_gib is None or not gpus:
+    memory = facts.gpu_memory(spec)
+    if size is None or memory is None or not gpus:
         return None
     config = facts.model_config or {}
     tensor = max(gpus // spec.engine.pipeline_parallel_size, 1)
@@ -59,12 +60,12 @@ def needed(spec: InferenceModelSpec, facts: Facts) -> Sum | None:
     return Sum(
         weights=size.parameters * _weight_bytes(spec, config) / gpus / _GIB,
         kv_cache=_tokens(spec, config) * size.kv_values_per_token * _kv_bytes(spec) * copies / gpus / _GIB,
-        margin=facts.gpu_memory_gib * spec.engine.memory.memory_safety_margin,
+        margin=memory * spec.engine.memory.memory_safety_margin,
     )
 
 
 def _fits(spec: InferenceModelSpec, facts: Facts) -> Iterator[Finding]:
-    total, have = needed(spec, facts), facts.gpu_memory_gib
+    total, have = needed(spec, facts), facts.gpu_memory(spec)
     size = dimensions(facts.model_config or {})
     if total is None or size is None or have is None or total.total <= have or spec.engine.type == "LlamaCppEngine":
         return

@@ -1,4 +1,4 @@
-"""Rules about GPUs, workers and nodes."""
+"""Rules about GPUs and the workers that a model is divided over."""
 
 from collections.abc import Iterator
 
@@ -45,20 +45,12 @@ def _kv_heads(spec: InferenceModelSpec, facts: Facts) -> Iterator[Finding]:
         yield Finding("HR105", "error", _WORKERS, message, f"accepted: {_sizes(spec, heads)}, or a multiple of {heads}")
 
 
-def _fits_on_a_node(spec: InferenceModelSpec, facts: Facts) -> Iterator[Finding]:
-    largest = max(facts.gpus_per_node.values(), default=None)
-    if spec.scaling.placement_strategy == "STRICT_PACK" and largest is not None and _gpus(spec) > largest:
-        message = f"STRICT_PACK needs {_gpus(spec):g} GPUs on one node; the largest node has {largest}"
-        hint = f"set numWorkers to {largest} or fewer, or add a larger node" if largest else "add a node with GPUs"
-        yield Finding("HR106", "error", at("scaling.placementStrategy"), message, hint)
-
-
-def _whole_gpu_is_taken(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
-    share = spec.scaling.num_gpus_per_worker
-    if share is not None and 0 < share < 1:
+def _whole_gpu_is_taken(spec: InferenceModelSpec, facts: Facts) -> Iterator[Finding]:
+    share, profile = spec.scaling.num_gpus_per_worker, facts.profile(spec)
+    if share is not None and 0 < share < 1 and not (profile and profile.divided):
         message = f"{share:g} takes a whole GPU: Kubernetes does not divide them"
         yield Finding(
-            "HR107", "warning", _GPU, message, "set it to 1, or share the GPU by a MIG or time-slicing resource"
+            "HR107", "warning", _GPU, message, "set it to 1, or pick a profile of a MIG slice or a time-sliced GPU"
         )
 
 
@@ -84,21 +76,6 @@ def _parallel_on_cpus(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
     if spec.engine.type == "VLLMEngine" and spec.scaling.num_gpus_per_worker == 0 and workers > 1:
         message = f"{workers} workers without GPUs share the pod's CPUs and multiply its memory"
         yield Finding("HR110", "warning", _WORKERS, message, "set it to 1, or to the number of the node's NUMA nodes")
-
-
-def _fits_in_one_pod(spec: InferenceModelSpec, facts: Facts) -> Iterator[Finding]:
-    largest = max(facts.gpus_per_node.values(), default=None)
-    if spec.scaling.placement_strategy != "STRICT_PACK" and largest is not None and _gpus(spec) > largest:
-        message = f"one pod holds all {_gpus(spec):g} GPUs of a replica; the largest node has {largest}"
-        yield Finding("HR111", "warning", _WORKERS, message, "it waits until there is a node that is large enough")
-
-
-def _gpus(spec: InferenceModelSpec) -> float:
-    """GPUs of a replica; a float, because a number that no rule has bounded may be too large for an integer."""
-    share = spec.scaling.num_gpus_per_worker
-    if share is None:
-        share = 0 if spec.engine.type == "LlamaCppEngine" else 1
-    return share * spec.scaling.num_workers
 
 
 def _tensor_parallel(spec: InferenceModelSpec) -> int:
@@ -157,7 +134,6 @@ RULES = (
         "set scaling.numWorkers so that the tensor parallel size and the model's key-value heads divide each other",
         _kv_heads,
     ),
-    Rule("HR106", "error", "STRICT_PACK needs a node with all GPUs of a replica", _fits_on_a_node),
     Rule("HR107", "warning", "a part of a GPU takes a whole one", _whole_gpu_is_taken),
     Rule(
         "HR108",
@@ -186,5 +162,4 @@ RULES = (
         ),
     ),
     Rule("HR110", "warning", "vLLM without GPUs gains nothing from several workers on one CPU", _parallel_on_cpus),
-    Rule("HR111", "warning", "one pod holds all GPUs of a replica, so some node has to have them", _fits_in_one_pod),
 )

@@ -148,6 +148,21 @@ def _environment_key(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
         yield Finding("HR006", "error", at("engine.runtimeEnv", "env_vars"), message, "did you mean envVars?")
 
 
+def _one_cache(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
+    cache = spec.model_cache
+    if cache is not None and (cache.persistent_volume_claim is None) == (cache.host_path is None):
+        message = "is empty" if cache.host_path is None else "has both persistentVolumeClaim and hostPath"
+        hint = "set one of persistentVolumeClaim and hostPath, or leave modelCache out"
+        yield Finding("HR413", "error", at("modelCache"), message, hint)
+
+
+def _node_cache(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
+    if spec.model_cache and spec.model_cache.host_path is not None:
+        message = "the Pod Security profiles restricted and baseline forbid volumes of the node: pods are refused"
+        hint = "set persistentVolumeClaim, or label the namespace pod-security.kubernetes.io/enforce=privileged"
+        yield Finding("HR414", "warning", at("modelCache.hostPath"), message, hint)
+
+
 def _unset(owner: str) -> str:
     fields = " || ".join(f"has(self.{name})" for name in _FIELDS_OF[owner])
     return f"self.type == '{owner}' || !({fields})"
@@ -223,4 +238,12 @@ RULES = (
             "!has(self.tokenizerId) || (!has(self.tokenizerPath) && self.type != 'LlamaCppEngine')",
         ),
     ),
+    Rule(
+        "HR413",
+        "error",
+        "set one of persistentVolumeClaim and hostPath in modelCache",
+        _one_cache,
+        ("ModelCache", "has(self.persistentVolumeClaim) != has(self.hostPath)"),
+    ),
+    Rule("HR414", "warning", "modelCache.hostPath needs a namespace that Pod Security leaves alone", _node_cache),
 )

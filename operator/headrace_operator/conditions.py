@@ -1,0 +1,137 @@
+"""The conditions of a model's status, in the conventions of kstatus. Pure.
+
+Of Ready, Reconciling and Stalled, kstatus reads: Stalled is a failure that somebody has to mend, Reconciling is on its
+way, Ready and neither of them is done. So a cause that may pass by itself keeps Reconciling, under its own reason.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from headrace_api import names
+from headrace_api.inference_model import InferenceModelSpec
+from headrace_api.inference_model_status import Condition, ConditionType, PendingRender
+from headrace_operator.observed import Object, Problem
+
+_MESSAGE_LIMIT = 4096
+
+
+@dataclass(frozen=True)
+class Workers:
+    """The numbers that the conditions speak of."""
+
+    desired: int
+    ready: int
+    updated: bool
+    """Whether every worker runs the newest template and the Deployment's own status is current."""
+
+    @property
+    def reached(self) -> bool:
+        """Whether there are as many ready workers as there should be."""
+        return self.updated and self.ready >= self.desired
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A condition without its times."""
+
+    kind: ConditionType
+    holds: bool
+    reason: str
+    message: str
+
+
+def of_spec_that_cannot_be_read(problem: Problem) -> list[Draft]:
+    """Nothing is changed, so nothing is on its way: somebody has to correct the spec."""
+    return [
+        Draft("Ready", False, problem.reason, problem.text),
+        Draft("Reconciling", False, problem.reason, "nothing is changed until the spec is"),
+        Draft("Stalled", True, problem.reason, problem.text),
+        Draft("ConfigValid", False, problem.reason, problem.text),
+    ]
+
+
+def of_workers(
+    spec: InferenceModelSpec,
+    workers: Workers,
+    problem: Problem | None,
+    cause: Problem | None,
+    pending: PendingRender | None,
+) -> list[Draft]:
+    """All conditions of a model whose spec can be read.
+
+    Args:
+        spec: what is asked for.
+        workers: what there is.
+        problem: what kept the operator from writing the model's objects.
+        cause: why the workers are not ready, as far as their objects say.
+        pending: a newer rendering that waits for approval.
+    """
+    cause = problem or cause
+    reached = workers.reached and problem is None
+    stalled = not reached and cause is not None and cause.permanent
+    reason, message = _summary(spec, workers, cause, reached=reached)
+    return [
+        Draft("Ready", reached, reason, message),
+        Draft("Reconciling", not reached and not stalled, reason, message),
+        Draft("Stalled", stalled, reason, message),
+        _config_valid(problem),
+        Draft("WorkersReady", workers.reached, reason, message),
+        _loaded(workers),
+        _up_to_date(pending),
+    ]
+
+
+def stamp(drafts: Iterable[Draft], before: Iterable[Object], generation: int, now: str) -> list[Condition]:
+    """Give the drafts their times: a condition keeps its time for as long as its status stays."""
+    old = {one["type"]: one for one in before}
+    return [_stamped(draft, old.get(draft.kind), generation, now) for draft in drafts]
+
+
+def _stamped(draft: Draft, old: Object | None, generation: int, now: str) -> Condition:
+    word = "True" if draft.holds else "False"
+    return Condition(
+        type=draft.kind,
+        status="True" if draft.holds else "False",
+        reason=draft.reason,
+        message=draft.message[:_MESSAGE_LIMIT],
+        observed_generation=generation,
+        last_transition_time=old["lastTransitionTime"] if old and old["status"] == word else now,
+    )
+
+
+def _config_valid(problem: Problem | None) -> Draft:
+    if problem is None or not problem.permanent:
+        return Draft("ConfigValid", True, "Valid", "the spec can be rendered")
+    return Draft("ConfigValid", False, problem.reason, problem.text)
+
+
+def _loaded(workers: Workers) -> Draft:
+    if workers.ready:
+        return Draft("ModelLoaded", True, "Loaded", "the engine of at least one worker answers")
+    return Draft("ModelLoaded", False, "NotLoaded", "no worker has the model loaded")
+
+
+def _up_to_date(pending: PendingRender | None) -> Draft:
+    if pending is None:
+        return Draft("UpToDate", True, "UpToDate", "the workers are as this version of the operator renders them")
+    changes = f" ({', '.join(pending.changes)})" if pending.changes else ""
+    message = (
+        f"revision {pending.revision} of the operator's own making waits{changes}: it replaces the workers once the "
+        f"annotation {names.ANNOTATION_APPROVE_RENDER} is {pending.revision}, in a maintenance window, or with the "
+        "next change of the spec"
+    )
+    return Draft("UpToDate", False, "PendingRender", message)
+
+
+def _summary(spec: InferenceModelSpec, workers: Workers, cause: Problem | None, *, reached: bool) -> tuple[str, str]:
+    """Reason and message of Ready."""
+    if not reached:
+        if cause:
+            return cause.reason, cause.text
+        return "Progressing", f"{workers.ready} of {workers.desired} workers are ready"
+    if not spec.enabled:
+        return "Disabled", "spec.enabled is false: nothing runs"
+    if not workers.desired:
+        return "ScaledToZero", "no worker runs: requests wait in the queue"
+    after = f"; {cause.message}" if cause and cause.reason == "NodeLost" else ""
+    return "WorkersReady", f"{workers.ready} of {workers.desired} workers are ready{after}"

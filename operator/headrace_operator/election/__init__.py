@@ -1,0 +1,1 @@
+"""Leader election through a Lease: of several operators one writes, the others are warm and wait."""

@@ -1,0 +1,77 @@
+"""A peer's operator, ready-made: how many of its models it has served, and when."""
+
+import asyncio
+import json
+import os
+import shlex
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from tests.bench.measure.client import NAMESPACE, Client
+from tests.bench.measure.program import Program
+from tests.plane import Plane
+
+_LOOK_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class PeerFiles:
+    """What a peer needs."""
+
+    command: str
+    """The program and its options."""
+    crds: str
+    """A file or a folder."""
+    model: str
+    """A manifest with NAME in it."""
+    resource: str
+    """The resource of its models, for `kubectl get`."""
+    served: str
+    """A dotted path into a model that holds something once the operator has served it."""
+
+    @classmethod
+    def read(cls, command: str) -> "PeerFiles":
+        """From the environment.
+
+        Raises:
+            KeyError: a variable is missing.
+        """
+        variable = os.environ.__getitem__
+        prefix = "HEADRACE_BENCH_PEER_"
+        served = os.environ.get(f"{prefix}SERVED", "status.replicas.all")
+        return cls(
+            command, variable(f"{prefix}CRDS"), variable(f"{prefix}MODEL"), variable(f"{prefix}RESOURCE"), served
+        )
+
+
+async def measure(plane: Plane, client: Client, files: PeerFiles, models: int, give_up: float) -> dict[str, float]:
+    """Create as many of the peer's models; returns how many it had `served` after so many `seconds`."""
+    await asyncio.to_thread(plane.kubectl, "apply", "--server-side", "-f", files.crds)
+    await client.make_namespace()
+    program = Program(plane, "peer", shlex.split(files.command), {"POD_NAMESPACE": NAMESPACE})
+    program.start()
+    try:
+        await asyncio.sleep(5)
+        text = await asyncio.to_thread(Path(files.model).read_text)
+        items = [yaml.safe_load(text.replace("NAME", f"model-{number}")) for number in range(models)]
+        began = time.perf_counter()
+        for first in range(0, models, 200):
+            content = json.dumps({"apiVersion": "v1", "kind": "List", "items": items[first : first + 200]})
+            await asyncio.to_thread(plane.kubectl, "-n", NAMESPACE, "create", "-f", "-", stdin=content)
+        served = 0
+        while served < models and time.perf_counter() - began < give_up:
+            await asyncio.sleep(_LOOK_SECONDS)
+            found = await asyncio.to_thread(plane.get, "-n", NAMESPACE, files.resource)
+            served = sum(bool(_at(item, files.served)) for item in found["items"])
+        return {"served": served, "seconds": time.perf_counter() - began, "peak_mib": program.memory_mib("VmHWM")}
+    finally:
+        program.stop()
+
+
+def _at(item: object, path: str) -> object:
+    for name in path.split("."):
+        item = item.get(name) if isinstance(item, dict) else None
+    return item

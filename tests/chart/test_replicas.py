@@ -1,0 +1,51 @@
+"""Several operators: what the chart adds for them."""
+
+import pytest
+
+pytestmark = pytest.mark.cluster  # helm is one of the cluster's programs
+
+
+def of(objects, kind, name="release-operator"):
+    return [item for item in objects if item["kind"] == kind and item["metadata"]["name"] == name]
+
+
+def test_one_operator_needs_no_disruption_budget_and_rolls_without_a_gap(rendered):
+    objects = rendered()
+    (deployment,) = of(objects, "Deployment")
+    assert deployment["spec"]["replicas"] == 1
+    assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+    assert not of(objects, "PodDisruptionBudget")
+
+
+def test_two_operators_are_kept_apart_and_not_evicted_together(rendered):
+    objects = rendered("operator.replicas=2")
+    (deployment,) = of(objects, "Deployment")
+    (budget,) = of(objects, "PodDisruptionBudget")
+    assert budget["spec"]["maxUnavailable"] == 1
+    assert budget["spec"]["selector"] == deployment["spec"]["selector"]
+    (term,) = deployment["spec"]["template"]["spec"]["affinity"]["podAntiAffinity"][
+        "preferredDuringSchedulingIgnoredDuringExecution"
+    ]
+    assert term["podAffinityTerm"]["labelSelector"] == deployment["spec"]["selector"]
+
+
+def test_a_given_affinity_wins_over_the_charts(rendered):
+    given = "operator.affinity.podAntiAffinity.preferredDuringSchedulingIgnoredDuringExecution"
+    (deployment,) = of(rendered(f"{given}[0].weight=7"), "Deployment")
+    terms = deployment["spec"]["template"]["spec"]["affinity"]["podAntiAffinity"]
+    assert terms["preferredDuringSchedulingIgnoredDuringExecution"] == [{"weight": 7}]
+    (deployment,) = of(rendered("operator.affinity.nodeAffinity.a=b"), "Deployment")
+    assert set(deployment["spec"]["template"]["spec"]["affinity"]) == {"nodeAffinity", "podAntiAffinity"}
+
+
+def test_the_lease_that_the_operator_is_told_of_is_the_charts(rendered):
+    objects = rendered("operator.lease.seconds=30", "operator.lease.renewSeconds=20")
+    (lease,) = of(objects, "Lease")
+    (deployment,) = of(objects, "Deployment")
+    variables = {
+        one["name"].removeprefix("HEADRACE_OPERATOR_"): one.get("value")
+        for one in deployment["spec"]["template"]["spec"]["containers"][0]["env"]
+    }
+    assert variables["LEASE_NAME"] == lease["metadata"]["name"]
+    assert variables["LEASE_NAMESPACE"] == lease["metadata"]["namespace"]
+    assert (variables["LEASE_SECONDS"], variables["LEASE_RENEW_SECONDS"]) == ("30", "20")

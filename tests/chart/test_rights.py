@@ -1,0 +1,90 @@
+"""What the operator may do: read from the chart, and compared with what it knows of the API."""
+
+import pytest
+
+from headrace_operator import kinds
+
+pytestmark = pytest.mark.cluster  # helm is one of the cluster's programs
+
+MODES = {"namespaced": "operator.namespaces={a,b}", "clusterwide": "operator.clusterWide=true"}
+WRITES = {"create", "update", "patch", "delete", "deletecollection"}
+CHILD = {"get", "list", "watch", "create", "patch", "delete"}
+
+
+def roles(objects):
+    return [item for item in objects if item["kind"] in {"Role", "ClusterRole"}]
+
+
+def named(objects, name):
+    return [item for item in roles(objects) if item["metadata"]["name"] == name]
+
+
+def rights(role):
+    """Every (group, resource, verb) of a role."""
+    return {
+        (group, resource, verb)
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+
+
+@pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
+@pytest.mark.parametrize("webhook", ["true", "false"])
+def test_no_rule_is_wide(rendered, mode, webhook):
+    objects = rendered(mode, f"operator.webhook.enabled={webhook}")
+    assert roles(objects)
+    for role in roles(objects):
+        for group, resource, verb in rights(role):
+            assert "*" not in group + resource + verb
+            assert resource.split("/")[0] != "secrets", "Secrets are for the pods that mount them"
+            assert resource not in {"pods/exec", "pods/attach", "pods/portforward", "pods/ephemeralcontainers"}
+            assert verb not in {"escalate", "bind", "impersonate", "deletecollection"}
+            assert not (group == "rbac.authorization.k8s.io" and verb in WRITES)
+            assert not (resource == "inferencemodels" and verb in WRITES), "specs belong to their authors"
+
+
+@pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
+def test_the_rules_are_those_of_the_kinds_that_the_operator_works_with(rendered, mode):
+    expected = {(kind.group, kind.plural, verb) for kind in (*kinds.CHILDREN, kinds.POD_MONITOR) for verb in CHILD}
+    expected |= {(kinds.MODEL.group, kinds.MODEL.plural, verb) for verb in ("get", "list", "watch")}
+    expected |= {(kinds.MODEL.group, f"{kinds.MODEL.plural}/status", "patch")}
+    expected |= {(kinds.MODEL.group, f"{kinds.MODEL.plural}/finalizers", "update")}
+    expected |= {("", "pods", verb) for verb in ("get", "list", "watch", "patch")} | {("", "events", "create")}
+    for role in named(rendered(mode), "release-operator"):
+        assert rights(role) == expected
+
+
+def test_a_namespaced_operator_has_rights_where_it_watches_and_nowhere_else(rendered):
+    objects = rendered(MODES["namespaced"], "operator.webhook.enabled=false")
+    assert not [item for item in objects if item["kind"].startswith("ClusterRole")]
+    assert {role["metadata"]["namespace"] for role in named(objects, "release-operator")} == {"a", "b"}
+    assert {one["metadata"]["namespace"] for one in named(rendered(), "release-operator")} == {"here"}
+    everywhere = named(rendered(MODES["clusterwide"]), "release-operator")
+    assert [role["kind"] for role in everywhere] == ["ClusterRole"]
+
+
+@pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
+def test_one_lease_of_its_own_and_no_other(rendered, mode):
+    objects = rendered(mode)
+    (lease,) = [item for item in objects if item["kind"] == "Lease"]
+    assert "spec" not in lease, "the holder is the operators' own"
+    for role in roles(objects):
+        rules = [rule for rule in role["rules"] if "leases" in rule["resources"]]
+        assert bool(rules) == (role["metadata"]["name"] == "release-operator-lease")
+        for rule in rules:
+            named_only = rule.get("resourceNames") == [lease["metadata"]["name"]]
+            assert named_only or rule["verbs"] == ["create"], "create cannot be limited to a name"
+            assert set(rule["verbs"]) <= {"get", "update", "create"}
+            assert role["metadata"]["namespace"] == lease["metadata"]["namespace"] == "here"
+
+
+def test_every_role_is_bound_to_the_operator_alone(rendered):
+    for mode in MODES.values():
+        objects = rendered(mode)
+        bindings = [item for item in objects if item["kind"].endswith("RoleBinding")]
+        bound = {(one["roleRef"]["kind"], one["metadata"].get("namespace"), one["roleRef"]["name"]) for one in bindings}
+        assert bound == {(r["kind"], r["metadata"].get("namespace"), r["metadata"]["name"]) for r in roles(objects)}
+        for binding in bindings:
+            assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "release-operator", "namespace": "here"}]

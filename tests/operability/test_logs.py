@@ -1,0 +1,95 @@
+"""The log's form: one JSON object a line, whoever writes it."""
+
+import io
+import json
+import logging
+
+import pytest
+import structlog
+
+from headrace_operator import logs
+
+
+@pytest.fixture
+def stream():
+    root, names = logging.getLogger(), ["kopf", "kopf.objects", "kubernetes", "aiohttp", "asyncio"]
+    before = (root.handlers[:], root.level, {name: logging.getLogger(name).level for name in names})
+    stream = io.StringIO()
+    yield stream
+    root.handlers[:] = before[0]
+    root.setLevel(before[1])
+    for name, level in before[2].items():
+        logging.getLogger(name).setLevel(level)
+    structlog.reset_defaults()
+
+
+def lines(stream):
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_own_and_foreign_lines_have_one_form(stream):
+    logs.configure("INFO", stream)
+    with structlog.contextvars.bound_contextvars(model="models/a", generation=3):
+        structlog.get_logger().info("applying", kind="Deployment")
+        logging.getLogger("aiohttp.server").error("Error %s", "handling")
+    own, foreign = lines(stream)
+    for one in (own, foreign):
+        assert (one["model"], one["generation"]) == ("models/a", 3)
+        assert one["timestamp"].endswith("Z")
+    assert (own["event"], own["kind"], own["level"]) == ("applying", "Deployment", "info")
+    assert (foreign["event"], foreign["logger"], foreign["level"]) == ("Error handling", "aiohttp.server", "error")
+
+
+def test_an_exception_is_part_of_its_line(stream):
+    logs.configure("INFO", stream)
+    try:
+        int("deep inside")
+    except ValueError:
+        logging.getLogger("asyncio").exception("Task failed")
+    (one,) = lines(stream)
+    assert "ValueError: invalid literal" in one["exception"]
+
+
+def test_kopf_lines_about_a_model_name_it(stream):
+    logs.configure("INFO", stream)
+    reference = {"kind": "InferenceModel", "namespace": "models", "name": "a", "uid": "u"}
+    logging.getLogger("kopf.objects").warning("odd", extra={"k8s_ref": reference})
+    logging.getLogger("kopf.objects").warning("odder", extra={"k8s_ref": {**reference, "kind": "Pod"}})
+    first, second = lines(stream)
+    assert first["model"] == "models/a"
+    assert second["object"] == "Pod models a"
+
+
+def test_what_comes_again_is_said_once_and_then_with_its_number(stream, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(logs.time, "monotonic", lambda: now[0])
+    logs.configure("INFO", stream)
+    kopf = logging.getLogger("kopf.clients")
+    for attempt in range(50):
+        kopf.error("Request attempt #%d/1800 failed; will retry", attempt)
+        now[0] += 1
+    now[0] += 60
+    kopf.error("Request attempt #51/1800 failed; will retry")
+    kopf.error("something else")
+    first, again, other = lines(stream)
+    assert "left_out" not in first
+    assert again["left_out"] == 49
+    assert other["event"] == "something else"
+
+
+@pytest.mark.parametrize("level", ["DEBUG", "INFO", "WARNING", "ERROR"])
+def test_levels_hold_for_all_and_bodies_of_requests_are_never_logged(level, stream):
+    logs.configure(level, stream)
+    own = structlog.get_logger()
+    for name in ("debug", "info", "warning", "error"):
+        getattr(own, name)(f"own {name}")
+        getattr(logging.getLogger("kopf.reactor"), name)(f"kopf {name}")
+    logging.getLogger("kubernetes.client.rest").debug("response body: a token")
+    order = ["DEBUG", "INFO", "WARNING", "ERROR"]
+    shown = order[order.index(level) :]
+    events = [one["event"] for one in lines(stream)]
+    assert [one for one in events if one.startswith("own")] == [f"own {name.lower()}" for name in shown]
+    assert [one for one in events if one.startswith("kopf")] == [
+        f"kopf {name.lower()}" for name in shown if name != "DEBUG"
+    ]
+    assert "token" not in stream.getvalue()
