@@ -107,7 +107,9 @@ async def _run_parts(  # noqa: PLR0913, PLR0917  # the parts
             queue.add(key_of(model))
         await queue.run()
 
-    only_one = [lead, link.run, news.run, partial(news.autoscaler.run, queue.add)] if link else [lead]
+    only_one: list[Callable[[], Awaitable[None]]] = [lead]
+    if link:
+        only_one += [link.run, news.run, partial(news.autoscaler.run, queue.add)]
     parts: list[Awaitable[None]] = [resync.run(), nodes.run()]
     parts += [_when(resync.ready, partial(leadership.while_leading, run)) for run in only_one]
     if candidate:
