@@ -107,9 +107,8 @@ async def _run_parts(  # noqa: PLR0913, PLR0917  # the parts
             queue.add(key_of(model))
         await queue.run()
 
-    only_one: list[Callable[[], Awaitable[None]]] = [lead]
-    if link:
-        only_one += [link.run, news.run, partial(news.autoscaler.run, queue.add)]
+    only_one: list[Callable[[], Awaitable[None]]] = [lead, news.run, partial(news.autoscaler.run, queue.add)]
+    only_one += [link.run] if link else []
     parts: list[Awaitable[None]] = [resync.run(), nodes.run()]
     parts += [_when(resync.ready, partial(leadership.while_leading, run)) for run in only_one]
     if candidate:
