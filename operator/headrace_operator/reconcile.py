@@ -2,17 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
 from typing import Any, Protocol
 
 import structlog
 
 from headrace_api.inference_model_status import ScalingStatus
 from headrace_operator.kinds import key_of
-from headrace_operator.observed import Key, Object, Observed, Problem
+from headrace_operator.observed import Key, Object, Observed, Plan, Problem
 from headrace_operator.plan import identity, plan
 from headrace_operator.render.config import RenderConfig
 from headrace_operator.scaling import decided, deletion_cost
-from headrace_operator.status import Decided, ready_reason, status
+from headrace_operator.status import ready_reason, status
 from headrace_operator.status_changes import can_wait, changes, patience_seconds
 from headrace_operator.written import Written
 
@@ -136,7 +137,7 @@ class Reconciler:
 
     async def _bring(self, observed: Observed) -> bool:
         """Plan, apply, report; returns whether there was nothing to write and there is nothing to wait for."""
-        decision = plan(observed, self.config)
+        decision = plan(observed, self.config, datetime.fromisoformat(self.now()))
         if decision.again_seconds is not None:
             self.turns.add_after(key_of(observed.model), decision.again_seconds)
         problem = decision.problem
@@ -148,7 +149,8 @@ class Reconciler:
             _log.info("deleting", kind=item["kind"], name=item["metadata"]["name"])
             await self.cluster.delete(item)
         writes = (*decision.apply, *decision.delete)
-        said = await self._report(observed, problem, settled=not any(item["kind"] == "Deployment" for item in writes))
+        workload = any(item["kind"] == "Deployment" for item in writes)
+        said = await self._report(observed, problem, decision, settled=not workload)
         return said and not writes and decision.again_seconds is None
 
     async def _note_scaling(self, observed: Observed) -> Observed:
@@ -197,11 +199,10 @@ class Reconciler:
         name = item["metadata"]["name"]
         return Problem("NameTaken", f"{item['kind']} {name} exists and is not this model's: rename one of them")
 
-    async def _report(self, observed: Observed, problem: Problem | None, *, settled: bool) -> bool:
+    async def _report(self, observed: Observed, problem: Problem | None, decision: Plan, *, settled: bool) -> bool:
         """Write the status if it changed; returns False when some of it was left for a calm moment."""
         before: dict[str, Any] = observed.model.get("status") or {}
-        scaling = observed.scaling or decided.stored(observed.model)
-        found = status(observed, problem, self.config, self.now(), settled=settled, decided=Decided(scaling=scaling))
+        found = status(observed, problem, self.config, self.now(), settled=settled, decision=decision)
         after = found.model_dump(mode="json", by_alias=True)
         changed = changes(before, after)
         if not changed:

@@ -301,6 +301,13 @@ EXAMPLES: dict[str, tuple[list[Spec], list[Spec]]] = {
         [s(queue={"url": "https://queue.example.com"})],
         [s(), s(queue={"url": "https://queue.example.com", "tokenSecretRef": {"name": "a"}})],
     ),
+    "HR701": (
+        [
+            s(rollout={"maintenanceWindows": [{"start": "01:00", "durationMinutes": 1, "timeZone": zone}]})
+            for zone in ("CEST", "../UTC", "")
+        ],
+        [s(rollout={"maintenanceWindows": [{"start": "01:00", "durationMinutes": 1, "timeZone": "Europe/Berlin"}]})],
+    ),
     "HR903": ([s({"s3Mirror": _S3}), s({"gcsMirror": {"bucketUri": "gs://bucket"}})], [s()]),
     "HR904": ([s(_TRT)], [s()]),
     "HR905": ([s(_EMBEDDING)], [s()]),

@@ -76,7 +76,9 @@ def test_a_model_at_zero_answers_and_goes_back_to_zero(kubectl, scaled, ready, c
     assert ready()["spec"]["replicas"] == 1
 
 
-def test_a_burst_scales_up_and_down_and_no_answer_is_lost(kubectl, scaled, ready, client, wait_for):
+def test_a_burst_scales_up_and_down_and_no_answer_is_lost(  # noqa: PLR0917  # fixtures
+    kubectl, scaled, ready, client, wait_for, quiet_seconds
+):
     scaled["spec"]["deployment"]["autoscaling"]["minReplicas"] = 1
     kubectl.apply(scaled)
     ready()
@@ -87,8 +89,10 @@ def test_a_burst_scales_up_and_down_and_no_answer_is_lost(kubectl, scaled, ready
         try:
             wait_for("three workers", lambda: len(pods(kubectl)) == 3, 60)
             ready()
+            quiet_seconds(5)
             many.stopping.set()
             wait_for("one worker, while the last client is still being answered", lambda: len(pods(kubectl)) == 1, 120)
+            quiet_seconds(5)
         finally:
             many.stopping.set()
             one.stopping.set()
