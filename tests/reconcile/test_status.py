@@ -9,7 +9,7 @@ from tests.reconcile.root_cause_examples import ended, unscheduled
 from headrace_api.inference_model_status import PendingRender, RolloutStatus, ScalingStatus
 from headrace_api.load import ModelLoad
 from headrace_operator.observed import Observed, Plan, Problem
-from headrace_operator.status import Decided, endpoint, status
+from headrace_operator.status import endpoint, status
 
 NOW = "2026-01-01T00:00:00Z"
 LATER = "2026-01-01T00:10:00Z"
