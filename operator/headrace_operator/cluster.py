@@ -70,7 +70,8 @@ async def connect(
     """
     configuration = client.Configuration(trace_configs=list(traces))
     configuration.connection_pool_maxsize = _CONNECTIONS
-    configuration.client_session_kwargs = {"request_class": FencedRequest}
+    # trust_env: else aiohttp reads ~/.netrc before each request; the watches know no proxy but the kubeconfig's either
+    configuration.client_session_kwargs = {"request_class": FencedRequest, "trust_env": False}
     if in_cluster:
         config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
     else:
