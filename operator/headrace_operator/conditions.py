@@ -121,7 +121,7 @@ def _up_to_date(decision: Plan) -> Draft:
             "a maintenance window, with the next change of the spec, or once the model has the annotation "
             f"{names.ANNOTATION_APPROVE_RENDER}={pending.revision}"
         )
-        return Draft("UpToDate", False, "RenderPending", message)
+        return Draft("UpToDate", False, "PendingRender", message)
     if decision.failure:
         return Draft("UpToDate", False, decision.failure.reason, decision.failure.message)
     return Draft("UpToDate", True, "UpToDate", "the workers are, or are becoming, what the spec renders to")
