@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from headrace_api.inference_model_status import PendingRender, RolloutStatus
+from headrace_api.inference_model_status import PendingRender, RolloutStatus, ScalingStatus
 from headrace_api.load import ModelLoad
 
 Object = dict[str, Any]
@@ -32,6 +32,8 @@ class Node:
     labels: Mapping[str, str] = field(default_factory=dict)
     allocatable: Mapping[str, int] = field(default_factory=dict)
     """Whole devices, by the resource's name."""
+    taints: tuple[tuple[str, str, str], ...] = ()
+    """Key, value and effect of those that keep workers away."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ class Observed:
     """What the API server made of the last writes, by the uid of the object."""
     capacity: Capacity | None = None
     """None when all pods have a node, or nodes cannot be read."""
+    scaling: ScalingStatus | None = None
+    """How many workers this reconcile goes for; None where nobody was asked."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field, StrictInt, StrictStr, model_validator
 
 from headrace_api.base import KubernetesDocument
 from headrace_api.parallel import data_parallel_size
-from headrace_api.portable import PortableMap, not_portable
+from headrace_api.portable import PatchMap, PortableMap, not_portable
 from headrace_api.worker_config import URL_PATTERN, EngineType, LoggerLevel, Optimize, Port, SchedulerPolicy
 
 GROUP = "headrace.dev"
@@ -24,7 +24,8 @@ PLURAL = "inferencemodels"
 SINGULAR = "inferencemodel"
 SHORT_NAME = "hrm"
 
-FreeForm = Annotated[PortableMap, Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
+_VERBATIM = Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})
+FreeForm = Annotated[PortableMap, _VERBATIM]
 """A map that is kept verbatim."""
 
 
@@ -197,6 +198,11 @@ class Autoscaling(KubernetesDocument):
     downscale_smoothing_factor: float | None = Field(default=None, gt=0, description="The same, for fewer.")
     upscale_delay_seconds: float = Field(default=30.0, ge=0, description="How long a decision for more must hold.")
     downscale_delay_seconds: float = Field(default=600.0, ge=0, description="How long a decision for fewer must hold.")
+
+    @property
+    def first_replicas(self) -> int:
+        """Replicas of a new model: initialReplicas, else minReplicas."""
+        return self.min_replicas if self.initial_replicas is None else self.initial_replicas
 
 
 class Deployment(KubernetesDocument):
@@ -373,7 +379,7 @@ class InferenceModelSpec(KubernetesDocument):
         default=None, description="Where downloaded weights stay; as runtime.modelCache of the chart when absent."
     )
     ray: Ray = Field(default=Ray(), description="What only Ray has, kept for the Ray-style file.")
-    template: FreeForm = Field(
+    template: Annotated[PatchMap, _VERBATIM] = Field(
         default={},
         description="A patch for the pod template (strategic merge): node selectors, tolerations, volumes, more "
         "environment. The worker's container is called worker.",
@@ -409,6 +415,9 @@ class InferenceModelSpec(KubernetesDocument):
         return given if given is not None else 0 if self.engine.type == "LlamaCppEngine" else 1
 
     @property
-    def desired_replicas(self) -> int:
-        """Workers that shall run."""
-        return self.replicas if self.enabled else 0
+    def first_replicas(self) -> int:
+        """Workers that shall run as long as no scaling decision says otherwise."""
+        if not self.enabled:
+            return 0
+        policy = self.deployment.autoscaling
+        return policy.first_replicas if policy else self.replicas

@@ -181,7 +181,7 @@ EXAMPLES: dict[str, tuple[list[Spec], list[Spec]]] = {
         [s({"engineKwargs": {"max_num_seqs": 5}}, deployment={"maxConcurrentQueries": 5})],
     ),
     "HR206": (
-        [{**scaled(maxReplicas=2), "replicas": 3}],
+        [{**scaled(maxReplicas=2), "replicas": 3}, {**scaled(minReplicas=2, maxReplicas=3), "replicas": 2}],
         [{**scaled(minReplicas=2, maxReplicas=3), "replicas": 1}, s(replicas=3)],
     ),
     "HR207": (
@@ -189,6 +189,23 @@ EXAMPLES: dict[str, tuple[list[Spec], list[Spec]]] = {
         [scaled(lookBackPeriodSeconds=10), scaled(lookBackPeriodSeconds=2, metricsIntervalSeconds=1)],
     ),
     "HR006": ([s({"runtimeEnv": {"env_vars": {"A": "1"}}})], [s({"runtimeEnv": {"envVars": {"A": "1"}}})]),
+    "HR009": (
+        [
+            s(template={"nodeSelector": {"gpu": "a10"}}),
+            s(template={"spec": "x"}),
+            s(template={"spec": None}),
+            s(template={"metadata": {"labels": {"a": 1}}}),
+            s(template={"spec": {"volumes": {"name": "a"}}}),
+            s(template={"spec": {"volumes": [{"name": "a", "configMap": "b"}]}}),
+            s(template={"spec": {"containers": [{"name": "worker", "env": {"A": "b"}}]}}),
+            s(template={"spec": {"containers": [{"name": "worker", "resources": "all"}]}}),
+        ],
+        [
+            s(template={}),
+            s(template={"metadata": {"labels": {"env": "a", "volumes": None}}, "spec": {"affinity": None}}),
+            s(template={"spec": {"volumes": [{"$patch": "replace"}, {"name": "a", "emptyDir": {}}]}}),
+        ],
+    ),
     "HR401": (
         [{"engine": {"type": "VLLMEngine"}}],
         [s(), {"engine": {"type": "VLLMEngine", "hfModelId": "a/b"}, "queue": {"checkpointName": "m"}}],
@@ -308,7 +325,6 @@ EXAMPLES: dict[str, tuple[list[Spec], list[Spec]]] = {
         ],
         [s(rollout={"maintenanceWindows": [{"start": "01:00", "durationMinutes": 1, "timeZone": "Europe/Berlin"}]})],
     ),
-    "HR901": ([scaled()], [s()]),
     "HR903": ([s({"s3Mirror": _S3}), s({"gcsMirror": {"bucketUri": "gs://bucket"}})], [s()]),
     "HR904": ([s(_TRT)], [s()]),
     "HR905": ([s(_EMBEDDING)], [s()]),

@@ -10,7 +10,7 @@ from headrace_api.portable import without_nulls
 from headrace_operator.observed import Observed, Plan
 from headrace_operator.plan import identity, plan
 from headrace_operator.render.config import RenderConfig
-from headrace_operator.status import Decided, status
+from headrace_operator.status import status
 
 Object = dict[str, Any]
 NOON = datetime(2026, 1, 7, 12, 0, tzinfo=UTC)
@@ -83,8 +83,7 @@ class Fleet:
             settled = not any(item["kind"] == "Deployment" for item in writes)
             before = self.model.get("status")
             stamp = "2026-01-01T00:00:00Z"
-            decided = Decided(rollout=decision.rollout, pending=decision.pending_render, failure=decision.failure)
-            found = status(self.observed(), None, self.config, stamp, settled=settled, decided=decided)
+            found = status(self.observed(), None, self.config, stamp, settled=settled, decision=decision)
             self.model["status"] = found.model_dump(mode="json", by_alias=True)
             if not writes and self.model["status"] == before:
                 return decision

@@ -1,8 +1,9 @@
 """What a profile, a placement strategy and a model cache make of a worker's pod."""
 
+from datetime import UTC, datetime
+
 import pytest
 from pydantic import ValidationError
-from tests.reconcile.rollout_fleet import NOON
 
 from headrace_api.inference_model import InferenceModelSpec
 from headrace_api.rules.chain import check
@@ -12,6 +13,8 @@ from headrace_operator.render.config import RenderConfig
 from headrace_operator.render.objects import labels
 from headrace_operator.render.pod import pod_template
 from headrace_operator.render.revision import spec_hash
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 TOLERATION = {"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}
 NODES = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": []}]}}
@@ -159,6 +162,24 @@ def test_models_are_kept_on_a_claim_or_on_the_node(pod, profiled):
     assert volume(pod(config, modelCache={"hostPath": "/srv/models"})) == node
 
 
+def test_a_template_takes_things_away_with_null_also_within_lists(pod):
+    cache = {"name": "cache", "emptyDir": None, "hostPath": {"path": "/x"}}
+    worker = {"name": "worker", "livenessProbe": None}
+    found = pod(template={"spec": {"volumes": [cache], "containers": [worker], "enableServiceLinks": None}})
+    assert {"name": "cache", "hostPath": {"path": "/x"}} in found["volumes"]
+    assert "livenessProbe" not in found["containers"][0]
+    assert "enableServiceLinks" not in found
+
+
+def test_a_part_of_a_gpu_is_whole_where_the_profile_is_of_parts(profiled):
+    def codes(accelerator):
+        scaling = {"numGpusPerWorker": 0.5, **wants(**{f"accelerator_type_{accelerator}": 1})}
+        spec = InferenceModelSpec.model_validate({"engine": MODEL, "scaling": scaling})
+        return [one.code for one in check(spec, profiled.facts)]
+
+    assert (codes("a10"), codes("mig")) == (["HR107"], [])
+
+
 def test_labels_for_gang_scheduling_reach_the_pod(profiled):
     gang = {
         "labels": {"kueue.x-k8s.io/queue-name": "gpus", "kueue.x-k8s.io/pod-group-name": "g"},
@@ -172,7 +193,7 @@ def test_labels_for_gang_scheduling_reach_the_pod(profiled):
 
 def test_an_accelerator_without_profile_is_the_problem_of_the_model(model, profiled, config):
     wanted = {**model, "spec": {"engine": MODEL, "scaling": wants(accelerator_type_b200=0.01)}}
-    problem = plan(Observed(wanted), profiled, NOON).problem
+    problem = plan(Observed(wanted), profiled, NOW).problem
     assert isinstance(problem, Problem)
     assert (problem.reason, problem.permanent) == ("AcceleratorNotAvailable", True)
     for words in (
@@ -183,7 +204,7 @@ def test_an_accelerator_without_profile_is_the_problem_of_the_model(model, profi
         assert words in problem.message
     assert not isinstance(read_spec(wanted, config), Problem)
     wrong = {**wanted, "spec": {**wanted["spec"], "modelCache": {}}}
-    assert plan(Observed(wrong), profiled, NOON).problem.reason == "InvalidSpec"
+    assert plan(Observed(wrong), profiled, NOW).problem.reason == "InvalidSpec"
 
 
 def test_the_kind_of_accelerator_is_the_authors_and_the_profile_the_installations(profiled, config):
@@ -230,7 +251,7 @@ def test_the_nodes_of_the_profile_are_what_a_replica_has_to_fit(profiled):
     ("change", "words"),
     [
         ({"accelerators": {"a10": {}, "A10": {}}}, "A10 and a10 are the same name"),
-        ({"default_accelerator": "b200"}, "no profile 'b200'; accepted: H100, a10, mi300x, mig"),
+        ({"default_accelerator": "b200"}, "there is no such profile; accepted: H100, a10, mi300x, mig"),
         ({"model_cache": {}}, "one of persistentVolumeClaim and hostPath"),
         ({"accelerators": {"a10": {"resourceName": "gpu"}}}, "resourceName"),
         ({"accelerators": {"a10": {"memory": 24}}}, "memory"),

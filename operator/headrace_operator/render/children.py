@@ -15,12 +15,13 @@ from headrace_operator.render.service import service
 from headrace_operator.render.service_account import service_account
 
 
-def children(
+def children(  # noqa: PLR0913, PLR0917  # the model, and what was decided on it
     metadata: Object,
     spec: InferenceModelSpec,
     config: RenderConfig,
     workload: Workload | None = None,
     others: Sequence[Revision] = (),
+    replicas: int | None = None,
 ) -> list[Object]:
     """Every object that shall exist for the model; what pods need comes before the workload.
 
@@ -30,6 +31,7 @@ def children(
         config: the installation's values; `config.images` has the model's engine.
         workload: what the workers shall be made of, where that is not what the spec renders to now.
         others: revisions of further workers that still run.
+        replicas: how many workers were decided on; as the spec begins when None.
     """
     rendered = revisions.render(metadata["name"], spec, config)
     workload = workload or Workload(rendered)
@@ -39,18 +41,16 @@ def children(
     if spec.enabled:
         known = workload.revision if isinstance(workload.revision, Revision) else rendered
         serving = [known, *(one for one in others if one != known)]
-        found += _running(metadata, spec, config, workload, serving)
+        found += _running(metadata, spec, config, serving)
+        found.append(deployment(metadata, spec, workload, spec.first_replicas if replicas is None else replicas))
     return [hashed(item) for item in found]
 
 
-def _running(
-    metadata: Object, spec: InferenceModelSpec, config: RenderConfig, workload: Workload, serving: list[Revision]
-) -> list[Object]:
+def _running(metadata: Object, spec: InferenceModelSpec, config: RenderConfig, serving: list[Revision]) -> list[Object]:
     return [
         service_account(metadata),
         *([network_policy(metadata, serving, config)] if config.network_policies else []),
         service(metadata, spec),
         disruption_budget(metadata),
         *([pod_monitor(metadata)] if config.pod_monitors else []),
-        deployment(metadata, spec, workload),
     ]

@@ -26,8 +26,8 @@ class Workload:
     """The note of a rollout that failed, kept on the workload until something else is asked for."""
 
 
-def deployment(model: Object, spec: InferenceModelSpec, workload: Workload) -> Object:
-    """The workload: as many workers of the revision as the spec asks for."""
+def deployment(model: Object, spec: InferenceModelSpec, workload: Workload, replicas: int) -> Object:
+    """The workload: so many workers of the revision."""
     name = model["name"]
     note = {names.ANNOTATION_FAILED_ROLLOUT: workload.failed} if workload.failed else {}
     return {
@@ -35,7 +35,7 @@ def deployment(model: Object, spec: InferenceModelSpec, workload: Workload) -> O
         "kind": "Deployment",
         "metadata": {**objects.metadata(model), "annotations": {**workload.revision.annotations, **note}},
         "spec": {
-            "replicas": spec.desired_replicas,
+            "replicas": replicas,
             "selector": {"matchLabels": objects.selector(name)},
             "progressDeadlineSeconds": spec.rollout.progress_deadline_seconds,
             "revisionHistoryLimit": 3,

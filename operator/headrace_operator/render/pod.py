@@ -10,6 +10,11 @@ from headrace_operator.render.patch import strategic_merge
 from headrace_operator.render.resources import resources
 from headrace_operator.render.volumes import keeps_claim, mounts, volumes
 
+_START_SECONDS = 7200
+"""How long an engine may load before its container is started anew.
+
+Not spec.rollout.progressDeadlineSeconds, by which a slow start is reported: a change of that must not replace workers.
+"""
 _USER = 10001
 """The runtime images' user."""
 _START_SECONDS = 86_400
