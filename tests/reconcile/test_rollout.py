@@ -180,7 +180,7 @@ def test_an_upgrade_of_the_operator_waits_for_approval(fleet):
     up_to_date = fleet.condition("UpToDate")
     assert (up_to_date["status"], up_to_date["reason"]) == ("False", "PendingRender")
     assert fleet.pending["changes"] == ["pod: spec.containers[worker].image"]
-    assert f"headrace.dev/approve-render is {fleet.pending['revision']}" in up_to_date["message"]
+    assert f"headrace.dev/approve-render={fleet.pending['revision']}" in up_to_date["message"]
     assert fleet.config_maps == {f"m-{old}", f"m-{fleet.pending['revision']}"}
     fleet.approve("something else")
     assert fleet.names == before
