@@ -12,7 +12,8 @@ from headrace_operator.kinds import Kind, key_of
 from headrace_operator.observed import Key, Object
 from headrace_operator.world import SeenWorld
 
-_STARTING_SECONDS = 0.3
+_STARTING_SECONDS = 0.2
+_LIST_AGAIN_SECONDS = 10.0
 _RETRY_SECONDS = 5.0
 
 _log = structlog.get_logger()
@@ -66,8 +67,8 @@ class Resync:
         listed = await self._list()
         self._note(listed - self.world.uids())
         if not self.ready.is_set():
-            if not listed <= self.world.uids():
-                return _STARTING_SECONDS
+            if not await self._filled(listed):
+                return 0.0
             self.ready.set()
         gone = seen - listed
         if gone:
@@ -78,6 +79,19 @@ class Resync:
             self.wake(key)
         self.resynced(len(gone))
         return self.seconds
+
+    async def _filled(self, listed: set[str]) -> bool:
+        """Wait until the watches have told of all that was listed; False when it is time to list again.
+
+        Something that was listed may be gone before its watch began: it would be waited for in vain.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _LIST_AGAIN_SECONDS
+        while not listed <= self.world.uids():
+            if loop.time() > until:
+                return False
+            await asyncio.sleep(_STARTING_SECONDS)
+        return True
 
     def _note(self, unseen: set[str]) -> None:
         now = time.monotonic()

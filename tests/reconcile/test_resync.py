@@ -38,6 +38,7 @@ class Lists:
 async def running(monkeypatch):
     monkeypatch.setattr("headrace_operator.resync._STARTING_SECONDS", 0.01)
     monkeypatch.setattr("headrace_operator.resync._RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("headrace_operator.resync._LIST_AGAIN_SECONDS", 0.05)
     world, lists, woken = SeenWorld(watched(pod_monitors=False)), Lists(), []
     resync = Resync(world, lists, ("models",), 0.02, woken.append)
     task = asyncio.create_task(resync.run())
@@ -73,10 +74,20 @@ async def test_what_went_away_unseen_is_buried(running):
 async def test_an_api_server_that_does_not_answer_is_asked_again(running):
     world, lists, _, resync = running
     lists.fail = True
+    await asyncio.sleep(0.1)  # longer than a first list may be waited for
     world.bind({"inferencemodels": {KEY: [item("m")]}, "deployments": {KEY: [item("d")]}})
     await asyncio.sleep(0.05)
     assert not resync.ready.is_set()
     lists.fail = False
+    await until(resync.ready.is_set)
+
+
+async def test_what_went_away_before_its_watch_began_is_not_waited_for(running):
+    world, lists, _, resync = running
+    world.bind({"inferencemodels": {KEY: [item("m")]}})
+    await asyncio.sleep(0.03)
+    assert not resync.ready.is_set()
+    lists.items["Deployment"] = []
     await until(resync.ready.is_set)
 
 
