@@ -8,8 +8,8 @@ from tests.reconcile.root_cause_examples import ended, unscheduled
 
 from headrace_api.inference_model_status import PendingRender, RolloutStatus, ScalingStatus
 from headrace_api.load import ModelLoad
-from headrace_operator.observed import Observed, Problem
-from headrace_operator.status import Decided, endpoint, status
+from headrace_operator.observed import Observed, Plan, Problem
+from headrace_operator.status import endpoint, status
 
 NOW = "2026-01-01T00:00:00Z"
 LATER = "2026-01-01T00:10:00Z"
@@ -36,10 +36,11 @@ def deployment(ready=0, replicas=2, generation=1, **status):
 def tell(model, config):
     """Write the status of the model as it is observed; returns the model as it is stored then."""
 
-    def write(*pods, workload=None, problem=None, now=NOW, load=None, before=None, **more):
+    def write(*pods, workload=None, problem=None, now=NOW, load=None, before=None, scaling=None, **more):
         stored = before or model
         children = (workload,) if workload else ()
-        found = status(Observed(stored, children, pods, load), problem, config, now, **more)
+        observed = Observed(stored, children, pods, load, scaling=scaling)
+        found = status(observed, problem, config, now, **more)
         return {**stored, "status": found.model_dump(mode="json", by_alias=True, exclude_none=True)}
 
     return write
@@ -151,9 +152,8 @@ def test_times_change_with_the_status_of_a_condition_only(tell):
 def test_the_whole_status(tell, model):
     model["spec"]["deployment"] = {"autoscaling": {"maxReplicas": 4}}
     scaling = ScalingStatus(desired_replicas=2, decided_by="autoscaler", reason="48 ongoing", time=NOW)
-    rollout = RolloutStatus(revision="0123456789abcdef")
-    decided = Decided(scaling=scaling, rollout=rollout)
-    item = tell(workload=deployment(2), load=ModelLoad(queued=3, running=4), decided=decided)
+    decision = Plan(rollout=RolloutStatus(revision="0123456789abcdef"))
+    item = tell(workload=deployment(2), load=ModelLoad(queued=3, running=4), scaling=scaling, decision=decision)
     told = item["status"]
     assert told["observedGeneration"] == 3
     assert (told["replicas"], told["readyReplicas"], told["workers"]) == (2, 2, "2/2")
@@ -171,17 +171,17 @@ def test_the_whole_status(tell, model):
 
 def test_the_scaler_says_how_many_workers_there_shall_be(tell):
     scaling = ScalingStatus(desired_replicas=3, decided_by="autoscaler", reason="72 ongoing", time=NOW)
-    item = tell(workload=deployment(2), decided=Decided(scaling=scaling))
+    item = tell(workload=deployment(2), scaling=scaling)
     assert item["status"]["workers"] == "2/3"
     assert words(item)["Ready"] == "False"
 
 
 def test_a_rendering_that_waits_is_told_with_what_approves_it(tell):
     pending = PendingRender(revision="fedcba9876543210", changes=["image"])
-    item = tell(workload=deployment(2), decided=Decided(pending=pending))
+    item = tell(workload=deployment(2), decision=Plan(pending_render=pending))
     told = conditions(item)["UpToDate"]
-    assert (told["status"], told["reason"]) == ("False", "PendingRender")
-    assert "headrace.dev/approve-render is fedcba9876543210" in told["message"]
+    assert (told["status"], told["reason"]) == ("False", "RenderPending")
+    assert "headrace.dev/approve-render=fedcba9876543210" in told["message"]
     assert "(image)" in told["message"]
     assert item["status"]["pendingRender"]["revision"] == "fedcba9876543210"
     assert kstatus.compute(item) == "Current"
