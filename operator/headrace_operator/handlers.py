@@ -4,10 +4,9 @@ Only indices and raw events are used, none of kopf's create/update/delete handle
 annotation on every model, so that `kubectl delete` hangs while the operator is away.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import aiohttp
 import kopf
 
 from headrace_operator.kinds import Kind
@@ -42,13 +41,12 @@ class _NothingStored(kopf.DiffBaseStorage):
 Heard = Callable[[Key, Object, bool], None]
 
 
-def registry(world: SeenWorld, heard: Heard, traces: Sequence[aiohttp.TraceConfig] = ()) -> kopf.OperatorRegistry:
+def registry(world: SeenWorld, heard: Heard) -> kopf.OperatorRegistry:
     """All handlers.
 
     Args:
         world: what they fill.
         heard: called after that for every event, with the model's key, the object, and whether it is gone.
-        traces: are told of kopf's own requests.
     """
     handlers = kopf.OperatorRegistry()
 
@@ -58,41 +56,13 @@ def registry(world: SeenWorld, heard: Heard, traces: Sequence[aiohttp.TraceConfi
 
     # an empty registry has no way to log in: the pod's service account first, then the user's kubeconfig
     kopf.on.login(registry=handlers, id="service-account", errors=kopf.ErrorsMode.IGNORED)(
-        _traced(kopf.login_with_service_account, traces)
+        kopf.login_with_service_account
     )
-    kopf.on.login(registry=handlers, id="kubeconfig", errors=kopf.ErrorsMode.IGNORED)(
-        _traced(kopf.login_with_kubeconfig, traces)
-    )
+    kopf.on.login(registry=handlers, id="kubeconfig", errors=kopf.ErrorsMode.IGNORED)(kopf.login_with_kubeconfig)
     kopf.on.startup(registry=handlers, id="bind")(bind)
     for kind in world.kinds:
         _watch(handlers, kind, heard)
     return handlers
-
-
-def _traced(
-    login: Callable[..., kopf.ConnectionInfo | None], traces: Sequence[aiohttp.TraceConfig]
-) -> Callable[..., Awaitable[kopf.AiohttpSession | None]]:
-    """The login with a session as kopf would make it, and `traces` in it."""
-
-    async def logged_in(**kwargs: Any) -> kopf.AiohttpSession | None:
-        if (found := login(**kwargs)) is None:
-            return None
-        session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=found.as_ssl_context()),
-            headers=found.as_http_headers(),
-            proxy=found.proxy_url,
-            trust_env=found.trust_env,
-            trace_configs=list(traces),
-        )
-        return kopf.AiohttpSession(
-            server=found.server,
-            priority=found.priority,
-            default_namespace=found.default_namespace,
-            expiration=found.expiration,
-            aiohttp_session=session,
-        )
-
-    return logged_in
 
 
 def _configure(settings: kopf.OperatorSettings, kinds: Sequence[Kind]) -> None:

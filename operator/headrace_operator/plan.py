@@ -48,15 +48,14 @@ def _differences(
     metadata = observed.model["metadata"]
     decision = decide(observed, spec, revisions.render(metadata["name"], spec, config), now)
     replicas = decided.replicas(observed, spec)
-    wanted = children(metadata, spec, config, decision.workload, Live(observed).others, replicas)
+    found = children(metadata, spec, config, decision.workload, Live(observed).others, replicas)
     if decision.pending:  # for people to read before they approve
-        wanted.append(hashed(revisions.config_map(metadata, spec, decision.pending)))
-    wanted = [left_alone(child, live.get(identity(child))) for child in wanted]
-    keys = {identity(child) for child in wanted}
+        found.append(hashed(revisions.config_map(metadata, spec, decision.pending)))
+    wanted = {identity(child): left_alone(child, live.get(identity(child))) for child in found}
     needed = {("ConfigMap", name) for name in retention.needed(observed, decision.ready_revision)}
     return Plan(
-        apply=tuple(one for one in wanted if identity(one) not in live or _drifted(one, live[identity(one)], observed)),
-        delete=tuple(child for key, child in live.items() if key not in keys | needed),
+        apply=tuple(one for key, one in wanted.items() if key not in live or _drifted(one, live[key], observed)),
+        delete=tuple(child for key, child in live.items() if key not in wanted.keys() | needed),
         again_seconds=(decision.again_at - now).total_seconds() if decision.again_at else None,
         rollout=decision.status,
         failure=Problem("RolloutFailed", decision.failure.message) if decision.failure else None,

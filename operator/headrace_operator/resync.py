@@ -1,6 +1,7 @@
 """The regular look at everything: finds what the watches missed, and says when they are in place."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -39,6 +40,17 @@ class Resync:
     """Told after each look how many objects had gone away unseen."""
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once everything that exists has been seen."""
+    _unseen: dict[str, float] = field(default_factory=dict)
+    """The uids that were listed and not seen, with the time of the list that first had them."""
+    _listed: list[float] = field(default_factory=lambda: [0.0])
+    """The time of the newest list."""
+
+    def deaf_seconds(self) -> float:
+        """For how long lists have had an object that no watch tells of. Any thread may ask.
+
+        Counted up to the newest list, so that it does not grow while the API server is away.
+        """
+        return self._listed[0] - min(list(self._unseen.values()), default=self._listed[0])
 
     async def run(self) -> None:
         """Compare until cancelled; an API server that does not answer is asked again."""
@@ -53,6 +65,7 @@ class Resync:
     async def _compare(self) -> float:
         seen = self.world.uids()  # before the lists: what is made meanwhile is not missing from them
         listed = await self._list()
+        self._note(listed - self.world.uids())
         if not self.ready.is_set():
             if not await self._filled(listed):
                 return 0.0
@@ -79,6 +92,13 @@ class Resync:
                 return False
             await asyncio.sleep(_STARTING_SECONDS)
         return True
+
+    def _note(self, unseen: set[str]) -> None:
+        now = time.monotonic()
+        for uid in self._unseen.keys() - unseen:
+            del self._unseen[uid]
+        self._unseen.update(dict.fromkeys(unseen - self._unseen.keys(), now))
+        self._listed[0] = now
 
     async def _list(self) -> set[str]:
         """The uids of everything that the indices should hold."""

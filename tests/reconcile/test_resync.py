@@ -17,6 +17,7 @@ def item(uid, **metadata):
     return {"metadata": {**both, **metadata}}
 
 
+LABELS = {"headrace.dev/model": "sample"}
 OWNER = {"apiVersion": "headrace.dev/v1alpha1", "kind": "InferenceModel", "name": "sample", "controller": True}
 
 
@@ -88,3 +89,19 @@ async def test_what_went_away_before_its_watch_began_is_not_waited_for(running):
     assert not resync.ready.is_set()
     lists.items["Deployment"] = []
     await until(resync.ready.is_set)
+
+
+async def test_what_is_listed_and_not_seen_is_counted_only_while_lists_answer(running):
+    world, lists, _, resync = running
+    world.bind({"inferencemodels": {KEY: [item("m")]}, "deployments": {KEY: [item("d")]}})
+    await until(resync.ready.is_set)
+    assert resync.deaf_seconds() == 0
+    lists.items["Pod"] = [item("p", labels={"app.kubernetes.io/managed-by": "headrace-operator", **LABELS})]
+    await until(lambda: resync.deaf_seconds() > 0.05)
+    lists.fail = True
+    await asyncio.sleep(0.05)
+    then = resync.deaf_seconds()
+    await asyncio.sleep(0.1)
+    assert resync.deaf_seconds() == then
+    lists.fail, lists.items["Pod"] = False, []
+    await until(lambda: resync.deaf_seconds() == 0)
