@@ -45,6 +45,7 @@ class MemoryCluster:
         self.children: dict[tuple[str, str], Object] = {}
         self.pods: tuple[Object, ...] = ()
         self.writes: list[tuple[str, str]] = []
+        self.lost_objects: list[tuple[str, str]] = []
         self.events: list[tuple[str, str, str]] = []
         self.refusal: Exception | None = None
         self.load: Any = None
@@ -97,9 +98,12 @@ class MemoryCluster:
         self.children[item["kind"], item["metadata"]["name"]] = live
         return copy.deepcopy(live)
 
-    async def delete(self, item: Object) -> None:
+    async def delete(self, item: Object) -> bool:
         self.writes.append(("delete", item["kind"]))
-        del self.children[item["kind"], item["metadata"]["name"]]
+        return self.children.pop((item["kind"], item["metadata"]["name"]), None) is not None
+
+    def lost(self, item: Object) -> None:
+        self.lost_objects.append((item["kind"], item["metadata"]["name"]))
 
     async def patch_status(self, model: Object, status: Object) -> Object | None:
         self.writes.append(("status", model["kind"]))
