@@ -16,6 +16,7 @@ from headrace_operator.root_cause.capacity import is_device, whole
 _FRESH_SECONDS = 30.0
 _RETRY_SECONDS = 10.0
 _REFUSED_SECONDS = 600.0
+_KEEPING_AWAY = frozenset({"NoSchedule", "NoExecute"})
 
 _log = structlog.get_logger()
 
@@ -79,4 +80,9 @@ def node(item: Object) -> Node:
         name=metadata["name"],
         labels=metadata.get("labels") or {},
         allocatable={name: whole(amount) for name, amount in allocatable.items() if is_device(name)},
+        taints=tuple(
+            (one["key"], one.get("value") or "", one["effect"])
+            for one in (item.get("spec") or {}).get("taints") or []
+            if one["effect"] in _KEEPING_AWAY
+        ),
     )

@@ -32,6 +32,8 @@ class Node:
     labels: Mapping[str, str] = field(default_factory=dict)
     allocatable: Mapping[str, int] = field(default_factory=dict)
     """Whole devices, by the resource's name."""
+    taints: tuple[tuple[str, str, str], ...] = ()
+    """Key, value and effect of those that keep workers away."""
 
 
 @dataclass(frozen=True)

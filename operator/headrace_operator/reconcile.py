@@ -147,6 +147,8 @@ class Reconciler:
         problem = decision.problem
         if problem is None:
             observed = await self._note_scaling(observed)
+        if decision.apply:  # one line for all: a thousand new models would be seven thousand lines
+            _log.info("applying", kinds=[item["kind"] for item in decision.apply])
         for item in decision.apply:
             problem = problem or await self._apply(observed, item)
         for item in decision.delete:
@@ -183,7 +185,6 @@ class Reconciler:
         if item["kind"] == "Deployment":
             for pod, cost in deletion_cost.costs(observed, item):
                 await self.cluster.annotate(pod, {deletion_cost.ANNOTATION: str(cost)})
-        _log.info("applying", kind=item["kind"], name=item["metadata"]["name"])
         try:
             if child := next((child for child in observed.children if identity(child) == identity(item)), None):
                 answer = await self._apply_again(child, item)

@@ -28,17 +28,21 @@ _HEARTBEAT_S = 20.0
 _CLOSE_S = 2.0
 _CONNECT_S = 30.0
 _REGISTERED_S = 10.0
-REFUSED_S = 20.0
-"""Refused for so long without a break, a worker that can be started anew gives up: see `Puller.until_refused`."""
+REFUSED_S = 5.0
+"""Refused for so long without a break, a worker that can be started anew gives up: see `Puller.until_refused`.
+
+With the pauses between attempts this comes before the worker's probes say that it has started without its queue, so
+that those who see the probes only are told one cause, not two in turn.
+"""
 _KEEPALIVE = {socket.TCP_KEEPIDLE: 20, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}
 
 _REFUSED_401 = (
     "the queue does not accept this worker's token: give the right one in HEADRACE_QUEUE_TOKEN or a file "
-    "named by HEADRACE_QUEUE_TOKEN_FILE; the worker keeps trying"
+    "named by HEADRACE_QUEUE_TOKEN_FILE; the worker tries again"
 )
 _REFUSED_REGISTRATION = (
     "the queue does not accept this worker's registration: see the reason; the versions of queue and worker may be too "
-    "far apart, or the model may be unknown there; the worker keeps trying"
+    "far apart, or the model may be unknown there; the worker tries again"
 )
 
 log = structlog.get_logger()

@@ -57,7 +57,7 @@ def test_the_rules_are_those_of_the_kinds_that_the_operator_works_with(rendered,
 
 
 def test_a_namespaced_operator_has_rights_where_it_watches_and_nowhere_else(rendered):
-    objects = rendered(MODES["namespaced"], "operator.webhook.enabled=false")
+    objects = rendered(MODES["namespaced"], "operator.webhook.enabled=false", "operator.readNodes=false")
     assert not [item for item in objects if item["kind"].startswith("ClusterRole")]
     assert {role["metadata"]["namespace"] for role in named(objects, "release-operator")} == {"a", "b"}
     assert {one["metadata"]["namespace"] for one in named(rendered(), "release-operator")} == {"here"}

@@ -20,7 +20,7 @@ def test_missing_gpus_are_in_the_status(kubectl, gpu_model, wait_for):
 
     def message():
         found = kubectl.get("inferencemodels.headrace.dev", "sample-chat").get("status", {})
-        return next((one["message"] for one in found.get("conditions", []) if one["reason"] == "Unschedulable"), "")
+        return next((one["message"] for one in found.get("conditions", []) if one["reason"] == "NotEnoughGpus"), "")
 
     assert "Insufficient nvidia.com/gpu" in wait_for("the scheduler's message", message, 20)
 
@@ -37,6 +37,6 @@ def test_workers_land_on_gpu_nodes_and_one_too_many_waits(kubectl, gpu_model, wa
     # one a100 node with eight GPUs: it holds one worker of eight
     status = wait_for("one worker runs", half_ready, 30)
     ready = next(one for one in status["conditions"] if one["type"] == "Ready")
-    assert (ready["status"], ready["reason"]) == ("False", "Unschedulable")
+    assert (ready["status"], ready["reason"]) == ("False", "NotEnoughGpus")
     pods = kubectl.items("pods", "-l", "headrace.dev/model")
     assert [pod["spec"].get("nodeName") for pod in pods if pod["spec"].get("nodeName")] == ["fake-a100-2"]

@@ -180,7 +180,9 @@ def test_pods_that_pod_security_refuses(kubectl, model, wait_for):
 
     def message():
         found = kubectl.get("inferencemodels.headrace.dev", "sample-chat").get("status", {})
-        return next((one["message"] for one in found.get("conditions", []) if one["reason"] == "PodsRefused"), "")
+        return next(
+            (one["message"] for one in found.get("conditions", []) if one["reason"] == "PodSecurityRefused"), ""
+        )
 
     assert "violates PodSecurity" in wait_for("the refusal", message, 30)
 
@@ -191,7 +193,6 @@ def test_a_crashing_worker_says_why(kubectl, model, wait_for):
 
     def message():
         found = kubectl.get("inferencemodels.headrace.dev", "sample-chat").get("status", {})
-        crashes = [one for one in found.get("conditions", []) if one["reason"].startswith("WorkerCrash")]
-        return crashes[0]["message"] if crashes else ""
+        return next((one["message"] for one in found.get("conditions", []) if one["reason"] == "WeightsNotFound"), "")
 
     assert "/opt/headrace/models/nothing-here" in wait_for("the crash", message, 60)

@@ -164,7 +164,7 @@ def test_a_changed_default_of_the_chart_waits_for_approval(
     chart_default()
     pending = wait_for("a pending rendering", lambda: status(kubectl).get("pendingRender"), 60)
     assert "pod: spec.terminationGracePeriodSeconds" in pending["changes"]
-    assert condition(kubectl, "UpToDate")["reason"] == "RenderPending"
+    assert condition(kubectl, "UpToDate")["reason"] == "PendingRender"
     assert condition(kubectl, "Ready")["status"] == "True"
     assert f"sample-chat-{pending['revision']}" in config_maps(kubectl)
     quiet_seconds(5)

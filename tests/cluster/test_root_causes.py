@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.engine]
 
 MODELS = "inferencemodels.headrace.dev"
 KEPT = {"key": "headrace.dev/kept", "value": "others", "effect": "NoSchedule"}
-SECONDS = 240
+SECONDS = 150
 
 
 def text(value):
@@ -80,9 +80,12 @@ CASES = {
     "NotEnoughResources": ({"scaling": {"numCpusPerWorker": 1000}}, "Insufficient cpu"),
     "NoNodeMatches": (
         template(nodeSelector={"no": "such-label"}),
-        "2 node(s) didn't match Pod's node affinity/selector",
+        "didn't match Pod's node affinity/selector",
     ),
-    "UntoleratedTaint": (template(nodeSelector={"kubernetes.io/hostname": "headrace-2"}), "headrace.dev/kept: others"),
+    "UntoleratedTaint": (
+        template(nodeSelector={"kubernetes.io/hostname": "headrace-2"}),
+        "headrace.dev/kept=others:NoSchedule",
+    ),
     "PlacementConstraint": (template(affinity=AFFINITY), "affinity rules"),
     "SchedulingGated": (template(schedulingGates=[{"name": "example.com/gate"}]), "gates"),
     "VolumeNotBound": (

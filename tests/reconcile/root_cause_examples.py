@@ -282,9 +282,17 @@ SCHEDULING = (
     ),
     scheduling(
         "UntoleratedTaint",
+        "0/2 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, 1 node(s) had untolerated "
+        "taint(s). no new claims to deallocate, preemption: 0/2 nodes are available: 2 Preemption is not helpful for "
+        "scheduling.",
+        "1 node(s) had untolerated taint(s). To mend it",
+    ),
+    scheduling(
+        "UntoleratedTaint",
         "0/2 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, 1 node(s) had untolerated taint "
         f"{{headrace.dev/kept: others}}.{_PREEMPTION}",
         "{headrace.dev/kept: others}",
+        where="source",
     ),
     scheduling(
         "NodesNotReady",

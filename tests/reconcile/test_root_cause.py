@@ -8,7 +8,7 @@ from tests.reconcile.root_cause_examples import ended, pod, unscheduled, waiting
 
 from headrace_operator.observed import Capacity, Node, Observed
 from headrace_operator.root_cause import RULES, cause, lost
-from headrace_operator.root_cause.capacity import Devices, asked, free_gpus, matches, used
+from headrace_operator.root_cause.capacity import Devices, asked, free_gpus, matches, taints, used
 from headrace_operator.root_cause.evidence import of_deployment, of_pod
 
 EXAMPLES = (*root_cause_examples.EXAMPLES, *root_cause_engine_examples.EXAMPLES)
@@ -16,8 +16,11 @@ QUEUE = "http://queue:8080"
 TIMED = "NotReadyInTime"  # has no text of its own
 
 
+PROBED = {"containers": [{"name": "worker", "startupProbe": {"httpGet": {}}}]}
+
+
 def evidence_of(example):
-    return of_deployment(example.item) if example.of_deployment else of_pod(example.item, queue_url=QUEUE)
+    return of_deployment(example.item) if example.of_deployment else of_pod(example.item, PROBED, queue_url=QUEUE)
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=[f"{index}-{one.reason}" for index, one in enumerate(EXAMPLES)])
@@ -53,8 +56,8 @@ def test_the_table_reads_well():
         assert not rule.hint.endswith(".")
 
 
-def observed(*pods, status=None, capacity=None, annotations=None):
-    template = {"metadata": {"annotations": annotations or {}}, "spec": {"nodeSelector": {"gpu": "a100"}}}
+def observed(*pods, status=None, capacity=None, annotations=None, spec=PROBED):
+    template = {"metadata": {"annotations": annotations or {}}, "spec": {**spec, "nodeSelector": {"gpu": "a100"}}}
     deployment = {
         "kind": "Deployment",
         "metadata": {"name": "sample", "generation": 2},
@@ -98,6 +101,14 @@ def test_a_crash_is_history_once_the_engine_has_started_again():
     state = worker(state={"running": {}}, lastState=end, restartCount=1, started=True)
     assert reason(pod(phase="Running", containerStatuses=[state])) == "QueueUnreachable"
     assert reason(pod(phase="Running", containerStatuses=[{**state, "ready": True}])) is None
+
+
+def test_without_a_startup_probe_nobody_knows_whether_an_engine_has_started():
+    loading = worker(state={"running": {}}, started=True)
+    again = worker(state={"running": {}}, lastState={"terminated": {"exitCode": 1, "message": CRASH}}, started=True)
+    bare = {"containers": [{"name": "worker"}]}
+    assert reason(pod(phase="Running", containerStatuses=[loading]), spec=bare) is None
+    assert reason(pod(phase="Running", containerStatuses=[again]), spec=bare) == "GpuCommunicationFailed"
 
 
 def test_a_failed_pull_and_the_pause_after_it_are_told_in_the_same_words():
@@ -218,14 +229,42 @@ def test_too_few_gpus_name_nodes_that_would_do():
     assert "no node that matches has amd.com/gpu" in none.message
 
 
-def test_a_taint_on_nodes_that_would_not_do_anyway_is_not_the_cause():
-    message = (
-        "0/2 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, 1 node(s) had untolerated taint "
-        "{kept: others}."
-    )
-    assert reason(unscheduled(message), capacity=Capacity((Node("node-3", {"gpu": "t4"}),))) == "NoNodeMatches"
-    assert reason(unscheduled(message), capacity=Capacity(NODES)) == "UntoleratedTaint"
-    assert reason(unscheduled(message)) == "UntoleratedTaint"
+TAINTED = (
+    "0/2 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, 1 node(s) had untolerated taint(s). "
+    "no new claims to deallocate, preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling."
+)
+KEPT = ("kept", "others", "NoSchedule")
+NOT_READY = ("node.kubernetes.io/not-ready", "", "NoExecute")
+
+
+def tainted(*taints, labels=A100):
+    return Capacity((Node("node-9", labels, taints=taints), Node("node-8", {"gpu": "h100"}, taints=(KEPT,))))
+
+
+def test_a_taint_is_the_cause_only_on_nodes_that_would_do_and_by_its_name():
+    waits = unscheduled(TAINTED)
+    assert reason(waits) == "UntoleratedTaint"
+    found = cause(observed(waits, capacity=tainted(KEPT, NOT_READY)))
+    assert found.reason == "UntoleratedTaint"
+    assert found.message.endswith("match: kept=others:NoSchedule, node.kubernetes.io/not-ready:NoExecute")
+    assert reason(waits, capacity=tainted(KEPT, labels={"gpu": "t4"})) == "NoNodeMatches"
+    assert reason(waits, capacity=tainted(NOT_READY)) == "NodesNotReady"
+
+
+@pytest.mark.parametrize(
+    ("toleration", "tolerated"),
+    [
+        ({"operator": "Exists"}, True),
+        ({"key": "kept", "operator": "Exists", "effect": "NoSchedule"}, True),
+        ({"key": "kept", "value": "others"}, True),
+        ({"key": "kept", "value": "mine"}, False),
+        ({"key": "other", "operator": "Exists"}, False),
+        ({"key": "kept", "operator": "Exists", "effect": "NoExecute"}, False),
+    ],
+)
+def test_tolerations(toleration, tolerated):
+    template = {"nodeSelector": A100, "tolerations": [toleration]}
+    assert (taints(of_pod(pod(), template, tainted(KEPT))) == []) is tolerated
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,19 @@ async def test_sigterm_while_the_queue_is_away(tmp_path: Path) -> None:
         assert await all_gone(children)
 
 
+@pytest.mark.parametrize(("refusal", "words"), [(401, "token (status 401)"), (4400, "registration (close code 4400)")])
+async def test_a_refused_worker_gives_up_and_says_why(
+    tmp_path: Path, queue: ScriptedQueue, refusal: int, words: str
+) -> None:
+    queue.refuse = refusal
+    async with worker(tmp_path, queue.url, GENERATOR) as process:
+        assert await process.exit_status(60) == 1
+        first, *_ = process.termination_log.read_text().splitlines()
+        assert first.startswith("the queue at ws://127.0.0.1:")
+        assert first.endswith(f"refuses this worker's {words}")
+        assert (await process.probe("/startedz"))[0] == 0
+
+
 async def test_no_engine_outlives_a_killed_worker(tmp_path: Path, queue: ScriptedQueue) -> None:
     async with serving(tmp_path, queue) as (process, _):
         children = process.children()

@@ -186,6 +186,74 @@ def test_the_termination_message_names_the_root_cause_before_the_tracebacks() ->
     ]
 
 
+VLLM = [
+    "(APIServer pid=7) WARNING 11-21 07:47:42 [system_utils.py:255] This can cause `OSError: Too many files`.",
+    "Traceback (most recent call last):",
+    '  File "/usr/lib/python3.11/runpy.py", line 198, in _run_module_as_main',
+    "(APIServer pid=7) ERROR 11-21 07:47:43 [core.py:1] pydantic.ValidationError: 1 validation error for ModelConfig",
+    "(APIServer pid=7) ERROR 11-21 07:47:43 [core.py:1]   Value error, Model architectures ['Foo'] are not supported",
+    "    For further information visit https://errors.pydantic.dev/2.14/v/value_error",
+]
+LLAMA = [
+    "0.00.006.318 I srv    load_model: loading model '/tmp/arch.gguf'",
+    "0.00.004.533 E llama_model_load: error loading model: unknown model architecture: 'llamb'",
+    "0.00.004.536 E llama_model_load_from_file_impl: failed to load model",
+    "RuntimeError: Failed to init server, please check the input params.",
+]
+
+
+@pytest.mark.parametrize(
+    ("lines", "errors"),
+    [
+        (
+            VLLM,
+            [
+                "ValidationError: 1 validation error for ModelConfig",
+                "Value error, Model architectures ['Foo'] are not supported",
+            ],
+        ),
+        (
+            LLAMA,
+            [
+                "llama_model_load: error loading model: unknown model architecture: 'llamb'",
+                "llama_model_load_from_file_impl: failed to load model",
+                "RuntimeError: Failed to init server, please check the input params.",
+            ],
+        ),
+        (
+            ["usage: api_server.py", "api_server.py: error: unrecognized arguments: --a"],
+            ["error: unrecognized arguments: --a"],
+        ),
+        (["[TensorRT-LLM][ERROR] 6: The engine plan file is wrong"], ["6: The engine plan file is wrong"]),
+        (["[11/21/2026-07:00:00] [TRT-LLM] [E] out of memory"], ["out of memory"]),
+    ],
+)
+def test_the_termination_message_has_all_that_an_engine_says_of_its_error(lines: list[str], errors: list[str]) -> None:
+    head = termination.message("it ended", lines).decode().split("\nlast lines:\n", maxsplit=1)[0]
+    assert head.split("\n") == ["it ended", *errors]
+
+
+def test_the_last_lines_are_whole() -> None:
+    lines = [f"{number} {'x' * 90}" for number in range(100)]
+    tail = termination.message("it ended", lines).decode().split("\nlast lines:\n", maxsplit=1)[1].split("\n")
+    assert len(tail) > 30
+    assert tail == lines[-len(tail) :]
+    assert termination.message("it ended", ["y" * 5000]).endswith(b"yyy")
+
+
+def test_started_without_the_queue_only_after_trying_for_a_while() -> None:
+    status = Status(Metrics())
+    status.set_tried()
+    assert not status.started
+    status.set_state(State.READY)
+    assert status.started
+    status = Status(Metrics())
+    status.set_state(State.READY)
+    assert not status.started
+    status.set_registered(True)
+    assert status.started
+
+
 def test_registration_without_and_with_gpus() -> None:
     plain = facts.registration(facts.NvidiaFacts())
     assert (plain.vram, plain.nv_gpu_count, plain.ln_url) == (0, None, "")
@@ -218,6 +286,8 @@ async def test_probes_follow_the_state() -> None:
                 "the engine is not healthy",
                 "not registered with the queue",
             ]
+        async with http.get(f"{base}/startedz") as response:
+            assert (response.status, await response.json()) == (503, {"started": False, "state": "starting"})
         assert not await accepts(tcp_port)
         status.set_state(State.READY)
         status.set_engine_healthy(True)
@@ -226,6 +296,8 @@ async def test_probes_follow_the_state() -> None:
         assert await accepts(tcp_port)
         async with http.get(f"{base}/readyz") as response:
             assert (response.status, (await response.json())["ready"]) == (200, True)
+        async with http.get(f"{base}/startedz") as response:
+            assert response.status == 200
         async with http.get(f"{base}/metrics") as response:
             assert "headrace_worker_registered 1.0" in await response.text()
         status.set_registered(False)

@@ -79,10 +79,14 @@ def matches(node: Node, template: Object) -> bool:
     )
 
 
-def nowhere(evidence: Evidence) -> bool:
-    """Whether it is known that no node has the labels that the pod's template wants."""
+def taints(evidence: Evidence) -> list[tuple[str, str, str]] | None:
+    """The taints (key, value, effect) that keep the worker from nodes that match otherwise; None: not known."""
     seen = evidence.capacity
-    return seen is not None and not any(matches(node, evidence.template) for node in seen.nodes)
+    if seen is None:
+        return None
+    tolerations = evidence.template.get("tolerations") or []
+    found = {taint for node in seen.nodes if matches(node, evidence.template) for taint in node.taints}
+    return sorted(taint for taint in found if not any(_tolerates(one, taint) for one in tolerations))
 
 
 def is_device(resource: str) -> bool:
@@ -105,6 +109,12 @@ def _words(seen: Capacity, template: Object, resource: str) -> str:
     named = ", ".join(f"{one.node} {one.free} of {one.total}" for one in found[:_MOST_NODES])
     more = f" and {len(found) - _MOST_NODES} more nodes" if len(found) > _MOST_NODES else ""
     return f"; {resource} not used by Headrace: {named}{more}"
+
+
+def _tolerates(toleration: Mapping[str, Any], taint: tuple[str, str, str]) -> bool:
+    key, value, effect = taint
+    equal = toleration.get("operator", "Equal") == "Exists" or toleration.get("value", "") == value
+    return toleration.get("key", key) == key and toleration.get("effect") in {None, "", effect} and equal
 
 
 def _term(node: Node, term: Mapping[str, Any]) -> bool:

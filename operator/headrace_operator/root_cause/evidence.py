@@ -67,6 +67,11 @@ class Evidence:
     queue_url: str = ""
 
     @property
+    def started(self) -> bool:
+        """Whether the engine has answered, by the startup probe; without one, nobody knows."""
+        return _probed(self.template) and bool(worker_status(self.pod).get("started"))
+
+    @property
     def node(self) -> str:
         """The node that the pod is on."""
         return str(self.pod.get("spec", {}).get("nodeName") or "?")
@@ -97,7 +102,7 @@ def of_pod(
         unscheduled=scheduled.get("message") or scheduled.get("reason", "") if waits else "",
         gated=waits and scheduled.get("reason") == "SchedulingGated",
         waiting=tuple(_waiting(pod)),
-        ended=_ended(worker_status(pod)),
+        ended=_ended(worker_status(pod), probed=_probed(template or {})),
         capacity=capacity,
         queue_url=queue_url,
     )
@@ -157,14 +162,21 @@ def _waiting(pod: Object) -> Iterator[Waiting]:
             yield Waiting(status["name"], image, state.get("reason", ""), state.get("message", ""))
 
 
-def _ended(status: dict[str, Any]) -> Ended | None:
+def _probed(template: Object) -> bool:
+    """Whether the worker has a startup probe: a model's own template, or a revision of earlier times, may have none."""
+    return any(
+        one["name"] == names.WORKER_CONTAINER and one.get("startupProbe") for one in template.get("containers", [])
+    )
+
+
+def _ended(status: dict[str, Any], *, probed: bool) -> Ended | None:
     """The last end of the container, whatever it does now: the reason shall not change with each restart.
 
     Once the container has started again, by its startup probe, its last end is history.
     """
     now = (status.get("state") or {}).get("terminated")
     ended = now or (status.get("lastState") or {}).get("terminated")
-    if not ended or status.get("ready") or (not now and status.get("started")):
+    if not ended or status.get("ready") or (not now and probed and status.get("started")):
         return None
     text = (ended.get("message") or "").strip()
     return Ended(ended.get("exitCode", 0), ended.get("reason", ""), text, status.get("restartCount", 0))

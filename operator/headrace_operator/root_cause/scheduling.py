@@ -12,7 +12,9 @@ from headrace_operator.root_cause import capacity
 from headrace_operator.root_cause.evidence import Evidence
 from headrace_operator.root_cause.rule import Rule, shorten
 
-_NODES = re.compile(r"^0/(\d+) nodes are available: (.*?)\.?(?: preemption:.*)?$", re.DOTALL)
+_NODES = re.compile(r"^0/(\d+) nodes are available: (.*)$", re.DOTALL)
+_AFTERTHOUGHT = re.compile(r"[.,]*(?: no new claims to deallocate,?)?(?: preemption:.*)?$", re.DOTALL)
+"""What the scheduler says of making room by throwing out others."""
 _PART = re.compile(r"^(\d+) (.*)$", re.DOTALL)
 
 
@@ -34,12 +36,13 @@ class Verdict:
 
 def read(message: str) -> Verdict:
     """Take the scheduler's message apart; a message that counts no nodes is kept as it is."""
-    found = _NODES.match(message)
+    text = _AFTERTHOUGHT.sub("", message, count=1)
+    found = _NODES.match(text)
     if not found:
-        return Verdict(0, (), message)
+        return Verdict(0, (), text)
     texts = [_PART.match(text) for text in re.split(r", (?=\d+ )", found[2])]
     parts = tuple((int(text[1]), text[2]) for text in texts if text)
-    return Verdict(int(found[1]), parts, message.split(" preemption:", 1)[0].rstrip("."))
+    return Verdict(int(found[1]), parts, text)
 
 
 def reason_of(evidence: Evidence) -> str | None:
@@ -50,9 +53,17 @@ def reason_of(evidence: Evidence) -> str | None:
         return "SchedulingGated"
     text = read(evidence.unscheduled).text
     found = [reason for reason, pattern in _SIGNS if re.search(pattern, text)]
-    if found[0] == "UntoleratedTaint" and "NoNodeMatches" in found and capacity.nowhere(evidence):
-        return "NoNodeMatches"  # the nodes that are kept for others would not do either
-    return found[0]
+    return _of_tainted(evidence, found) if found[0] == "UntoleratedTaint" else found[0]
+
+
+def _of_tainted(evidence: Evidence, found: list[str]) -> str:
+    """Tell a taint that keeps nodes for others from Kubernetes' own, and from one on nodes that would not do anyway."""
+    taints = capacity.taints(evidence)
+    if taints is None:
+        return "UntoleratedTaint"
+    if not taints and "NoNodeMatches" in found:
+        return "NoNodeMatches"
+    return "NodesNotReady" if taints and all(re.match(_OWN_TAINTS, key) for key, *_ in taints) else "UntoleratedTaint"
 
 
 _OWN_TAINTS = r"node\.kubernetes\.io/|node-role\.kubernetes\.io/|node\.cloudprovider\.kubernetes\.io/"
@@ -90,6 +101,15 @@ def _devices(evidence: Evidence) -> str | None:
         f"worker {evidence.worker} asks for {asked or 'devices'}; {failing} of {verdict.total} nodes would do but have "
         f"too few free{rest}{capacity.in_words(evidence)}. The scheduler: {shorten(verdict.text)}"
     )
+
+
+def _kept_for_others(evidence: Evidence) -> str | None:
+    message = _says("UntoleratedTaint", evidence)
+    taints = capacity.taints(evidence)
+    if message is None or not taints:
+        return message
+    named = ", ".join(f"{key}={value}:{effect}" if value else f"{key}:{effect}" for key, value, effect in taints)
+    return f"{message}; taints of the nodes that match: {named}"
 
 
 def _gated(evidence: Evidence) -> str | None:
@@ -144,10 +164,13 @@ RULES = (
         "Spreading or anti-affinity leaves no node.",
         "loosen spec.scaling.placementStrategy, topologySpreadConstraints or anti-affinity, or add nodes",
     ),
-    _rule(
+    Rule(
         "UntoleratedTaint",
+        "scheduling",
         "Nodes are kept for others by a taint that the worker does not tolerate.",
         "add a toleration in spec.template or in the accelerator's profile",
+        _kept_for_others,
+        "passes",
     ),
     _rule(
         "NoNodeMatches",
