@@ -134,7 +134,8 @@ async def _run_parts(settings: Settings, parts: _Parts) -> None:
         running = [resync.run(), *parts.running(resync.ready, link)]
         tasks = [asyncio.ensure_future(part) for part in running]
         stop = asyncio.Event()
-        watching = asyncio.ensure_future(_doors(settings, parts, heard, stop))
+        doors = handlers.registry(parts.world, heard, resync.listed_anew)
+        watching = asyncio.ensure_future(_watches(settings, doors, stop))
         try:
             await _first_to_end((asyncio.ensure_future(stop.wait()), watching), tasks)
         finally:
@@ -147,11 +148,8 @@ async def _run_parts(settings: Settings, parts: _Parts) -> None:
         await watching
 
 
-def _doors(
-    settings: Settings, parts: _Parts, heard: Callable[[Key, Object, bool], None], stop: asyncio.Event
-) -> Awaitable[None]:
+def _watches(settings: Settings, doors: kopf.OperatorRegistry, stop: asyncio.Event) -> Awaitable[None]:
     """Kopf's watches, until SIGTERM or SIGINT, which set `stop`."""
-    doors = handlers.registry(parts.world, heard)
     kopf.on.startup(registry=doors, id="signals")(partial(_stop_on_signals, stop))
     return kopf.operator(
         registry=doors,

@@ -138,14 +138,16 @@ class KubernetesCluster:
         """
         return await self._write("put", _path(item), item)
 
-    async def delete(self, item: Object) -> None:
-        """Delete the object and, in the background, what it owns; nothing happens when it is gone already."""
+    async def delete(self, item: Object) -> bool:
+        """Delete the object and, in the background, what it owns; returns False when it was gone already."""
         body = {"propagationPolicy": "Background", "preconditions": {"uid": item["metadata"]["uid"]}}
         try:
             await self._write("delete", _path(item), body)
         except ApiException as error:
             if error.status not in {404, 409}:  # 409: another object of that name has taken its place
                 raise
+            return False
+        return True
 
     async def patch_status(self, model: Object, status: Object) -> Object | None:
         """Merge `status` into the model's status subresource; returns the model, None when it is gone."""

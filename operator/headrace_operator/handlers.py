@@ -41,12 +41,13 @@ class _NothingStored(kopf.DiffBaseStorage):
 Heard = Callable[[Key, Object, bool], None]
 
 
-def registry(world: SeenWorld, heard: Heard) -> kopf.OperatorRegistry:
+def registry(world: SeenWorld, heard: Heard, listed: Callable[[], None]) -> kopf.OperatorRegistry:
     """All handlers.
 
     Args:
         world: what they fill.
         heard: called after that for every event, with the model's key, the object, and whether it is gone.
+        listed: called when an object is told of by a list rather than by a watch.
     """
     handlers = kopf.OperatorRegistry()
 
@@ -61,7 +62,7 @@ def registry(world: SeenWorld, heard: Heard) -> kopf.OperatorRegistry:
     kopf.on.login(registry=handlers, id="kubeconfig", errors=kopf.ErrorsMode.IGNORED)(kopf.login_with_kubeconfig)
     kopf.on.startup(registry=handlers, id="bind")(bind)
     for kind in world.kinds:
-        _watch(handlers, kind, heard)
+        _watch(handlers, kind, heard, listed)
     return handlers
 
 
@@ -77,7 +78,7 @@ def _configure(settings: kopf.OperatorSettings, kinds: Sequence[Kind]) -> None:
             settings.watching.label_selectors[kind.resource] = kind.labels
 
 
-def _watch(handlers: kopf.OperatorRegistry, kind: Kind, heard: Heard) -> None:
+def _watch(handlers: kopf.OperatorRegistry, kind: Kind, heard: Heard, listed: Callable[[], None]) -> None:
     # coroutines, though they wait for nothing: kopf hands plain functions to a pool of threads
     async def index(body: kopf.Body, **_: Any) -> dict[Key, Object]:
         item = dict(body)
@@ -91,6 +92,8 @@ def _watch(handlers: kopf.OperatorRegistry, kind: Kind, heard: Heard) -> None:
         item = dict(body)
         if (found := kind.key(item)) is not None:
             heard(found, item, type == "DELETED")
+        if type is None:
+            listed()
 
     kopf.index(*kind.resource, registry=handlers, id=kind.index)(index)
     kopf.on.event(*kind.resource, registry=handlers, id=f"{kind.index}-event")(event)

@@ -1,6 +1,7 @@
 """The regular look at everything: finds what the watches missed, and says when they are in place."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from headrace_operator.world import SeenWorld
 _STARTING_SECONDS = 0.2
 _LIST_AGAIN_SECONDS = 10.0
 _RETRY_SECONDS = 5.0
+_GATHER_SECONDS = 0.5
+"""After the first object of a new list, so that the others of it need no look of their own."""
 
 _log = structlog.get_logger()
 
@@ -40,6 +43,7 @@ class Resync:
     """Told after each look how many objects had gone away unseen."""
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once everything that exists has been seen."""
+    _hurry: asyncio.Event = field(default_factory=asyncio.Event)
     _unseen: dict[str, float] = field(default_factory=dict)
     """The uids that were listed and not seen, with the time of the list that first had them."""
     _listed: list[float] = field(default_factory=lambda: [0.0])
@@ -60,7 +64,18 @@ class Resync:
             except Exception as error:  # noqa: BLE001  # whatever it is, the next look may succeed
                 _log.warning("cannot list, trying again", error=repr(error)[:300])
                 delay = _RETRY_SECONDS
-            await asyncio.sleep(delay)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._hurry.wait(), delay)
+                await asyncio.sleep(_GATHER_SECONDS)
+            self._hurry.clear()
+
+    def listed_anew(self) -> None:
+        """A watch broke off and was begun again with a list: what was deleted in between, it did not tell.
+
+        That list tells of every object by itself, so that this is called many times for one look.
+        """
+        if self.ready.is_set():
+            self._hurry.set()
 
     async def _compare(self) -> float:
         seen = self.world.uids()  # before the lists: what is made meanwhile is not missing from them

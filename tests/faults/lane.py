@@ -14,7 +14,7 @@ from headrace_api import names
 from headrace_operator.render.config import RenderConfig
 from tests import plane as planes
 from tests.faults import oracle, proxy
-from tests.faults.api import Api, Object, Ref, connect, is_model, ref
+from tests.faults.api import Api, ApiError, Object, Ref, connect, is_model, ref
 from tests.faults.operator_process import OperatorProcess, Zygote
 
 CONFIG = RenderConfig(
@@ -125,7 +125,11 @@ class Lane:
     async def _fields(self, expected: dict[Ref, Object], live: dict[Ref, Object]) -> list[str]:
         found: list[str] = []
         for key, item in expected.items():
-            now = await self.api.canonical(item)
+            try:
+                now = await self.api.canonical(item)
+            except ApiError as error:
+                found.append(f"{key[1]} {key[3]} cannot be applied: {error}")
+                continue
             found += oracle.field_differences({"apiVersion": key[0], "kind": key[1], **now}, live[key])
             found += oracle.manager_differences(live[key])
         return found
