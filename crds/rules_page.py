@@ -23,9 +23,12 @@ monitoring, HR7xx rollouts, HR9xx fields that this version keeps without doing a
 NEEDS = {
     **dict.fromkeys(("HR104", "HR105"), "lint with `--model-config`"),
     **dict.fromkeys(
-        ("HR106", "HR111"), "webhook and operator with the chart's `runtime.gpusPerNode`, lint with `--gpus-per-node`"
+        ("HR106", "HR111"),
+        "webhook and operator with the chart's `runtime.gpusPerNode` or a profile's, lint with `--gpus-per-node` or "
+        "`--values`",
     ),
-    **dict.fromkeys(("HR501", "HR502"), "lint with `--model-config` and `--gpu-memory`"),
+    **dict.fromkeys(("HR113", "HR117", "HR119"), "webhook, operator, lint with `--values`"),
+    **dict.fromkeys(("HR501", "HR502"), "lint with `--model-config`, and `--gpu-memory` or a profile in `--values`"),
 }
 """Rules that need to know more than the manifest, and where they get to know it."""
 

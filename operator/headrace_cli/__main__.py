@@ -19,6 +19,9 @@ COMMANDS = {
     "simulate": ("simulate", "Replay a trace of requests against a model's autoscaling."),
     "diff": ("diff", "Show what applying would change; writes nothing."),
     "crd": ("crd", "Print the CustomResourceDefinition."),
+    "status": ("status", "Say how models are, and why."),
+    "logs": ("logs", "Show the logs of all workers of a model."),
+    "top": ("top", "Show which models have how much to do."),
 }
 """The module of each command, and its line in the help: a command's module is imported when it is run."""
 
@@ -68,10 +71,16 @@ def _stub() -> None:
     """Stands for a command in the list of commands; `_Lazy` puts the real one in its place."""
 
 
+def _program(path: str) -> str:
+    """The name that people call it by: as kubectl's plugin it is a word of kubectl's."""
+    name = os.path.basename(path)  # noqa: PTH119 - pathlib alone takes longer than all the rest of the start
+    return "kubectl headrace" if name == "kubectl-headrace" else "headrace"
+
+
 def main() -> None:
     """Entry point of the console script."""
     try:
-        _app()()
+        _app()(prog_name=_program(sys.argv[0]))
     except Trouble as error:
         typer.echo(str(error), err=True)
         sys.exit(error.status)

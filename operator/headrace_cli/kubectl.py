@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ class Kubectl:
 
     context: str | None = None
     namespace: str | None = None
+    kubeconfig: str | None = None
 
     def get(self, *arguments: str) -> list[Object]:
         """The objects that `kubectl get` finds; none when there are none.
@@ -29,6 +30,22 @@ class Kubectl:
             return []
         found: Object = json.loads(text)
         return list(found["items"]) if found.get("kind", "").endswith("List") else [found]
+
+    def raw(self, path: str) -> str:
+        """What the API server answers to a GET of `path`.
+
+        Raises:
+            Trouble: kubectl says so.
+        """
+        return self._run("get", "--raw", path)
+
+    def lines(self, *arguments: str) -> Iterator[str]:
+        """Each line that kubectl prints, as soon as it does, until it ends or is no longer listened to.
+
+        Raises:
+            Trouble: kubectl ended with an error.
+        """
+        return _lines(self._command(*arguments))
 
     def would_apply(self, item: Object) -> Object:
         """What the API server would make of `kubectl apply`: a dry run on the server.
@@ -52,16 +69,44 @@ class Kubectl:
         return answer
 
     def _run(self, *arguments: str, text: str | None = None) -> str:
-        where = {"--context": self.context, "--namespace": self.namespace}
+        return _output(self._command(*arguments), text)
+
+    def _command(self, *arguments: str) -> list[str]:
+        where = {"--context": self.context, "--namespace": self.namespace, "--kubeconfig": self.kubeconfig}
         options = [f"{name}={value}" for name, value in where.items() if value is not None]
-        return _output(["kubectl", *options, *arguments], text)
+        return ["kubectl", *options, *arguments]
 
 
 def _output(command: Sequence[str], text: str | None) -> str:
     try:
         result = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
     except OSError as error:
-        raise Trouble(f"kubectl cannot be started: {error.strerror}") from None
+        raise _cannot_start(error) from None
     if result.returncode:
-        raise Trouble(result.stderr.strip() or f"kubectl ended with status {result.returncode}")
+        raise _trouble(result.stderr, result.returncode)
     return result.stdout
+
+
+def _lines(command: Sequence[str]) -> Iterator[str]:
+    try:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    except OSError as error:
+        raise _cannot_start(error) from None
+    with process:
+        try:
+            for line in process.stdout or ():
+                yield line.rstrip("\n")
+            if status := process.wait():
+                raise Trouble(f"kubectl ended with status {status}")
+        finally:
+            process.terminate()
+
+
+def _cannot_start(error: OSError) -> Trouble:
+    return Trouble(f"kubectl cannot be started: {error.strerror}")
+
+
+def _trouble(said: str, status: int) -> Trouble:
+    if "doesn't have a resource type" in said:
+        return Trouble(f"{said.strip()}: is Headrace installed in this cluster? Its CRD is what headrace crd prints")
+    return Trouble(said.strip() or f"kubectl ended with status {status}")

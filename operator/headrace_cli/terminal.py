@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
+_COLOURS = ("cyan", "yellow", "green", "magenta", "blue", "bright_cyan", "bright_yellow", "bright_green")
+
 
 def is_terminal() -> bool:
     """Whether people, not programs, read the standard output."""
@@ -52,6 +54,33 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     for row in rows:
         shown.add_row(*(_plain(cell) for cell in row))
     _console().print(shown)
+
+
+def listing(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Rows under headings; in a pipe the columns are separated by tabs, and there are no headings."""
+    if not is_terminal():
+        for row in rows:
+            typer.echo("\t".join(row))
+        return
+    from rich.table import Table  # noqa: PLC0415
+
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        shown.add_column(column, overflow="fold")
+    for row in rows:
+        shown.add_row(*(_plain(cell) for cell in row))
+    _console().print(shown)
+
+
+def heading(text: str) -> None:
+    """A line above what belongs to it; bold on a terminal."""
+    typer.echo(typer.style(text, bold=True) if is_terminal() else text)
+
+
+def prefixed(prefix: str, line: str, number: int) -> None:
+    """A line of one source of several; on a terminal each source's `number` gives its prefix a colour."""
+    colour = _COLOURS[number % len(_COLOURS)]
+    typer.echo(f"{typer.style(prefix, fg=colour) if is_terminal() else prefix} {line}")
 
 
 def _plain(text: str) -> str:

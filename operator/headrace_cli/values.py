@@ -73,7 +73,7 @@ def given_names(values_file: Path | None, queue_url: str | None, image: str | No
 
 
 def _sentence(file: Path | None, error: dict[str, Any]) -> str:
-    name = CHART_NAMES.get(str(error["loc"][0]), "") if error["loc"] else "runtime"
+    name = CHART_NAMES.get(str(error["loc"][0]), "")
     rest = "".join(f".{part}" for part in error["loc"][1:])
     return f"{file}: {name}{rest}: {error['msg']} (got {error['input']!r:.80})"
 

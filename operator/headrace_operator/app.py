@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 import kopf
 from prometheus_client import CollectorRegistry
@@ -62,11 +63,7 @@ async def run(settings: Settings) -> None:
         candidate = election.candidate(settings.lease, leadership, connection.requests, registry)
         parts = _Parts(world, queue, connection, news, nodes, keeper, leadership, candidate, metrics)
         async with door.serve(settings.webhook, keeper, registry, settings.render.facts):
-            try:
-                await _run_parts(settings, parts)
-            finally:
-                if candidate:
-                    await candidate.release()
+            await _run_parts(settings, parts)
 
 
 @dataclass(frozen=True)
@@ -132,25 +129,30 @@ async def _run_parts(settings: Settings, parts: _Parts) -> None:
         world, parts.lists, settings.namespaces, settings.resync_seconds, queue.add, metrics.process.resynced
     )
     parts.measure(link)
-    state = health.Health(metrics.work.running, _HANDS, parts.waited_for(resync.ready))
+    state = health.Health(metrics.work.running, _HANDS, parts.waited_for(resync.ready), deaf=resync.deaf_seconds)
     async with health.serve(settings.health_port, state, metrics.registry):
         running = [resync.run(), *parts.running(resync.ready, link)]
         tasks = [asyncio.ensure_future(part) for part in running]
+        stop = asyncio.Event()
+        doors = handlers.registry(parts.world, heard, resync.listed_anew)
+        watching = asyncio.ensure_future(_watches(settings, doors, stop))
         try:
-            await _first_to_end(asyncio.ensure_future(_doors(settings, parts, heard)), tasks)
+            await _first_to_end((asyncio.ensure_future(stop.wait()), watching), tasks)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            if parts.candidate:
+                await parts.candidate.release()  # nothing writes any more; kopf takes seconds to end its watches
+            stop.set()
+        await watching
 
 
-def _doors(settings: Settings, parts: _Parts, heard: Callable[[Key, Object, bool], None]) -> Awaitable[None]:
-    """Kopf's watches, until SIGTERM or SIGINT."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+def _watches(settings: Settings, doors: kopf.OperatorRegistry, stop: asyncio.Event) -> Awaitable[None]:
+    """Kopf's watches, until SIGTERM or SIGINT, which set `stop`."""
+    kopf.on.startup(registry=doors, id="signals")(partial(_stop_on_signals, stop))
     return kopf.operator(
-        registry=handlers.registry(parts.world, heard, [parts.metrics.api.trace()]),
+        registry=doors,
         namespaces=settings.namespaces,
         clusterwide=not settings.namespaces,
         standalone=True,
@@ -164,13 +166,20 @@ async def _when(ready: asyncio.Event, run: Callable[[], Awaitable[None]]) -> Non
     await run()
 
 
-async def _first_to_end(doors: asyncio.Future[None], tasks: Sequence[asyncio.Future[None]]) -> None:
-    """Wait for kopf to stop; a part that ends before it has failed, and ends the program with its error."""
-    done, _ = await asyncio.wait([doors, *tasks], return_when=asyncio.FIRST_COMPLETED)
+async def _stop_on_signals(stop: asyncio.Event, **_: Any) -> None:
+    """Take the signals over from kopf, which has its own ways to stop: first the writing ends, then the watching."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+
+
+async def _first_to_end(ends: Sequence[asyncio.Future[Any]], tasks: Sequence[asyncio.Future[None]]) -> None:
+    """Wait for one of `ends`; a part that ends before has failed, and ends the program with its error."""
+    done, _ = await asyncio.wait([*ends, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    if any(task.cancelled() for task in done):  # by kopf, which cancels every task that it finds when it stops
+        return
     for task in done:
         task.result()
-    if not doors.done():
-        doors.cancel()
+    if not done & set(ends):
         raise RuntimeError("a part of the operator ended by itself")
 
 

@@ -14,6 +14,7 @@ from kubernetes.aio.dynamic import DynamicClient
 
 from headrace_api import inference_model as api
 from headrace_api import names
+from headrace_operator.election.fence import FencedRequest, fenced
 from headrace_operator.kinds import Kind, by_name, watched
 from headrace_operator.observed import Object
 from headrace_operator.reconcile import Refused
@@ -25,6 +26,9 @@ _OTHERS = {
         name: Kind(name, "admissionregistration.k8s.io", "v1", f"{name.lower()}s")
         for name in ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
     },
+    "CustomResourceDefinition": Kind(
+        "CustomResourceDefinition", "apiextensions.k8s.io", "v1", "customresourcedefinitions"
+    ),
 }
 """What is written and not watched."""
 
@@ -66,6 +70,8 @@ async def connect(
     """
     configuration = client.Configuration(trace_configs=list(traces))
     configuration.connection_pool_maxsize = _CONNECTIONS
+    # trust_env: else aiohttp reads ~/.netrc before each request; the watches know no proxy but the kubeconfig's either
+    configuration.client_session_kwargs = {"request_class": FencedRequest, "trust_env": False}
     if in_cluster:
         config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
     else:
@@ -124,14 +130,24 @@ class KubernetesCluster:
         """
         return await _despite_conflicts(lambda: self._apply(item))
 
-    async def delete(self, item: Object) -> None:
-        """Delete the object and, in the background, what it owns; nothing happens when it is gone already."""
+    async def replace(self, item: Object) -> Object:
+        """Put `item` in the place of the object that it was read from; returns the object as it is now.
+
+        Raises:
+            ApiException: the API server does not take it, or (409) somebody else has changed the object meanwhile.
+        """
+        return await self._write("put", _path(item), item)
+
+    async def delete(self, item: Object) -> bool:
+        """Delete the object and, in the background, what it owns; returns False when it was gone already."""
         body = {"propagationPolicy": "Background", "preconditions": {"uid": item["metadata"]["uid"]}}
         try:
             await self._write("delete", _path(item), body)
         except ApiException as error:
             if error.status not in {404, 409}:  # 409: another object of that name has taken its place
                 raise
+            return False
+        return True
 
     async def patch_status(self, model: Object, status: Object) -> Object | None:
         """Merge `status` into the model's status subresource; returns the model, None when it is gone."""
@@ -209,7 +225,9 @@ class KubernetesCluster:
     ) -> Object:
         if not self.may_write():
             raise NotWriting(f"{verb} {path}")
-        return await self._request(verb, path, body=body, content_type=kind, field_manager=names.MANAGED_BY, **options)
+        options |= {"body": body, "content_type": kind, "field_manager": names.MANAGED_BY}
+        with fenced(self.may_write):
+            return await self._request(verb, path, **options)
 
     async def _request(self, verb: str, path: str, **options: Any) -> Object:
         try:

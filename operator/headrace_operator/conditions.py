@@ -64,8 +64,9 @@ def of_workers(
         workers: what there is.
         problem: what kept the operator from writing the model's objects.
         cause: why the workers are not ready, as far as their objects say.
-        decision: a rollout that was stopped, a newer rendering that waits for approval.
+        decision: a rollout that was stopped (older workers may well be ready), a newer rendering that waits.
     """
+    serving = _summary(spec, workers, problem or cause, reached=workers.reached)
     cause = problem or decision.failure or cause
     reached = workers.reached and problem is None and decision.failure is None
     stalled = not reached and cause is not None and cause.permanent
@@ -75,7 +76,7 @@ def of_workers(
         Draft("Reconciling", not reached and not stalled, reason, message),
         Draft("Stalled", stalled, reason, message),
         _config_valid(problem),
-        Draft("WorkersReady", workers.reached, reason, message),
+        Draft("WorkersReady", workers.reached, *serving),
         _loaded(workers),
         _up_to_date(decision),
     ]
@@ -120,7 +121,7 @@ def _up_to_date(decision: Plan) -> Draft:
             "a maintenance window, with the next change of the spec, or once the model has the annotation "
             f"{names.ANNOTATION_APPROVE_RENDER}={pending.revision}"
         )
-        return Draft("UpToDate", False, "RenderPending", message)
+        return Draft("UpToDate", False, "PendingRender", message)
     if decision.failure:
         return Draft("UpToDate", False, decision.failure.reason, decision.failure.message)
     return Draft("UpToDate", True, "UpToDate", "the workers are, or are becoming, what the spec renders to")

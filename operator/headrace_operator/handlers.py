@@ -4,10 +4,9 @@ Only indices and raw events are used, none of kopf's create/update/delete handle
 annotation on every model, so that `kubectl delete` hangs while the operator is away.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import aiohttp
 import kopf
 
 from headrace_operator.kinds import Kind
@@ -42,13 +41,13 @@ class _NothingStored(kopf.DiffBaseStorage):
 Heard = Callable[[Key, Object, bool], None]
 
 
-def registry(world: SeenWorld, heard: Heard, traces: Sequence[aiohttp.TraceConfig] = ()) -> kopf.OperatorRegistry:
+def registry(world: SeenWorld, heard: Heard, listed: Callable[[], None]) -> kopf.OperatorRegistry:
     """All handlers.
 
     Args:
         world: what they fill.
         heard: called after that for every event, with the model's key, the object, and whether it is gone.
-        traces: are told of kopf's own requests.
+        listed: called when an object is told of by a list rather than by a watch.
     """
     handlers = kopf.OperatorRegistry()
 
@@ -58,41 +57,13 @@ def registry(world: SeenWorld, heard: Heard, traces: Sequence[aiohttp.TraceConfi
 
     # an empty registry has no way to log in: the pod's service account first, then the user's kubeconfig
     kopf.on.login(registry=handlers, id="service-account", errors=kopf.ErrorsMode.IGNORED)(
-        _traced(kopf.login_with_service_account, traces)
+        kopf.login_with_service_account
     )
-    kopf.on.login(registry=handlers, id="kubeconfig", errors=kopf.ErrorsMode.IGNORED)(
-        _traced(kopf.login_with_kubeconfig, traces)
-    )
+    kopf.on.login(registry=handlers, id="kubeconfig", errors=kopf.ErrorsMode.IGNORED)(kopf.login_with_kubeconfig)
     kopf.on.startup(registry=handlers, id="bind")(bind)
     for kind in world.kinds:
-        _watch(handlers, kind, heard)
+        _watch(handlers, kind, heard, listed)
     return handlers
-
-
-def _traced(
-    login: Callable[..., kopf.ConnectionInfo | None], traces: Sequence[aiohttp.TraceConfig]
-) -> Callable[..., Awaitable[kopf.AiohttpSession | None]]:
-    """The login with a session as kopf would make it, and `traces` in it."""
-
-    async def logged_in(**kwargs: Any) -> kopf.AiohttpSession | None:
-        if (found := login(**kwargs)) is None:
-            return None
-        session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=found.as_ssl_context()),
-            headers=found.as_http_headers(),
-            proxy=found.proxy_url,
-            trust_env=found.trust_env,
-            trace_configs=list(traces),
-        )
-        return kopf.AiohttpSession(
-            server=found.server,
-            priority=found.priority,
-            default_namespace=found.default_namespace,
-            expiration=found.expiration,
-            aiohttp_session=session,
-        )
-
-    return logged_in
 
 
 def _configure(settings: kopf.OperatorSettings, kinds: Sequence[Kind]) -> None:
@@ -107,7 +78,7 @@ def _configure(settings: kopf.OperatorSettings, kinds: Sequence[Kind]) -> None:
             settings.watching.label_selectors[kind.resource] = kind.labels
 
 
-def _watch(handlers: kopf.OperatorRegistry, kind: Kind, heard: Heard) -> None:
+def _watch(handlers: kopf.OperatorRegistry, kind: Kind, heard: Heard, listed: Callable[[], None]) -> None:
     # coroutines, though they wait for nothing: kopf hands plain functions to a pool of threads
     async def index(body: kopf.Body, **_: Any) -> dict[Key, Object]:
         item = dict(body)
@@ -121,6 +92,8 @@ def _watch(handlers: kopf.OperatorRegistry, kind: Kind, heard: Heard) -> None:
         item = dict(body)
         if (found := kind.key(item)) is not None:
             heard(found, item, type == "DELETED")
+        if type is None:
+            listed()
 
     kopf.index(*kind.resource, registry=handlers, id=kind.index)(index)
     kopf.on.event(*kind.resource, registry=handlers, id=f"{kind.index}-event")(event)

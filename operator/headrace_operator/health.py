@@ -1,8 +1,8 @@
 """Health, readiness and metrics over HTTP, from a thread of their own: they answer also when the event loop does not.
 
-`/healthz` says that a restart would help, and nothing else: the event loop is stuck, or reconciles hang. An API server
-or a queue that is away is no such reason, for each request to them ends after 30 seconds. `/readyz` says that the
-operator has seen everything there is and that the API server trusts its webhook.
+`/healthz` says that a restart would help, and nothing else: the event loop is stuck, reconciles hang, or watches do. An
+API server or a queue that is away is no such reason, for each request to them ends after 30 seconds. `/readyz` says
+that the operator has seen everything there is and that the API server trusts its webhook.
 """
 
 import asyncio
@@ -44,6 +44,8 @@ class Limits:
     """One reconcile: a dozen requests of at most 30 seconds each are no reason to end the operator."""
     blocked: float = 300
     """Every hand of the work queue is at one reconcile, so that no model is looked at any more."""
+    deaf: float = 300
+    """Lists have an object that no watch tells of: a watch hangs, or its CRD came after the operator."""
 
 
 @dataclass
@@ -57,6 +59,8 @@ class Health:
     waited_for: Mapping[str, Callable[[], bool]]
     """What has to be in place before the operator is ready, in words, and whether it is."""
     limits: Limits = Limits()
+    deaf: Callable[[], float] = lambda: 0.0
+    """For how many seconds an object has been listed that no watch tells of."""
     _thread: int = field(default_factory=threading.get_ident)
     _turned: float = field(default_factory=time.monotonic)
 
@@ -80,6 +84,8 @@ class Health:
         ]
         if len(ages) >= self.hands and min(ages.values()) > self.limits.blocked:
             found.append(f"all {self.hands} reconciles at a time have run for over {self.limits.blocked:.0f} s")
+        if (seconds := self.deaf()) > self.limits.deaf:
+            found.append(f"the API server has listed an object for {seconds:.0f} s that no watch tells of")
         return found
 
     def missing(self) -> list[str]:

@@ -33,7 +33,7 @@ class LoadNews:
     def hear(self, load: Mapping[str, ModelLoad]) -> None:
         """Take the numbers of every model."""
         self._heard.clear()
-        self._heard.update(load)
+        self._heard.update({name: one.model_copy(update={"taken": 0}) for name, one in load.items()})  # is not shown
         self.world.set_load(dict(load))
         for key in self.autoscaler.hear(dict(load)):
             self.wake(key)

@@ -16,6 +16,7 @@ from headrace_api import inference_model as api
 
 _REPEAT_SECONDS = 60.0
 _REMEMBERED = 500
+_GRAVE = frozenset({"warning", "error", "exception", "critical"})
 _NUMBERS = re.compile(r"\d+")
 _LIBRARIES: dict[str, int] = {
     "kopf": logging.INFO,
@@ -35,16 +36,14 @@ def configure(level: str, stream: TextIO = sys.stderr) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    last: list[Any] = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    repeats = Repeats()
     handler = logging.StreamHandler(stream)
-    handler.addFilter(Repeats())
+    handler.addFilter(repeats)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name, _about_a_model, _repeated],
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info,
-                structlog.processors.JSONRenderer(),
-            ],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
         )
     )
     logging.basicConfig(handlers=[handler], level=max(least, logging.INFO), force=True)
@@ -53,36 +52,58 @@ def configure(level: str, stream: TextIO = sys.stderr) -> None:
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(least),
         logger_factory=structlog.WriteLoggerFactory(stream),
-        processors=[*shared, structlog.processors.format_exc_info, structlog.processors.JSONRenderer()],
+        processors=[
+            *shared,
+            repeats.process,
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
     )
 
 
-class Repeats(logging.Filter):
-    """Lets a library's line through once a minute; the next one says how many were left out.
+class Repeats:
+    """Lets the same warning through once a minute; the next one says how many were left out.
 
-    While the API server is away kopf says so for every watch every two seconds.
+    While the API server is away kopf says so for every watch every two seconds, and the operator for every try.
     """
 
     def __init__(self) -> None:
-        super().__init__()
-        self._last: dict[tuple[str, str], tuple[float, int]] = {}
+        self._last: dict[tuple[str, ...], tuple[float, int]] = {}
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Whether to let the line through; lines that differ in numbers only are the same."""
-        key = (record.name, _NUMBERS.sub("#", record.getMessage()))
+    def left_out(self, *words: str) -> int | None:
+        """How many were left out since this was last said; None when it is to be left out, too.
+
+        What differs in numbers only is the same.
+        """
+        key = tuple(_NUMBERS.sub("#", word) for word in words)
         now = time.monotonic()
-        self._forget(now)
-        then, left_out = self._last.get(key, (float("-inf"), 0))
-        if now - then < _REPEAT_SECONDS:
-            self._last[key] = (then, left_out + 1)
-            return False
-        self._last[key] = (now, 0)
-        record.left_out = left_out
-        return True
-
-    def _forget(self, now: float) -> None:
         if len(self._last) > _REMEMBERED:
             self._last = {key: one for key, one in self._last.items() if now - one[0] < _REPEAT_SECONDS}
+        then, count = self._last.get(key, (float("-inf"), 0))
+        if now - then < _REPEAT_SECONDS:
+            self._last[key] = (then, count + 1)
+            return None
+        self._last[key] = (now, 0)
+        return count
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """For `logging`: lines of libraries."""
+        if record.levelno < logging.WARNING:
+            return True
+        if (count := self.left_out(record.name, record.getMessage())) is None:
+            return False
+        record.left_out = count
+        return True
+
+    def process(self, _: Any, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        """For structlog: the operator's own lines; of each model the same may be said."""
+        if method in _GRAVE:
+            count = self.left_out(*(str(event.get(key, "")) for key in ("event", "model", "error")))
+            if count is None:
+                raise structlog.DropEvent
+            if count:
+                event["left_out"] = count
+        return event
 
 
 def _about_a_model(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

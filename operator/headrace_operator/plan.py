@@ -1,5 +1,6 @@
 """The decision: what to write so that the cluster becomes what the spec asks for. Pure."""
 
+import json
 from datetime import datetime
 
 from headrace_api import names
@@ -8,6 +9,7 @@ from headrace_api.rules.document import read_model
 from headrace_operator.drift import differs
 from headrace_operator.foreign import left_alone
 from headrace_operator.observed import Object, Observed, Plan, Problem
+from headrace_operator.remember import remembered
 from headrace_operator.render import revision as revisions
 from headrace_operator.render.children import children
 from headrace_operator.render.config import RenderConfig
@@ -46,15 +48,15 @@ def _differences(
     metadata = observed.model["metadata"]
     decision = decide(observed, spec, revisions.render(metadata["name"], spec, config), now)
     replicas = decided.replicas(observed, spec)
-    wanted = children(metadata, spec, config, decision.workload, Live(observed).others, replicas)
+    others = Live(observed).others(than=decision.workload.revision.name)
+    found = children(metadata, spec, config, decision.workload, others, replicas)
     if decision.pending:  # for people to read before they approve
-        wanted.append(hashed(revisions.config_map(metadata, spec, decision.pending)))
-    wanted = [left_alone(child, live.get(identity(child))) for child in wanted]
-    keys = {identity(child) for child in wanted}
+        found.append(hashed(revisions.config_map(metadata, spec, decision.pending)))
+    wanted = {identity(child): left_alone(child, live.get(identity(child))) for child in found}
     needed = {("ConfigMap", name) for name in retention.needed(observed, decision.ready_revision)}
     return Plan(
-        apply=tuple(one for one in wanted if identity(one) not in live or _drifted(one, live[identity(one)], observed)),
-        delete=tuple(child for key, child in live.items() if key not in keys | needed),
+        apply=tuple(one for key, one in wanted.items() if key not in live or _drifted(one, live[key], observed)),
+        delete=tuple(child for key, child in live.items() if key not in wanted.keys() | needed),
         again_seconds=(decision.again_at - now).total_seconds() if decision.again_at else None,
         rollout=decision.status,
         failure=Problem("RolloutFailed", decision.failure.message) if decision.failure else None,
@@ -75,7 +77,17 @@ def _drifted(rendered: Object, live: Object, observed: Observed) -> bool:
 
 def read_spec(model: Object, config: RenderConfig) -> InferenceModelSpec | Problem:
     """The model's spec, or what is wrong with it: the errors that the webhook and `headrace lint` tell, too."""
-    read = read_model(model, config.facts)
+    metadata = {name: value for name, value in model["metadata"].items() if name not in _CHANGING}
+    return _read_spec(json.dumps({**model, "metadata": metadata, "status": None}), config)
+
+
+_CHANGING = frozenset({"generation", "resourceVersion"})
+"""Metadata that changes with every write and means nothing for the spec."""
+
+
+@remembered
+def _read_spec(text: str, config: RenderConfig) -> InferenceModelSpec | Problem:
+    read = read_model(json.loads(text), config.facts)
     reasons = {_REASONS.get(finding.code, "InvalidSpec") for finding in read.errors}
     reason = reasons.pop() if len(reasons) == 1 else "InvalidSpec"
     return read.spec or Problem(reason, "; ".join(finding.text for finding in read.errors))

@@ -40,7 +40,8 @@ class QueueLink:
                     await self._connected(session)
                 except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
                     _log.warning("no connection to the queue, trying again", url=self._url, error=repr(error)[:300])
-                self._on_load({})  # numbers that are no longer known are not shown
+                finally:
+                    self._on_load({})  # numbers that are no longer known are not shown, and nothing is decided by them
                 await asyncio.sleep(_RETRY_SECONDS)
 
     async def _connected(self, session: aiohttp.ClientSession) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from headrace_api import names
 from headrace_api.inference_model_status import ScalingStatus
 from headrace_operator.kinds import key_of
 from headrace_operator.observed import Key, Object, Observed, Plan, Problem
@@ -33,6 +34,9 @@ class World(Protocol):
     def wrote(self, key: Key, answer: Object) -> None:
         """A child was written; `answer` is what it is now."""
 
+    def lost(self, item: Object) -> None:
+        """An object that was observed does not exist."""
+
 
 class Cluster(Protocol):
     """What can be written."""
@@ -46,8 +50,8 @@ class Cluster(Protocol):
     async def apply(self, item: Object) -> Object:
         """Server-side apply; returns the object as it is now; raises Refused."""
 
-    async def delete(self, item: Object) -> None:
-        """Delete in the background."""
+    async def delete(self, item: Object) -> bool:
+        """Delete in the background; returns False when there was nothing to delete."""
 
     async def patch_status(self, model: Object, status: Object) -> Object | None:
         """Merge into the model's status; returns the model, None when it is gone."""
@@ -143,15 +147,23 @@ class Reconciler:
         problem = decision.problem
         if problem is None:
             observed = await self._note_scaling(observed)
+        if decision.apply:  # one line for all: a thousand new models would be seven thousand lines
+            _log.info("applying", kinds=[item["kind"] for item in decision.apply])
         for item in decision.apply:
             problem = problem or await self._apply(observed, item)
         for item in decision.delete:
-            _log.info("deleting", kind=item["kind"], name=item["metadata"]["name"])
-            await self.cluster.delete(item)
+            await self._delete(observed, item)
         writes = (*decision.apply, *decision.delete)
         workload = any(item["kind"] == "Deployment" for item in writes)
         said = await self._report(observed, problem, decision, settled=not workload)
         return said and not writes and decision.again_seconds is None
+
+    async def _delete(self, observed: Observed, item: Object) -> None:
+        """Delete a child; one that is not there was deleted while no watch ran, and is forgotten."""
+        _log.info("deleting", kind=item["kind"], name=item["metadata"]["name"])
+        if not await self.cluster.delete(item):
+            self.world.lost(item)
+            self.turns.add_after(key_of(observed.model), 0)
 
     async def _note_scaling(self, observed: Observed) -> Observed:
         """Write a new number of the autoscaler down before acting on it.
@@ -173,10 +185,9 @@ class Reconciler:
         if item["kind"] == "Deployment":
             for pod, cost in deletion_cost.costs(observed, item):
                 await self.cluster.annotate(pod, {deletion_cost.ANNOTATION: str(cost)})
-        _log.info("applying", kind=item["kind"], name=item["metadata"]["name"])
         try:
-            if any(identity(child) == identity(item) for child in observed.children):
-                answer = await self.cluster.apply(item)
+            if child := next((child for child in observed.children if identity(child) == identity(item)), None):
+                answer = await self._apply_again(child, item)
             elif (created := await self.cluster.create(item)) is not None:
                 answer = created
             elif problem := await self._name_taken(observed, item):
@@ -190,11 +201,27 @@ class Reconciler:
         self.written.applied(key, item, answer)
         return None
 
+    async def _apply_again(self, child: Object, item: Object) -> Object:
+        """Apply over what is there; a budget whose fields somebody set so that ours do not fit is made anew."""
+        try:
+            return await self.cluster.apply(item)
+        except Refused:
+            if item["kind"] != "PodDisruptionBudget":
+                raise
+            await self.cluster.delete(child)
+            return await self.cluster.apply(item)
+
     async def _name_taken(self, observed: Observed, item: Object) -> Problem | None:
-        """Whose is the object of this name that no watch has told of? Ours, if only the view is old."""
+        """Whose is the object of this name that no watch has told of? Ours, if only the view is old.
+
+        An object that nobody owns and that this operator applied for a model of this name is taken back: somebody
+        removed its owner, or deleted the model without what it owned.
+        """
         live = await self.cluster.get(item)
         owner = observed.model["metadata"]["uid"]
         if live is None or any(one["uid"] == owner for one in live["metadata"].get("ownerReferences", [])):
+            return None
+        if _left_behind(live, observed.model["metadata"]["name"]):
             return None
         name = item["metadata"]["name"]
         return Problem("NameTaken", f"{item['kind']} {name} exists and is not this model's: rename one of them")
@@ -224,6 +251,16 @@ class Reconciler:
         kind = "Normal" if holds == "True" or new == "Progressing" else "Warning"
         _log.info("status", ready=holds, reason=new)
         await self.cluster.event(model, kind, new, message)
+
+
+def _left_behind(live: Object, model: str) -> bool:
+    """Whether the object was applied for the model called `model` by this operator, and has no owner any more."""
+    metadata = live["metadata"]
+    applied = any(
+        one["manager"] == names.MANAGED_BY and one["operation"] == "Apply" for one in metadata.get("managedFields", [])
+    )
+    named = (metadata.get("labels") or {}).get(names.LABEL_MODEL) == model
+    return applied and named and not metadata.get("ownerReferences")
 
 
 Inputs = tuple[Any, ...]

@@ -1,6 +1,8 @@
 """The regular look at everything: finds what the watches missed, and says when they are in place."""
 
 import asyncio
+import contextlib
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -11,8 +13,11 @@ from headrace_operator.kinds import Kind, key_of
 from headrace_operator.observed import Key, Object
 from headrace_operator.world import SeenWorld
 
-_STARTING_SECONDS = 0.3
+_STARTING_SECONDS = 0.2
+_LIST_AGAIN_SECONDS = 10.0
 _RETRY_SECONDS = 5.0
+_GATHER_SECONDS = 0.5
+"""After the first object of a new list, so that the others of it need no look of their own."""
 
 _log = structlog.get_logger()
 
@@ -38,6 +43,18 @@ class Resync:
     """Told after each look how many objects had gone away unseen."""
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once everything that exists has been seen."""
+    _hurry: asyncio.Event = field(default_factory=asyncio.Event)
+    _unseen: dict[str, float] = field(default_factory=dict)
+    """The uids that were listed and not seen, with the time of the list that first had them."""
+    _listed: list[float] = field(default_factory=lambda: [0.0])
+    """The time of the newest list."""
+
+    def deaf_seconds(self) -> float:
+        """For how long lists have had an object that no watch tells of. Any thread may ask.
+
+        Counted up to the newest list, so that it does not grow while the API server is away.
+        """
+        return self._listed[0] - min(list(self._unseen.values()), default=self._listed[0])
 
     async def run(self) -> None:
         """Compare until cancelled; an API server that does not answer is asked again."""
@@ -47,14 +64,26 @@ class Resync:
             except Exception as error:  # noqa: BLE001  # whatever it is, the next look may succeed
                 _log.warning("cannot list, trying again", error=repr(error)[:300])
                 delay = _RETRY_SECONDS
-            await asyncio.sleep(delay)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._hurry.wait(), delay)
+                await asyncio.sleep(_GATHER_SECONDS)
+            self._hurry.clear()
+
+    def listed_anew(self) -> None:
+        """A watch broke off and was begun again with a list: what was deleted in between, it did not tell.
+
+        That list tells of every object by itself, so that this is called many times for one look.
+        """
+        if self.ready.is_set():
+            self._hurry.set()
 
     async def _compare(self) -> float:
         seen = self.world.uids()  # before the lists: what is made meanwhile is not missing from them
         listed = await self._list()
+        self._note(listed - self.world.uids())
         if not self.ready.is_set():
-            if not listed <= self.world.uids():
-                return _STARTING_SECONDS
+            if not await self._filled(listed):
+                return 0.0
             self.ready.set()
         gone = seen - listed
         if gone:
@@ -65,6 +94,26 @@ class Resync:
             self.wake(key)
         self.resynced(len(gone))
         return self.seconds
+
+    async def _filled(self, listed: set[str]) -> bool:
+        """Wait until the watches have told of all that was listed; False when it is time to list again.
+
+        Something that was listed may be gone before its watch began: it would be waited for in vain.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _LIST_AGAIN_SECONDS
+        while not listed <= self.world.uids():
+            if loop.time() > until:
+                return False
+            await asyncio.sleep(_STARTING_SECONDS)
+        return True
+
+    def _note(self, unseen: set[str]) -> None:
+        now = time.monotonic()
+        for uid in self._unseen.keys() - unseen:
+            del self._unseen[uid]
+        self._unseen.update(dict.fromkeys(unseen - self._unseen.keys(), now))
+        self._listed[0] = now
 
     async def _list(self) -> set[str]:
         """The uids of everything that the indices should hold."""

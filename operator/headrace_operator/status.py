@@ -4,12 +4,10 @@ import contextlib
 
 from pydantic import ValidationError
 
-from headrace_api.convert import worker_config
 from headrace_api.inference_model import InferenceModelSpec
 from headrace_api.inference_model_status import (
     InferenceModelStatus,
 )
-from headrace_api.worker_config import fingerprint
 from headrace_operator import conditions, root_cause
 from headrace_operator.conditions import Workers
 from headrace_operator.foreign import scaled_by_other
@@ -17,7 +15,7 @@ from headrace_operator.observed import Object, Observed, Plan, Problem
 from headrace_operator.plan import read_spec
 from headrace_operator.render.config import RenderConfig
 from headrace_operator.render.objects import selector
-from headrace_operator.render.revision import worker_hash
+from headrace_operator.render.revision import worker_fingerprint, worker_hash
 from headrace_operator.scaling import decided
 
 _NOTHING = Plan()
@@ -60,7 +58,7 @@ def status(  # noqa: PLR0913  # what was seen, decided and done
         model_name=spec.model_name,
         queued=load.queued if load else None,
         running=load.running if load else None,
-        fingerprint=fingerprint(worker_config.from_spec(spec, config.queue_url).generator),
+        fingerprint=worker_fingerprint(spec, config),
         config_hash=worker_hash(spec, config),
         endpoint=endpoint(queue_url(spec, config)),
         scaling=observed.scaling or decided.stored(observed.model),

@@ -84,21 +84,20 @@ def _only(item: Object, names: Collection[str]) -> None:
         del item[name]
 
 
-def _intern(item: Any) -> None:
+def _intern(item: Object) -> None:
     """Have equal keys and short texts once in memory: each event was parsed by itself, with copies of all of them."""
-    pairs: list[tuple[Any, Any]] = []
-    if isinstance(item, dict):
-        pairs = list(item.items())
-        item.clear()
-        for key, value in pairs:
-            item[sys.intern(key)] = _shared(value)
-    elif isinstance(item, list):
-        pairs = list(enumerate(item))
-        item[:] = [_shared(value) for value in item]
-    for _, value in pairs:
-        if isinstance(value, dict | list):
-            _intern(value)
+    for part in item.values():
+        if isinstance(part, dict):
+            shared = _shared(part)
+            part.clear()
+            part.update(shared)
 
 
 def _shared(value: Any) -> Any:
-    return sys.intern(value) if isinstance(value, str) and len(value) <= _SHORT else value
+    if isinstance(value, str):
+        return sys.intern(value) if len(value) <= _SHORT else value
+    if isinstance(value, dict):
+        return {sys.intern(key): _shared(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_shared(inner) for inner in value]
+    return value

@@ -35,6 +35,7 @@ class SeenWorld:
         self._load: Mapping[str, ModelLoad] = {}
         self._buried: frozenset[str] = frozenset()
         self._written: dict[Key, dict[str, Object]] = {}
+        self._gone: set[str] = set()
         self._nodes: NodesSeen | None = None
         self._capacity: Capacity | None = None
 
@@ -59,16 +60,30 @@ class SeenWorld:
         """
         self._buried = frozenset(uids)
         self._written.clear()
+        self._gone.clear()
+
+    def lost(self, item: Object) -> None:
+        """The API server does not know this object any more, whatever the watches have told."""
+        self._buried |= {item["metadata"]["uid"]}
 
     def wrote(self, key: Key, answer: Object) -> None:
-        """A child of the model was written; `answer` is what it is now, and is observed until a watch tells of it."""
+        """A child of the model was written; `answer` is what it is now, and is observed until a watch tells of it.
+
+        The watch may have been quicker than the answer: nothing more may come of this version, or of this object.
+        """
         kind = self._by_name[answer["kind"]]
+        uid = answer["metadata"]["uid"]
+        told = (item for item in self._indices.get(kind.index, {}).get(key, ()) if item["metadata"]["uid"] == uid)
+        if uid in self._gone or any(_version(item) >= _version(answer) for item in told):
+            return
         now = dict(answer)
         kind.trim(now)
         self._written.setdefault(key, {})[now["metadata"]["uid"]] = now
 
     def heard(self, key: Key, item: Object, *, gone: bool) -> None:
         """A watch told of an object: it is believed when it is as new as what was written, or the object is gone."""
+        if gone:
+            self._gone.add(item["metadata"]["uid"])
         waited_for = self._written.get(key, {})
         answer = waited_for.get(item["metadata"]["uid"])
         if answer and (gone or _version(item) >= _version(answer)):

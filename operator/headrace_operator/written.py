@@ -37,7 +37,7 @@ class Written:
             model = {**model, "status": written["status"]}
         else:
             self._models.pop(key, None)
-        return replace(observed, model=model, confirmed=self._confirmed.get(key, {}))
+        return replace(observed, model=model, confirmed=dict(self._confirmed.get(key, {})))
 
     def forget(self, key: Key) -> None:
         """The model is gone."""

@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field, StrictInt, StrictStr, model_validator
 
 from headrace_api.base import KubernetesDocument
 from headrace_api.parallel import data_parallel_size
-from headrace_api.portable import PortableMap, not_portable
+from headrace_api.portable import PatchMap, PortableMap, not_portable
 from headrace_api.worker_config import URL_PATTERN, EngineType, LoggerLevel, Optimize, Port, SchedulerPolicy
 
 GROUP = "headrace.dev"
@@ -24,7 +24,8 @@ PLURAL = "inferencemodels"
 SINGULAR = "inferencemodel"
 SHORT_NAME = "hrm"
 
-FreeForm = Annotated[PortableMap, Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
+_VERBATIM = Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})
+FreeForm = Annotated[PortableMap, _VERBATIM]
 """A map that is kept verbatim."""
 
 
@@ -378,7 +379,7 @@ class InferenceModelSpec(KubernetesDocument):
         default=None, description="Where downloaded weights stay; as runtime.modelCache of the chart when absent."
     )
     ray: Ray = Field(default=Ray(), description="What only Ray has, kept for the Ray-style file.")
-    template: FreeForm = Field(
+    template: Annotated[PatchMap, _VERBATIM] = Field(
         default={},
         description="A patch for the pod template (strategic merge): node selectors, tolerations, volumes, more "
         "environment. The worker's container is called worker.",

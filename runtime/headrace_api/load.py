@@ -34,6 +34,8 @@ class ModelLoad(Message):
 
     Of whatever model, for a worker that serves several; workers without any are left out.
     """
+    taken: int = 0
+    """Requests taken in since the queue began to count: tells of those that came and went between two messages."""
 
 
 class Load(Message):

@@ -48,8 +48,16 @@ def _check(value: Any) -> Any:
     return value
 
 
+def _check_patch(value: Any) -> Any:
+    _check(without_nulls(value))
+    return value
+
+
 Portable = Annotated[Any, AfterValidator(_check)]
 """Any value that every format can say."""
 
 PortableMap = Annotated[dict[str, Any], AfterValidator(_check)]
 """A free-form map that every format can say."""
+
+PatchMap = Annotated[dict[str, Any], AfterValidator(_check_patch)]
+"""A patch of a Kubernetes object, which is in no TOML file: in its maps null takes away what is there."""

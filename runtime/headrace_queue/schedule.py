@@ -38,6 +38,8 @@ class Schedule:
         self._waiting: dict[str, list[int]] = {}
         self._model: dict[int, str] = {}
         self._holder: dict[int, int] = {}
+        self._taken: dict[str, int] = {}
+        """Only of models that `load` told of last: clients may ask for any number of others."""
 
     def add(self, worker: int, models: Iterable[str] | None, name: str = "") -> None:
         """Let a worker in, without credits; `models` is None for a generalist."""
@@ -73,6 +75,8 @@ class Schedule:
 
     def enqueue(self, ticket: int, model: str) -> None:
         """A request waits."""
+        if ticket not in self._model and model in self._taken:
+            self._taken[model] += 1
         self._model[ticket] = model
         insort(self._waiting.setdefault(model, []), ticket)
 
@@ -151,14 +155,17 @@ class Schedule:
         """The load of `models` and of all others that have requests; `workers` counts dedicated ones."""
         running = Counter(self._model[ticket] for ticket in self._holder)
         in_flight = self._in_flight()
+        names = sorted({*models, *self._waiting, *running})
+        self._taken = {model: self._taken.get(model, 0) for model in names}
         return {
             model: ModelLoad(
                 queued=len(self._waiting.get(model, ())),
                 running=running[model],
                 workers=len(self._serving.get(model, ())),
                 in_flight=in_flight.get(model, {}),
+                taken=self._taken[model],
             )
-            for model in sorted({*models, *self._waiting, *running})
+            for model in names
         }
 
     def _in_flight(self) -> dict[str, dict[str, int]]:

@@ -189,6 +189,23 @@ EXAMPLES: dict[str, tuple[list[Spec], list[Spec]]] = {
         [scaled(lookBackPeriodSeconds=10), scaled(lookBackPeriodSeconds=2, metricsIntervalSeconds=1)],
     ),
     "HR006": ([s({"runtimeEnv": {"env_vars": {"A": "1"}}})], [s({"runtimeEnv": {"envVars": {"A": "1"}}})]),
+    "HR009": (
+        [
+            s(template={"nodeSelector": {"gpu": "a10"}}),
+            s(template={"spec": "x"}),
+            s(template={"spec": None}),
+            s(template={"metadata": {"labels": {"a": 1}}}),
+            s(template={"spec": {"volumes": {"name": "a"}}}),
+            s(template={"spec": {"volumes": [{"name": "a", "configMap": "b"}]}}),
+            s(template={"spec": {"containers": [{"name": "worker", "env": {"A": "b"}}]}}),
+            s(template={"spec": {"containers": [{"name": "worker", "resources": "all"}]}}),
+        ],
+        [
+            s(template={}),
+            s(template={"metadata": {"labels": {"env": "a", "volumes": None}}, "spec": {"affinity": None}}),
+            s(template={"spec": {"volumes": [{"$patch": "replace"}, {"name": "a", "emptyDir": {}}]}}),
+        ],
+    ),
     "HR401": (
         [{"engine": {"type": "VLLMEngine"}}],
         [s(), {"engine": {"type": "VLLMEngine", "hfModelId": "a/b"}, "queue": {"checkpointName": "m"}}],

@@ -93,8 +93,10 @@ def test_null_is_absent_and_a_whole_float_is_an_integer_as_for_the_api_server():
 
 
 def test_null_in_the_pod_template_is_kept():
-    read = read_model({"metadata": {"name": "m"}, "spec": {"engine": ENGINE, "queue": None, "template": {"a": None}}})
-    assert read.spec.template == {"a": None}
+    read = read_model(
+        {"metadata": {"name": "m"}, "spec": {"engine": ENGINE, "queue": None, "template": {"spec": {"a": None}}}}
+    )
+    assert read.spec.template == {"spec": {"a": None}}
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ import contextlib
 import json
 import os
 import shlex
+import signal
 import sys
 import time
 from collections import Counter
@@ -80,6 +81,7 @@ async def operator(report: Report, rest: float, python: list[str]) -> None:
             report.writes = await client.writes() - before
             report.events = await client.events()
             report.peak_mib = running.memory_mib("VmHWM")
+            say(f"{report.writes_per_model:.2f} writes per model, {report.peak_mib:.0f} MiB; now nothing happens")
             if (children := await client.children()) != report.models * report.children:
                 raise RuntimeError(f"there are {children} children of {report.models} models")
             await at_rest(report, client, running, rest)
@@ -144,14 +146,12 @@ async def compare(report: Report, files: peer.PeerFiles) -> None:
             report.peer = await peer.measure(plane, client, files, report.models, give_up)
 
 
-async def run(models: int, rest: float, files: peer.PeerFiles | None, python: list[str]) -> Report:
+async def run(report: Report, rest: float, files: peer.PeerFiles | None, python: list[str]) -> None:
     """All parts."""
-    report = Report(models)
     await limit(report)
     await operator(report, rest, python)
     if files:
         await compare(report, files)
-    return report
 
 
 def main() -> None:
@@ -163,9 +163,13 @@ def main() -> None:
     parser.add_argument("--python", default=sys.executable, help="runs the operator; a profiler's command, for one")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON, too")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing is left running
     files = peer.PeerFiles.read(given.peer) if given.peer else None
-    report = asyncio.run(run(given.models, given.rest, files, shlex.split(given.python)))
-    sys.stdout.write(report.table())
+    report = Report(given.models)
+    try:
+        asyncio.run(run(report, given.rest, files, shlex.split(given.python)))
+    finally:
+        sys.stdout.write(report.table())
     if given.json:
         sys.stdout.write(json.dumps(report.figures()) + "\n")
     sys.exit(0 if report.reached else 1)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from headrace_operator.settings import read
+
 pytestmark = pytest.mark.cluster  # helm is one of the cluster's programs
 
 WEBHOOK = "release.here.headrace.dev"
@@ -31,6 +33,11 @@ def test_lint_is_clean(helm):
         ("runtime.images.Llama.repository=x", "Llama"),
         ("queue.service.port=0", "port"),
         ("sampleModel.name=Sample", "name"),
+        ("runtime.accelerators.a10.resourceName=gpu", "resourceName"),
+        ("runtime.accelerators.a10.memory=24", "memory"),
+        ("runtime.accelerators.a10.tolerations[0].effect=Never", "effect"),
+        ("runtime.accelerators.-a=null", "-a"),
+        ("runtime.modelCache.hostPath=models", "hostPath"),
         ("operator.webhook.failurePolicy=Maybe", "failurePolicy"),
         ("operator.replicas=-1", "replicas"),
         ("operator.lease.seconds=1", "seconds"),
@@ -52,6 +59,47 @@ def test_the_sample_model_is_off_by_default(rendered):
     assert not kinds(rendered(), "InferenceModel")
     (model,) = kinds(rendered("sampleModel.enabled=true"), "InferenceModel")
     assert model["spec"]["engine"]["type"] == "LlamaCppEngine"
+
+
+def test_the_operator_is_told_what_the_values_say_of_gpus(rendered, helm):
+    def told(*values):
+        found = {one["metadata"]["name"]: one for one in kinds(rendered(*values), "Deployment")}
+        variables = found["release-operator"]["spec"]["template"]["spec"]["containers"][0]["env"]
+        return read([], {one["name"]: one.get("value", "pod") for one in variables}).render
+
+    assert (told().accelerators, told().default_accelerator, told().model_cache) == ({}, None, None)
+    values = (
+        "runtime.accelerators.a10.nodeSelector.gpu=a10",
+        "runtime.accelerators.mig.resourceName=nvidia.com/mig-1g.10gb",
+        "runtime.accelerators.mig.memoryGiB=10",
+        "runtime.defaultAccelerator=a10",
+        "runtime.modelCache.persistentVolumeClaim=models",
+    )
+    config = told(*values)
+    assert config.accelerators["a10"].node_selector == {"gpu": "a10"}
+    assert (config.accelerators["mig"].resource_name, config.accelerators["mig"].memory_gib) == (
+        "nvidia.com/mig-1g.10gb",
+        10,
+    )
+    assert (config.default_accelerator, config.model_cache.persistent_volume_claim) == ("a10", "models")
+    refused = helm("template", "release", str(CHART), "--set", "runtime.defaultAccelerator=b200")
+    assert 'runtime.defaultAccelerator: no profile "b200" in runtime.accelerators; accepted: none' in refused.stderr
+
+
+def test_rights_are_namespaced_and_without_wildcards(rendered):
+    objects = rendered()
+    assert not kinds(rendered("operator.webhook.enabled=false"), "ClusterRole")
+    (role,) = kinds(objects, "Role")
+    assert role["metadata"]["namespace"] == "here"
+    for rule in role["rules"]:
+        words = [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
+        assert "*" not in words
+        assert "secrets" not in rule["resources"]
+        assert "pods/exec" not in rule["resources"]
+    assert {one["metadata"]["namespace"] for one in kinds(rendered("operator.namespaces={a,b}"), "Role")} == {"a", "b"}
+    everywhere = {one["metadata"]["name"] for one in kinds(rendered("operator.clusterWide=true"), "ClusterRole")}
+    assert everywhere == {"release-operator", WEBHOOK}
+    assert not kinds(rendered("operator.clusterWide=true"), "Role")
 
 
 def test_the_webhook_gives_the_right_to_write_two_objects_and_no_more(rendered):

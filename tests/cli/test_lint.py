@@ -1,6 +1,7 @@
 """`headrace lint`: which files it reads, the lines it names, its formats and exit statuses."""
 
 import json
+import re
 
 import pytest
 
@@ -159,13 +160,13 @@ def test_strict_makes_warnings_fail(headrace, monkeypatch, model_text):
     from headrace_api.rules.finding import Finding  # noqa: PLC0415
     from headrace_cli import manifests  # noqa: PLC0415
 
-    warning = Finding("HR902", "warning", ("spec", "engine"), "has no effect", "leave it out")
+    warning = Finding("HR904", "warning", ("spec", "engine"), "has no effect", "leave it out")
     monkeypatch.setattr(manifests, "check_model", lambda *_: [warning])
     loose, strict = headrace("lint", "-", text=model_text), headrace("lint", "--strict", "-", text=model_text)
-    assert loose.out == "<stdin>:4: warning: HR902: spec.engine: has no effect; leave it out\n"
+    assert loose.out == "<stdin>:4: warning: HR904: spec.engine: has no effect; leave it out\n"
     assert (loose.status, strict.status) == (0, 1)
     github = headrace("lint", "--format", "github", "-", text=model_text)
-    assert github.out.startswith("::warning file=<stdin>,line=4,title=HR902::spec.engine: has no effect")
+    assert github.out.startswith("::warning file=<stdin>,line=4,title=HR904::spec.engine: has no effect")
 
 
 def test_facts_reach_the_rules(headrace, monkeypatch, tmp_path, model_text):
@@ -186,6 +187,28 @@ def test_facts_reach_the_rules(headrace, monkeypatch, tmp_path, model_text):
     config.write_text("[1]")
     broken = headrace("lint", "--model-config", config, "-", text=model_text)
     assert (broken.status, broken.err) == (2, f"{config}: not a map; accepted: a model's config.json\n")
+
+
+def test_the_charts_profiles_are_known_from_a_values_file(headrace, tmp_path, model_text):
+    values = tmp_path / "values.yaml"
+    values.write_text("runtime: {accelerators: {a10: {gpusPerNode: 4}, l4: null}, gpusPerNode: 8}\n")
+    scaling = "{numWorkers: 6, resourcesPerWorker: {accelerator_type_%s: 0.01}}"
+
+    def codes(kind, *options):
+        text = model_text.replace(
+            "{engine: {type: LlamaCppEngine", f"{{scaling: {scaling % kind}, engine: {{type: VLLMEngine"
+        )
+        return re.findall(r"HR\d+", headrace("lint", *options, "-", text=text).out)
+
+    assert codes("l4") == []
+    assert codes("a10", "--values", values) == ["HR111"]
+    assert codes("l4", "--values", values) == ["HR113"]
+    values.write_text("runtime: {modelCache: {}}\n")
+    assert codes("a10", "--values", values) == ["HR119"]
+    values.write_text("runtime: {defaultAccelerator: a10}\n")
+    refused = headrace("lint", "--values", values, "-", text=model_text)
+    assert refused.status == 2
+    assert f"{values}: runtime.defaultAccelerator: " in refused.err
 
 
 RENAMED = """\

@@ -1,4 +1,4 @@
-"""The pages of docs/configuration do what they show."""
+"""The pages of the documentation do what they show."""
 
 import shutil
 from pathlib import Path
@@ -31,6 +31,10 @@ def test_the_page_on_scaling_does_what_it_shows_and_its_picture_is_current(tmp_p
     shutil.copy(folder / "day.csv", tmp_path)
     assert run((ROOT / "docs" / "scaling.md").read_text(), tmp_path, {}) == 1
     assert (tmp_path / "day.svg").read_text() == (folder / "day.svg").read_text()
+
+
+def test_the_page_of_gpus_does_what_it_shows(tmp_path: Path) -> None:
+    assert run((ROOT / "docs" / "gpus.md").read_text(), tmp_path, {}) == 2
 
 
 def test_an_output_that_differs_is_noticed(tmp_path: Path) -> None:

@@ -119,26 +119,29 @@ FIT = {
 """Each model, the kind of node that it lands on, and its replicas."""
 
 WAIT = {
-    "too-many": (model("too-many", 1, "a100", numWorkers=16), "67 Insufficient nvidia.com/gpu", 0),
+    "too-many": (model("too-many", 1, "a100", numWorkers=16), "NotEnoughGpus", "67 Insufficient nvidia.com/gpu", 0),
     "too-few-nodes": (
         model("too-few-nodes", 7, "few", placementStrategy="STRICT_SPREAD"),
+        "PlacementConstraint",
         "5 node(s) didn't match pod anti-affinity rules",
         5,
     ),
-    "not-tolerated": (model("not-tolerated", 1, "not_tolerated"), "untolerated taint", 0),
-    "nowhere": (model("nowhere", 2, "nowhere"), "didn't match Pod's node affinity/selector", 0),
+    "not-tolerated": (model("not-tolerated", 1, "not_tolerated"), "UntoleratedTaint", "untolerated taint", 0),
+    "nowhere": (model("nowhere", 2, "nowhere"), "NoNodeMatches", "didn't match Pod's node affinity/selector", 0),
     "claiming": (
         with_template(model("claiming", 3, numCpusPerWorker=1), **CLAIMS),
+        "ResourceClaimPending",
         "cannot allocate all claims",
         2,
     ),
     "slices-of-none": (
         model("slices-of-none", 1, "a10", resourcesPerWorker={"accelerator_type_a10": 1, nodes.MIG: 1}),
+        "NotEnoughGpus",
         f"67 Insufficient {nodes.MIG}",
         0,
     ),
 }
-"""Each model, the scheduler's words for its last worker, and the workers that run all the same."""
+"""Each model, the reason and the scheduler's words for its last worker, and the workers that run all the same."""
 
 
 @pytest.fixture(scope="module")
@@ -169,13 +172,13 @@ def ready(status):
 def settled(plane):
     """The status of every model, when nothing is going to change any more."""
     wanted = {name: f"{count}/{count}" for name, (_, _, count) in FIT.items()}
-    wanted |= {name: f"{count}/{one['spec']['replicas']}" for name, (one, _, count) in WAIT.items()}
+    wanted |= {name: f"{count}/{one['spec']['replicas']}" for name, (one, *_, count) in WAIT.items()}
     deadline = time.monotonic() + SECONDS
     while True:
         items = plane.get("inferencemodels.headrace.dev")["items"]
         found = {item["metadata"]["name"]: item.get("status", {}) for item in items}
         late = {name for name, workers in wanted.items() if found[name].get("workers") != workers}
-        late |= {name for name, (_, words, _) in WAIT.items() if words not in ready(found[name]).get("message", "")}
+        late |= {name for name, (_, _, words, _) in WAIT.items() if words not in ready(found[name]).get("message", "")}
         late |= {"unknown"} - {name for name in found if ready(found[name])}
         if not late:
             return found
@@ -206,8 +209,8 @@ def test_a_model_lands_where_it_must(settled, landed, name):
 
 @pytest.mark.parametrize("name", WAIT)
 def test_a_model_that_cannot_land_says_why(settled, landed, name):
-    one, _, running = WAIT[name]
-    assert ready(settled[name])["status"] == "False"
+    one, reason, _, running = WAIT[name]
+    assert (ready(settled[name])["status"], ready(settled[name])["reason"]) == ("False", reason)
     assert "/200 nodes are available" in ready(settled[name])["message"]
     assert sum(node is not None for node, _ in landed[name]) == running
     assert len(landed[name]) == one["spec"]["replicas"]
@@ -245,6 +248,29 @@ def test_packed_replicas_share_nodes_and_spread_ones_do_not(landed):
     assert len({node for node, _ in landed["spread"]}) == 8
     assert len({node for node, _ in landed["apart"]}) == 8
     assert len({node for node, _ in landed["too-few-nodes"] if node}) == nodes.FEW
+
+
+def test_a_rollout_needs_no_node_beside_those_of_strictly_spread_replicas(plane, landed):
+    before = _revisions(plane)
+    name = "inferencemodels.headrace.dev/too-few-nodes"
+    change = {"spec": {"replicas": nodes.FEW, "engine": {"maxTotalTokens": 64}}}
+    plane.kubectl("patch", name, "--type=merge", "-p", json.dumps(change))
+    deadline = time.monotonic() + SECONDS
+    while True:
+        found = _revisions(plane)
+        workers = plane.get(name)["status"].get("workers")
+        if workers == f"{nodes.FEW}/{nodes.FEW}" and len(found) == nodes.FEW and not dict(found).keys() & dict(before):
+            break
+        assert time.monotonic() < deadline, (workers, found)
+        time.sleep(0.5)
+    assert {node for _, node in found} == {node for _, node in before if node}
+    assert {node for _, node in found} == {node for node, _ in landed["too-few-nodes"] if node}
+
+
+def _revisions(plane):
+    """The revision and the node of each worker of the model."""
+    pods = plane.get("pods", "-l", "headrace.dev/model=too-few-nodes")["items"]
+    return [(pod["metadata"]["labels"]["pod-template-hash"], pod["spec"].get("nodeName")) for pod in pods]
 
 
 def test_no_node_has_more_than_its_devices(plane, landed):  # noqa: ARG001

@@ -5,6 +5,8 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from headrace_operator.admission.metrics import AdmissionMetrics
+from headrace_operator.election.candidate import Candidate
+from headrace_operator.election.leadership import Leadership
 from headrace_operator.metrics import OperatorMetrics
 from headrace_operator.metrics.api import ApiMetrics
 
@@ -18,6 +20,7 @@ def table() -> str:
     registry = CollectorRegistry()
     OperatorMetrics(registry, ApiMetrics(registry), list, lambda _: 1)
     AdmissionMetrics(registry)
+    Candidate(None, Leadership(), None, registry)
     rows = []
     for collector in registry._collector_to_names:
         for family in collector.collect():

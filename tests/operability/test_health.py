@@ -127,6 +127,11 @@ async def test_a_failing_api_server_is_not_sick():
     await asyncio.gather(task, return_exceptions=True)
 
 
+async def test_a_watch_that_does_not_tell_of_what_is_listed_is_sick():
+    state = Health(dict, 2, {}, deaf=lambda: 301)
+    assert state.sick() == ["the API server has listed an object for 301 s that no watch tells of"]
+
+
 async def test_readiness_tells_what_it_waits_for():
     there = {"the watches": False, "the certificate": True}
     waited_for = {name: lambda name=name: there[name] for name in there}

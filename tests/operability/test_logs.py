@@ -77,6 +77,32 @@ def test_what_comes_again_is_said_once_and_then_with_its_number(stream, monkeypa
     assert other["event"] == "something else"
 
 
+def test_own_warnings_are_not_repeated_either_but_each_model_has_its_own(stream, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(logs.time, "monotonic", lambda: now[0])
+    logs.configure("INFO", stream)
+    log = structlog.get_logger()
+    for seconds in range(30):
+        log.warning("away", seconds=seconds, error="errno 111")
+        log.info("applying")
+        now[0] += 1
+    for name in "ab":
+        with structlog.contextvars.bound_contextvars(model=f"m/{name}"):
+            log.warning("away", error="errno 111")
+    log.warning("away", error="refused")
+    now[0] += 60
+    log.warning("away", error="errno 112")
+    said = [one for one in lines(stream) if one["event"] == "away"]
+    assert [(one.get("model"), one["error"], one.get("left_out")) for one in said] == [
+        (None, "errno 111", None),
+        ("m/a", "errno 111", None),
+        ("m/b", "errno 111", None),
+        (None, "refused", None),
+        (None, "errno 112", 29),
+    ]
+    assert len(lines(stream)) == 35
+
+
 @pytest.mark.parametrize("level", ["DEBUG", "INFO", "WARNING", "ERROR"])
 def test_levels_hold_for_all_and_bodies_of_requests_are_never_logged(level, stream):
     logs.configure(level, stream)

@@ -19,7 +19,8 @@ async def load_until(socket: websockets.ClientConnection, expected: dict[str, Mo
     async with asyncio.timeout(5):
         while True:
             count += 1
-            if Load.model_validate_json(await socket.recv()).models == expected:
+            models = Load.model_validate_json(await socket.recv()).models
+            if {name: one.model_copy(update={"taken": 0}) for name, one in models.items()} == expected:
                 return count
 
 
@@ -38,6 +39,21 @@ async def test_load_follows_the_requests(queue: Queue) -> None:
                 task.cancel()
             await load_until(socket, {"m": ModelLoad(workers=1)})
         await load_until(socket, {"m": ModelLoad()})
+
+
+async def test_a_request_that_came_and_went_between_two_messages_is_told(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operator_socket, "_PAUSE_SECONDS", 0.5)
+    async with operator(queue) as socket, V1Worker(queue.worker_url, "m", credit=9) as worker:
+        await load_until(socket, {"m": ModelLoad(workers=1)})
+        for _ in range(2):  # within the pause
+            task = queue.ask()
+            await worker.result(await worker.expect(wire.Job), body=PLAIN)
+            await task
+        async with asyncio.timeout(5):
+            load = Load.model_validate_json(await socket.recv())
+    assert load.models == {"m": ModelLoad(workers=1, taken=2)}
 
 
 async def test_in_flight_is_told_by_worker(queue: Queue) -> None:

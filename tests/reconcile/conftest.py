@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from headrace_operator.observed import Observed
+from headrace_operator.reconcile import Refused
 from headrace_operator.render.config import RenderConfig
 
 Object = dict[str, Any]
@@ -45,6 +46,11 @@ class MemoryCluster:
         self.children: dict[tuple[str, str], Object] = {}
         self.pods: tuple[Object, ...] = ()
         self.writes: list[tuple[str, str]] = []
+        self.lost_objects: list[tuple[str, str]] = []
+        self.unseen_deletions: set[tuple[str, str]] = set()
+        """Observed, though they are gone."""
+        self.unfit: set[tuple[str, str]] = set()
+        """An apply over these is refused."""
         self.events: list[tuple[str, str, str]] = []
         self.refusal: Exception | None = None
         self.load: Any = None
@@ -86,6 +92,8 @@ class MemoryCluster:
     async def apply(self, item: Object) -> Object:
         if self.refusal:
             raise self.refusal
+        if (item["kind"], item["metadata"]["name"]) in self.unfit:
+            raise Refused("minAvailable and maxUnavailable cannot be both set")
         self.writes.append(("apply", item["kind"]))
         before = self.children.get((item["kind"], item["metadata"]["name"]), {})
         live = copy.deepcopy({**item, "status": before.get("status", {})})
@@ -97,9 +105,14 @@ class MemoryCluster:
         self.children[item["kind"], item["metadata"]["name"]] = live
         return copy.deepcopy(live)
 
-    async def delete(self, item: Object) -> None:
+    async def delete(self, item: Object) -> bool:
         self.writes.append(("delete", item["kind"]))
-        del self.children[item["kind"], item["metadata"]["name"]]
+        identity = item["kind"], item["metadata"]["name"]
+        self.unfit.discard(identity)
+        return self.children.pop(identity, None) is not None and identity not in self.unseen_deletions
+
+    def lost(self, item: Object) -> None:
+        self.lost_objects.append((item["kind"], item["metadata"]["name"]))
 
     async def patch_status(self, model: Object, status: Object) -> Object | None:
         self.writes.append(("status", model["kind"]))

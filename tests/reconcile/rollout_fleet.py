@@ -82,9 +82,8 @@ class Fleet:
             writes = (*decision.apply, *decision.delete)
             settled = not any(item["kind"] == "Deployment" for item in writes)
             before = self.model.get("status")
-            found = status(
-                self.observed(), None, self.config, "2026-01-01T00:00:00Z", settled=settled, decision=decision
-            )
+            stamp = "2026-01-01T00:00:00Z"
+            found = status(self.observed(), None, self.config, stamp, settled=settled, decision=decision)
             self.model["status"] = found.model_dump(mode="json", by_alias=True)
             if not writes and self.model["status"] == before:
                 return decision

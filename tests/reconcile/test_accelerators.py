@@ -162,6 +162,24 @@ def test_models_are_kept_on_a_claim_or_on_the_node(pod, profiled):
     assert volume(pod(config, modelCache={"hostPath": "/srv/models"})) == node
 
 
+def test_a_template_takes_things_away_with_null_also_within_lists(pod):
+    cache = {"name": "cache", "emptyDir": None, "hostPath": {"path": "/x"}}
+    worker = {"name": "worker", "livenessProbe": None}
+    found = pod(template={"spec": {"volumes": [cache], "containers": [worker], "enableServiceLinks": None}})
+    assert {"name": "cache", "hostPath": {"path": "/x"}} in found["volumes"]
+    assert "livenessProbe" not in found["containers"][0]
+    assert "enableServiceLinks" not in found
+
+
+def test_a_part_of_a_gpu_is_whole_where_the_profile_is_of_parts(profiled):
+    def codes(accelerator):
+        scaling = {"numGpusPerWorker": 0.5, **wants(**{f"accelerator_type_{accelerator}": 1})}
+        spec = InferenceModelSpec.model_validate({"engine": MODEL, "scaling": scaling})
+        return [one.code for one in check(spec, profiled.facts)]
+
+    assert (codes("a10"), codes("mig")) == (["HR107"], [])
+
+
 def test_labels_for_gang_scheduling_reach_the_pod(profiled):
     gang = {
         "labels": {"kueue.x-k8s.io/queue-name": "gpus", "kueue.x-k8s.io/pod-group-name": "g"},
@@ -233,7 +251,7 @@ def test_the_nodes_of_the_profile_are_what_a_replica_has_to_fit(profiled):
     ("change", "words"),
     [
         ({"accelerators": {"a10": {}, "A10": {}}}, "A10 and a10 are the same name"),
-        ({"default_accelerator": "b200"}, "no profile 'b200'; accepted: H100, a10, mi300x, mig"),
+        ({"default_accelerator": "b200"}, "there is no such profile; accepted: H100, a10, mi300x, mig"),
         ({"model_cache": {}}, "one of persistentVolumeClaim and hostPath"),
         ({"accelerators": {"a10": {"resourceName": "gpu"}}}, "resourceName"),
         ({"accelerators": {"a10": {"memory": 24}}}, "memory"),

@@ -337,3 +337,37 @@ async def test_replicas_that_an_autoscaler_owns_are_left_alone(reconciler, clust
     assert ("apply", "Deployment") not in cluster.writes
     assert cluster.model["status"]["workers"] == "5/5"
     assert condition(cluster, "Ready")["status"] == "True"
+
+
+@pytest.mark.parametrize(
+    ("manager", "label", "taken"),
+    [("headrace-operator", "sample", True), ("kubectl", "sample", False), ("headrace-operator", "other", False)],
+)
+async def test_what_the_operator_applied_and_nobody_owns_is_taken_back(reconciler, cluster, manager, label, taken):
+    fields = [{"manager": manager, "operation": "Apply"}]
+    metadata = {"name": "sample", "labels": {"headrace.dev/model": label}, "managedFields": fields}
+    cluster.children["Service", "sample"] = {"kind": "Service", "metadata": metadata}
+    await reconciler.reconcile(KEY)
+    assert bool(cluster.children["Service", "sample"]["metadata"].get("ownerReferences")) == taken
+    assert (condition(cluster, "Ready")["reason"] == "NameTaken") != taken
+
+
+async def test_what_a_deletion_does_not_find_is_forgotten(reconciler, cluster):
+    await reconciler.reconcile(KEY)
+    cluster.model["spec"]["enabled"] = False
+    gone = cluster.children["Service", "sample"]
+    cluster.unseen_deletions = {("Service", "sample")}
+    await reconciler.reconcile(KEY)
+    assert cluster.lost_objects == [("Service", gone["metadata"]["name"])]
+
+
+async def test_a_budget_that_somebody_made_unfit_for_ours_is_made_anew(reconciler, cluster):
+    await reconciler.reconcile(KEY)
+    budget = cluster.children["PodDisruptionBudget", "sample"]
+    budget["spec"] = {"minAvailable": 3}
+    budget["metadata"]["generation"] += 1
+    cluster.unfit = {("PodDisruptionBudget", "sample")}
+    await reconciler.reconcile(KEY)
+    assert cluster.children["PodDisruptionBudget", "sample"]["spec"]["maxUnavailable"] == 1
+    assert ("delete", "PodDisruptionBudget") in cluster.writes
+    assert condition(cluster, "Ready")["reason"] != "ApplyRefused"

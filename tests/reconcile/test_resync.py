@@ -17,6 +17,7 @@ def item(uid, **metadata):
     return {"metadata": {**both, **metadata}}
 
 
+LABELS = {"headrace.dev/model": "sample"}
 OWNER = {"apiVersion": "headrace.dev/v1alpha1", "kind": "InferenceModel", "name": "sample", "controller": True}
 
 
@@ -37,6 +38,7 @@ class Lists:
 async def running(monkeypatch):
     monkeypatch.setattr("headrace_operator.resync._STARTING_SECONDS", 0.01)
     monkeypatch.setattr("headrace_operator.resync._RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("headrace_operator.resync._LIST_AGAIN_SECONDS", 0.05)
     world, lists, woken = SeenWorld(watched(pod_monitors=False)), Lists(), []
     resync = Resync(world, lists, ("models",), 0.02, woken.append)
     task = asyncio.create_task(resync.run())
@@ -72,8 +74,34 @@ async def test_what_went_away_unseen_is_buried(running):
 async def test_an_api_server_that_does_not_answer_is_asked_again(running):
     world, lists, _, resync = running
     lists.fail = True
+    await asyncio.sleep(0.1)  # longer than a first list may be waited for
     world.bind({"inferencemodels": {KEY: [item("m")]}, "deployments": {KEY: [item("d")]}})
     await asyncio.sleep(0.05)
     assert not resync.ready.is_set()
     lists.fail = False
     await until(resync.ready.is_set)
+
+
+async def test_what_went_away_before_its_watch_began_is_not_waited_for(running):
+    world, lists, _, resync = running
+    world.bind({"inferencemodels": {KEY: [item("m")]}})
+    await asyncio.sleep(0.03)
+    assert not resync.ready.is_set()
+    lists.items["Deployment"] = []
+    await until(resync.ready.is_set)
+
+
+async def test_what_is_listed_and_not_seen_is_counted_only_while_lists_answer(running):
+    world, lists, _, resync = running
+    world.bind({"inferencemodels": {KEY: [item("m")]}, "deployments": {KEY: [item("d")]}})
+    await until(resync.ready.is_set)
+    assert resync.deaf_seconds() == 0
+    lists.items["Pod"] = [item("p", labels={"app.kubernetes.io/managed-by": "headrace-operator", **LABELS})]
+    await until(lambda: resync.deaf_seconds() > 0.05)
+    lists.fail = True
+    await asyncio.sleep(0.05)
+    then = resync.deaf_seconds()
+    await asyncio.sleep(0.1)
+    assert resync.deaf_seconds() == then
+    lists.fail, lists.items["Pod"] = False, []
+    await until(lambda: resync.deaf_seconds() == 0)

@@ -178,7 +178,7 @@ def test_an_upgrade_of_the_operator_waits_for_approval(fleet):
     assert fleet.names == before
     assert fleet.condition("Ready")["status"] == "True"
     up_to_date = fleet.condition("UpToDate")
-    assert (up_to_date["status"], up_to_date["reason"]) == ("False", "RenderPending")
+    assert (up_to_date["status"], up_to_date["reason"]) == ("False", "PendingRender")
     assert fleet.pending["changes"] == ["pod: spec.containers[worker].image"]
     assert f"headrace.dev/approve-render={fleet.pending['revision']}" in up_to_date["message"]
     assert fleet.config_maps == {f"m-{old}", f"m-{fleet.pending['revision']}"}
@@ -291,7 +291,7 @@ def test_workers_of_a_release_without_revisions_are_kept(fleet):
     assert fleet.names == before
     assert "m" in fleet.config_maps
     assert fleet.rollout is None
-    assert fleet.condition("UpToDate")["reason"] == "RenderPending"
+    assert fleet.condition("UpToDate")["reason"] == "PendingRender"
     assert not [one for one in fleet.pending["changes"] if "dnsPolicy" in one]
     fleet.edit(replicas=3)
     assert fleet.names[:2] == before

@@ -33,9 +33,28 @@ def test_the_size_of_the_largest_node_is_a_fact_for_the_rules():
     assert list(told.render.facts.gpus_per_node.values()) == [8]
 
 
+def test_the_charts_profiles_and_model_cache_come_as_json():
+    told = read(
+        [],
+        {
+            **GOOD,
+            "HEADRACE_OPERATOR_ACCELERATORS": '{"a10": {"nodeSelector": {"gpu": "a10"}, "memoryGiB": 24}}',
+            "HEADRACE_OPERATOR_DEFAULT_ACCELERATOR": "a10",
+            "HEADRACE_OPERATOR_MODEL_CACHE": '{"persistentVolumeClaim": "models"}',
+        },
+    ).render
+    assert told.accelerators["a10"].memory_gib == 24
+    assert told.facts.accelerators == told.accelerators
+    assert told.model_cache is not None
+    assert (told.default_accelerator, told.model_cache.persistent_volume_claim) == ("a10", "models")
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
+        ({"HEADRACE_OPERATOR_ACCELERATORS": "a10"}, "--accelerators: not JSON"),
+        ({"HEADRACE_OPERATOR_ACCELERATORS": '{"a10": {"memory": 1}}'}, "--accelerators.a10.memory: Extra inputs"),
+        ({"HEADRACE_OPERATOR_DEFAULT_ACCELERATOR": "a10"}, "--default-accelerator: Value error, there is no such"),
         ({"HEADRACE_OPERATOR_IMAGES": "{"}, "--images: not JSON"),
         ({"HEADRACE_OPERATOR_IMAGES": '{"Other": "i"}'}, "VLLMEngine"),
         ({"HEADRACE_OPERATOR_GRACE_SECONDS": "x"}, "--grace-seconds"),

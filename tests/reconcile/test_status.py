@@ -180,7 +180,7 @@ def test_a_rendering_that_waits_is_told_with_what_approves_it(tell):
     pending = PendingRender(revision="fedcba9876543210", changes=["image"])
     item = tell(workload=deployment(2), decision=Plan(pending_render=pending))
     told = conditions(item)["UpToDate"]
-    assert (told["status"], told["reason"]) == ("False", "RenderPending")
+    assert (told["status"], told["reason"]) == ("False", "PendingRender")
     assert "headrace.dev/approve-render=fedcba9876543210" in told["message"]
     assert "(image)" in told["message"]
     assert item["status"]["pendingRender"]["revision"] == "fedcba9876543210"

@@ -79,3 +79,23 @@ def test_what_no_watch_has_told_of_by_the_next_list_is_doubted():
     world.wrote(KEY, child("5"))
     world.bury(set())
     assert world.observe(KEY).children == ()
+
+
+def test_a_watch_that_is_quicker_than_the_answer_is_believed():
+    world = with_services(child("6"))
+    world.heard(KEY, child("6"), gone=False)
+    world.wrote(KEY, child("5"))
+    assert versions(world) == ["6"]
+
+
+def test_a_deletion_that_is_heard_before_the_answer_is_believed():
+    world = with_services()
+    world.heard(KEY, child("6"), gone=True)
+    world.wrote(KEY, child("5"))
+    assert world.observe(KEY).children == ()
+
+
+def test_what_the_api_server_does_not_know_is_not_observed():
+    world = with_services(child("4"))
+    world.lost(child("4"))
+    assert world.observe(KEY).children == ()

@@ -167,6 +167,25 @@ def test_one_short_request_a_minute_keeps_a_worker():
     assert world.wait(70) == 0
 
 
+def test_requests_too_short_to_be_seen_keep_a_worker_too():
+    world = World()
+    world.reconcile()
+    world.hear(ModelLoad(queued=1))
+    for number in range(30):
+        world.hear(ModelLoad(workers=1, taken=number))
+        assert world.wait(60) == 1
+    assert world.wait(70) == 0
+
+
+def test_a_queue_that_began_to_count_anew_has_taken_nothing():
+    world = World(minReplicas=1)
+    world.reconcile()
+    world.hear(ModelLoad(workers=1, taken=1000))
+    world.hear(ModelLoad(workers=1, taken=0))
+    assert world.wait(100) == 1
+    assert world.autoscaler.next_count is None
+
+
 def test_a_model_without_anything_to_do_is_not_counted():
     world = World()
     world.reconcile()

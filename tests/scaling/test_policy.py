@@ -205,7 +205,8 @@ def test_what_is_taken_away_was_not_needed_for_the_whole_delay(levels, smoothing
             assert after >= max(needs), "it was needed within the delay"
         if after > before:
             assert at >= 3
-            assert before < min(needs), "it was not needed all of the delay"
+            # a factor above 1 may go on to where it was aiming from a smaller number
+            assert smoothing > 1 or before < min(needs), "it was not needed all of the delay"
 
 
 @given(st.lists(st.none() | st.floats(0, 500), max_size=80), st.integers(0, 100))

@@ -1,4 +1,4 @@
-"""Requests to the API server, counted where they are sent: the client's and kopf's own, through aiohttp's tracing."""
+"""Requests to the API server, counted where they are sent: through aiohttp's tracing."""
 
 import time
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ class ApiMetrics:
         )
         self._seconds = Histogram(
             "headrace_operator_api_request_seconds",
-            "Time until the API server answered (until it began to, for watches).",
+            "Time until the API server answered.",
             ["verb"],
             registry=registry,
             buckets=_SECONDS,

@@ -1,9 +1,9 @@
 """What the rendering needs to know beside the model: the chart's values."""
 
 from collections.abc import Mapping
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from headrace_api.accelerators import AcceleratorProfile, choose, duplicates, find
 from headrace_api.base import Document
@@ -46,18 +46,27 @@ class RenderConfig(Document):
     model_cache: ModelCache | None = None
     """Where workers keep downloaded models, unless the model says; the pod's own disk when absent."""
 
-    @model_validator(mode="after")
-    def _is_consistent(self) -> Self:
-        twice = duplicates(self.accelerators)
-        if twice:
-            raise ValueError(f"accelerators: {' and '.join(twice)} are the same name")
-        if self.default_accelerator and find(self.accelerators, self.default_accelerator) is None:
-            accepted = ", ".join(sorted(self.accelerators)) or "none"
-            raise ValueError(f"default_accelerator: no profile {self.default_accelerator!r:.80}; accepted: {accepted}")
-        cache = self.model_cache
+    @field_validator("accelerators")
+    @classmethod
+    def _each_is_one_kind(cls, profiles: Mapping[str, AcceleratorProfile]) -> Mapping[str, AcceleratorProfile]:
+        if twice := duplicates(profiles):
+            raise ValueError(f"{' and '.join(twice)} are the same name")
+        return profiles
+
+    @field_validator("default_accelerator")
+    @classmethod
+    def _is_a_profile(cls, name: str | None, info: ValidationInfo) -> str | None:
+        profiles = info.data.get("accelerators", {})
+        if name is not None and find(profiles, name) is None:
+            raise ValueError(f"there is no such profile; accepted: {', '.join(sorted(profiles)) or 'none'}")
+        return name
+
+    @field_validator("model_cache")
+    @classmethod
+    def _is_one_place(cls, cache: ModelCache | None) -> ModelCache | None:
         if cache and (cache.persistent_volume_claim is None) == (cache.host_path is None):
-            raise ValueError("model_cache: accepted: one of persistentVolumeClaim and hostPath")
-        return self
+            raise ValueError("accepted: one of persistentVolumeClaim and hostPath")
+        return cache
 
     @property
     def facts(self) -> Facts:

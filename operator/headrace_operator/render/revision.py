@@ -16,6 +16,8 @@ from typing import Any
 from headrace_api import names
 from headrace_api.convert import worker_config
 from headrace_api.inference_model import InferenceModelSpec, Ray
+from headrace_api.worker_config import fingerprint
+from headrace_operator.remember import remembered
 from headrace_operator.render import objects, ray_yaml, worker_toml
 from headrace_operator.render.config import RenderConfig
 from headrace_operator.render.objects import Object
@@ -91,6 +93,7 @@ class Adopted:
         return self.template
 
 
+@remembered
 def render(name: str, spec: InferenceModelSpec, config: RenderConfig) -> Revision:
     """The revision that the model called `name` asks for."""
     return Revision(
@@ -105,9 +108,21 @@ def worker_file(spec: InferenceModelSpec, config: RenderConfig) -> str:
     return worker_toml.to_toml(worker_config.from_spec(spec, config.queue_url))
 
 
+@remembered
 def worker_hash(spec: InferenceModelSpec, config: RenderConfig) -> str:
     """The hash of what the worker reads."""
     return objects.content_hash(worker_file(spec, config))
+
+
+@remembered
+def worker_fingerprint(spec: InferenceModelSpec, config: RenderConfig) -> str:
+    """The fingerprint by which the worker registers: the hash of its generator section."""
+    return fingerprint(worker_config.from_spec(spec, config.queue_url).generator)
+
+
+@remembered
+def _ray_file(spec: InferenceModelSpec) -> str:
+    return ray_yaml.to_yaml(ray_yaml.document(spec))
 
 
 def spec_hash(spec: InferenceModelSpec) -> str:
@@ -129,7 +144,7 @@ def config_map(model: Object, spec: InferenceModelSpec, revision: Revision) -> O
         "metadata": {**metadata, "annotations": {names.ANNOTATION_SPEC_HASH: revision.spec_hash}},
         "data": {
             names.CONFIG_FILE: revision.worker_file,
-            names.RAY_FILE: ray_yaml.to_yaml(ray_yaml.document(spec)),
+            names.RAY_FILE: _ray_file(spec),
             names.POD_TEMPLATE_FILE: objects.canonical(revision.template),
         },
     }

@@ -71,7 +71,7 @@ def decide(observed: Observed, spec: InferenceModelSpec, rendered: Revision, now
     running = _running(live, rendered)
     if running is None or not spec.enabled:
         return Decision(Workload(rendered), ready)
-    failure = failures.current(live, spec, ready)
+    failure = failures.current(live, spec, rendered, ready)
     if failure is None and _same_spec(running, rendered):
         return _keep(Decision(Workload(running), ready, running=running), live, spec, rendered, now)
     if failure is None:

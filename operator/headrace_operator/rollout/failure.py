@@ -1,13 +1,14 @@
 """A rollout that failed: noted on the workload, in the same write that stops it, so that no crash comes between."""
 
 import json
+import tomllib
 from dataclasses import asdict, dataclass
 
 from headrace_api import names
 from headrace_api.inference_model import InferenceModelSpec
 from headrace_operator import root_cause
 from headrace_operator.render.objects import canonical, content_hash
-from headrace_operator.render.revision import spec_hash
+from headrace_operator.render.revision import Revision, spec_hash
 from headrace_operator.rollout.live import Live
 
 _REASON_LIMIT = 1500
@@ -34,7 +35,7 @@ def attempt(spec: InferenceModelSpec) -> str:
     return content_hash([spec_hash(spec), spec.rollout.strategy, spec.rollout.progress_deadline_seconds])
 
 
-def current(live: Live, spec: InferenceModelSpec, ready: str | None) -> Failure | None:
+def current(live: Live, spec: InferenceModelSpec, rendered: Revision, ready: str | None) -> Failure | None:
     """The failure that holds: the one noted, if it is of this attempt and not overcome, or one that is seen now.
 
     A revision whose workers were all ready once (`ready`) does not fail its rollout any more; what befalls it later is
@@ -44,7 +45,7 @@ def current(live: Live, spec: InferenceModelSpec, ready: str | None) -> Failure 
     if noted and noted.attempt == attempt(spec):
         return None if noted.revision == live.revision and live.complete else noted
     if live.revision and live.revision != ready and live.deadline_exceeded:
-        return Failure(live.revision, attempt(spec), _message(live, spec))
+        return Failure(live.revision, attempt(spec), _message(live, spec, rendered))
     return None
 
 
@@ -56,8 +57,9 @@ def stored(live: Live) -> Failure | None:
         return None
 
 
-def _message(live: Live, spec: InferenceModelSpec) -> str:
-    cause = root_cause.cause(live.observed, spec.queue.url or "")
-    why = f"{cause.reason}: {cause.message}" if cause else "its workers started and did not become ready"
+def _message(live: Live, spec: InferenceModelSpec, rendered: Revision) -> str:
+    url = tomllib.loads(rendered.worker_file)["queue"]["url"]
+    cause = root_cause.cause(live.observed, url)
+    why = f"{cause.reason}: {cause.text}" if cause else "its workers started and did not become ready"
     seconds = spec.rollout.progress_deadline_seconds
     return f"revision {live.revision} had no further ready worker for {seconds} s; {why}"[:_REASON_LIMIT]

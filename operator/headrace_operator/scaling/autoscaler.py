@@ -22,6 +22,9 @@ from headrace_operator.scaling.meter import Meter
 from headrace_operator.scaling.policy import Memory, Sample, decide, sampled
 from headrace_operator.world import model_name
 
+_UNSEEN_SECONDS = 0.05
+"""How long a request may have taken that came and went between two messages of the queue, which are 0.1 s apart."""
+
 
 @dataclass
 class _Model:
@@ -134,7 +137,7 @@ class Autoscaler:
 
     def _take(self, key: Key, model: _Model) -> None:
         """Take the newest numbers for one model."""
-        now, model.load = self._clock(), self._load.get(model.name)
+        now, before, model.load = self._clock(), model.load, self._load.get(model.name)
         if model.load is None:
             model.memory, model.meter, model.due = Memory(), None, None
             return
@@ -143,6 +146,8 @@ class Autoscaler:
             model.meter = Meter(now, ongoing)
             self._count_at(key, model, now + model.policy.metrics_interval_seconds)
         model.meter.hear(now, ongoing)
+        if before and not ongoing and not before.queued + before.running:
+            model.meter.add(_UNSEEN_SECONDS * max(0, model.load.taken - before.taken))
 
     def _count(self, key: Key, model: _Model, now: float) -> None:
         if model.meter is None:

@@ -25,6 +25,10 @@ class Meter:
         self._area += self.level * (now - self.time)
         self.time, self.level = now, level
 
+    def add(self, seconds: float) -> None:
+        """Count something that was not heard of while it lasted, and lasted so long."""
+        self._area += seconds
+
     def mean(self, now: float) -> float:
         """The mean since the last call, which ends here; right after it, the number itself."""
         self.hear(now, self.level)

@@ -14,10 +14,12 @@ from headrace_api.rules import (
     rollout,
     scaling,
     sources,
+    template,
 )
 from headrace_api.rules.finding import Facts, Finding, Rule
 
 CHAIN: tuple[Rule, ...] = (
+    *template.RULES,
     *placement.RULES,
     *one_pod.RULES,
     *accelerators.RULES,

@@ -56,6 +56,10 @@ class Client:
         """Create so many models; returns them as stored."""
         return await _together(self._make(number) for number in range(count))
 
+    async def make_all(self, path: str, items: list[Object]) -> None:
+        """Create objects of any kind."""
+        await _together(self.send("POST", path, item) for item in items)
+
     async def _make(self, number: int) -> Object:
         return await self.send("POST", MODEL.path(NAMESPACE), model(number))
 
@@ -105,14 +109,15 @@ class Client:
         return found
 
     async def watch_models(self) -> AsyncIterator[Object]:
-        """Every state of every model from now on."""
+        """Every state of every model; a watch that the API server ends begins anew with all that there is."""
         path = f"{self.url}{MODEL.path(NAMESPACE)}?watch=true"
-        async with self.session.get(path, timeout=aiohttp.ClientTimeout(total=None)) as answer:
-            rest = b""
-            async for data in answer.content.iter_any():
-                *lines, rest = (rest + data).split(b"\n")
-                for line in lines:
-                    yield json.loads(line)["object"]
+        while True:
+            async with self.session.get(path, timeout=aiohttp.ClientTimeout(total=None)) as answer:
+                rest = b""
+                async for data in answer.content.iter_any():
+                    *lines, rest = (rest + data).split(b"\n")
+                    for line in lines:
+                        yield json.loads(line)["object"]
 
 
 @asynccontextmanager

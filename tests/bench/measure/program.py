@@ -61,7 +61,7 @@ def operator(plane: Plane, options: dict[str, str], python: Sequence[str]) -> tu
     return Program(plane, "operator", [*python, "-m", "headrace_operator", *words], {}), port
 
 
-async def ready(port: int, seconds: float = 60) -> float:
+async def ready(port: int, seconds: float = 180) -> float:
     """Wait until the operator has seen everything; returns how long that took."""
     began = time.perf_counter()
     while time.perf_counter() - began < seconds:

@@ -42,7 +42,7 @@ class Report:
 
     def rows(self) -> Iterator[tuple[str, str, str, bool]]:
         """Name, figure, target, and whether it is reached."""
-        times = self.applied_seconds / self.limit_seconds
+        times = self.applied_seconds / self.limit_seconds if self.limit_seconds else 0.0
         per_model = self.children + 2
         yield "a plain client writes the same", f"{self.limit_seconds:.1f} s", "", True
         yield "children and status written", f"{self.applied_seconds:.1f} s", "", True

@@ -1,0 +1,191 @@
+"""The pure parts of `headrace status`, `logs` and `top`; tests/operability has a real API server."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from headrace_cli.logs import _in_order
+from headrace_cli.status_page import sections
+from headrace_cli.usage import Usage, accelerators, token_rates, tokens
+from headrace_cli.words import age, cause_and_hint, pod_state, readiness, restarts
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+def condition(kind, status, reason="R", message="m"):
+    return {
+        "type": kind,
+        "status": status,
+        "reason": reason,
+        "message": message,
+        "lastTransitionTime": "2026-01-01T23:57:00Z",
+    }
+
+
+def model(*conditions, generation=1, **status):
+    return {
+        "metadata": {"namespace": "models", "name": "a", "generation": generation, "uid": "u"},
+        "status": {"observedGeneration": 1, "conditions": list(conditions), **status},
+    }
+
+
+@pytest.mark.parametrize(
+    ("then", "expected"),
+    [
+        ("2026-01-01T23:59:59Z", "1 s"),
+        ("2026-01-01T23:58:59Z", "1 min"),
+        ("2026-01-01T21:00:00Z", "3 h"),
+        ("2025-12-01T00:00:00Z", "32 d"),
+        ("2026-01-02T00:00:05Z", "0 s"),
+        (None, "-"),
+    ],
+)
+def test_an_age_has_one_unit(then, expected):
+    assert age(then, NOW) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (model(condition("Ready", "True"), condition("Stalled", "False")), "Ready"),
+        (model(condition("Ready", "False"), condition("Stalled", "False")), "Progressing"),
+        (model(condition("Ready", "False"), condition("Stalled", "True")), "Stalled"),
+        (model(condition("Ready", "True"), generation=2), "outdated: the operator has not seen the newest spec yet"),
+        ({"metadata": {"name": "a", "namespace": "m"}}, "not seen by an operator yet"),
+    ],
+)
+def test_readiness_in_words(given, expected):
+    assert readiness(given) == expected
+
+
+def test_a_hint_is_told_apart_from_the_cause():
+    assert cause_and_hint("it is full. To mend it: empty it") == ("it is full.", "empty it")
+    assert cause_and_hint("it is full") == ("it is full", "")
+
+
+def pod(*containers, phase="Running", deleting=False, ready=False, scheduled=True, init=()):
+    conditions = [
+        {"type": "Ready", "status": str(ready)},
+        {"type": "PodScheduled", "status": str(scheduled)},
+    ]
+    metadata = {"name": "p", "creationTimestamp": "2026-01-01T23:00:00Z"}
+    if deleting:
+        metadata["deletionTimestamp"] = "2026-01-01T23:59:00Z"
+    status = {"phase": phase, "conditions": conditions, "containerStatuses": list(containers)}
+    return {"metadata": metadata, "spec": {}, "status": {**status, "initContainerStatuses": list(init)}}
+
+
+FETCHED = {"name": "fetch", "state": {"terminated": {"exitCode": 0}}}
+
+
+def container(**state):
+    return {"name": "worker", "restartCount": 2, "state": state}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (pod(container(running={}), ready=True), "Ready"),
+        (pod(container(running={})), "Running, not ready"),
+        (pod(container(waiting={"reason": "CrashLoopBackOff"})), "CrashLoopBackOff"),
+        (pod(container(terminated={"exitCode": 137, "reason": "OOMKilled"})), "OOMKilled"),
+        (pod(container(terminated={"exitCode": 3})), "exit status 3"),
+        (
+            pod(container(running={}), init=[{"name": "fetch", "state": {"terminated": {"exitCode": 0}}}]),
+            "Running, not ready",
+        ),
+        (pod(phase="Pending", scheduled=False), "Unschedulable"),
+        (pod(phase="Pending"), "Pending"),
+        (pod(container(running={}), ready=True, deleting=True), "Terminating"),
+    ],
+)
+def test_a_pods_state_in_a_word(given, expected):
+    assert pod_state(given) == expected
+
+
+def test_restarts_are_added_up():
+    assert restarts(pod(container(), container())) == 4
+    assert restarts({"metadata": {}}) == 0
+
+
+def test_a_whole_page():
+    given = model(
+        condition("Ready", "False", "ImageNotAvailable", "no such image. To mend it: push it"),
+        condition("Stalled", "True", "ImageNotAvailable", "no such image"),
+        modelName="org/a",
+        endpoint="http://queue/v1",
+        workers="0/2",
+        queued=3,
+        running=0,
+        scaling={
+            "desiredReplicas": 2,
+            "decidedBy": "autoscaler",
+            "reason": "3 requests",
+            "time": "2026-01-01T23:59:00Z",
+        },
+        rollout={"revision": "r2", "readyRevision": "r1", "failedRevision": "r0"},
+        pendingRender={"revision": "r3", "changes": ["spec.image"]},
+    )
+    first, conditions, workers, events = sections(
+        given,
+        [pod(container(waiting={"reason": "ImagePullBackOff"}))],
+        [{"lastTimestamp": "2026-01-01T23:59:30Z", "type": "Warning", "reason": "X", "message": "y"}],
+        NOW,
+    )
+    assert dict(first.rows) == {
+        "Model": "models/a",
+        "Clients ask for": "org/a",
+        "At": "http://queue/v1",
+        "State": "Stalled for 3 min",
+        "Why": "ImageNotAvailable: no such image.",
+        "To mend it": "push it",
+        "Workers": "0/2",
+        "Requests": "3 waiting, 0 running",
+        "Scaling": "2 workers, decided by autoscaler 1 min ago: 3 requests",
+        "Rollout": "revision r2, replaces r1, r0 was stopped",
+        "Pending": "revision r3 would change spec.image; kubectl annotate inferencemodels.headrace.dev a --overwrite "
+        "headrace.dev/approve-render=r3",
+    }
+    assert [row[0] for row in conditions.rows] == ["Ready", "Stalled"]
+    assert workers.rows == [("p", "ImagePullBackOff", "2", "1 h", "-", "-")]
+    assert events.rows == [("30 s", "Warning", "X", "y")]
+
+
+def test_a_model_that_nobody_has_seen_has_a_page():
+    (only,) = sections({"metadata": {"namespace": "m", "name": "a"}}, [], [], NOW)
+    assert dict(only.rows) == {"Model": "m/a", "State": "not seen by an operator yet"}
+
+
+def test_lines_of_all_workers_are_put_in_the_order_of_time():
+    lines = [
+        "[pod/a/worker] 2026-01-01T00:00:01.5Z one",
+        "[pod/a/worker] 2026-01-01T00:00:03Z three",
+        "error: c is gone",
+        "[pod/b/worker] 2026-01-01T00:00:02Z two",
+    ]
+    assert _in_order(lines) == [lines[0], lines[3], lines[1], lines[2]]
+
+
+def test_accelerators_of_all_vendors_count_once_the_pod_has_a_node():
+    limits = [{"nvidia.com/gpu": "2", "cpu": "8"}, {"nvidia.com/mig-1g.5gb": "1"}, {"amd.com/gpu": "1"}, {}]
+    spec = {"nodeName": "n", "containers": [{"resources": {"limits": one}} for one in limits]}
+    assert accelerators({"spec": spec}) == 4
+    assert accelerators({"spec": {**spec, "nodeName": None}}) == 0
+    assert accelerators({"spec": spec, "status": {"phase": "Failed"}}) == 0
+
+
+def test_token_rates_over_two_queues_of_which_one_began_anew():
+    kinds = {"prompt": 10.0, "completion": 5.0}
+    lines = [f'headrace_queue_tokens_total{{kind="{kind}",model="a"}} {count}\n' for kind, count in kinds.items()]
+    assert tokens("".join(lines) + 'headrace_queue_requests_total{model="a"} 3\n') == {"a": 15.0}
+    assert tokens('headrace_queue_tokens_total{model="x\\"y\\\\",kind="c"} 1e3\n') == {'x"y\\': 1000.0}
+    before, after = [{"a": 10.0}, {"a": 100.0}], [{"a": 30.0, "b": 4.0}, {"a": 6.0}]
+    assert token_rates(before, after, 2.0) == {"a": 13.0, "b": 2.0}
+
+
+def test_a_row_of_top():
+    given = model(condition("Ready", "True"), modelName="org/a", workers="1/2", queued=4, running=2)
+    held = {("models", "a"): 8}
+    assert Usage.of(given, held, {"org/a": 12.34}).row() == ("models", "a", "1/2", "4", "2", "8", "12.3")
+    assert Usage.of(given, held, {}).row()[-1] == "0.0"
+    assert Usage.of(given, {}, None).row() == ("models", "a", "1/2", "4", "2", "0", "-")
