@@ -13,7 +13,7 @@ webhook; where a rule has more to it than CEL can say, it checks a part.
 
 Codes do not change and are not used again: HR0xx shape of the document, HR1xx GPUs, workers and placement, HR2xx
 scaling and deployment, HR3xx engine arguments, HR4xx model sources and prompt formats, HR5xx memory, HR6xx queue and
-monitoring, HR9xx fields that this version keeps without doing anything with them.
+monitoring, HR7xx rollouts, HR9xx fields that this version keeps without doing anything with them.
 
 | code | severity | rule | checked by |
 |---|---|---|---|

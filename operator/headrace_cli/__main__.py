@@ -16,6 +16,7 @@ COMMANDS = {
     "lint": ("lint", "Check models, and files that can be imported."),
     "render": ("render", "Print what the operator would create; needs no cluster."),
     "explain": ("explain", "Say of every rendered key which layer set it."),
+    "simulate": ("simulate", "Replay a trace of requests against a model's autoscaling."),
     "diff": ("diff", "Show what applying would change; writes nothing."),
     "crd": ("crd", "Print the CustomResourceDefinition."),
 }
@@ -57,7 +58,7 @@ def _options(
 
 def _app() -> typer.Typer:
     app = _typer(cls=_Lazy, no_args_is_help=True, help=__doc__)
-    app.callback(help="Import, check, explain and compare InferenceModels.")(_options)
+    app.callback(help="Import, check, explain, compare and simulate InferenceModels.")(_options)
     for name, (_, summary) in COMMANDS.items():
         app.command(name, help=summary)(_stub)
     return app

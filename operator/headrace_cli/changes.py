@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from headrace_cli.rendered_keys import leaves
 from headrace_cli.yaml_text import write
+from headrace_operator.render.leaves import leaves
 
 Object = dict[str, Any]
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -74,7 +75,9 @@ def _children(manifest: Manifest, kubectl: Kubectl, model: Object) -> Iterator[C
     metadata = model["metadata"]
     live = kubectl.get(_CHILDREN, f"--selector={names.LABEL_MODEL}={metadata['name']}")
     own = [child for child in live if _is_owned(child, metadata["uid"])]
-    decision = plan(Observed(model=model, children=tuple(own)), live_config(kubectl, metadata["namespace"]))
+    pods = tuple(kubectl.get("pods", f"--selector={names.LABEL_MODEL}={metadata['name']}"))
+    observed = Observed(model=model, children=tuple(own), pods=pods)
+    decision = plan(observed, live_config(kubectl, metadata["namespace"]), datetime.now(UTC))
     if decision.problem:
         problem = decision.problem
         raise Trouble(f"{manifest.file}: the operator would change nothing: {problem.reason}: {problem.message}")

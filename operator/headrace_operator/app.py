@@ -2,8 +2,9 @@
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -12,12 +13,12 @@ import kopf
 from prometheus_client import CollectorRegistry
 
 from headrace_api import inference_model as api
-from headrace_api.load import ModelLoad
 from headrace_operator import cluster, handlers, health
 from headrace_operator.admission import door
 from headrace_operator.election import door as election
 from headrace_operator.election.leadership import Leadership
 from headrace_operator.kinds import POD_MONITOR, key_of, watched
+from headrace_operator.load_news import LoadNews
 from headrace_operator.metrics import OperatorMetrics
 from headrace_operator.metrics.api import ApiMetrics
 from headrace_operator.nodes import Nodes
@@ -25,6 +26,7 @@ from headrace_operator.observed import Key, Object
 from headrace_operator.queue_link import QueueLink
 from headrace_operator.reconcile import Reconciler
 from headrace_operator.resync import Lists, Resync
+from headrace_operator.scaling.autoscaler import Autoscaler
 from headrace_operator.settings import Settings
 from headrace_operator.work_queue import WorkQueue
 from headrace_operator.world import SeenWorld, model_name
@@ -50,7 +52,8 @@ async def run(settings: Settings) -> None:
             await reconciler.reconcile(key)
 
         queue: WorkQueue[Key] = WorkQueue(work, _HANDS, metrics.work)
-        reconciler = Reconciler(world, connection, config, _now, queue)
+        news = LoadNews(world, Autoscaler(time.monotonic, _now, config.queue_url), queue.add)
+        reconciler = Reconciler(world, connection, config, _now, queue, news.autoscaler)
         nodes = Nodes(connection, queue.add)
         world.set_nodes(nodes)
         # every replica serves the webhook, so each writes its own certificate into caBundle
@@ -58,22 +61,63 @@ async def run(settings: Settings) -> None:
             door.keeper(settings.webhook, replace(connection, may_write=lambda: True)) if settings.webhook else None
         )
         candidate = election.candidate(settings.lease, leadership, connection.requests, registry)
+        parts = _Parts(world, queue, connection, news, nodes, keeper, leadership, candidate, metrics)
         async with door.serve(settings.webhook, keeper, registry, settings.render.facts):
-            await _run_parts(settings, world, queue, connection, keeper, metrics, nodes, leadership, candidate)
+            await _run_parts(settings, parts)
 
 
-async def _run_parts(  # noqa: PLR0913, PLR0917  # the parts
-    settings: Settings,
-    world: SeenWorld,
-    queue: WorkQueue[Key],
-    lists: Lists,
-    keeper: door.Keeper | None,
-    metrics: OperatorMetrics,
-    nodes: Nodes,
-    leadership: Leadership,
-    candidate: election.Candidate | None,
-) -> None:
-    link = _link(settings, world, queue)
+@dataclass(frozen=True)
+class _Parts:
+    """What runs side by side."""
+
+    world: SeenWorld
+    queue: WorkQueue[Key]
+    lists: Lists
+    news: LoadNews
+    nodes: Nodes
+    keeper: door.Keeper | None
+    leadership: Leadership
+    candidate: election.Candidate | None
+    metrics: OperatorMetrics
+
+    def running(self, ready: asyncio.Event, link: QueueLink | None) -> list[Awaitable[None]]:
+        """All parts but the doors; what decides waits until everything was seen, and until this operator leads."""
+        only_one = [self._reconcile_all, link.run] if link else [self._reconcile_all]
+        parts: list[Awaitable[None]] = [self.nodes.run()]
+        parts += [_when(ready, partial(self.leadership.while_leading, run)) for run in only_one]
+        if self.candidate:
+            parts.append(_when(ready, self.candidate.run))
+        if link:
+            parts += [self.news.run(), self.news.autoscaler.run(self.queue.add)]
+        if self.keeper:
+            parts.append(self.keeper.run())
+        return parts
+
+    async def _reconcile_all(self) -> None:
+        for model in self.world.models():
+            self.queue.add(key_of(model))
+        await self.queue.run()
+
+    def waited_for(self, ready: asyncio.Event) -> dict[str, Callable[[], bool]]:
+        """What has to hold before this replica is ready, by what to say while it does not."""
+        wanted = {"the watches have not shown everything yet that the API server lists": ready.is_set}
+        if self.keeper:
+            wanted["the API server does not trust the webhook's certificate yet"] = self.keeper.ready.is_set
+        return wanted
+
+    def measure(self, link: QueueLink | None) -> None:
+        """Have the metrics ask the parts."""
+        process = self.metrics.process
+        process.leader.set_function(self.leadership.may_write)
+        if link:
+            process.queue_connected.set_function(lambda: link.connected)
+        if keeper := self.keeper:
+            process.certificate(lambda: keeper.expires)
+
+
+async def _run_parts(settings: Settings, parts: _Parts) -> None:
+    world, queue, metrics = parts.world, parts.queue, parts.metrics
+    link = _link(settings, world, parts.news)
 
     def heard(key: Key, item: Object, gone: bool) -> None:
         world.heard(key, item, gone=gone)
@@ -81,50 +125,41 @@ async def _run_parts(  # noqa: PLR0913, PLR0917  # the parts
         if link and item["kind"] == api.KIND:
             link.refresh()
 
-    resync = Resync(world, lists, settings.namespaces, settings.resync_seconds, queue.add, metrics.process.resynced)
-    stop = asyncio.Event()
-    doors_registry = handlers.registry(world, heard, [metrics.api.trace()])
-    kopf.on.startup(registry=doors_registry, id="signals")(partial(_stop_on_signals, stop))
-    doors = kopf.operator(
-        registry=doors_registry,
-        namespaces=settings.namespaces,
-        clusterwide=not settings.namespaces,
-        standalone=True,
-        stop_flag=stop,
+    resync = Resync(
+        world, parts.lists, settings.namespaces, settings.resync_seconds, queue.add, metrics.process.resynced
     )
-
-    async def lead() -> None:
-        for model in world.models():
-            queue.add(key_of(model))
-        await queue.run()
-
-    only_one = [lead, link.run] if link else [lead]
-    parts: list[Awaitable[None]] = [resync.run(), nodes.run()]
-    parts += [_when(resync.ready, partial(leadership.while_leading, run)) for run in only_one]
-    if candidate:
-        parts.append(_when(resync.ready, candidate.run))
-    waited_for = {"the watches have not shown everything yet that the API server lists": resync.ready.is_set}
-    metrics.process.leader.set_function(leadership.may_write)
-    if link:
-        metrics.process.queue_connected.set_function(lambda: link.connected)
-    if keeper:
-        parts.append(keeper.run())
-        waited_for["the API server does not trust the webhook's certificate yet"] = keeper.ready.is_set
-        metrics.process.certificate(lambda: keeper.expires)
-    state = health.Health(metrics.work.running, _HANDS, waited_for)
+    parts.measure(link)
+    state = health.Health(metrics.work.running, _HANDS, parts.waited_for(resync.ready))
     async with health.serve(settings.health_port, state, metrics.registry):
-        tasks = [asyncio.ensure_future(part) for part in parts]
-        watching = asyncio.ensure_future(doors)
+        running = [resync.run(), *parts.running(resync.ready, link)]
+        tasks = [asyncio.ensure_future(part) for part in running]
+        stop = asyncio.Event()
+        watching = asyncio.ensure_future(_doors(settings, parts, heard, stop))
         try:
             await _first_to_end((asyncio.ensure_future(stop.wait()), watching), tasks)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            if candidate:
-                await candidate.release()  # nothing writes any more; kopf takes seconds to end its watches
+            if parts.candidate:
+                await parts.candidate.release()  # nothing writes any more; kopf takes seconds to end its watches
             stop.set()
         await watching
+
+
+def _doors(
+    settings: Settings, parts: _Parts, heard: Callable[[Key, Object, bool], None], stop: asyncio.Event
+) -> Awaitable[None]:
+    """Kopf's watches, until `stop` is set, by SIGTERM or SIGINT or otherwise."""
+    registry = handlers.registry(parts.world, heard, [parts.metrics.api.trace()])
+    kopf.on.startup(registry=registry, id="signals")(partial(_stop_on_signals, stop))
+    return kopf.operator(
+        registry=registry,
+        namespaces=settings.namespaces,
+        clusterwide=not settings.namespaces,
+        standalone=True,
+        stop_flag=stop,
+    )
 
 
 async def _when(ready: asyncio.Event, run: Callable[[], Awaitable[None]]) -> None:
@@ -148,24 +183,14 @@ async def _first_to_end(ends: Sequence[asyncio.Future[Any]], tasks: Sequence[asy
         raise RuntimeError("a part of the operator ended by itself")
 
 
-def _link(settings: Settings, world: SeenWorld, queue: WorkQueue[Key]) -> QueueLink | None:
+def _link(settings: Settings, world: SeenWorld, news: LoadNews) -> QueueLink | None:
     if settings.queue_admin_url is None:
         return None
-    last: dict[str, ModelLoad] = {}
 
     def names() -> list[str]:
         return sorted({name for model in world.models() if (name := model_name(model))})
 
-    def on_load(load: Mapping[str, ModelLoad]) -> None:
-        changed = {name for name in {*last, *load} if last.get(name) != load.get(name)}
-        last.clear()
-        last.update(load)
-        world.set_load(dict(load))
-        for model in world.models():
-            if model_name(model) in changed:
-                queue.add(key_of(model))
-
-    return QueueLink(settings.queue_admin_url, names, on_load)
+    return QueueLink(settings.queue_admin_url, names, news.hear)
 
 
 def _now() -> str:

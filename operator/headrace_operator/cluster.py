@@ -156,6 +156,16 @@ class KubernetesCluster:
                 return None
             raise
 
+    async def annotate(self, item: Object, annotations: dict[str, str]) -> None:
+        """Merge annotations into a live object, which is not taken over; nothing happens when it is gone."""
+        try:
+            await self._write(
+                "patch", _path(item), {"metadata": {"annotations": annotations}}, "application/merge-patch+json"
+            )
+        except ApiException as error:
+            if error.status != 404:
+                raise
+
     async def event(self, model: Object, kind: str, reason: str, message: str) -> None:
         """Record an Event about the model; `kind` is Normal or Warning."""
         item = _event(model, kind, reason, message, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from headrace_api import names
 from headrace_api.inference_model import InferenceModelSpec
-from headrace_api.inference_model_status import Condition, ConditionType, PendingRender
-from headrace_operator.observed import Object, Problem
+from headrace_api.inference_model_status import Condition, ConditionType
+from headrace_operator.observed import Object, Plan, Problem
 
 _MESSAGE_LIMIT = 4096
 
@@ -55,7 +55,7 @@ def of_workers(
     workers: Workers,
     problem: Problem | None,
     cause: Problem | None,
-    pending: PendingRender | None,
+    decision: Plan,
 ) -> list[Draft]:
     """All conditions of a model whose spec can be read.
 
@@ -64,10 +64,10 @@ def of_workers(
         workers: what there is.
         problem: what kept the operator from writing the model's objects.
         cause: why the workers are not ready, as far as their objects say.
-        pending: a newer rendering that waits for approval.
+        decision: a rollout that was stopped, a newer rendering that waits for approval.
     """
-    cause = problem or cause
-    reached = workers.reached and problem is None
+    cause = problem or decision.failure or cause
+    reached = workers.reached and problem is None and decision.failure is None
     stalled = not reached and cause is not None and cause.permanent
     reason, message = _summary(spec, workers, cause, reached=reached)
     return [
@@ -77,7 +77,7 @@ def of_workers(
         _config_valid(problem),
         Draft("WorkersReady", workers.reached, reason, message),
         _loaded(workers),
-        _up_to_date(pending),
+        _up_to_date(decision),
     ]
 
 
@@ -111,16 +111,19 @@ def _loaded(workers: Workers) -> Draft:
     return Draft("ModelLoaded", False, "NotLoaded", "no worker has the model loaded")
 
 
-def _up_to_date(pending: PendingRender | None) -> Draft:
-    if pending is None:
-        return Draft("UpToDate", True, "UpToDate", "the workers are as this version of the operator renders them")
-    changes = f" ({', '.join(pending.changes)})" if pending.changes else ""
-    message = (
-        f"revision {pending.revision} of the operator's own making waits{changes}: it replaces the workers once the "
-        f"annotation {names.ANNOTATION_APPROVE_RENDER} is {pending.revision}, in a maintenance window, or with the "
-        "next change of the spec"
-    )
-    return Draft("UpToDate", False, "PendingRender", message)
+def _up_to_date(decision: Plan) -> Draft:
+    """Whether the workers are what the spec renders to, or are just becoming that."""
+    if pending := decision.pending_render:
+        changes = f" ({', '.join(pending.changes)})" if pending.changes else ""
+        message = (
+            f"revision {pending.revision} of the operator's own making waits{changes}: it replaces the workers in "
+            "a maintenance window, with the next change of the spec, or once the model has the annotation "
+            f"{names.ANNOTATION_APPROVE_RENDER}={pending.revision}"
+        )
+        return Draft("UpToDate", False, "RenderPending", message)
+    if decision.failure:
+        return Draft("UpToDate", False, decision.failure.reason, decision.failure.message)
+    return Draft("UpToDate", True, "UpToDate", "the workers are, or are becoming, what the spec renders to")
 
 
 def _summary(spec: InferenceModelSpec, workers: Workers, cause: Problem | None, *, reached: bool) -> tuple[str, str]:

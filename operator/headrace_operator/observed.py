@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from headrace_api.inference_model_status import PendingRender, RolloutStatus, ScalingStatus
 from headrace_api.load import ModelLoad
 
 Object = dict[str, Any]
@@ -56,6 +57,8 @@ class Observed:
     """What the API server made of the last writes, by the uid of the object."""
     capacity: Capacity | None = None
     """None when all pods have a node, or nodes cannot be read."""
+    scaling: ScalingStatus | None = None
+    """How many workers this reconcile goes for; None where nobody was asked."""
 
 
 @dataclass(frozen=True)
@@ -85,3 +88,9 @@ class Plan:
     """Set when the spec cannot be rendered; then nothing is written and what runs is left running."""
     again_seconds: float | None = None
     """When to look again though nothing was heard: the decision depends on the time. None: it does not."""
+    rollout: RolloutStatus | None = None
+    """Which revision runs."""
+    failure: Problem | None = None
+    """Set when a rollout was stopped; what else there is to write is written."""
+    pending_render: PendingRender | None = None
+    """A newer rendering that waits for approval."""

@@ -1,18 +1,27 @@
 """The decision: what to write so that the cluster becomes what the spec asks for. Pure."""
 
+from datetime import datetime
+
 from headrace_api import names
 from headrace_api.inference_model import InferenceModelSpec
 from headrace_api.rules.document import read_model
 from headrace_operator.drift import differs
 from headrace_operator.foreign import left_alone
 from headrace_operator.observed import Object, Observed, Plan, Problem
+from headrace_operator.render import revision as revisions
 from headrace_operator.render.children import children
 from headrace_operator.render.config import RenderConfig
-from headrace_operator.rollout.retention import needed
+from headrace_operator.render.objects import hashed
+from headrace_operator.rollout import retention
+from headrace_operator.rollout.decision import decide
+from headrace_operator.rollout.live import Live
+from headrace_operator.scaling import decided
+
+Identity = tuple[str, str]
 
 
-def plan(observed: Observed, config: RenderConfig) -> Plan:
-    """Compare what shall be with what is.
+def plan(observed: Observed, config: RenderConfig, now: datetime) -> Plan:
+    """Compare what shall be with what is; `now`, with a time zone, is for maintenance windows.
 
     Children that are as rendered are not written again. Children of an earlier model of the same name (another uid)
     are waited for: the garbage collector is removing them.
@@ -28,20 +37,29 @@ def plan(observed: Observed, config: RenderConfig) -> Plan:
     if former:
         message = f"the objects of an earlier model of this name are still being deleted: {', '.join(former)}"
         return Plan(problem=Problem("WaitingForDeletion", message, permanent=False))
-    wanted = children(observed.model["metadata"], spec, config)
-    rendered = {identity(child): left_alone(child, live.get(identity(child))) for child in wanted}
+    return _differences(observed, spec, config, live, now)
+
+
+def _differences(
+    observed: Observed, spec: InferenceModelSpec, config: RenderConfig, live: dict[Identity, Object], now: datetime
+) -> Plan:
+    metadata = observed.model["metadata"]
+    decision = decide(observed, spec, revisions.render(metadata["name"], spec, config), now)
+    replicas = decided.replicas(observed, spec)
+    wanted = children(metadata, spec, config, decision.workload, Live(observed).others, replicas)
+    if decision.pending:  # for people to read before they approve
+        wanted.append(hashed(revisions.config_map(metadata, spec, decision.pending)))
+    wanted = [left_alone(child, live.get(identity(child))) for child in wanted]
+    keys = {identity(child) for child in wanted}
+    needed = {("ConfigMap", name) for name in retention.needed(observed, decision.ready_revision)}
     return Plan(
-        apply=tuple(
-            child for key, child in rendered.items() if key not in live or _drifted(child, live[key], observed)
-        ),
-        delete=tuple(
-            child for key, child in live.items() if key not in rendered and not _mounted(child, needed(observed))
-        ),
+        apply=tuple(one for one in wanted if identity(one) not in live or _drifted(one, live[identity(one)], observed)),
+        delete=tuple(child for key, child in live.items() if key not in keys | needed),
+        again_seconds=(decision.again_at - now).total_seconds() if decision.again_at else None,
+        rollout=decision.status,
+        failure=Problem("RolloutFailed", decision.failure.message) if decision.failure else None,
+        pending_render=decision.pending_render,
     )
-
-
-def _mounted(child: Object, names_of_needed: frozenset[str]) -> bool:
-    return child["kind"] == "ConfigMap" and child["metadata"]["name"] in names_of_needed
 
 
 def _drifted(rendered: Object, live: Object, observed: Observed) -> bool:
@@ -78,7 +96,7 @@ def _cannot_run(spec: InferenceModelSpec, config: RenderConfig) -> Problem | Non
     )
 
 
-def identity(child: Object) -> tuple[str, str]:
+def identity(child: Object) -> Identity:
     """Kind and name: what tells one child of a model from the others."""
     return child["kind"], child["metadata"]["name"]
 

@@ -9,11 +9,10 @@ import structlog
 from headrace_api.load import OPERATOR_PATH, Catalogue, Load, ModelLoad
 
 OnLoad = Callable[[Mapping[str, ModelLoad]], None]
+"""Takes the load of every model; it is called for each message, up to ten times a second."""
 
 _RETRY_SECONDS = 0.5
 _HEARTBEAT_SECONDS = 15.0
-_LOAD_SECONDS = 1.0
-"""A first change is handed on at once, then no more often than this: each change is a write to the API server."""
 
 _log = structlog.get_logger()
 
@@ -28,8 +27,6 @@ class QueueLink:
         self._names = names
         self._on_load = on_load
         self._changed = asyncio.Event()
-        self._load: Mapping[str, ModelLoad] = {}
-        self._heard = asyncio.Event()
 
     def refresh(self) -> None:
         """Say that the models may have changed: the catalogue is sent again if it did."""
@@ -37,26 +34,14 @@ class QueueLink:
 
     async def run(self) -> None:
         """Stay connected until cancelled."""
-        async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
-            group.create_task(self._tell())
+        async with aiohttp.ClientSession() as session:
             while True:
                 try:
                     await self._connected(session)
                 except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
                     _log.warning("no connection to the queue, trying again", url=self._url, error=repr(error)[:300])
-                self._hear({})  # numbers that are no longer known are not shown
+                self._on_load({})  # numbers that are no longer known are not shown
                 await asyncio.sleep(_RETRY_SECONDS)
-
-    def _hear(self, load: Mapping[str, ModelLoad]) -> None:
-        self._load = load
-        self._heard.set()
-
-    async def _tell(self) -> None:
-        while True:
-            await self._heard.wait()
-            self._heard.clear()
-            self._on_load(self._load)
-            await asyncio.sleep(_LOAD_SECONDS)
 
     async def _connected(self, session: aiohttp.ClientSession) -> None:
         async with session.ws_connect(self._url, heartbeat=_HEARTBEAT_SECONDS) as socket:
@@ -66,7 +51,7 @@ class QueueLink:
             try:
                 async for message in socket:
                     if message.type is aiohttp.WSMsgType.TEXT:
-                        self._hear(Load.model_validate_json(message.data).models)
+                        self._on_load(Load.model_validate_json(message.data).models)
             finally:
                 self.connected = False
                 sender.cancel()

@@ -1,15 +1,18 @@
 """The one reconcile for all causes: observe, plan, apply, status. Called again until it has nothing left to do."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
 from typing import Any, Protocol
 
 import structlog
 
+from headrace_api.inference_model_status import ScalingStatus
 from headrace_operator.kinds import key_of
-from headrace_operator.observed import Key, Object, Observed, Problem
+from headrace_operator.observed import Key, Object, Observed, Plan, Problem
 from headrace_operator.plan import identity, plan
 from headrace_operator.render.config import RenderConfig
+from headrace_operator.scaling import decided, deletion_cost
 from headrace_operator.status import ready_reason, status
 from headrace_operator.status_changes import can_wait, changes, patience_seconds
 from headrace_operator.written import Written
@@ -49,6 +52,9 @@ class Cluster(Protocol):
     async def patch_status(self, model: Object, status: Object) -> Object | None:
         """Merge into the model's status; returns the model, None when it is gone."""
 
+    async def annotate(self, item: Object, annotations: dict[str, str]) -> None:
+        """Merge annotations into a live object; nothing happens when it is gone."""
+
     async def event(self, model: Object, kind: str, reason: str, message: str) -> None:
         """Record an Event."""
 
@@ -61,6 +67,26 @@ class Turns(Protocol):
 
     def postpone(self, key: Key, seconds: float) -> bool:
         """In a calm moment, later than `seconds`; False when this is the calm moment."""
+
+
+class Scaler(Protocol):
+    """Who decides how many workers a model has."""
+
+    def decide(self, observed: Observed) -> ScalingStatus | None:
+        """The decision; None: what the status and the spec say stays."""
+
+    def forget(self, key: Key) -> None:
+        """The model is gone."""
+
+
+class NoScaler:
+    """Nobody decides anew: for whoever has no numbers to decide from."""
+
+    def decide(self, observed: Observed) -> ScalingStatus | None:
+        """What the status and the spec say stays."""
+
+    def forget(self, key: Key) -> None:
+        """Nothing is remembered."""
 
 
 class AtOnce:
@@ -84,6 +110,7 @@ class Reconciler:
     now: Callable[[], str]
     """The time, RFC 3339 in UTC."""
     turns: Turns = field(default_factory=AtOnce)
+    scaler: Scaler = field(default_factory=NoScaler)
     written: Written = field(default_factory=Written)
     _settled: dict[Key, "Inputs"] = field(default_factory=dict)
     """What each model was last found settled with: nothing was left to write."""
@@ -97,9 +124,11 @@ class Reconciler:
         seen = self.world.observe(key)
         if seen is None or seen.model["metadata"].get("deletionTimestamp"):
             self.written.forget(key)
+            self.scaler.forget(key)
             self._settled.pop(key, None)
             return
         observed = self.written.overlay(key, seen)
+        observed = replace(observed, scaling=self.scaler.decide(observed))
         inputs = versions(observed)
         if self._settled.get(key) == inputs:
             return
@@ -108,21 +137,42 @@ class Reconciler:
 
     async def _bring(self, observed: Observed) -> bool:
         """Plan, apply, report; returns whether there was nothing to write and there is nothing to wait for."""
-        decision = plan(observed, self.config)
+        decision = plan(observed, self.config, datetime.fromisoformat(self.now()))
         if decision.again_seconds is not None:
             self.turns.add_after(key_of(observed.model), decision.again_seconds)
         problem = decision.problem
+        if problem is None:
+            observed = await self._note_scaling(observed)
         for item in decision.apply:
             problem = problem or await self._apply(observed, item)
         for item in decision.delete:
             _log.info("deleting", kind=item["kind"], name=item["metadata"]["name"])
             await self.cluster.delete(item)
         writes = (*decision.apply, *decision.delete)
-        said = await self._report(observed, problem, settled=not any(item["kind"] == "Deployment" for item in writes))
+        workload = any(item["kind"] == "Deployment" for item in writes)
+        said = await self._report(observed, problem, decision, settled=not workload)
         return said and not writes and decision.again_seconds is None
+
+    async def _note_scaling(self, observed: Observed) -> Observed:
+        """Write a new number of the autoscaler down before acting on it.
+
+        A first decision follows from the spec alone, so it can be made again and need not be a write of its own.
+        """
+        before, after = decided.stored(observed.model), observed.scaling
+        if after is None or after.decided_by != "autoscaler" or before is None or before == after:
+            return observed
+        _log.info("scaling", replicas=after.desired_replicas, reason=after.reason)
+        status = {"scaling": after.model_dump(mode="json", by_alias=True)}
+        if (now := await self.cluster.patch_status(observed.model, status)) is None:
+            return observed
+        self.written.reported(key_of(observed.model), now)
+        return replace(observed, model={**observed.model, "status": now.get("status")})
 
     async def _apply(self, observed: Observed, item: Object) -> Problem | None:
         """Write a child; what is not there is only created, so that nobody else's object is taken over."""
+        if item["kind"] == "Deployment":
+            for pod, cost in deletion_cost.costs(observed, item):
+                await self.cluster.annotate(pod, {deletion_cost.ANNOTATION: str(cost)})
         _log.info("applying", kind=item["kind"], name=item["metadata"]["name"])
         try:
             if any(identity(child) == identity(item) for child in observed.children):
@@ -149,10 +199,10 @@ class Reconciler:
         name = item["metadata"]["name"]
         return Problem("NameTaken", f"{item['kind']} {name} exists and is not this model's: rename one of them")
 
-    async def _report(self, observed: Observed, problem: Problem | None, *, settled: bool) -> bool:
+    async def _report(self, observed: Observed, problem: Problem | None, decision: Plan, *, settled: bool) -> bool:
         """Write the status if it changed; returns False when some of it was left for a calm moment."""
         before: dict[str, Any] = observed.model.get("status") or {}
-        found = status(observed, problem, self.config, self.now(), settled=settled)
+        found = status(observed, problem, self.config, self.now(), settled=settled, decision=decision)
         after = found.model_dump(mode="json", by_alias=True)
         changed = changes(before, after)
         if not changed:

@@ -1,7 +1,6 @@
 """The status as a pure function of what was seen and decided."""
 
 import contextlib
-from dataclasses import dataclass
 
 from pydantic import ValidationError
 
@@ -9,43 +8,29 @@ from headrace_api.convert import worker_config
 from headrace_api.inference_model import InferenceModelSpec
 from headrace_api.inference_model_status import (
     InferenceModelStatus,
-    PendingRender,
-    RolloutStatus,
-    ScalingStatus,
 )
 from headrace_api.worker_config import fingerprint
 from headrace_operator import conditions, root_cause
 from headrace_operator.conditions import Workers
 from headrace_operator.foreign import scaled_by_other
-from headrace_operator.observed import Object, Observed, Problem
+from headrace_operator.observed import Object, Observed, Plan, Problem
 from headrace_operator.plan import read_spec
 from headrace_operator.render.config import RenderConfig
 from headrace_operator.render.objects import selector
 from headrace_operator.render.revision import worker_hash
+from headrace_operator.scaling import decided
+
+_NOTHING = Plan()
 
 
-@dataclass(frozen=True)
-class Decided:
-    """What other parts of the operator decided of the model and the status tells."""
-
-    scaling: ScalingStatus | None = None
-    """The scaler's decision; None: spec.replicas rules."""
-    rollout: RolloutStatus | None = None
-    pending: PendingRender | None = None
-    """A newer rendering that waits for approval."""
-
-
-_NOTHING = Decided()
-
-
-def status(  # noqa: PLR0913 - what was seen and what was decided
+def status(  # noqa: PLR0913  # what was seen, decided and done
     observed: Observed,
     problem: Problem | None,
     config: RenderConfig,
     now: str,
     *,
     settled: bool = True,
-    decided: Decided = _NOTHING,
+    decision: Plan = _NOTHING,
 ) -> InferenceModelStatus:
     """What to write into the model's status.
 
@@ -56,14 +41,14 @@ def status(  # noqa: PLR0913 - what was seen and what was decided
         now: the time, RFC 3339 in UTC, for conditions whose status changes.
         settled: whether the workload was as rendered; else what was observed is older than what was asked for, and
             neither its ready workers nor its failing ones say anything of the newest spec.
-        decided: scaling and rollout.
+        decision: what was decided on revisions.
     """
     spec = read_spec(observed.model, config)
     if isinstance(spec, Problem):
         return _refused(observed, problem or spec, now)
-    workers = _workers(observed, spec, decided, settled=settled)
+    workers = _workers(observed, spec, settled=settled)
     cause = root_cause.cause(observed, queue_url(spec, config)) if settled else None
-    drafts = conditions.of_workers(spec, workers, problem, cause, decided.pending)
+    drafts = conditions.of_workers(spec, workers, problem, cause, decision)
     load = observed.load
     return InferenceModelStatus(
         observed_generation=_generation(observed),
@@ -78,9 +63,9 @@ def status(  # noqa: PLR0913 - what was seen and what was decided
         fingerprint=fingerprint(worker_config.from_spec(spec, config.queue_url).generator),
         config_hash=worker_hash(spec, config),
         endpoint=endpoint(queue_url(spec, config)),
-        scaling=decided.scaling,
-        rollout=decided.rollout,
-        pending_render=decided.pending,
+        scaling=observed.scaling or decided.stored(observed.model),
+        rollout=decision.rollout if decision.problem is None else _stored(observed.model.get("status") or {}).rollout,
+        pending_render=decision.pending_render,
     )
 
 
@@ -120,9 +105,9 @@ def _stored(status: Object) -> InferenceModelStatus:
     return kept
 
 
-def _workers(observed: Observed, spec: InferenceModelSpec, decided: Decided, *, settled: bool) -> Workers:
+def _workers(observed: Observed, spec: InferenceModelSpec, *, settled: bool) -> Workers:
     deployment = _deployment(observed)
-    desired = _desired(spec, decided)
+    desired = decided.replicas(observed, spec)
     if deployment is None:
         return Workers(desired=desired, ready=0, updated=settled and not spec.enabled)
     if scaled_by_other(deployment):
@@ -131,12 +116,6 @@ def _workers(observed: Observed, spec: InferenceModelSpec, decided: Decided, *, 
     current = state.get("observedGeneration") == deployment["metadata"].get("generation")
     updated = state.get("updatedReplicas", 0) == state.get("replicas", 0) == desired
     return Workers(desired=desired, ready=state.get("readyReplicas", 0), updated=settled and current and updated)
-
-
-def _desired(spec: InferenceModelSpec, decided: Decided) -> int:
-    if decided.scaling and spec.enabled:
-        return decided.scaling.desired_replicas
-    return spec.desired_replicas
 
 
 def _before(observed: Observed) -> list[Object]:

@@ -32,6 +32,15 @@ NAME_RULE = {
     "label and a host name",
 }
 
+ONE_WRITER_RULE = {
+    "rule": "!has(self.deployment) || !has(self.deployment.autoscaling) || !has(oldSelf.deployment) || "
+    "!has(oldSelf.deployment.autoscaling) || self.replicas == oldSelf.replicas || self.replicas == 1",
+    "message": "HR206: spec.replicas has no effect: deployment.autoscaling decides how many workers run; change its "
+    "minReplicas and maxReplicas, or leave autoscaling out",
+}
+"""For `kubectl scale`, HPA and KEDA, which would otherwise be told that it worked; 1 is the default, which leaving the
+field out goes back to. Rules with `oldSelf` are asked at updates only, those of the scale subresource included."""
+
 
 def custom_resource_definition() -> dict[str, Any]:
     """The whole CRD as an object."""
@@ -79,12 +88,17 @@ def _version() -> dict[str, Any]:
                     "apiVersion": {"type": "string"},
                     "kind": {"type": "string"},
                     "metadata": {"type": "object"},
-                    "spec": structural(api.InferenceModelSpec.model_json_schema()),
+                    "spec": _spec(),
                     "status": structural(InferenceModelStatus.model_json_schema(mode="serialization")),
                 },
             }
         },
     }
+
+
+def _spec() -> Schema:
+    schema = structural(api.InferenceModelSpec.model_json_schema())
+    return {**schema, "x-kubernetes-validations": [*schema.get("x-kubernetes-validations", []), ONE_WRITER_RULE]}
 
 
 def structural(json_schema: Schema) -> Schema:

@@ -198,6 +198,11 @@ class Autoscaling(KubernetesDocument):
     upscale_delay_seconds: float = Field(default=30.0, ge=0, description="How long a decision for more must hold.")
     downscale_delay_seconds: float = Field(default=600.0, ge=0, description="How long a decision for fewer must hold.")
 
+    @property
+    def first_replicas(self) -> int:
+        """Replicas of a new model: initialReplicas, else minReplicas."""
+        return self.min_replicas if self.initial_replicas is None else self.initial_replicas
+
 
 class Deployment(KubernetesDocument):
     """How many requests and replicas."""
@@ -409,6 +414,9 @@ class InferenceModelSpec(KubernetesDocument):
         return given if given is not None else 0 if self.engine.type == "LlamaCppEngine" else 1
 
     @property
-    def desired_replicas(self) -> int:
-        """Workers that shall run."""
-        return self.replicas if self.enabled else 0
+    def first_replicas(self) -> int:
+        """Workers that shall run as long as no scaling decision says otherwise."""
+        if not self.enabled:
+            return 0
+        policy = self.deployment.autoscaling
+        return policy.first_replicas if policy else self.replicas

@@ -30,7 +30,10 @@ class ModelLoad(Message):
     workers: int = 0
     """Workers that are connected and take requests for the model."""
     in_flight: dict[str, int] = {}
-    """Requests that each connected worker has, by the name that it registered with (in a pod: the pod's name)."""
+    """Requests that each connected worker has, by the name that it registered with (in a pod: the pod's name).
+
+    Of whatever model, for a worker that serves several; workers without any are left out.
+    """
 
 
 class Load(Message):

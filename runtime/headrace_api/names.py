@@ -10,9 +10,14 @@ MANAGED_BY = "headrace-operator"
 ANNOTATION_HASH = "headrace.dev/hash"
 """A child's content hash: equal content means that nothing is written."""
 ANNOTATION_SPEC_HASH = "headrace.dev/spec-hash"
-"""On a revision: the hash of the spec that it was rendered from, to tell the author's changes from the operator's."""
+"""On a revision: the hash of the spec that it was rendered from, to tell the author's changes from the operator's.
+
+On a workload of a release that knew no revisions: the same of what it runs.
+"""
 ANNOTATION_REVISION = "headrace.dev/revision"
 """On the workload and its pods: the revision, named by the hash of its content."""
+ANNOTATION_FAILED_ROLLOUT = "headrace.dev/failed-rollout"
+"""On the workload: the revision that failed, what was asked for then, and why, as JSON."""
 ANNOTATION_APPROVE_RENDER = "headrace.dev/approve-render"
 """On the model, by people: the pending revision that may replace the workers."""
 

@@ -123,11 +123,14 @@ class Dispatcher:
 
     # ---- workers
 
-    def join(self, link: WorkerLink, models: Iterable[str] | None) -> int:
-        """A worker is there, with no credits yet; `models` is None for a generalist. Returns its number here."""
+    def join(self, link: WorkerLink, models: Iterable[str] | None, name: str = "") -> int:
+        """A worker is there, with no credits yet; `models` is None for a generalist. Returns its number here.
+
+        `name` is what the worker calls itself: in a pod, the pod's name.
+        """
         worker = next(self._numbers)
         self._seats[worker] = _Seat(link)
-        self.schedule.add(worker, models)
+        self.schedule.add(worker, models, name)
         if self._dismissing:
             self._dismiss(worker)
         self._notify()

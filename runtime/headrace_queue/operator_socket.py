@@ -13,8 +13,8 @@ from headrace_queue.invalid import in_words
 from headrace_queue.models import ModelNames
 from headrace_queue.outbox import close
 
-_SETTLE_SECONDS = 0.1
-"""Changes so close together are told at once."""
+_PAUSE_SECONDS = 0.1
+"""A first change is told at once, further ones no more often than this, each time as one."""
 _HEARTBEAT_SECONDS = 15
 
 
@@ -79,5 +79,5 @@ class OperatorSocket:
                 except ConnectionError:
                     return
                 told = load
+            await asyncio.sleep(_PAUSE_SECONDS)
             await changed.wait()
-            await asyncio.sleep(_SETTLE_SECONDS)

@@ -21,6 +21,8 @@ from headrace_api.load import ModelLoad
 class _Worker:
     models: frozenset[str] | None
     """None for a generalist."""
+    name: str = ""
+    """What it calls itself; several may have one name."""
     credits: int = 0
     tickets: set[int] = field(default_factory=set)
 
@@ -37,10 +39,10 @@ class Schedule:
         self._model: dict[int, str] = {}
         self._holder: dict[int, int] = {}
 
-    def add(self, worker: int, models: Iterable[str] | None) -> None:
+    def add(self, worker: int, models: Iterable[str] | None, name: str = "") -> None:
         """Let a worker in, without credits; `models` is None for a generalist."""
         names = None if models is None else frozenset(models)
-        self._workers[worker] = entry = _Worker(names)
+        self._workers[worker] = entry = _Worker(names, name)
         for model in names or ():
             self._serving.setdefault(model, {})[worker] = entry
         if names is None:
@@ -148,14 +150,25 @@ class Schedule:
     def load(self, models: Iterable[str] = ()) -> dict[str, ModelLoad]:
         """The load of `models` and of all others that have requests; `workers` counts dedicated ones."""
         running = Counter(self._model[ticket] for ticket in self._holder)
+        in_flight = self._in_flight()
         return {
             model: ModelLoad(
                 queued=len(self._waiting.get(model, ())),
                 running=running[model],
                 workers=len(self._serving.get(model, ())),
+                in_flight=in_flight.get(model, {}),
             )
             for model in sorted({*models, *self._waiting, *running})
         }
+
+    def _in_flight(self) -> dict[str, dict[str, int]]:
+        """Requests per dedicated worker that has any, by model and by the worker's name; also of those that drain."""
+        found: dict[str, dict[str, int]] = {}
+        for entry in self._workers.values():
+            for model in entry.models or () if entry.tickets else ():
+                names = found.setdefault(model, {})
+                names[entry.name] = names.get(entry.name, 0) + len(entry.tickets)
+        return found
 
     def _takes_work(self, worker: int) -> bool:
         entry = self._workers[worker]

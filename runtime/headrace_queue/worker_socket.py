@@ -55,7 +55,7 @@ class V1Session:
         self._outbox = outbox
         self._log = log
         outbox.put(wire.Registered().model_dump_json())
-        self._worker = dispatcher.join(V1Link(outbox), register.models)
+        self._worker = dispatcher.join(V1Link(outbox), register.models, register.worker)
 
     async def run(self, socket: web.WebSocketResponse) -> None:
         """Serve the worker until its connection ends."""

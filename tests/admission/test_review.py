@@ -1,6 +1,5 @@
 """What the webhook answers, as a function."""
 
-import base64
 import copy
 import json
 
@@ -71,16 +70,6 @@ def test_deletion_is_nobodys_business(ask, model):
         "unchanged",
         {"uid": "705ab4f5-6393-11e8-b7cc-42010a800002", "allowed": True},
     )
-
-
-def test_a_default_is_a_patch_of_a_new_model_only(ask, model):
-    model["spec"]["deployment"] = {"autoscaling": {"initialReplicas": 3, "maxReplicas": 5}}
-    outcome, response = answer("mutate", ask(model))
-    assert (outcome, response["allowed"], response["patchType"]) == ("defaulted", True, "JSONPatch")
-    assert json.loads(base64.b64decode(response["patch"])) == [{"op": "add", "path": "/spec/replicas", "value": 3}]
-    before = copy.deepcopy(model)
-    before["spec"]["engine"]["maxTotalTokens"] = 100
-    assert answer("mutate", ask(model, before))[0] == "allowed"
 
 
 @pytest.mark.parametrize(

@@ -181,7 +181,7 @@ EXAMPLES: dict[str, tuple[list[Spec], list[Spec]]] = {
         [s({"engineKwargs": {"max_num_seqs": 5}}, deployment={"maxConcurrentQueries": 5})],
     ),
     "HR206": (
-        [{**scaled(maxReplicas=2), "replicas": 3}],
+        [{**scaled(maxReplicas=2), "replicas": 3}, {**scaled(minReplicas=2, maxReplicas=3), "replicas": 2}],
         [{**scaled(minReplicas=2, maxReplicas=3), "replicas": 1}, s(replicas=3)],
     ),
     "HR207": (
@@ -301,7 +301,13 @@ EXAMPLES: dict[str, tuple[list[Spec], list[Spec]]] = {
         [s(queue={"url": "https://queue.example.com"})],
         [s(), s(queue={"url": "https://queue.example.com", "tokenSecretRef": {"name": "a"}})],
     ),
-    "HR901": ([scaled()], [s()]),
+    "HR701": (
+        [
+            s(rollout={"maintenanceWindows": [{"start": "01:00", "durationMinutes": 1, "timeZone": zone}]})
+            for zone in ("CEST", "../UTC", "")
+        ],
+        [s(rollout={"maintenanceWindows": [{"start": "01:00", "durationMinutes": 1, "timeZone": "Europe/Berlin"}]})],
+    ),
     "HR903": ([s({"s3Mirror": _S3}), s({"gcsMirror": {"bucketUri": "gs://bucket"}})], [s()]),
     "HR904": ([s(_TRT)], [s()]),
     "HR905": ([s(_EMBEDDING)], [s()]),

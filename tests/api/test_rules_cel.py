@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace_api.crd import custom_resource_definition
+from headrace_api.crd import ONE_WRITER_RULE, custom_resource_definition
 from headrace_api.rules.chain import CHAIN
 from headrace_api.rules.document import check_model
 
@@ -35,9 +35,9 @@ def stored(value, schema):
 
 
 def broken(value, schema):
-    """Codes of the CEL rules that do not hold at this place or below."""
+    """Codes of the CEL rules that do not hold at this place or below, for a new object."""
     for rule in schema.get("x-kubernetes-validations", ()):
-        if not cel.evaluate(rule["rule"], {"self": value}):
+        if "oldSelf" not in rule["rule"] and not cel.evaluate(rule["rule"], {"self": value}):
             yield rule["message"].split(":")[0]
     if schema.get("type") == "object":
         for key, item in value.items():
@@ -54,6 +54,25 @@ def in_cel(spec, name="m"):
 
 def in_python(spec, name="m"):
     return {one.code for one in check_model({"metadata": {"name": name}, "spec": spec})}
+
+
+SCALES = {"autoscaling": {"minReplicas": 1, "maxReplicas": 4}}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "holds"),
+    [
+        ({"replicas": 1, "deployment": SCALES}, {"replicas": 2, "deployment": SCALES}, False),
+        ({"replicas": 3, "deployment": SCALES}, {"replicas": 0, "deployment": SCALES}, False),
+        ({"replicas": 3, "deployment": SCALES}, {"replicas": 1, "deployment": SCALES}, True),  # left out again
+        ({"replicas": 3, "deployment": SCALES}, {"replicas": 3, "deployment": SCALES}, True),
+        ({"replicas": 3, "deployment": SCALES}, {"replicas": 2, "deployment": {}}, True),
+        ({"replicas": 3, "deployment": {}}, {"replicas": 2, "deployment": SCALES}, True),
+        ({"replicas": 3}, {"replicas": 2}, True),
+    ],
+)
+def test_where_autoscaling_decides_nobody_else_sets_replicas(old, new, holds):
+    assert cel.evaluate(ONE_WRITER_RULE["rule"], {"self": new, "oldSelf": old}) is holds
 
 
 ALL = [spec for bad, good in examples.EXAMPLES.values() for spec in (*bad, *good)]

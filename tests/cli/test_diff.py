@@ -53,6 +53,7 @@ KINDS = {
     "services": "Service",
     "poddisruptionbudgets.policy": "PodDisruptionBudget",
     "deployments.apps": "Deployment",
+    "pods": "Pod",
 }
 KUBECTL = """#!{python}
 import json, os, sys

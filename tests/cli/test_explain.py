@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from headrace_api.inference_model import InferenceModelSpec
 from headrace_cli.provenance import explain
-from headrace_cli.rendered_keys import leaves
 from headrace_cli.rendering import objects
 from headrace_cli.values import render_config
+from headrace_operator.render.leaves import leaves
 
 CONFIG = render_config(None, None, "example.org/runtime:1")
 METADATA = {"name": "m", "namespace": "n"}

@@ -159,13 +159,13 @@ def test_strict_makes_warnings_fail(headrace, monkeypatch, model_text):
     from headrace_api.rules.finding import Finding  # noqa: PLC0415
     from headrace_cli import manifests  # noqa: PLC0415
 
-    warning = Finding("HR901", "warning", ("spec", "engine"), "has no effect", "leave it out")
+    warning = Finding("HR902", "warning", ("spec", "engine"), "has no effect", "leave it out")
     monkeypatch.setattr(manifests, "check_model", lambda *_: [warning])
     loose, strict = headrace("lint", "-", text=model_text), headrace("lint", "--strict", "-", text=model_text)
-    assert loose.out == "<stdin>:4: warning: HR901: spec.engine: has no effect; leave it out\n"
+    assert loose.out == "<stdin>:4: warning: HR902: spec.engine: has no effect; leave it out\n"
     assert (loose.status, strict.status) == (0, 1)
     github = headrace("lint", "--format", "github", "-", text=model_text)
-    assert github.out.startswith("::warning file=<stdin>,line=4,title=HR901::spec.engine: has no effect")
+    assert github.out.startswith("::warning file=<stdin>,line=4,title=HR902::spec.engine: has no effect")
 
 
 def test_facts_reach_the_rules(headrace, monkeypatch, tmp_path, model_text):

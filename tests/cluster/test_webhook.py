@@ -2,7 +2,6 @@
 
 import base64
 import contextlib
-import copy
 import json
 import subprocess
 
@@ -82,24 +81,16 @@ def test_other_namespaces_are_not_asked_about(kubectl_in, wrong):
     assert refused(kubectl_in("default"), wrong) == ""
 
 
-def test_a_new_model_begins_with_the_replicas_of_its_autoscaling(kubectl, model):
+def test_one_writer_of_the_number_of_workers(kubectl, model):
     model["spec"] |= {"enabled": False, "deployment": {"autoscaling": {"initialReplicas": 3, "maxReplicas": 4}}}
     kubectl.apply(model)
-    assert kubectl.get("inferencemodels.headrace.dev", "sample-chat")["spec"]["replicas"] == 3
+    assert kubectl.get("inferencemodels.headrace.dev", "sample-chat")["spec"]["replicas"] == 1
     assert kubectl.run("diff", "-f", "-", text=json.dumps(model)).returncode == 0  # nothing to apply again
-    kubectl("scale", "inferencemodels.headrace.dev/sample-chat", "--replicas=2")
-    model["spec"]["engine"]["maxTotalTokens"] = 128
+    result = kubectl.run("scale", "inferencemodels.headrace.dev/sample-chat", "--replicas=2")
+    assert "HR206: spec.replicas has no effect: deployment.autoscaling decides" in result.stderr
+    del model["spec"]["deployment"]
     kubectl.apply(model)
-    assert kubectl.get("inferencemodels.headrace.dev", "sample-chat")["spec"]["replicas"] == 2
-    chosen = copy.deepcopy(model)
-    chosen["metadata"]["name"] = "chosen"
-    chosen["spec"]["replicas"] = 1
-    kubectl.apply(chosen)
-    assert kubectl.get("inferencemodels.headrace.dev", "chosen")["spec"]["replicas"] == 1
-    side = copy.deepcopy(chosen)
-    side["metadata"]["name"] = "server-side"
-    kubectl("apply", "--server-side", "-f", "-", text=json.dumps(side))
-    assert kubectl.get("inferencemodels.headrace.dev", "server-side")["spec"]["replicas"] == 1
+    kubectl("scale", "inferencemodels.headrace.dev/sample-chat", "--replicas=2")
 
 
 def test_while_the_operator_is_away_models_are_taken_and_judged_later(kubectl, wrong, wait_for, no_operator):

@@ -1,5 +1,6 @@
 """The pages of docs/configuration do what they show."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,13 @@ def test_a_page_does_what_it_shows(page: str, outputs: int, tmp_path: Path) -> N
 
 def test_the_page_for_rayllm_does_what_it_shows(tmp_path: Path) -> None:
     assert run((PAGES / "coming-from-rayllm.md").read_text(), tmp_path, {}) == 11
+
+
+def test_the_page_on_scaling_does_what_it_shows_and_its_picture_is_current(tmp_path: Path) -> None:
+    folder = ROOT / "docs" / "scaling"
+    shutil.copy(folder / "day.csv", tmp_path)
+    assert run((ROOT / "docs" / "scaling.md").read_text(), tmp_path, {}) == 1
+    assert (tmp_path / "day.svg").read_text() == (folder / "day.svg").read_text()
 
 
 def test_an_output_that_differs_is_noticed(tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def test_models_are_counted_and_only_the_unwell_are_named():
     models = [
         model("a", Ready=("True", "WorkersReady"), Stalled=("False", "WorkersReady")),
         model("b", Ready=("False", "ImageNotAvailable"), Stalled=("True", "ImageNotAvailable")),
-        model("c", Ready=("True", "WorkersReady"), UpToDate=("False", "PendingRender")),
+        model("c", Ready=("True", "WorkersReady"), UpToDate=("False", "RenderPending")),
         {"metadata": {"namespace": "m", "name": "new"}},
     ]
     registry.register(ModelsCollector(lambda: models))

@@ -10,6 +10,7 @@ from v1_worker import V1Worker
 
 from headrace_api import wire
 from headrace_api.load import Catalogue, Load, ModelLoad
+from headrace_queue import operator_socket
 
 
 async def load_until(socket: websockets.ClientConnection, expected: dict[str, ModelLoad]) -> int:
@@ -31,12 +32,46 @@ async def test_load_follows_the_requests(queue: Queue) -> None:
         assert await load_until(socket, {"m": ModelLoad(queued=20)}) <= 3, "changes close together are told at once"
         async with V1Worker(queue.worker_url, "m", credit=1) as worker:
             job = await worker.expect(wire.Job)
-            await load_until(socket, {"m": ModelLoad(queued=19, running=1, workers=1)})
+            await load_until(socket, {"m": ModelLoad(queued=19, running=1, workers=1, in_flight={"fake": 1})})
             await worker.result(job, body=PLAIN)
             for task in tasks:
                 task.cancel()
             await load_until(socket, {"m": ModelLoad(workers=1)})
         await load_until(socket, {"m": ModelLoad()})
+
+
+async def test_in_flight_is_told_by_worker(queue: Queue) -> None:
+    async with (
+        operator(queue) as socket,
+        V1Worker(queue.worker_url, "m", credit=3, name="busy") as busy,
+        V1Worker(queue.worker_url, "m", credit=1, name="one"),
+        V1Worker(queue.worker_url, "m", "n", name="idle"),
+    ):
+        tasks = [queue.ask() for _ in range(4)]
+        in_flight = {"busy": 3, "one": 1}
+        expected = {"m": ModelLoad(running=4, workers=3, in_flight=in_flight), "n": ModelLoad(workers=1)}
+        await load_until(socket, expected)
+        await busy.send(wire.Drain(reason="stop"))
+        # what a draining worker has still counts
+        await load_until(socket, expected | {"m": ModelLoad(running=4, workers=2, in_flight=in_flight)})
+        for task in tasks:
+            task.cancel()
+
+
+async def test_a_first_change_is_told_at_once_and_the_next_after_a_pause(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operator_socket, "_PAUSE_SECONDS", 0.01)
+    async with operator(queue) as socket:
+        await load_until(socket, {})
+        await asyncio.sleep(0.1)  # the pause after the greeting
+        monkeypatch.setattr(operator_socket, "_PAUSE_SECONDS", 3600)
+        await socket.send(Catalogue(models=["m"]).model_dump_json())
+        assert await load_until(socket, {"m": ModelLoad()}) == 1
+        task = queue.ask()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(socket.recv(), 0.3)
+        task.cancel()
 
 
 async def test_a_catalogue_outlives_its_connection_until_the_next(queue: Queue) -> None:

@@ -110,6 +110,12 @@ class MemoryCluster:
             self.model = now
         return copy.deepcopy(now)
 
+    async def annotate(self, item: Object, annotations: dict[str, str]) -> None:
+        self.writes.append(("annotate", item["metadata"]["name"]))
+        for pod in self.pods:
+            if pod["metadata"]["name"] == item["metadata"]["name"]:
+                pod["metadata"].setdefault("annotations", {}).update(annotations)
+
     async def event(self, model: Object, kind: str, reason: str, message: str) -> None:
         assert message
         self.events.append((model["metadata"]["name"], kind, reason))

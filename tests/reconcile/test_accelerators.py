@@ -1,5 +1,7 @@
 """What a profile, a placement strategy and a model cache make of a worker's pod."""
 
+from datetime import UTC, datetime
+
 import pytest
 from pydantic import ValidationError
 
@@ -11,6 +13,8 @@ from headrace_operator.render.config import RenderConfig
 from headrace_operator.render.objects import labels
 from headrace_operator.render.pod import pod_template
 from headrace_operator.render.revision import spec_hash
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 TOLERATION = {"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}
 NODES = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": []}]}}
@@ -171,7 +175,7 @@ def test_labels_for_gang_scheduling_reach_the_pod(profiled):
 
 def test_an_accelerator_without_profile_is_the_problem_of_the_model(model, profiled, config):
     wanted = {**model, "spec": {"engine": MODEL, "scaling": wants(accelerator_type_b200=0.01)}}
-    problem = plan(Observed(wanted), profiled).problem
+    problem = plan(Observed(wanted), profiled, NOW).problem
     assert isinstance(problem, Problem)
     assert (problem.reason, problem.permanent) == ("AcceleratorNotAvailable", True)
     for words in (
@@ -182,7 +186,7 @@ def test_an_accelerator_without_profile_is_the_problem_of_the_model(model, profi
         assert words in problem.message
     assert not isinstance(read_spec(wanted, config), Problem)
     wrong = {**wanted, "spec": {**wanted["spec"], "modelCache": {}}}
-    assert plan(Observed(wrong), profiled).problem.reason == "InvalidSpec"
+    assert plan(Observed(wrong), profiled, NOW).problem.reason == "InvalidSpec"
 
 
 def test_the_kind_of_accelerator_is_the_authors_and_the_profile_the_installations(profiled, config):

@@ -5,15 +5,23 @@ import copy
 import pytest
 
 from headrace_operator.reconcile import Reconciler, Refused
+from headrace_operator.scaling.autoscaler import Autoscaler
 
 KEY = ("models", "sample")
 CHILDREN = ["ConfigMap", "ServiceAccount", "NetworkPolicy", "Service", "PodDisruptionBudget", "Deployment"]
 """What a model is made of, in the order of the writes."""
 
 
+def reconciler_of(cluster, config):
+    def now():
+        return "2026-01-01T00:00:00Z"
+
+    return Reconciler(cluster, cluster, config, now, scaler=Autoscaler(lambda: 0.0, now, config.queue_url))
+
+
 @pytest.fixture
 def reconciler(cluster, config):
-    return Reconciler(cluster, cluster, config, lambda: "2026-01-01T00:00:00Z")
+    return reconciler_of(cluster, config)
 
 
 def config_map(cluster):
@@ -173,7 +181,7 @@ async def test_a_model_larger_than_the_largest_node_is_refused(cluster, config):
         "scaling": {"numWorkers": 16, "placementStrategy": "STRICT_PACK"},
     }
     small = config.model_copy(update={"gpus_per_node": 8})
-    await Reconciler(cluster, cluster, small, lambda: "2026-01-01T00:00:00Z").reconcile(KEY)
+    await reconciler_of(cluster, small).reconcile(KEY)
     assert condition(cluster, "Ready")["message"].startswith("HR106: spec.scaling.placementStrategy")
     assert cluster.children == {}
 

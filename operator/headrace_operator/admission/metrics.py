@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 class AdmissionMetrics:
     """Counts per webhook (mutate, validate) and outcome.
 
-    The outcomes: allowed, defaulted, warned, refused, unchanged (the spec is as it was), unreadable (not an
+    The outcomes: allowed, warned, refused, unchanged (the spec is as it was), unreadable (not an
     AdmissionReview) and error (the webhook failed).
     """
 

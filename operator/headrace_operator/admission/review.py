@@ -5,8 +5,6 @@ checks the schema: a value of the wrong type gets the rule's code and hint, and 
 validating one has the last word, after every other webhook has changed the model, and tells the warnings.
 """
 
-import base64
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,14 +12,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from headrace_api.defaulting import defaults
 from headrace_api.rules.document import check_model
 from headrace_api.rules.finding import Facts, Finding
 from headrace_operator.observed import Object
 
 API_VERSION = "admission.k8s.io/v1"
 Webhook = Literal["mutate", "validate"]
-Outcome = Literal["allowed", "defaulted", "refused", "unchanged", "warned"]
+Outcome = Literal["allowed", "refused", "unchanged", "warned"]
 
 
 class UnreadableReviewError(Exception):
@@ -88,7 +85,7 @@ def answer(webhook: Webhook, request: Request, facts: Facts | None = None) -> An
     if errors := [finding for finding in findings if finding.severity == "error"]:
         return Answer("refused", _response(request, allowed=False, status=_refusal(errors)), _codes(errors))
     if webhook == "mutate":
-        return _defaulted(request, model)
+        return Answer("allowed", _response(request, allowed=True))
     warnings = [" ".join(finding.text.split()) for finding in findings]  # a header holds one line
     outcome: Outcome = "warned" if warnings else "allowed"
     return Answer(
@@ -106,18 +103,6 @@ def _unchanged(request: Request) -> bool:
 def _settled(request: Request, finding: Finding) -> bool:
     """Whether nothing can be done about a finding any more: a model keeps its name for life."""
     return request.operation == "UPDATE" and finding.path[:1] == ("metadata",)
-
-
-def _defaulted(request: Request, model: Object) -> Answer:
-    """Only a new model gets defaults: an update says what its author wants."""
-    values = defaults(model) if request.operation == "CREATE" else {}
-    if not values:
-        return Answer("allowed", _response(request, allowed=True))
-    patch = [
-        {"op": "add", "path": "/" + "/".join(path), "value": value} for path, value in values.items()
-    ]  # RFC 6902: add also replaces
-    encoded = base64.b64encode(json.dumps(patch).encode()).decode()
-    return Answer("defaulted", _response(request, allowed=True, patchType="JSONPatch", patch=encoded))
 
 
 def _refusal(errors: Sequence[Finding]) -> Object:

@@ -85,7 +85,7 @@ async def _body(request: web.Request) -> bytes:
 
 
 def _say(webhook: Webhook, asked: Request, answer: Answer) -> None:
-    say = _log.info if answer.outcome in {"refused", "defaulted"} else _log.debug
+    say = _log.info if answer.outcome == "refused" else _log.debug
     say(
         "admission review",
         webhook=webhook,

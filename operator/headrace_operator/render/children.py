@@ -1,9 +1,11 @@
 """All objects of one model, in the order in which they are applied."""
 
+from collections.abc import Sequence
+
 from headrace_api.inference_model import InferenceModelSpec
 from headrace_operator.render import revision as revisions
 from headrace_operator.render.config import RenderConfig
-from headrace_operator.render.deployment import deployment
+from headrace_operator.render.deployment import Workload, deployment
 from headrace_operator.render.disruption import disruption_budget
 from headrace_operator.render.network import network_policy
 from headrace_operator.render.objects import Object, hashed
@@ -13,8 +15,13 @@ from headrace_operator.render.service import service
 from headrace_operator.render.service_account import service_account
 
 
-def children(
-    metadata: Object, spec: InferenceModelSpec, config: RenderConfig, revision: Revision | None = None
+def children(  # noqa: PLR0913, PLR0917  # the model, and what was decided on it
+    metadata: Object,
+    spec: InferenceModelSpec,
+    config: RenderConfig,
+    workload: Workload | None = None,
+    others: Sequence[Revision] = (),
+    replicas: int | None = None,
 ) -> list[Object]:
     """Every object that shall exist for the model; what pods need comes before the workload.
 
@@ -22,21 +29,28 @@ def children(
         metadata: the model's `metadata`, of which name, namespace and uid are used.
         spec: the model's spec.
         config: the installation's values; `config.images` has the model's engine.
-        revision: what the workers shall be made of, where that is not what the spec renders to now.
+        workload: what the workers shall be made of, where that is not what the spec renders to now.
+        others: revisions of further workers that still run.
+        replicas: how many workers were decided on; as the spec begins when None.
     """
-    revision = revision or revisions.render(metadata["name"], spec, config)
-    found = [revisions.config_map(metadata, spec, revision)]
+    rendered = revisions.render(metadata["name"], spec, config)
+    workload = workload or Workload(rendered)
+    found: list[Object] = []
+    if isinstance(workload.revision, Revision):
+        found.append(revisions.config_map(metadata, spec, workload.revision))
     if spec.enabled:
-        found += _running(metadata, spec, config, revision)
+        known = workload.revision if isinstance(workload.revision, Revision) else rendered
+        serving = [known, *(one for one in others if one != known)]
+        found += _running(metadata, spec, config, serving)
+        found.append(deployment(metadata, spec, workload, spec.first_replicas if replicas is None else replicas))
     return [hashed(item) for item in found]
 
 
-def _running(metadata: Object, spec: InferenceModelSpec, config: RenderConfig, revision: Revision) -> list[Object]:
+def _running(metadata: Object, spec: InferenceModelSpec, config: RenderConfig, serving: list[Revision]) -> list[Object]:
     return [
         service_account(metadata),
-        *([network_policy(metadata, spec, config)] if config.network_policies else []),
+        *([network_policy(metadata, serving, config)] if config.network_policies else []),
         service(metadata, spec),
         disruption_budget(metadata),
         *([pod_monitor(metadata)] if config.pod_monitors else []),
-        deployment(metadata, spec, revision),
     ]

@@ -1,25 +1,35 @@
 """The NetworkPolicy: workers are asked for metrics only, and reach names, the queue and model sources only."""
 
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from headrace_api.inference_model import InferenceModelSpec
 from headrace_operator.render import objects
 from headrace_operator.render.config import RenderConfig
 from headrace_operator.render.objects import Object
+from headrace_operator.render.revision import Revision
 
 _DNS_PORTS = (53, 5353)
 """5353 is where OpenShift's DNS pods listen; a policy sees the port behind the Service."""
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _CLOUD_IDENTITY = (("169.254.169.254/32", 80), ("169.254.170.23/32", 80), ("169.254.169.252/32", 988))
 """Where a pod gets the cloud's credentials for its bucket: instance metadata, EKS pod identity, GKE's server."""
+_MIRRORS = ("s3_mirror_config", "gcs_mirror_config")
 _QUEUE_PODS = {"app.kubernetes.io/name": "headrace-queue"}
 
 
-def network_policy(model: Object, spec: InferenceModelSpec, config: RenderConfig) -> Object:
-    """The policy of the model's workers; the kubelet's probes are not subject to policies."""
-    ports = sorted({spec.monitoring.metrics_port, *spec.monitoring.tcp_probes})
+def network_policy(model: Object, revisions: Iterable[Revision], config: RenderConfig) -> Object:
+    """The policy of the model's workers; the kubelet's probes are not subject to policies.
+
+    Args:
+        model: the model's metadata.
+        revisions: all that there are workers of: older ones still need their own queue and ports.
+        config: the installation's values.
+    """
+    found = list(revisions)
+    files = [tomllib.loads(one.worker_file) for one in found]
+    ports = {port for file in files for port in _asked_at(file["monitoring"])}
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -27,20 +37,24 @@ def network_policy(model: Object, spec: InferenceModelSpec, config: RenderConfig
         "spec": {
             "podSelector": {"matchLabels": objects.selector(model["name"])},
             "policyTypes": ["Ingress", "Egress"],
-            "ingress": [{"ports": [_tcp(port) for port in ports]}],
-            "egress": list(_egress(model["namespace"], spec, config)),
+            "ingress": [{"ports": [_tcp(port) for port in sorted(ports)]}],
+            "egress": list(_egress(model["namespace"], files, [one.template for one in found], config)),
         },
     }
 
 
-def _egress(namespace: str, spec: InferenceModelSpec, config: RenderConfig) -> Iterator[Object]:
+def _asked_at(monitoring: Object) -> Iterator[int]:
+    yield monitoring["metrics_port"]
+    yield from monitoring.get("tcp_probes", ())
+
+
+def _egress(namespace: str, files: list[Object], templates: list[Object], config: RenderConfig) -> Iterator[Object]:
     yield {"ports": [{"port": port, "protocol": protocol} for port in _DNS_PORTS for protocol in ("UDP", "TCP")]}
-    if spec.queue.url is None:
+    if any(file["queue"]["url"] == config.queue_url for file in files):
         yield _own_queue(config.queue_url, namespace)
-    urls = [spec.queue.url or config.queue_url, *_urls(spec)]
-    ports = sorted({443, *filter(None, map(_port, urls))})
-    yield {"ports": [_tcp(port) for port in ports]}
-    if spec.engine.s3_mirror or spec.engine.gcs_mirror:
+    ports = {443, *filter(None, map(_port, _texts([files, templates])))}
+    yield {"ports": [_tcp(port) for port in sorted(ports)]}
+    if any(name in file["generator"] for file in files for name in _MIRRORS):
         yield from ({"to": [{"ipBlock": {"cidr": block}}], "ports": [_tcp(port)]} for block, port in _CLOUD_IDENTITY)
 
 
@@ -52,14 +66,8 @@ def _own_queue(url: str, namespace: str) -> Object:
     return {"to": [{"namespaceSelector": where, "podSelector": {"matchLabels": _QUEUE_PODS}}]}
 
 
-def _urls(spec: InferenceModelSpec) -> Iterator[str]:
-    """Every URL that the engine's sources and variables, or the pod's, name: mirrors, proxies, endpoints."""
-    engine = spec.engine
-    yield from _texts([engine.runtime_env.env_vars, spec.template])
-    yield from _texts([mirror.model_dump() for mirror in (engine.s3_mirror, engine.gcs_mirror) if mirror])
-
-
 def _texts(value: Any) -> Iterator[str]:
+    """Every text: the queue, mirrors, proxies and endpoints are all URLs somewhere in the file or the pod."""
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, list):

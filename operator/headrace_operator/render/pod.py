@@ -10,6 +10,11 @@ from headrace_operator.render.patch import strategic_merge
 from headrace_operator.render.resources import resources
 from headrace_operator.render.volumes import keeps_claim, mounts, volumes
 
+_START_SECONDS = 7200
+"""How long an engine may load before its container is started anew.
+
+Not spec.rollout.progressDeadlineSeconds, by which a slow start is reported: a change of that must not replace workers.
+"""
 _USER = 10001
 """The runtime images' user."""
 
@@ -60,7 +65,7 @@ def _container(spec: InferenceModelSpec, config: RenderConfig) -> dict[str, Any]
         "env": _environment(spec, config),
         "ports": [{"name": "metrics", "containerPort": port, "protocol": "TCP"}],
         # until the engine answers; it also tells a worker that still loads from one that the queue does not have
-        "startupProbe": _probe("/startedz", port, period=1, failures=2 * spec.rollout.progress_deadline_seconds),
+        "startupProbe": _probe("/startedz", port, period=1, failures=_START_SECONDS),
         "readinessProbe": _probe("/readyz", port, period=2, failures=3),
         "livenessProbe": _probe("/healthz", port, period=10, failures=6),
         "resources": resources(spec, config.accelerator(spec)),

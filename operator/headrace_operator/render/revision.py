@@ -52,6 +52,44 @@ class Revision:
         """The name of the ConfigMap of this revision of the model called `model`."""
         return f"{model}-{self.name}"
 
+    @property
+    def annotations(self) -> dict[str, str]:
+        """What its workload is known by."""
+        return {names.ANNOTATION_REVISION: self.name}
+
+    def pod_template(self, model: str) -> Object:
+        """The template with the name of its own ConfigMap in it."""
+        template = copy.deepcopy(self.template)
+        for volume in template["spec"].get("volumes", []):
+            if "configMap" in volume and "name" not in volume["configMap"]:
+                volume["configMap"]["name"] = self.config_map_name(model)
+        template["metadata"].setdefault("annotations", {}).update(self.annotations)
+        return template
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """Workers of a release that knew no revisions: what they are made of is known from the live workload only.
+
+    They mount the ConfigMap that has the model's own name, which nobody writes any more.
+    """
+
+    template: Object
+    """As it is live."""
+    spec_hash: str
+    """Of the spec when they were adopted."""
+
+    name = ""
+
+    @property
+    def annotations(self) -> dict[str, str]:
+        """What its workload is known by."""
+        return {names.ANNOTATION_SPEC_HASH: self.spec_hash}
+
+    def pod_template(self, model: str) -> Object:  # noqa: ARG002
+        """The template as it is: any change of it would replace the workers."""
+        return self.template
+
 
 def render(name: str, spec: InferenceModelSpec, config: RenderConfig) -> Revision:
     """The revision that the model called `name` asks for."""
@@ -108,16 +146,3 @@ def read(config_map: Object) -> Revision | None:
     except (KeyError, ValueError):
         return None
     return revision if found and revision.name == found[1] else None
-
-
-def mounted(model: str, revision: Revision) -> Object:
-    """The pod template with the revision's own ConfigMap in it."""
-    template = copy.deepcopy(revision.template)
-    for volume in template["spec"].get("volumes", []):
-        if "configMap" in volume and "name" not in volume["configMap"]:
-            volume["configMap"]["name"] = revision.config_map_name(model)
-    template["metadata"]["annotations"] = {
-        **template["metadata"].get("annotations", {}),
-        names.ANNOTATION_REVISION: revision.name,
-    }
-    return template

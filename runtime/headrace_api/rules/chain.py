@@ -11,6 +11,7 @@ from headrace_api.rules import (
     placement,
     queue,
     refused,
+    rollout,
     scaling,
     sources,
 )
@@ -27,6 +28,7 @@ CHAIN: tuple[Rule, ...] = (
     *refused.RULES,
     *memory.RULES,
     *queue.RULES,
+    *rollout.RULES,
     *effect.RULES,
 )
 """All rules."""

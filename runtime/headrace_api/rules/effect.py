@@ -9,13 +9,6 @@ from headrace_api.inference_model import InferenceModelSpec
 from headrace_api.rules.finding import Facts, Finding, Rule, at
 
 
-def _autoscaling(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
-    if spec.deployment.autoscaling:
-        message = "is kept, but this version does not scale by itself"
-        hint = f"spec.replicas ({spec.replicas}) is what runs; change it with kubectl scale"
-        yield Finding("HR901", "warning", at("deployment.autoscaling"), message, hint)
-
-
 def _mirrors(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
     for name, mirror in (("s3Mirror", spec.engine.s3_mirror), ("gcsMirror", spec.engine.gcs_mirror)):
         if mirror:
@@ -90,7 +83,6 @@ def _multiplexing(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
 
 
 RULES = (
-    Rule("HR901", "warning", "autoscaling is kept; spec.replicas is what runs", _autoscaling),
     Rule("HR903", "warning", "mirrors are kept; weights are not fetched from buckets", _mirrors),
     Rule("HR904", "warning", "TRTLLMEngine is kept; no worker runs it", _tensorrt),
     Rule("HR905", "warning", "EmbeddingEngine is kept; no worker runs it", _embeddings),

@@ -52,12 +52,10 @@ def _queries_fit_the_engine(spec: InferenceModelSpec, _: Facts) -> Iterator[Find
         yield Finding("HR205", "warning", at("deployment.maxConcurrentQueries"), message, hint)
 
 
-def _replicas_within_bounds(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
-    policy = spec.deployment.autoscaling
-    # 1 is what the API server fills in
-    if policy and spec.replicas != 1 and not policy.min_replicas <= spec.replicas <= policy.max_replicas:
-        message = f"{spec.replicas} is outside of autoscaling's {policy.min_replicas} to {policy.max_replicas}"
-        hint = "leave spec.replicas out where there is autoscaling: two that set one number undo each other"
+def _one_writer(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
+    if spec.deployment.autoscaling and spec.replicas != 1:  # 1 is what the API server fills in
+        message = f"{spec.replicas} has no effect: deployment.autoscaling decides how many workers run"
+        hint = "leave spec.replicas out, and set minReplicas, initialReplicas or maxReplicas"
         yield Finding("HR206", "warning", at("replicas"), message, hint)
 
 
@@ -111,7 +109,7 @@ RULES = (
     ),
     Rule("HR204", "warning", "the autoscaling target is at most the engine's max_num_seqs", _target_fits_the_engine),
     Rule("HR205", "warning", "maxConcurrentQueries is at most the engine's max_num_seqs", _queries_fit_the_engine),
-    Rule("HR206", "warning", "spec.replicas is left out, or within autoscaling's bounds", _replicas_within_bounds),
+    Rule("HR206", "warning", "spec.replicas is left out where autoscaling decides", _one_writer),
     Rule(
         "HR207",
         "error",

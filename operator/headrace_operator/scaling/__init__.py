@@ -1,0 +1,1 @@
+"""How many workers each model shall have: the policy, its memory, who decides, and which workers go first."""

@@ -1,0 +1,171 @@
+"""The autoscalers of all models: what each remembers, and when each looks again.
+
+Numbers come from the queue as they change (`hear`); each model is counted at its own interval (`run`). Both say which
+models should have another number: those are reconciled, and the reconcile asks `decide`, writes the answer into the
+status, and then acts on it. What is remembered here is lost with the process; then delays begin anew, and nothing is
+scaled down too early.
+"""
+
+import asyncio
+import heapq
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from headrace_api.inference_model import Autoscaling
+from headrace_api.inference_model_status import ScalingStatus
+from headrace_api.load import ModelLoad
+from headrace_operator.kinds import key_of
+from headrace_operator.observed import Key, Observed
+from headrace_operator.scaling import decided
+from headrace_operator.scaling.meter import Meter
+from headrace_operator.scaling.policy import Memory, Sample, decide, sampled
+from headrace_operator.world import model_name
+
+
+@dataclass
+class _Model:
+    """One model that scales by itself."""
+
+    name: str
+    """By which the queue knows it; empty when the queue that it uses is not this operator's."""
+    policy: Autoscaling
+    replicas: int
+    load: ModelLoad | None = None
+    meter: Meter | None = None
+    """None while numbers are missing."""
+    memory: Memory = field(default_factory=Memory)
+    due: float | None = None
+    """When it is counted next; None while it rests."""
+
+
+class Autoscaler:
+    """Decides for every model; `clock` gives seconds that only grow, `now` the time as RFC 3339."""
+
+    def __init__(self, clock: Callable[[], float], now: Callable[[], str], queue_url: str) -> None:
+        self._clock = clock
+        self._now = now
+        self._queue_url = queue_url
+        self._models: dict[Key, _Model] = {}
+        self._named: dict[str, set[Key]] = {}
+        self._load: Mapping[str, ModelLoad] = {}
+        self._due: list[tuple[float, Key]] = []
+        self._sooner = asyncio.Event()
+
+    def decide(self, observed: Observed) -> ScalingStatus | None:
+        """How many workers the model shall have, and who says so; None for a spec that cannot be read."""
+        policy_ = decided.autoscaling(observed.model)
+        if policy_ is None or (observed.model.get("spec") or {}).get("enabled") is False:
+            self.forget(key_of(observed.model))
+            return decided.without_autoscaler(observed.model, self._now())
+        model = self._known(observed, policy_)
+        model.replicas = decided.last_replicas(observed, policy_)
+        decision = decide(policy_, model.memory, model.replicas, self._clock(), model.load)
+        model.memory, model.replicas = decision.memory, decision.replicas
+        if model.load and model.due is None and not _rests(model):
+            self._count_at(key_of(observed.model), model, self._clock() + policy_.metrics_interval_seconds)
+        return decided.by_autoscaler(observed.model, decision.replicas, decision.reason, self._now())
+
+    def hear(self, load: Mapping[str, ModelLoad]) -> list[Key]:
+        """Take the queue's newest numbers, by model name; whose name is not among them, has none.
+
+        Returns the models that should have another number of workers at once.
+        """
+        changed = [name for name in {*self._load, *load} if self._load.get(name) != load.get(name)]
+        self._load = load
+        keys = [key for name in changed for key in self._named.get(name, ())]
+        for key in keys:
+            self._take(key, self._models[key])
+        return [key for key in keys if self._should_change(key)]
+
+    def forget(self, key: Key) -> None:
+        """The model is gone, or scales by itself no more."""
+        if model := self._models.pop(key, None):
+            self._named[model.name].discard(key)
+            if not self._named[model.name]:
+                del self._named[model.name]
+
+    async def run(self, wake: Callable[[Key], None]) -> None:
+        """Count every model at its interval, and wake those that should have another number, until cancelled."""
+        while True:
+            self._sooner.clear()
+            for key in self.count():
+                wake(key)
+            due = self.next_count
+            with suppress(TimeoutError):
+                async with asyncio.timeout(None if due is None else max(0.0, due - self._clock())):
+                    await self._sooner.wait()
+
+    @property
+    def next_count(self) -> float | None:
+        """When a model is due to be counted; None when all rest."""
+        return self._due[0][0] if self._due else None
+
+    def count(self) -> list[Key]:
+        """Count the models that are due; returns those that should have another number of workers."""
+        now = self._clock()
+        counted = []
+        while self._due and self._due[0][0] <= now:
+            due, key = heapq.heappop(self._due)
+            model = self._models.get(key)
+            if model and model.due == due:  # else it has another time by now
+                self._count(key, model, now)
+                counted.append(key)
+        return [key for key in counted if self._should_change(key)]
+
+    def _known(self, observed: Observed, policy_: Autoscaling) -> _Model:
+        key = key_of(observed.model)
+        name = "" if self._is_elsewhere(observed) else model_name(observed.model)
+        model = self._models.get(key)
+        if model is None or model.name != name:
+            self.forget(key)
+            model = self._models[key] = _Model(name, policy_, 0)
+            self._named.setdefault(name, set()).add(key)
+            self._take(key, model)
+        elif model.policy != policy_:
+            model.policy, model.due = policy_, None
+            self._take(key, model)  # a model that rested by the old policy need not rest by this one
+        return model
+
+    def _is_elsewhere(self, observed: Observed) -> bool:
+        """Whether the model's workers pull from a queue that this operator hears nothing of."""
+        url = ((observed.model["spec"].get("queue")) or {}).get("url")
+        return url is not None and url != self._queue_url
+
+    def _take(self, key: Key, model: _Model) -> None:
+        """Take the newest numbers for one model."""
+        now, model.load = self._clock(), self._load.get(model.name)
+        if model.load is None:
+            model.memory, model.meter, model.due = Memory(), None, None
+            return
+        ongoing = model.load.queued + model.load.running
+        if model.meter is None or model.due is None:
+            model.meter = Meter(now, ongoing)
+            self._count_at(key, model, now + model.policy.metrics_interval_seconds)
+        model.meter.hear(now, ongoing)
+
+    def _count(self, key: Key, model: _Model, now: float) -> None:
+        if model.meter is None:
+            return
+        sample = Sample(now, model.meter.mean(now))
+        model.memory = sampled(model.policy, model.memory, model.replicas, sample)
+        model.due = None
+        if not _rests(model):
+            self._count_at(key, model, now + model.policy.metrics_interval_seconds)
+
+    def _count_at(self, key: Key, model: _Model, time: float) -> None:
+        model.due = time
+        heapq.heappush(self._due, (time, key))
+        self._sooner.set()
+
+    def _should_change(self, key: Key) -> bool:
+        model = self._models[key]
+        decision = decide(model.policy, model.memory, model.replicas, self._clock(), model.load)
+        return decision.replicas != model.replicas
+
+
+def _rests(model: _Model) -> bool:
+    """Whether counting on would change nothing until another number comes."""
+    memory = model.memory
+    idle = model.meter is not None and not model.meter.level and not any(one.ongoing for one in memory.samples)
+    return idle and [one.replicas for one in memory.proposals] == [model.replicas]
