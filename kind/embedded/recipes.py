@@ -53,3 +53,10 @@ KIND = Recipe(
     version=versions.KIND,
     packages=(("kind", "sigs.k8s.io/kind"),),
 )
+FLUX = Recipe(
+    name="flux",
+    module="github.com/fluxcd/pkg/ssa",
+    version=versions.FLUX_SSA,
+    packages=(("flux-apply", "."),),
+)
+"""Flux's own way to apply and to wait, for the tests of health checks."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from headrace_api.inference_model import InferenceModelSpec
+from headrace_operator.render.children import children
 from headrace_operator.render.config import RenderConfig
-from headrace_operator.render.network import network_policy
 
 pytestmark = pytest.mark.cluster  # helm is one of the cluster's programs
 
@@ -50,7 +50,7 @@ class Network:
         return not chosen or any(
             leads_to(rule, target, port) and concerns(rule.get(side[1]), subject.namespace, peer)
             for policy in chosen
-            for rule in policy["spec"][side[0]]
+            for rule in policy["spec"].get(side[0], [])
         )
 
 
@@ -100,7 +100,9 @@ def made_of(objects, namespace="here"):
 def worker_policy():
     config = RenderConfig(queue_url="http://release-queue.here.svc:80", images={"LlamaCppEngine": "i"})
     spec = InferenceModelSpec.model_validate({"engine": {"type": "LlamaCppEngine", "modelId": "m"}})
-    return network_policy({"name": "m", "namespace": "models", "uid": "u"}, spec, config)
+    rendered = children({"name": "m", "namespace": "models", "uid": "u"}, spec, config)
+    (policy,) = [item for item in rendered if item["kind"] == "NetworkPolicy"]
+    return policy
 
 
 WORKER = Pod("models", {"app.kubernetes.io/name": "headrace-worker", "headrace.dev/model": "m"})
@@ -170,6 +172,14 @@ def test_workers_reach_the_queue_and_no_neighbour(network):
             assert not net.allows(WORKER, target, port)
     for source in (CLIENT, STRANGER, queue):
         assert not net.allows(source, WORKER, 22)
+
+
+def test_no_rule_is_an_empty_list_which_the_api_server_would_drop(rendered):
+    for values in ([], ["operator.webhook.enabled=false"], [PROMETHEUS, CLIENTS]):
+        for item in rendered(*values):
+            if item["kind"] == "NetworkPolicy":
+                assert item["spec"].get("ingress", ["none"])
+                assert item["spec"].get("egress", ["none"])
 
 
 def test_policies_can_be_left_out_and_the_operator_is_told(rendered):

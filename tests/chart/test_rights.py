@@ -15,6 +15,11 @@ def roles(objects):
     return [item for item in objects if item["kind"] in {"Role", "ClusterRole"}]
 
 
+def lasting(objects):
+    """Without the objects of hooks, which exist during an upgrade only."""
+    return [item for item in objects if "helm.sh/hook" not in item["metadata"].get("annotations", {})]
+
+
 def named(objects, name):
     return [item for item in roles(objects) if item["metadata"]["name"] == name]
 
@@ -58,7 +63,7 @@ def test_the_rules_are_those_of_the_kinds_that_the_operator_works_with(rendered,
 
 def test_a_namespaced_operator_has_rights_where_it_watches_and_nowhere_else(rendered):
     objects = rendered(MODES["namespaced"], "operator.webhook.enabled=false", "operator.readNodes=false")
-    assert not [item for item in objects if item["kind"].startswith("ClusterRole")]
+    assert not [item for item in lasting(objects) if item["kind"].startswith("ClusterRole")]
     assert {role["metadata"]["namespace"] for role in named(objects, "release-operator")} == {"a", "b"}
     assert {one["metadata"]["namespace"] for one in named(rendered(), "release-operator")} == {"here"}
     everywhere = named(rendered(MODES["clusterwide"]), "release-operator")
@@ -82,9 +87,20 @@ def test_one_lease_of_its_own_and_no_other(rendered, mode):
 
 def test_every_role_is_bound_to_the_operator_alone(rendered):
     for mode in MODES.values():
-        objects = rendered(mode)
+        objects = lasting(rendered(mode))
         bindings = [item for item in objects if item["kind"].endswith("RoleBinding")]
         bound = {(one["roleRef"]["kind"], one["metadata"].get("namespace"), one["roleRef"]["name"]) for one in bindings}
         assert bound == {(r["kind"], r["metadata"].get("namespace"), r["metadata"]["name"]) for r in roles(objects)}
         for binding in bindings:
             assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "release-operator", "namespace": "here"}]
+
+
+def test_the_hook_may_change_one_crd_while_it_runs(rendered):
+    objects = rendered()
+    (role,) = [item for item in roles(objects) if item["metadata"]["name"].endswith(".crd-upgrade")]
+    assert role not in lasting(objects)
+    (rule,) = role["rules"]
+    assert rule["resourceNames"] == ["inferencemodels.headrace.dev"]
+    assert rule["verbs"] == ["get", "update"]
+    without = rendered("crds.upgrade=false")
+    assert lasting(without) == without

@@ -110,7 +110,8 @@ def exercise(made: Installation) -> None:
     until("what was deleted is back", deployment)
     plane.apply(model("m", "a", enabled=False))
     until("what is switched off is gone", lambda: not deployment())
-    plane.apply(model("wrong", "b", replicas=2, backend="RayService"))
+    engine = {"type": "TRTLLMEngine", "modelId": "m/wrong", "modelLocalPath": "/models/engine"}
+    plane.apply(model("wrong", "b", engine=engine))  # the chart has no image for this engine
 
     def told() -> bool:
         found = plane.get("inferencemodels.headrace.dev", "-n", "b")["items"]
