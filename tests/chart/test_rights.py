@@ -57,7 +57,8 @@ def test_the_rules_are_those_of_the_kinds_that_the_operator_works_with(rendered,
 
 
 def test_a_namespaced_operator_has_rights_where_it_watches_and_nowhere_else(rendered):
-    objects = rendered(MODES["namespaced"], "operator.webhook.enabled=false", "operator.readNodes=false")
+    without = ("operator.webhook.enabled=false", "operator.readNodes=false", "crds.upgrade=false")
+    objects = rendered(MODES["namespaced"], *without)
     assert not [item for item in objects if item["kind"].startswith("ClusterRole")]
     assert {role["metadata"]["namespace"] for role in named(objects, "release-operator")} == {"a", "b"}
     assert {one["metadata"]["namespace"] for one in named(rendered(), "release-operator")} == {"here"}
@@ -82,7 +83,7 @@ def test_one_lease_of_its_own_and_no_other(rendered, mode):
 
 def test_every_role_is_bound_to_the_operator_alone(rendered):
     for mode in MODES.values():
-        objects = rendered(mode)
+        objects = rendered(mode, "crds.upgrade=false")
         bindings = [item for item in objects if item["kind"].endswith("RoleBinding")]
         bound = {(one["roleRef"]["kind"], one["metadata"].get("namespace"), one["roleRef"]["name"]) for one in bindings}
         assert bound == {(r["kind"], r["metadata"].get("namespace"), r["metadata"]["name"]) for r in roles(objects)}
