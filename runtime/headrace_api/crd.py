@@ -89,7 +89,11 @@ def _version() -> dict[str, Any]:
                     "kind": {"type": "string"},
                     "metadata": {"type": "object"},
                     "spec": _spec(),
-                    "status": structural(InferenceModelStatus.model_json_schema(mode="serialization")),
+                    "status": {
+                        **structural(InferenceModelStatus.model_json_schema(mode="serialization")),
+                        # kstatus takes an object without a status for done: Flux would not wait for a new model
+                        "default": {"observedGeneration": -1},
+                    },
                 },
             }
         },
