@@ -41,10 +41,19 @@ BEFORE = """
 message names ([rules](configuration/rules.md)) |
 | EngineNotAvailable | The installation has no runtime image for spec.engine.type. | somebody has to act | set \
 runtime.images in the chart's values, or choose another engine |
+| AcceleratorNotAvailable | The installation has no accelerator profile of the name that the spec asks for. | \
+somebody has to act | set runtime.accelerators in the chart's values, or choose another accelerator |
 | NameTaken | An object that the model needs exists and is somebody else's. | somebody has to act | rename one of them |
 | ApplyRefused | The API server does not accept an object; mostly because of spec.template. | somebody has to act | \
 change what the message names |
 | WaitingForDeletion | The objects of an earlier model of this name are still being deleted. | may pass | wait |
+
+## Rollouts
+
+| reason | what it means | | what to do |
+|---|---|---|---|
+| RolloutFailed | A new revision had no further ready worker for spec.rollout.progressDeadlineSeconds and was stopped; the \
+message holds the cause, one of those below. | somebody has to act | mend that cause; a changed spec is a new attempt |
 """
 
 

@@ -48,7 +48,8 @@ def _differences(
     metadata = observed.model["metadata"]
     decision = decide(observed, spec, revisions.render(metadata["name"], spec, config), now)
     replicas = decided.replicas(observed, spec)
-    found = children(metadata, spec, config, decision.workload, Live(observed).others, replicas)
+    others = Live(observed).others(than=decision.workload.revision.name)
+    found = children(metadata, spec, config, decision.workload, others, replicas)
     if decision.pending:  # for people to read before they approve
         found.append(hashed(revisions.config_map(metadata, spec, decision.pending)))
     wanted = {identity(child): left_alone(child, live.get(identity(child))) for child in found}

@@ -7,8 +7,14 @@ import pytest
 
 pytestmark = pytest.mark.cluster
 
-CHILDREN = "configmaps,deployments,replicasets,pods"
+CHILDREN = "configmaps,deployments,networkpolicies,poddisruptionbudgets,replicasets,serviceaccounts,services,pods"
 OF_MODELS = "headrace.dev/model"
+
+
+def config_map(kubectl):
+    """The ConfigMap of the one revision."""
+    (found,) = kubectl.items("configmaps", "-l", OF_MODELS)
+    return found
 
 
 def uid(kubectl, kind, name="sample-chat"):
@@ -46,9 +52,10 @@ def test_columns_status_and_what_is_rendered(kubectl, model, ready):
         "ConfigValid": "True",
         "WorkersReady": "True",
         "ModelLoaded": "True",
+        "UpToDate": "True",
     }
-    files = kubectl.get("configmap", "sample-chat")["data"]
-    assert set(files) == {"worker_config.toml", "model.yaml"}
+    files = config_map(kubectl)["data"]
+    assert set(files) == {"worker_config.toml", "model.yaml", "pod_template.json"}
     assert "edition = 1" in files["worker_config.toml"]
     assert "Bearer" not in str(files)
     assert "token" not in files["worker_config.toml"]
@@ -64,10 +71,11 @@ def test_delete_leaves_nothing_behind(kubectl, model, ready, wait_for):
 def test_changes_by_hand_are_undone(kubectl, model, ready, wait_for):
     kubectl.apply(model)
     ready()
-    rendered = kubectl.get("configmap", "sample-chat")["data"]
+    found = config_map(kubectl)
+    name, rendered = found["metadata"]["name"], found["data"]
     deployment = uid(kubectl, "deployment")
-    kubectl("patch", "configmap", "sample-chat", "--type=merge", "-p", '{"data": {"worker_config.toml": "mine"}}')
-    wait_for("the ConfigMap is as rendered", lambda: kubectl.get("configmap", "sample-chat")["data"] == rendered, 10)
+    kubectl("patch", "configmap", name, "--type=merge", "-p", '{"data": {"worker_config.toml": "mine"}}')
+    wait_for("the ConfigMap is as rendered", lambda: kubectl.get("configmap", name)["data"] == rendered, 10)
     kubectl("set", "image", "deployment/sample-chat", "worker=example.com/other:1")
     image = ("deployment", "sample-chat", "--output=jsonpath={.spec.template.spec.containers[0].image}")
     wait_for("the image is as rendered", lambda: "runtime-llamacpp" in kubectl("get", *image), 10)

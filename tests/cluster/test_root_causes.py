@@ -118,10 +118,6 @@ CASES = {
         {"engine": {"type": "VLLMEngine"}, "scaling": {"numGpusPerWorker": 0}},
         "No module named 'vllm'",
     ),
-    "EngineStartTimeout": (
-        {"rollout": {"progressDeadlineSeconds": 10}, **worker(resources={"limits": {"cpu": "10m"}})},
-        "did not start in time",
-    ),
     "PortTaken": ({"monitoring": {"metricsPort": 9977}}, "cannot listen on port 9977"),
     "QueueUnreachable": ({"queue": {"url": "http://no-such-queue:8080"}}, "http://no-such-queue:8080"),
     "QueueTokenRefused": ({"queue": {"tokenSecretRef": {"name": "wrong-token", "key": "token"}}}, "status 401"),

@@ -21,7 +21,7 @@ from headrace_queue.metrics import Metrics
 
 pytestmark = pytest.mark.cluster  # the API server, etcd and kubectl are the cluster's programs
 
-LABELS = {"app.kubernetes.io/managed-by": "headrace-operator"}
+LABELS = {"app.kubernetes.io/managed-by": "headrace-operator", "headrace.dev/model": "a"}
 
 
 @pytest.fixture(scope="module")
@@ -67,12 +67,12 @@ def running(plane, operator, tmp_path_factory, wait_for):  # noqa: ARG001  # it 
         yield
 
 
-def worker(name):
+def worker(name, labels=None):
     limits = {"limits": {"nvidia.com/gpu": "2"}}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": name, "namespace": "default", "labels": {**LABELS, "headrace.dev/model": "a"}},
+        "metadata": {"name": name, "namespace": "default", "labels": LABELS if labels is None else labels},
         "spec": {
             "nodeName": stand_in_kubelet.NODE,
             "automountServiceAccountToken": False,
@@ -200,11 +200,17 @@ def queue(plane):
         "metadata": metadata,
         "spec": {"ports": [{"name": "admin", "port": 9090, "targetPort": port}]},
     }
-    subset = {"addresses": [{"ip": host_address()}], "ports": [{"name": "admin", "port": port}]}
+    # the API server forwards to Pods only: it compares an address with that of the Pod that it is said to be
+    pod = {"kind": "Pod", "namespace": "default", "name": "queue"}
+    plane.apply(worker("queue", {}))
+    patch = {"status": {"podIP": host_address(), "podIPs": [{"ip": host_address()}]}}
+    plane.kubectl("patch", "pod", "queue", "--subresource=status", "--type=merge", "-p", json.dumps(patch))
+    subset = {"addresses": [{"ip": host_address(), "targetRef": pod}], "ports": [{"name": "admin", "port": port}]}
     endpoints = {"apiVersion": "v1", "kind": "Endpoints", "metadata": metadata, "subsets": [subset]}
     plane.apply(service, endpoints)
     yield
     plane.kubectl("delete", "service", "x-queue-admin")
+    plane.kubectl("delete", "pod", "queue", "--force")
     server.shutdown()
     server.server_close()
 

@@ -39,7 +39,8 @@ def tell(model, config):
     def write(*pods, workload=None, problem=None, now=NOW, load=None, before=None, scaling=None, **more):
         stored = before or model
         children = (workload,) if workload else ()
-        found = status(Observed(stored, children, pods, load, scaling=scaling), problem, config, now, **more)
+        observed = Observed(stored, children, pods, load, scaling=scaling)
+        found = status(observed, problem, config, now, **more)
         return {**stored, "status": found.model_dump(mode="json", by_alias=True, exclude_none=True)}
 
     return write
@@ -151,10 +152,8 @@ def test_times_change_with_the_status_of_a_condition_only(tell):
 def test_the_whole_status(tell, model):
     model["spec"]["deployment"] = {"autoscaling": {"maxReplicas": 4}}
     scaling = ScalingStatus(desired_replicas=2, decided_by="autoscaler", reason="48 ongoing", time=NOW)
-    rollout = RolloutStatus(revision="0123456789abcdef")
-    item = tell(
-        workload=deployment(2), load=ModelLoad(queued=3, running=4), scaling=scaling, decision=Plan(rollout=rollout)
-    )
+    decision = Plan(rollout=RolloutStatus(revision="0123456789abcdef"))
+    item = tell(workload=deployment(2), load=ModelLoad(queued=3, running=4), scaling=scaling, decision=decision)
     told = item["status"]
     assert told["observedGeneration"] == 3
     assert (told["replicas"], told["readyReplicas"], told["workers"]) == (2, 2, "2/2")

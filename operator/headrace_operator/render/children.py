@@ -33,14 +33,15 @@ def children(  # noqa: PLR0913, PLR0917  # the model, and what was decided on it
         others: revisions of further workers that still run.
         replicas: how many workers were decided on; as the spec begins when None.
     """
-    rendered = revisions.render(metadata["name"], spec, config)
-    workload = workload or Workload(rendered)
+    workload = workload or Workload(revisions.render(metadata["name"], spec, config))
     found: list[Object] = []
     if isinstance(workload.revision, Revision):
-        found.append(revisions.config_map(metadata, spec, workload.revision))
+        known = workload.revision
+        found.append(revisions.config_map(metadata, spec, known))
+    else:  # what adopted workers talk to is known from the spec only
+        known = revisions.render(metadata["name"], spec, config)
     if spec.enabled:
-        known = workload.revision if isinstance(workload.revision, Revision) else rendered
-        serving = [known, *(one for one in others if one != known)]
+        serving = [known, *(one for one in others if one.name != known.name)]
         found += _running(metadata, spec, config, serving)
         found.append(deployment(metadata, spec, workload, spec.first_replicas if replicas is None else replicas))
     return [hashed(item) for item in found]

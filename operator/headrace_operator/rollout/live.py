@@ -26,10 +26,9 @@ class Live:
         """The name of the revision that the Deployment's pods are of; empty when it has none."""
         return _revision(self.deployment["spec"]["template"]) if self.deployment else ""
 
-    @property
-    def others(self) -> list[Revision]:
-        """The revisions of the pods that there are, as far as their ConfigMaps are."""
-        found = sorted({_revision(pod) for pod in self.observed.pods} - {""})
+    def others(self, than: str) -> list[Revision]:
+        """The revisions of the pods that there are, other than one, as far as their ConfigMaps are there."""
+        found = sorted({_revision(pod) for pod in self.observed.pods} - {"", than})
         return [revision for name in found if (revision := self.stored(name))]
 
     def annotation(self, name: str) -> str:

@@ -56,6 +56,10 @@ class Client:
         """Create so many models; returns them as stored."""
         return await _together(self._make(number) for number in range(count))
 
+    async def make_all(self, path: str, items: list[Object]) -> None:
+        """Create objects of any kind."""
+        await _together(self.send("POST", path, item) for item in items)
+
     async def _make(self, number: int) -> Object:
         return await self.send("POST", MODEL.path(NAMESPACE), model(number))
 

@@ -1,7 +1,6 @@
 """A peer's operator, ready-made: how many of its models it has served, and when."""
 
 import asyncio
-import json
 import os
 import shlex
 import time
@@ -15,6 +14,7 @@ from tests.bench.measure.program import Program
 from tests.plane import Plane
 
 _LOOK_SECONDS = 2.0
+_STARTING_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class PeerFiles:
     model: str
     """A manifest with NAME in it."""
     resource: str
-    """The resource of its models, for `kubectl get`."""
+    """The resource of its models, in the plural."""
     served: str
     """A dotted path into a model that holds something once the operator has served it."""
 
@@ -54,18 +54,17 @@ async def measure(plane: Plane, client: Client, files: PeerFiles, models: int, g
     program = Program(plane, "peer", shlex.split(files.command), {"POD_NAMESPACE": NAMESPACE})
     program.start()
     try:
-        await asyncio.sleep(5)
+        await asyncio.sleep(_STARTING_SECONDS)
         text = await asyncio.to_thread(Path(files.model).read_text)
         items = [yaml.safe_load(text.replace("NAME", f"model-{number}")) for number in range(models)]
-        began = time.perf_counter()
-        for first in range(0, models, 200):
-            content = json.dumps({"apiVersion": "v1", "kind": "List", "items": items[first : first + 200]})
-            await asyncio.to_thread(plane.kubectl, "-n", NAMESPACE, "create", "-f", "-", stdin=content)
-        served = 0
+        path = f"/apis/{items[0]['apiVersion']}/namespaces/{NAMESPACE}/{files.resource}"
+        began, served = time.perf_counter(), 0
+        making = asyncio.create_task(client.make_all(path, items))
         while served < models and time.perf_counter() - began < give_up:
             await asyncio.sleep(_LOOK_SECONDS)
-            found = await asyncio.to_thread(plane.get, "-n", NAMESPACE, files.resource)
+            found = await client.send("GET", path)
             served = sum(bool(_at(item, files.served)) for item in found["items"])
+        await making
         return {"served": served, "seconds": time.perf_counter() - began, "peak_mib": program.memory_mib("VmHWM")}
     finally:
         program.stop()
