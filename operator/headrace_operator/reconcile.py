@@ -144,6 +144,8 @@ class Reconciler:
         decision = plan(observed, self.config, datetime.fromisoformat(self.now()))
         if decision.again_seconds is not None:
             self.turns.add_after(key_of(observed.model), decision.again_seconds)
+        for item in decision.waits_for:
+            await self._look_for(observed, item)
         problem = decision.problem
         if problem is None:
             observed = await self._note_scaling(observed)
@@ -162,6 +164,13 @@ class Reconciler:
         """Delete a child; one that is not there was deleted while no watch ran, and is forgotten."""
         _log.info("deleting", kind=item["kind"], name=item["metadata"]["name"])
         if not await self.cluster.delete(item):
+            self.world.lost(item)
+            self.turns.add_after(key_of(observed.model), 0)
+
+    async def _look_for(self, observed: Observed, item: Object) -> None:
+        """Ask whether an object that is waited for to go is still there: its deletion may never be told."""
+        live = await self.cluster.get(item)
+        if live is None or live["metadata"]["uid"] != item["metadata"]["uid"]:
             self.world.lost(item)
             self.turns.add_after(key_of(observed.model), 0)
 
