@@ -47,6 +47,8 @@ class MemoryCluster:
         self.pods: tuple[Object, ...] = ()
         self.writes: list[tuple[str, str]] = []
         self.lost_objects: list[tuple[str, str]] = []
+        self.newest_model: Object | None = None
+        """When the one that is observed is not."""
         self.gone: set[tuple[str, str]] = set()
         """Observed, though they are gone."""
         self.unfit: set[tuple[str, str]] = set()
@@ -85,6 +87,8 @@ class MemoryCluster:
 
     async def get(self, item: Object) -> Object | None:
         identity = item["kind"], item["metadata"]["name"]
+        if item["kind"] == self.model["kind"]:
+            return self.newest_model or self.model
         return None if identity in self.gone else self.children.get(identity)
 
     async def create(self, item: Object) -> Object | None:
