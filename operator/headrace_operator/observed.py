@@ -86,6 +86,8 @@ class Plan:
 
     apply: tuple[Object, ...] = ()
     delete: tuple[Object, ...] = ()
+    waits_for: tuple[Object, ...] = ()
+    """What must be gone before anything is written."""
     problem: Problem | None = field(default=None)
     """Set when the spec cannot be rendered; then nothing is written and what runs is left running."""
     again_seconds: float | None = None

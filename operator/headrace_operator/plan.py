@@ -21,6 +21,9 @@ from headrace_operator.scaling import decided
 
 Identity = tuple[str, str]
 
+_LOOK_AGAIN_SECONDS = 2.0
+"""While objects of an earlier model are there: how soon to look whether they still are."""
+
 
 def plan(observed: Observed, config: RenderConfig, now: datetime) -> Plan:
     """Compare what shall be with what is; `now`, with a time zone, is for maintenance windows.
@@ -35,10 +38,11 @@ def plan(observed: Observed, config: RenderConfig, now: datetime) -> Plan:
         return Plan(problem=problem)
     uid = observed.model["metadata"]["uid"]
     live = {identity(child): child for child in observed.children if _owner_uid(child) == uid}
-    former = sorted(" ".join(identity(child)) for child in observed.children if _owner_uid(child) != uid)
-    if former:
-        message = f"the objects of an earlier model of this name are still being deleted: {', '.join(former)}"
-        return Plan(problem=Problem("WaitingForDeletion", message, permanent=False))
+    if former := tuple(child for child in observed.children if _owner_uid(child) != uid):
+        told = ", ".join(sorted(" ".join(identity(child)) for child in former))
+        message = f"the objects of an earlier model of this name are still being deleted: {told}"
+        problem = Problem("WaitingForDeletion", message, permanent=False)
+        return Plan(problem=problem, waits_for=former, again_seconds=_LOOK_AGAIN_SECONDS)
     return _differences(observed, spec, config, live, now)
 
 

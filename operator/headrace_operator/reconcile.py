@@ -1,6 +1,6 @@
 """The one reconcile for all causes: observe, plan, apply, status. Called again until it has nothing left to do."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any, Protocol
@@ -144,6 +144,8 @@ class Reconciler:
         decision = plan(observed, self.config, datetime.fromisoformat(self.now()))
         if decision.again_seconds is not None:
             self.turns.add_after(key_of(observed.model), decision.again_seconds)
+        if decision.waits_for:
+            await self._clear_away(observed, decision.waits_for)
         problem = decision.problem
         if problem is None:
             observed = await self._note_scaling(observed)
@@ -164,6 +166,18 @@ class Reconciler:
         if not await self.cluster.delete(item):
             self.world.lost(item)
             self.turns.add_after(key_of(observed.model), 0)
+
+    async def _clear_away(self, observed: Observed, former: Sequence[Object]) -> None:
+        """Delete what an earlier model of this name has left, in case nobody else does.
+
+        The garbage collector takes an object that was made anew while its watch was broken for the one that it knows,
+        and leaves the first one's objects for ever. Asked first is whether the model that was observed is the newest:
+        to an old view the objects of the newest model would look like an earlier one's.
+        """
+        live = await self.cluster.get(observed.model)
+        if live is not None and live["metadata"]["uid"] == observed.model["metadata"]["uid"]:
+            for item in former:
+                await self._delete(observed, item)
 
     async def _note_scaling(self, observed: Observed) -> Observed:
         """Write a new number of the autoscaler down before acting on it.

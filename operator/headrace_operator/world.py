@@ -64,7 +64,10 @@ class SeenWorld:
 
     def lost(self, item: Object) -> None:
         """The API server does not know this object any more, whatever the watches have told."""
-        self._buried |= {item["metadata"]["uid"]}
+        uid = item["metadata"]["uid"]
+        self._buried |= {uid}
+        for written in self._written.values():
+            written.pop(uid, None)
 
     def wrote(self, key: Key, answer: Object) -> None:
         """A child of the model was written; `answer` is what it is now, and is observed until a watch tells of it.

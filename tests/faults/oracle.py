@@ -14,6 +14,7 @@ from headrace_api import names
 from headrace_api.inference_model import InferenceModelSpec
 from headrace_operator.observed import Problem
 from headrace_operator.plan import read_spec
+from headrace_operator.render import revision
 from headrace_operator.render.children import children
 from headrace_operator.render.config import RenderConfig
 from headrace_operator.status import ready_reason
@@ -42,22 +43,37 @@ def expected(wanted: Iterable[Wanted], config: RenderConfig) -> dict[Ref, Object
     """Every object that must exist beside the models themselves."""
     found: dict[Ref, Object] = {}
     for one in wanted:
-        former = _rendered(one.model, one.leaves, config)
+        former = _rendered(one.model, one.leaves, None, config)
         found |= {key: item for key, item in former.items() if key[1] == "ConfigMap"}
-        found |= _rendered(one.model, one.runs, config)
+        found |= _rendered(one.model, one.runs, one.leaves, config)
         if one.refused:
             # what comes before the workload is of the new spec; the workload and what its pods mount are as before
-            after = _rendered(one.model, one.model["spec"], config)
+            after = _rendered(one.model, one.model["spec"], one.runs, config)
             found |= {key: item for key, item in after.items() if key[1] != "Deployment"}
     return found
 
 
-def _rendered(model: Object, spec: Object | None, config: RenderConfig) -> dict[Ref, Object]:
+def _rendered(model: Object, spec: Object | None, beside: Object | None, config: RenderConfig) -> dict[Ref, Object]:
+    """The objects of a spec, while workers of the spec `beside` still run."""
     if spec is None:
         return {}
+    metadata = model["metadata"]
+    read = _read(model, spec, config)
+    others = [] if beside is None else [revision.render(metadata["name"], _read(model, beside, config), config)]
+    items = children(metadata, read, config, None, others, _decided(model, read))
+    return {ref(item): item for item in items}
+
+
+def _read(model: Object, spec: Object, config: RenderConfig) -> InferenceModelSpec:
     read = read_spec({**model, "spec": spec}, config)
     assert isinstance(read, InferenceModelSpec), read
-    return {ref(item): item for item in children(model["metadata"], read, config)}
+    return read
+
+
+def _decided(model: Object, spec: InferenceModelSpec) -> int | None:
+    """How many workers: the autoscaler's truth is the status, everybody else's the spec."""
+    scaling = (model.get("status") or {}).get("scaling")
+    return int(scaling["desiredReplicas"]) if scaling and spec.enabled and spec.deployment.autoscaling else None
 
 
 def is_refused(model: Object) -> bool:

@@ -47,7 +47,9 @@ class MemoryCluster:
         self.pods: tuple[Object, ...] = ()
         self.writes: list[tuple[str, str]] = []
         self.lost_objects: list[tuple[str, str]] = []
-        self.unseen_deletions: set[tuple[str, str]] = set()
+        self.newest_model: Object | None = None
+        """When the one that is observed is not."""
+        self.gone: set[tuple[str, str]] = set()
         """Observed, though they are gone."""
         self.unfit: set[tuple[str, str]] = set()
         """An apply over these is refused."""
@@ -84,7 +86,10 @@ class MemoryCluster:
         """What is written is there at once."""
 
     async def get(self, item: Object) -> Object | None:
-        return self.children.get((item["kind"], item["metadata"]["name"]))
+        identity = item["kind"], item["metadata"]["name"]
+        if item["kind"] == self.model["kind"]:
+            return self.newest_model or self.model
+        return None if identity in self.gone else self.children.get(identity)
 
     async def create(self, item: Object) -> Object | None:
         return None if await self.get(item) else await self.apply(item)
@@ -109,7 +114,7 @@ class MemoryCluster:
         self.writes.append(("delete", item["kind"]))
         identity = item["kind"], item["metadata"]["name"]
         self.unfit.discard(identity)
-        return self.children.pop(identity, None) is not None and identity not in self.unseen_deletions
+        return self.children.pop(identity, None) is not None and identity not in self.gone
 
     def lost(self, item: Object) -> None:
         self.lost_objects.append((item["kind"], item["metadata"]["name"]))

@@ -195,6 +195,24 @@ async def test_foreign_object_of_the_same_name_is_not_taken_over(reconciler, clu
     assert condition(cluster, "Ready")["reason"] == "NameTaken"
 
 
+async def test_objects_of_an_earlier_model_are_cleared_away(reconciler, cluster):
+    await reconciler.reconcile(KEY)
+    cluster.model["metadata"]["uid"] = "uid-2"
+    cluster.gone = {("Service", "sample")}
+    await reconciler.reconcile(KEY)
+    assert cluster.children == {}
+    assert cluster.lost_objects == [("Service", "sample")]
+
+
+async def test_an_old_view_does_not_clear_away_the_objects_of_a_newer_model(reconciler, cluster):
+    await reconciler.reconcile(KEY)
+    before = dict(cluster.children)
+    cluster.newest_model = {**cluster.model, "metadata": dict(cluster.model["metadata"])}
+    cluster.model["metadata"]["uid"] = "uid-of-before"
+    await reconciler.reconcile(KEY)
+    assert cluster.children == before
+
+
 async def test_objects_of_an_earlier_model_are_waited_for(reconciler, cluster):
     await reconciler.reconcile(KEY)
     cluster.model["metadata"]["uid"] = "uid-2"
@@ -356,7 +374,7 @@ async def test_what_a_deletion_does_not_find_is_forgotten(reconciler, cluster):
     await reconciler.reconcile(KEY)
     cluster.model["spec"]["enabled"] = False
     gone = cluster.children["Service", "sample"]
-    cluster.unseen_deletions = {("Service", "sample")}
+    cluster.gone = {("Service", "sample")}
     await reconciler.reconcile(KEY)
     assert cluster.lost_objects == [("Service", gone["metadata"]["name"])]
 

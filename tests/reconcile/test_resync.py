@@ -105,3 +105,25 @@ async def test_what_is_listed_and_not_seen_is_counted_only_while_lists_answer(ru
     assert resync.deaf_seconds() == then
     lists.fail, lists.items["Pod"] = False, []
     await until(lambda: resync.deaf_seconds() == 0)
+
+
+async def test_a_watch_that_begins_anew_has_everything_compared_at_once(monkeypatch):
+    monkeypatch.setattr("headrace_operator.resync._GATHER_SECONDS", 0.01)
+    world, lists, looks = SeenWorld(watched(pod_monitors=False)), Lists(), []
+    world.bind({"inferencemodels": {KEY: [item("m")]}, "deployments": {KEY: [item("d")]}})
+    resync = Resync(world, lists, ("models",), 3600, lambda _: None, looks.append)
+    resync.listed_anew()  # the first lists are no news
+    task = asyncio.create_task(resync.run())
+    try:
+        await until(resync.ready.is_set)
+        assert looks == [0]
+        del lists.items["Deployment"]
+        for _ in range(5):
+            resync.listed_anew()
+        await until(lambda: len(looks) > 1)
+        await asyncio.sleep(0.1)
+        assert looks == [0, 1]
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert world.observe(KEY).children == ()
