@@ -41,8 +41,8 @@ def test_columns_status_and_what_is_rendered(kubectl, model, ready):
     kubectl.apply(model)
     found = ready()
     header, row = kubectl("get", "hrm").splitlines()
-    assert header.split() == ["NAME", "ENGINE", "WORKERS", "QUEUE", "READY", "REASON", "AGE"]
-    assert re.fullmatch(r"sample-chat +LlamaCppEngine +1/1 +0 +True +WorkersReady +\d+\w+", row.strip()), row
+    assert header.split() == ["NAME", "READY", "REASON", "WORKERS", "MODEL", "QUEUED", "AGE"]
+    assert re.fullmatch(r"sample-chat +True +WorkersReady +1/1 +headrace/sample-chat +0 +\d+\w+", row.strip()), row
     status = found["status"]
     assert (status["replicas"], status["readyReplicas"]) == (1, 1)
     assert {one["type"]: one["status"] for one in status["conditions"]} == {
