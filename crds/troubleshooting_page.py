@@ -52,14 +52,8 @@ change what the message names |
 
 | reason | what it means | | what to do |
 |---|---|---|---|
-<<<<<<< HEAD
 | RolloutFailed | A new revision had no further ready worker for spec.rollout.progressDeadlineSeconds and was stopped; \
 the message holds the cause, one of those below. | somebody has to act | mend it: a changed spec is a new attempt |
-=======
-| RolloutFailed | A new revision had no further ready worker for spec.rollout.progressDeadlineSeconds and was \
-stopped; the message holds the cause, one of those below. | somebody has to act | mend \
-that cause; a changed spec is a new attempt |
->>>>>>> rollout
 """
 
 
