@@ -56,7 +56,8 @@ def _config(name: str, environment: dict[str, str]) -> RenderConfig:
     given: Object = {field: environment[field] for field in RenderConfig.model_fields if field in environment}
     try:
         given |= {field: _json(name, field, given[field]) for field in FROM_JSON if field in given}
-        return RenderConfig.model_validate(given)
+        # whether the cluster has PodMonitors is known to the operator only
+        return RenderConfig.model_validate(given | {"pod_monitors": False})
     except ValidationError as error:
         lines = [f"{one['loc'][0]}: {one['msg']} (got {one['input']!r:.80})" for one in error.errors()]
         raise Trouble(

@@ -107,7 +107,9 @@ def _other_configs(config: RenderConfig) -> Iterator[tuple[str, RenderConfig]]:
     for field in CHART_NAMES:
         value = getattr(config, field)
         other: Any = f"{value}-probe"
-        if isinstance(value, int):
+        if isinstance(value, bool):
+            other = not value
+        elif isinstance(value, int):
             other = value + 1
         elif field in _OTHERS:
             other = _OTHERS[field]

@@ -27,6 +27,7 @@ CHART_NAMES = {
     "grace_seconds": "runtime.graceSeconds",
     "node_lost_seconds": "runtime.nodeLostSeconds",
     "gpus_per_node": "runtime.gpusPerNode",
+    "network_policies": "networkPolicies.enabled",
     "accelerators": "runtime.accelerators",
     "default_accelerator": "runtime.defaultAccelerator",
     "model_cache": "runtime.modelCache",

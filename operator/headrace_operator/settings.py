@@ -103,6 +103,8 @@ _OPTIONS = {
     "grace-seconds": "how long a worker may take to finish",
     "node-lost-seconds": "how long after its node stops answering a worker is replaced",
     "network-policies": "true or false: whether workers get a NetworkPolicy",
+    "pod-monitors": "true or false: whether workers get a PodMonitor where the cluster has that kind",
+    "pod-monitor-labels": "further labels of PodMonitors, as JSON",
     "gpus-per-node": "GPUs of the largest node, which the rules compare models with",
     "accelerators": 'the accelerator profiles, as JSON: {"a10": {"nodeSelector": {"accelerator": "a10"}}}',
     "default-accelerator": "the profile of models that need GPUs and name no kind",

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from headrace_api.inference_model import InferenceModelSpec
-from headrace_operator.render.children import files
+from headrace_operator.render import revision as revisions
 from headrace_operator.render.config import RenderConfig
 from setup import install
 
@@ -153,7 +153,7 @@ def config_maps(applied):
     names = install.kubectl_command("get", "configmaps", "-l", "headrace.dev/model", "--output=json")
     for _ in range(60):
         found = json.loads(subprocess.run(names, capture_output=True, text=True, check=True).stdout)["items"]
-        rendered = {one["metadata"]["name"]: one["data"] for one in found}
+        rendered = {one["metadata"]["labels"]["headrace.dev/model"]: one["data"] for one in found}
         if set(offered) <= set(rendered):
             break
         time.sleep(0.5)
@@ -180,4 +180,7 @@ def test_the_files_of_a_valid_model_are_rendered_as_without_a_cluster(name, conf
         images={"LlamaCppEngine": "image", "VLLMEngine": "image"},
     )
     given = {**VALID[name]["spec"], "enabled": False}
-    assert said(rendered[name]) == said(files(InferenceModelSpec.model_validate(given), config))
+    spec = InferenceModelSpec.model_validate(given)
+    metadata = {"name": name, "namespace": install.NAMESPACE, "uid": "u"}
+    expected = revisions.config_map(metadata, spec, revisions.render(name, spec, config))
+    assert said(rendered[name]) == said(expected["data"])

@@ -53,5 +53,5 @@ def _running(metadata: Object, spec: InferenceModelSpec, config: RenderConfig, s
         *([network_policy(metadata, serving, config)] if config.network_policies else []),
         service(metadata, spec),
         disruption_budget(metadata),
-        *([pod_monitor(metadata)] if config.pod_monitors else []),
+        *([pod_monitor(metadata, config.pod_monitor_labels)] if config.pod_monitors else []),
     ]

@@ -12,7 +12,7 @@ from headrace_api.rules.finding import Facts
 from headrace_api.worker_config import EngineType
 
 AcceleratorName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$")]
-FROM_JSON = ("images", "accelerators", "model_cache")
+FROM_JSON = ("images", "accelerators", "model_cache", "pod_monitor_labels")
 """Fields that the chart hands over as JSON."""
 
 
@@ -35,6 +35,8 @@ class RenderConfig(Document):
     """Whether workers get a NetworkPolicy: asked for metrics only, reaching the queue and model sources only."""
     pod_monitors: bool = False
     """Whether workers get a PodMonitor; the cluster must have the Prometheus operator's CRD."""
+    pod_monitor_labels: dict[str, str] = Field(default={})
+    """Further labels of PodMonitors, by which a Prometheus selects them."""
 
     gpus_per_node: int | None = Field(default=None, ge=1)
     """GPUs of the largest node, for the rules; not checked when absent."""

@@ -17,9 +17,6 @@ Not spec.rollout.progressDeadlineSeconds, by which a slow start is reported: a c
 """
 _USER = 10001
 """The runtime images' user."""
-_START_SECONDS = 86_400
-"""How long an engine may take to start before the kubelet starts it again. Not the rollout's deadline, which is for the
-Deployment to count: another one would replace the workers."""
 
 
 def pod_template(spec: InferenceModelSpec, labels: dict[str, str], config: RenderConfig) -> dict[str, Any]:

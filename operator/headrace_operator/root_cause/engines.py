@@ -255,8 +255,8 @@ RULES = (
     Rule(
         "EngineStartTimeout",
         "the engine",
-        "The engine did not answer within twice spec.rollout.progressDeadlineSeconds, and its container was restarted.",
-        "raise spec.rollout.progressDeadlineSeconds, or give the model a cache volume so that it loads faster",
+        "The engine did not answer within two hours, and its container was restarted.",
+        "look at the worker's log, or give the model a cache volume (spec.modelCache) so that it loads faster",
         _start_timeout,
         "comes again",
     ),
