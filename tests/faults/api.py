@@ -24,7 +24,9 @@ _OTHERS = frozenset(
     }
 )
 """Kinds that Kubernetes' own controllers make from ours, and the record of what happened."""
-_FOREGROUND = {"propagationPolicy": "Background"}
+CLOSE_SECONDS = 0.3
+"""aiohttp closes connections with TLS only after its session, and says nothing of when."""
+_BACKGROUND = {"propagationPolicy": "Background"}
 
 
 class ApiError(Exception):
@@ -120,7 +122,7 @@ class Api:
     async def delete(self, item: Object) -> None:
         """DELETE in the background; nothing happens when it is gone."""
         try:
-            await self.request("DELETE", self.path(item), _FOREGROUND)
+            await self.request("DELETE", self.path(item), _BACKGROUND)
         except ApiError as error:
             if error.status != 404:
                 raise
@@ -176,3 +178,4 @@ async def connect(url: str, token: str, certificate: str) -> AsyncIterator[Api]:
         api = Api(url, session)
         await api.discover()
         yield api
+    await asyncio.sleep(CLOSE_SECONDS)

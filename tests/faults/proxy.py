@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from tests.faults.api import CLOSE_SECONDS
 from tests.faults.misbehaviour import Answer, Delay, Drop, Fate, Repeat, RequestFault, WatchFault
 
 _WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
@@ -217,3 +218,4 @@ async def serve(upstream: str, certificate: str | None, kill: Callable[[], None]
             yield proxy
         finally:
             await runner.cleanup()
+    await asyncio.sleep(CLOSE_SECONDS)
