@@ -98,6 +98,7 @@ _OPTIONS = {
     "queue-admin-url": "the URL of the queue's admin port",
     "images": 'the runtime image of each engine, as JSON: {"LlamaCppEngine": "name:tag"}',
     "image-pull-policy": "Always, IfNotPresent or Never, for the workers' images",
+    "image-pull-secrets": 'the Secrets that the workers\' images are pulled with, as JSON: [{"name": "registry"}]',
     "token-secret-name": "the Secret with the worker token, in the model's namespace",
     "token-secret-key": "the key of the token in that Secret",
     "grace-seconds": "how long a worker may take to finish",

@@ -29,6 +29,7 @@ def test_lint_is_clean(helm):
     ("value", "words"),
     [
         ("image.pullPolicy=Sometimes", "pullPolicy"),
+        ("imagePullSecrets[0].secret=registry", "imagePullSecrets"),
         ("operator.clusterwide=true", "clusterwide"),
         ("runtime.images.Llama.repository=x", "Llama"),
         ("queue.service.port=0", "port"),
@@ -61,12 +62,28 @@ def test_the_sample_model_is_off_by_default(rendered):
     assert model["spec"]["engine"]["type"] == "LlamaCppEngine"
 
 
-def test_the_operator_is_told_what_the_values_say_of_gpus(rendered, helm):
-    def told(*values):
+@pytest.fixture
+def told(rendered):
+    """What the operator reads from the variables that the chart sets."""
+
+    def tell(*values):
         found = {one["metadata"]["name"]: one for one in kinds(rendered(*values), "Deployment")}
         variables = found["release-operator"]["spec"]["template"]["spec"]["containers"][0]["env"]
         return read([], {one["name"]: one.get("value", "pod") for one in variables}).render
 
+    return tell
+
+
+def test_pull_secrets_are_for_the_workers_too(rendered, told):
+    assert told().image_pull_secrets == ()
+    secrets = ("imagePullSecrets[0].name=registry", "imagePullSecrets[1].name=mirror")
+    assert [one.name for one in told(*secrets).image_pull_secrets] == ["registry", "mirror"]
+    for deployment in kinds(rendered(*secrets), "Deployment"):
+        pod = deployment["spec"]["template"]["spec"]
+        assert pod["imagePullSecrets"] == [{"name": "registry"}, {"name": "mirror"}]
+
+
+def test_the_operator_is_told_what_the_values_say_of_gpus(told, helm):
     assert (told().accelerators, told().default_accelerator, told().model_cache) == ({}, None, None)
     values = (
         "runtime.accelerators.a10.nodeSelector.gpu=a10",
