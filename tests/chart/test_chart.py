@@ -104,7 +104,7 @@ def test_the_operator_is_told_what_the_values_say_of_gpus(told, helm):
 
 
 def test_the_webhook_gives_the_right_to_write_two_objects_and_no_more(rendered):
-    (role,) = kinds(rendered("operator.readNodes=false", "crds.upgrade=false"), "ClusterRole")
+    (role,) = kinds(rendered("operator.readNodes=false"), "ClusterRole")
     (rule,) = role["rules"]
     assert rule["resourceNames"] == [WEBHOOK]
     assert rule["verbs"] == ["get", "patch"]
@@ -113,12 +113,12 @@ def test_the_webhook_gives_the_right_to_write_two_objects_and_no_more(rendered):
     for source in ("certManager", "secret"):
         certificate = "operator.webhook.certificate"
         mine = (f"{certificate}.source={source}", f"{certificate}.secret.name=mine")
-        objects = rendered(*mine, "operator.readNodes=false", "crds.upgrade=false")
+        objects = rendered(*mine, "operator.readNodes=false")
         assert not kinds(objects, "ClusterRole")
 
 
 def test_nodes_may_be_listed_and_nothing_else(rendered):
-    objects = rendered("operator.webhook.enabled=false", "crds.upgrade=false")
+    objects = rendered("operator.webhook.enabled=false")
     (role,) = kinds(objects, "ClusterRole")
     (binding,) = kinds(objects, "ClusterRoleBinding")
     assert role["metadata"]["name"] == binding["roleRef"]["name"] == NODES

@@ -130,4 +130,6 @@ def test_an_engine_without_an_image_is_told(headrace, model_text):
 
 
 def test_crd_is_printed(headrace):
-    assert yaml.safe_load(headrace("crd").out)["metadata"]["name"] == "inferencemodels.headrace.dev"
+    printed = yaml.safe_load(headrace("crd").out)
+    assert printed["metadata"]["name"] == "inferencemodels.headrace.dev"
+    assert printed == yaml.safe_load((CHART / "crds/inferencemodels.headrace.dev.yaml").read_text())
