@@ -83,7 +83,7 @@ def test_pull_secrets_are_for_the_workers_too(rendered, told):
         assert pod["imagePullSecrets"] == [{"name": "registry"}, {"name": "mirror"}]
 
 
-def test_the_operator_is_told_what_the_values_say_of_gpus(told, helm):
+def test_the_operator_is_told_what_the_values_say_of_gpus(told):
     assert (told().accelerators, told().default_accelerator, told().model_cache) == ({}, None, None)
     values = (
         "runtime.accelerators.a10.nodeSelector.gpu=a10",
@@ -99,8 +99,51 @@ def test_the_operator_is_told_what_the_values_say_of_gpus(told, helm):
         10,
     )
     assert (config.default_accelerator, config.model_cache.persistent_volume_claim) == ("a10", "models")
-    refused = helm("template", "release", str(CHART), "--set", "runtime.defaultAccelerator=b200")
-    assert 'runtime.defaultAccelerator: no profile "b200" in runtime.accelerators; accepted: none' in refused.stderr
+
+
+def test_accelerators_are_compared_as_the_operator_does_and_nulls_are_none(told):
+    resource = "resourceName=nvidia.com/gpu"
+    config = told(f"runtime.accelerators.NVIDIA_A10.{resource}", "runtime.defaultAccelerator=a10")
+    assert config.default_accelerator == "a10"
+    config = told(f"runtime.accelerators.a10.{resource}", "runtime.accelerators.l4=null")
+    assert list(config.accelerators) == ["a10"]
+    assert told("runtime.accelerators.l4=null").accelerators == {}
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (
+            ("runtime.defaultAccelerator=b200",),
+            'runtime.defaultAccelerator: no profile "b200" in runtime.accelerators; accepted: none',
+        ),
+        (
+            ("runtime.accelerators.a10.memoryGiB=24", "runtime.accelerators.l4=null", "runtime.defaultAccelerator=l4"),
+            'runtime.defaultAccelerator: no profile "l4" in runtime.accelerators; accepted: a10',
+        ),
+        (
+            ("runtime.accelerators.a10.memoryGiB=24", "runtime.accelerators.A10.memoryGiB=24"),
+            "runtime.accelerators: A10 and a10 are the same name",
+        ),
+        (
+            ("operator.lease.seconds=10",),
+            "operator.lease.renewSeconds: 10; accepted: less than operator.lease.seconds, which is 10",
+        ),
+        (
+            ("operator.clusterWide=true", "operator.namespaces={a,b}"),
+            "operator.namespaces: a, b, but operator.clusterWide is true",
+        ),
+        (
+            ("monitoring.alerts.enabled=true", "monitoring.alerts.disabled={HeadraceModelnotready}"),
+            'monitoring.alerts.disabled: no alert "HeadraceModelnotready"; accepted: HeadraceApiThrottled, Headrace',
+        ),
+    ],
+)
+def test_values_that_do_not_go_together_are_refused_by_name(helm, values, words):
+    options = [word for value in values for word in ("--set", value)]
+    result = helm("template", "release", str(CHART), *options)
+    assert result.returncode != 0
+    assert words in result.stderr
 
 
 def test_the_webhook_gives_the_right_to_write_two_objects_and_no_more(rendered):
