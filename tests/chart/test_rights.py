@@ -57,7 +57,9 @@ def test_the_rules_are_those_of_the_kinds_that_the_operator_works_with(rendered,
     expected |= {(kinds.MODEL.group, f"{kinds.MODEL.plural}/status", "patch")}
     expected |= {(kinds.MODEL.group, f"{kinds.MODEL.plural}/finalizers", "update")}
     expected |= {("", "pods", verb) for verb in ("get", "list", "watch", "patch")} | {("", "events", "create")}
-    for role in named(rendered(mode), "release-operator"):
+    found = named(rendered(mode), "release-operator") + named(rendered(mode), "release.here.operator")
+    assert {role["kind"] for role in found} == {"ClusterRole" if mode == MODES["clusterwide"] else "Role"}
+    for role in found:
         assert rights(role) == expected
 
 
@@ -66,8 +68,18 @@ def test_a_namespaced_operator_has_rights_where_it_watches_and_nowhere_else(rend
     assert not [item for item in lasting(objects) if item["kind"].startswith("ClusterRole")]
     assert {role["metadata"]["namespace"] for role in named(objects, "release-operator")} == {"a", "b"}
     assert {one["metadata"]["namespace"] for one in named(rendered(), "release-operator")} == {"here"}
-    everywhere = named(rendered(MODES["clusterwide"]), "release-operator")
-    assert [role["kind"] for role in everywhere] == ["ClusterRole"]
+    everywhere = rendered(MODES["clusterwide"])
+    assert [role["kind"] for role in named(everywhere, "release.here.operator")] == ["ClusterRole"]
+    assert not named(everywhere, "release-operator")
+
+
+@pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
+def test_what_is_cluster_scoped_is_called_after_release_and_namespace(rendered, mode):
+    """Two releases of one name in two namespaces would otherwise take it from each other."""
+    objects = [item for item in rendered(mode, upgrade=True) if "namespace" not in item["metadata"]]
+    for item in objects:
+        assert item["kind"] == "CustomResourceDefinition" or item["metadata"]["name"].startswith("release.here.")
+    assert {"ClusterRole", "ClusterRoleBinding", "ValidatingWebhookConfiguration"} <= {item["kind"] for item in objects}
 
 
 @pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
