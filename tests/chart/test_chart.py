@@ -259,7 +259,8 @@ def test_the_admin_port_stays_inside_the_cluster(rendered):
 
 
 def test_a_given_token_secret_is_used_and_none_is_made(rendered):
-    assert len(kinds(rendered(), "Secret")) == 1
+    (secret,) = kinds(rendered(), "Secret")
+    assert secret["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}, "workers outlive the release"
     everywhere = kinds(rendered("operator.namespaces={a,b}"), "Secret")
     assert {secret["metadata"]["namespace"] for secret in everywhere} == {"a", "b", "here"}
     assert len({secret["data"]["token"] for secret in everywhere}) == 1

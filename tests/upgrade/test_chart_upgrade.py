@@ -129,7 +129,9 @@ def test_a_second_upgrade_changes_nothing(plane: planes.Plane) -> None:
 
 
 def test_uninstalling_keeps_models_and_crd(plane: planes.Plane) -> None:
+    token = plane.get("secret", "release-worker-token", "-n", "here")["data"]
     helm(plane, "uninstall", "release")
+    assert plane.get("secret", "release-worker-token", "-n", "here")["data"] == token, "for the workers that stay"
     assert plane.get("inferencemodels", "m", "-n", "here")["spec"]["replicas"] == 3
     assert not plane.get("deployments,leases,roles", "-n", "here")["items"]
 
