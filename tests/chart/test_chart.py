@@ -11,6 +11,7 @@ pytestmark = pytest.mark.cluster  # helm is one of the cluster's programs
 
 WEBHOOK = "release.here.headrace.dev"
 NODES = "release.here.nodes"
+NOT_FOR_PEOPLE = "rbac.aggregateToDefaultRoles=false"
 WEBHOOKS = ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
 CHART = Path(__file__).resolve().parents[2] / "charts" / "headrace"
 
@@ -147,7 +148,7 @@ def test_values_that_do_not_go_together_are_refused_by_name(helm, values, words)
 
 
 def test_the_webhook_gives_the_right_to_write_two_objects_and_no_more(rendered):
-    (role,) = kinds(rendered("operator.readNodes=false"), "ClusterRole")
+    (role,) = kinds(rendered("operator.readNodes=false", NOT_FOR_PEOPLE), "ClusterRole")
     (rule,) = role["rules"]
     assert rule["resourceNames"] == [WEBHOOK]
     assert rule["verbs"] == ["get", "patch"]
@@ -156,12 +157,12 @@ def test_the_webhook_gives_the_right_to_write_two_objects_and_no_more(rendered):
     for source in ("certManager", "secret"):
         certificate = "operator.webhook.certificate"
         mine = (f"{certificate}.source={source}", f"{certificate}.secret.name=mine")
-        objects = rendered(*mine, "operator.readNodes=false")
+        objects = rendered(*mine, "operator.readNodes=false", NOT_FOR_PEOPLE)
         assert not kinds(objects, "ClusterRole")
 
 
 def test_nodes_may_be_listed_and_nothing_else(rendered):
-    objects = rendered("operator.webhook.enabled=false")
+    objects = rendered("operator.webhook.enabled=false", NOT_FOR_PEOPLE)
     (role,) = kinds(objects, "ClusterRole")
     (binding,) = kinds(objects, "ClusterRoleBinding")
     assert role["metadata"]["name"] == binding["roleRef"]["name"] == NODES

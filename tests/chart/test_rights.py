@@ -12,7 +12,15 @@ CHILD = {"get", "list", "watch", "create", "patch", "delete"}
 
 
 def roles(objects):
-    return [item for item in objects if item["kind"] in {"Role", "ClusterRole"}]
+    """The roles of the operator and of the hook, which no person has."""
+    found = [item for item in objects if item["kind"] in {"Role", "ClusterRole"}]
+    return [role for role in found if role not in for_people(objects)]
+
+
+def for_people(objects):
+    """The roles that Kubernetes adds to its own, by the name of that."""
+    label = "rbac.authorization.k8s.io/aggregate-to-"
+    return [item for item in objects if any(name.startswith(label) for name in item["metadata"].get("labels", {}))]
 
 
 def lasting(objects):
@@ -116,3 +124,38 @@ def test_the_hook_may_change_one_crd_while_it_runs(rendered):
     assert rule["verbs"] == ["get", "update"]
     for without in (rendered("crds.upgrade=false", upgrade=True), rendered()):
         assert lasting(without) == without, "an install has no CRD to upgrade; Argo CD renders each sync as one"
+
+
+def test_who_may_view_or_edit_a_namespace_may_do_so_with_its_models(rendered):
+    view, edit = for_people(rendered())
+    assert view["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-view"] == "true"
+    assert edit["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-edit"] == "true"
+    resource = (kinds.MODEL.group, kinds.MODEL.plural)
+    assert rights(view) == {(*resource, verb) for verb in ("get", "list", "watch")}
+    assert rights(edit) == {
+        *((*resource, verb) for verb in ("create", "update", "patch", "delete", "deletecollection")),
+        *((kinds.MODEL.group, f"{kinds.MODEL.plural}/scale", verb) for verb in ("get", "update", "patch")),
+    }
+    bound = [item["roleRef"]["name"] for item in rendered() if item["kind"].endswith("RoleBinding")]
+    assert not {role["metadata"]["name"] for role in (view, edit)} & set(bound)
+
+
+@pytest.mark.parametrize(
+    ("values", "there"),
+    [
+        (("operator.webhook.enabled=false",), True),
+        (("operator.readNodes=false",), True),
+        (("operator.webhook.enabled=false", "operator.readNodes=false"), False),
+        (("operator.webhook.enabled=false", "operator.readNodes=false", "operator.clusterWide=true"), True),
+        (("rbac.aggregateToDefaultRoles=false",), False),
+        (("operator.webhook.enabled=false", "operator.readNodes=false", "rbac.aggregateToDefaultRoles=true"), True),
+    ],
+)
+def test_roles_for_people_come_where_cluster_roles_may(rendered, values, there):
+    assert bool(for_people(rendered(*values))) == there
+
+
+def test_the_three_values_of_an_install_without_cluster_roles(rendered):
+    values = ("operator.webhook.enabled=false", "operator.readNodes=false", "crds.upgrade=false")
+    for upgrade in (False, True):
+        assert not [item for item in rendered(*values, upgrade=upgrade) if item["kind"].startswith("ClusterRole")]
