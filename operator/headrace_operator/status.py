@@ -44,7 +44,7 @@ def status(  # noqa: PLR0913  # what was seen, decided and done
     spec = read_spec(observed.model, config)
     if isinstance(spec, Problem):
         return _refused(observed, problem or spec, now)
-    workers = _workers(observed, spec, settled=settled)
+    workers = _workers(observed, spec, decision, settled=settled)
     cause = root_cause.cause(observed, queue_url(spec, config)) if settled else None
     drafts = conditions.of_workers(spec, workers, problem, cause, decision)
     load = observed.load
@@ -103,7 +103,7 @@ def _stored(status: Object) -> InferenceModelStatus:
     return kept
 
 
-def _workers(observed: Observed, spec: InferenceModelSpec, *, settled: bool) -> Workers:
+def _workers(observed: Observed, spec: InferenceModelSpec, decision: Plan, *, settled: bool) -> Workers:
     deployment = _deployment(observed)
     desired = decided.replicas(observed, spec)
     if deployment is None:
@@ -112,8 +112,21 @@ def _workers(observed: Observed, spec: InferenceModelSpec, *, settled: bool) -> 
         desired = deployment["spec"]["replicas"]
     state = deployment.get("status") or {}
     current = state.get("observedGeneration") == deployment["metadata"].get("generation")
+    current = current or _was_ready(observed, decision)
     updated = state.get("updatedReplicas", 0) == state.get("replicas", 0) == desired
     return Workers(desired=desired, ready=state.get("readyReplicas", 0), updated=settled and current and updated)
+
+
+def _was_ready(observed: Observed, decision: Plan) -> bool:
+    """Whether what is decided on was said to be ready, of this very spec.
+
+    Somebody's annotation raises the Deployment's generation, too. Where its content is as rendered, its numbers hold
+    until its controller has looked at it again.
+    """
+    ready: Object = next((one for one in _before(observed) if one["type"] == "Ready"), {})
+    same = ready.get("observedGeneration") == _generation(observed)
+    rollout = decision.rollout
+    return ready.get("status") == "True" and same and (rollout is None or rollout.revision == rollout.ready_revision)
 
 
 def _before(observed: Observed) -> list[Object]:

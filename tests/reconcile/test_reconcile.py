@@ -92,6 +92,19 @@ async def test_foreign_fields_are_left_alone(reconciler, cluster):
     assert ("apply", "Deployment") not in cluster.writes
 
 
+async def test_foreign_annotation_is_no_news_before_the_deployment_controller_has_seen_it(reconciler, cluster):
+    await reconciler.reconcile(KEY)
+    run_all(cluster, ready=2)
+    await reconciler.reconcile(KEY)
+    deployment = cluster.children["Deployment", "sample"]
+    deployment["metadata"]["annotations"]["example.com/note"] = "x"
+    deployment["metadata"]["generation"] += 1  # as the API server does for a Deployment's annotations
+    cluster.writes.clear()
+    await reconciler.reconcile(KEY)
+    assert cluster.writes == []
+    assert condition(cluster, "Ready")["status"] == "True"
+
+
 async def test_disabled_keeps_only_the_config_map(reconciler, cluster):
     await reconciler.reconcile(KEY)
     cluster.model["spec"]["enabled"] = False

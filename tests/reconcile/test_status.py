@@ -126,6 +126,34 @@ def test_an_edit_that_mends_a_failure_is_in_progress_and_not_failed(tell):
     assert kstatus.compute(tell(pods, workload=deployment(generation=0))) == "InProgress"
 
 
+READY_REVISION = Plan(rollout=RolloutStatus(revision="a" * 16, ready_revision="a" * 16))
+
+
+def test_somebodys_annotation_on_the_deployment_does_not_make_ready_workers_unready(tell):
+    """It raises the Deployment's generation, which its controller has not observed yet."""
+    ready = tell(workload=deployment(2), decision=READY_REVISION)
+    lagging = deployment(2, generation=0)
+    kept = tell(workload=lagging, before=ready, decision=READY_REVISION, now=LATER)
+    assert kept["status"] == ready["status"]
+
+
+def test_numbers_of_before_do_not_make_a_newer_spec_revision_or_number_of_workers_ready(tell):
+    lagging, ready = deployment(2, generation=0), tell(workload=deployment(2), decision=READY_REVISION)
+
+    def still_ready(before=ready, **more):
+        return words(tell(workload=lagging, before=before, **{"decision": READY_REVISION, **more}))["Ready"] == "True"
+
+    assert still_ready()
+    newer = {**ready, "metadata": {**ready["metadata"], "generation": ready["metadata"]["generation"] + 1}}
+    assert not still_ready(before=newer)
+    rolled_out = Plan(rollout=RolloutStatus(revision="b" * 16, ready_revision="a" * 16))
+    assert not still_ready(decision=rolled_out)
+    more = ScalingStatus(desired_replicas=3, decided_by="autoscaler", reason="72 ongoing", time=NOW)
+    assert not still_ready(scaling=more)
+    assert not still_ready(settled=False)
+    assert not still_ready(before=tell(workload=deployment(1), decision=READY_REVISION))
+
+
 def test_reconciling_stalled_and_ready_exclude_each_other(tell):
     workloads = (None, deployment(), deployment(2), deployment(2, generation=0))
     pods = ((), (unscheduled(NO_GPUS),), (ended(CRASH, restarts=2),))
