@@ -85,6 +85,7 @@ class Plan:
     """What to write."""
 
     apply: tuple[Object, ...] = ()
+    """In this order; what comes after one that is refused is not written."""
     delete: tuple[Object, ...] = ()
     waits_for: tuple[Object, ...] = ()
     """What must be gone before anything is written."""

@@ -21,6 +21,8 @@ from headrace_operator.scaling import decided
 
 Identity = tuple[str, str]
 
+_NEEDED_BY_PODS = ("ConfigMap", "ServiceAccount")
+
 _LOOK_AGAIN_SECONDS = 2.0
 """While objects of an earlier model are there: how soon to look whether they still are."""
 
@@ -58,14 +60,21 @@ def _differences(
         found.append(hashed(revisions.config_map(metadata, spec, decision.pending)))
     wanted = {identity(child): left_alone(child, live.get(identity(child))) for child in found}
     needed = {("ConfigMap", name) for name in retention.needed(observed, decision.ready_revision)}
+    write = [one for key, one in wanted.items() if key not in live or _drifted(one, live[key], observed)]
     return Plan(
-        apply=tuple(one for key, one in wanted.items() if key not in live or _drifted(one, live[key], observed)),
+        apply=tuple(sorted(write, key=_turn) if any(kind == "Deployment" for kind, _ in live) else write),
         delete=tuple(child for key, child in live.items() if key not in wanted.keys() | needed),
         again_seconds=(decision.again_at - now).total_seconds() if decision.again_at else None,
         rollout=decision.status,
         failure=Problem("RolloutFailed", decision.failure.message) if decision.failure else None,
         pending_render=decision.pending_render,
     )
+
+
+def _turn(child: Object) -> int:
+    """When a child is written while a workload runs: nothing that its pods stand behind before it was taken itself."""
+    kind = child["kind"]
+    return 0 if kind in _NEEDED_BY_PODS else 1 if kind == "Deployment" else 2
 
 
 def _drifted(rendered: Object, live: Object, observed: Observed) -> bool:

@@ -248,6 +248,22 @@ async def test_refusal_of_the_api_server_is_in_the_status(reconciler, cluster):
     assert condition(cluster, "Stalled")["status"] == "True"
 
 
+async def test_a_refused_deployment_leaves_what_its_older_pods_stand_behind(reconciler, cluster):
+    await reconciler.reconcile(KEY)
+    before = copy.deepcopy(cluster.children)
+    cluster.unfit = {("Deployment", "sample")}
+    cluster.model["spec"]["monitoring"] = {"metricsPort": 4444}
+    cluster.writes.clear()
+    await reconciler.reconcile(KEY)
+    assert condition(cluster, "Ready")["reason"] == "ApplyRefused"
+    assert cluster.writes == [("apply", "ConfigMap"), ("status", "InferenceModel")]
+    assert {key: cluster.children[key] for key in before} == before
+    cluster.unfit = set()
+    cluster.writes.clear()
+    await reconciler.reconcile(KEY)
+    assert [kind for verb, kind in cluster.writes if verb == "apply"] == ["Deployment", "NetworkPolicy", "Service"]
+
+
 async def test_what_was_just_written_is_not_written_again_before_the_watch_tells_of_it(reconciler, cluster):
     cluster.model["spec"]["engine"]["type"] = "TRTLLMEngine"
     cluster.watching = False
