@@ -66,6 +66,7 @@ def _differences(
         delete=tuple(child for key, child in live.items() if key not in wanted.keys() | needed),
         again_seconds=(decision.again_at - now).total_seconds() if decision.again_at else None,
         rollout=decision.status,
+        worker_file=decision.workload.revision.worker_file,
         failure=Problem("RolloutFailed", decision.failure.message) if decision.failure else None,
         pending_render=decision.pending_render,
     )

@@ -47,7 +47,7 @@ def status(  # noqa: PLR0913  # what was seen, decided and done
     workers = _workers(observed, spec, decision, settled=settled)
     cause = root_cause.cause(observed, queue_url(spec, config)) if settled else None
     drafts = conditions.of_workers(spec, workers, problem, cause, decision)
-    load = observed.load
+    load, file, stored = observed.load, decision.worker_file, _stored(observed.model.get("status") or {})
     return InferenceModelStatus(
         observed_generation=_generation(observed),
         conditions=conditions.stamp(drafts, _before(observed), _generation(observed), now),
@@ -58,11 +58,11 @@ def status(  # noqa: PLR0913  # what was seen, decided and done
         model_name=spec.model_name,
         queued=load.queued if load else None,
         running=load.running if load else None,
-        fingerprint=worker_fingerprint(spec, config),
-        config_hash=worker_hash(spec, config),
+        fingerprint=worker_fingerprint(file) if file else stored.fingerprint,
+        config_hash=worker_hash(file) if file else stored.config_hash,
         endpoint=endpoint(queue_url(spec, config)),
         scaling=observed.scaling or decided.stored(observed.model),
-        rollout=decision.rollout if decision.problem is None else _stored(observed.model.get("status") or {}).rollout,
+        rollout=decision.rollout if decision.problem is None else stored.rollout,
         pending_render=decision.pending_render,
     )
 

@@ -8,6 +8,7 @@ from tests.reconcile.root_cause_examples import ended, unscheduled
 
 from headrace_api.inference_model_status import PendingRender, RolloutStatus, ScalingStatus
 from headrace_api.load import ModelLoad
+from headrace_api.worker_config import Generator, fingerprint
 from headrace_operator.observed import Observed, Plan, Problem
 from headrace_operator.status import endpoint, status
 
@@ -180,7 +181,8 @@ def test_times_change_with_the_status_of_a_condition_only(tell):
 def test_the_whole_status(tell, model):
     model["spec"]["deployment"] = {"autoscaling": {"maxReplicas": 4}}
     scaling = ScalingStatus(desired_replicas=2, decided_by="autoscaler", reason="48 ongoing", time=NOW)
-    decision = Plan(rollout=RolloutStatus(revision="0123456789abcdef"))
+    file = 'edition = 1\n[generator]\ntype = "LlamaCppEngine"\nmodel_id = "a"\n'
+    decision = Plan(rollout=RolloutStatus(revision="0123456789abcdef"), worker_file=file)
     item = tell(workload=deployment(2), load=ModelLoad(queued=3, running=4), scaling=scaling, decision=decision)
     told = item["status"]
     assert told["observedGeneration"] == 3
@@ -188,7 +190,8 @@ def test_the_whole_status(tell, model):
     assert (told["queued"], told["running"]) == (3, 4)
     assert told["endpoint"] == "http://headrace-queue.headrace.svc:8080/v1"
     assert told["modelName"] == "headrace/sample-chat"
-    assert len(told["fingerprint"]) == len(told["configHash"]) == 16
+    assert told["fingerprint"] == fingerprint(Generator(type="LlamaCppEngine", model_id="a"))
+    assert len(told["configHash"]) == 16
     assert told["scaling"]["desiredReplicas"] == 2
     assert told["rollout"] == {"revision": "0123456789abcdef"}
     assert set(words(item).values()) == {"True", "False"}
@@ -213,6 +216,16 @@ def test_a_rendering_that_waits_is_told_with_what_approves_it(tell):
     assert "(image)" in told["message"]
     assert item["status"]["pendingRender"]["revision"] == "fedcba9876543210"
     assert kstatus.compute(item) == "Current"
+
+
+def test_what_workers_are_made_of_is_kept_while_nobody_knows_it_and_not_guessed(tell):
+    decision = Plan(worker_file='edition = 1\n[generator]\ntype = "LlamaCppEngine"\nmodel_id = "a"\n')
+    known = tell(workload=deployment(2), decision=decision)
+    kept = tell(workload=deployment(2), before=known)["status"]
+    assert (kept["fingerprint"], kept["configHash"]) == (known["status"]["fingerprint"], known["status"]["configHash"])
+    later = tell(workload=deployment(2), before=known, decision=Plan(worker_file="edition = 9\n"))["status"]
+    assert "fingerprint" not in later
+    assert later["configHash"] != kept["configHash"]
 
 
 @pytest.mark.parametrize(
