@@ -59,6 +59,15 @@ async def test_new_model_gets_its_objects_and_a_second_look_writes_nothing(recon
     assert cluster.writes == []
 
 
+async def test_the_status_that_the_api_server_puts_into_a_new_model_is_no_earlier_one(reconciler, cluster):
+    cluster.model["status"] = {"observedGeneration": -1}
+    await reconciler.reconcile(KEY)
+    assert [write for write in cluster.writes if write[0] == "status"] == [("status", "InferenceModel")]
+    assert cluster.model["status"]["observedGeneration"] == 3
+    assert condition(cluster, "Ready")["reason"] == "Progressing"
+    assert cluster.events == []
+
+
 async def test_edit_and_deletion_by_hand_are_undone(reconciler, cluster):
     await reconciler.reconcile(KEY)
     rendered = copy.deepcopy(cluster.children)
