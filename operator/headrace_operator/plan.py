@@ -1,6 +1,7 @@
 """The decision: what to write so that the cluster becomes what the spec asks for. Pure."""
 
 import json
+from collections.abc import Container
 from datetime import datetime
 
 from headrace_api import names
@@ -62,7 +63,7 @@ def _differences(
     needed = {("ConfigMap", name) for name in retention.needed(observed, decision.ready_revision)}
     write = [one for key, one in wanted.items() if key not in live or _drifted(one, live[key], observed)]
     return Plan(
-        apply=tuple(sorted(write, key=_turn) if any(kind == "Deployment" for kind, _ in live) else write),
+        apply=tuple(_in_turn(write, live)),
         delete=tuple(child for key, child in live.items() if key not in wanted.keys() | needed),
         again_seconds=(decision.again_at - now).total_seconds() if decision.again_at else None,
         rollout=decision.status,
@@ -72,10 +73,17 @@ def _differences(
     )
 
 
-def _turn(child: Object) -> int:
-    """When a child is written while a workload runs: nothing that its pods stand behind before it was taken itself."""
-    kind = child["kind"]
-    return 0 if kind in _NEEDED_BY_PODS else 1 if kind == "Deployment" else 2
+def _in_turn(write: list[Object], live: Container[Identity]) -> list[Object]:
+    """What is written, in the order that a refusal of the workload asks for.
+
+    Its older pods then go on: what they stand behind is changed only once the workload was taken. What is missing is
+    made in any case, and nothing runs yet that a first workload's other objects could be wrong for.
+    """
+    if not any(one["kind"] == "Deployment" and identity(one) in live for one in write):
+        return write
+    first = [one for one in write if one["kind"] in _NEEDED_BY_PODS or identity(one) not in live]
+    last = [one for one in write if one not in first]
+    return first + sorted(last, key=lambda one: one["kind"] != "Deployment")
 
 
 def _drifted(rendered: Object, live: Object, observed: Observed) -> bool:

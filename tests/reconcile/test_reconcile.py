@@ -226,6 +226,9 @@ async def test_a_refused_deployment_leaves_what_its_older_pods_stand_behind(reco
     assert condition(cluster, "Ready")["reason"] == "ApplyRefused"
     assert cluster.writes == [("apply", "ConfigMap"), ("status", "InferenceModel")]
     assert {key: cluster.children[key] for key in before} == before
+    del cluster.children["PodDisruptionBudget", "sample"]
+    await reconciler.reconcile(KEY)
+    assert ("PodDisruptionBudget", "sample") in cluster.children
     cluster.unfit = set()
     cluster.writes.clear()
     await reconciler.reconcile(KEY)
