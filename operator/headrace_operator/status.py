@@ -47,7 +47,9 @@ def status(  # noqa: PLR0913  # what was seen, decided and done
     workers = _workers(observed, spec, decision, settled=settled)
     cause = root_cause.cause(observed, queue_url(spec, config)) if settled else None
     drafts = conditions.of_workers(spec, workers, problem, cause, decision)
-    load, file, stored = observed.load, decision.worker_file, _stored(observed.model.get("status") or {})
+    load = observed.load
+    file = decision.worker_file if problem is None else None  # a revision that was refused does not run
+    stored = InferenceModelStatus() if file else _stored(observed.model.get("status") or {})
     return InferenceModelStatus(
         observed_generation=_generation(observed),
         conditions=conditions.stamp(drafts, _before(observed), _generation(observed), now),

@@ -223,7 +223,10 @@ def test_what_workers_are_made_of_is_kept_while_nobody_knows_it_and_not_guessed(
     known = tell(workload=deployment(2), decision=decision)
     kept = tell(workload=deployment(2), before=known)["status"]
     assert (kept["fingerprint"], kept["configHash"]) == (known["status"]["fingerprint"], known["status"]["configHash"])
-    later = tell(workload=deployment(2), before=known, decision=Plan(worker_file="edition = 9\n"))["status"]
+    unknown = Plan(worker_file="edition = 9\n")
+    refused = tell(workload=deployment(2), before=known, decision=unknown, problem=PERMANENT)["status"]
+    assert refused["configHash"] == kept["configHash"]
+    later = tell(workload=deployment(2), before=known, decision=unknown)["status"]
     assert "fingerprint" not in later
     assert later["configHash"] != kept["configHash"]
 
