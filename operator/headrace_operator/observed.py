@@ -85,6 +85,7 @@ class Plan:
     """What to write."""
 
     apply: tuple[Object, ...] = ()
+    """In this order; what comes after one that is refused is not written."""
     delete: tuple[Object, ...] = ()
     waits_for: tuple[Object, ...] = ()
     """What must be gone before anything is written."""
@@ -94,6 +95,8 @@ class Plan:
     """When to look again though nothing was heard: the decision depends on the time. None: it does not."""
     rollout: RolloutStatus | None = None
     """Which revision runs."""
+    worker_file: str | None = None
+    """The worker_config.toml of the revision that runs; None: not known."""
     failure: Problem | None = None
     """Set when a rollout was stopped; what else there is to write is written."""
     pending_render: PendingRender | None = None

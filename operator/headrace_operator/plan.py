@@ -1,6 +1,7 @@
 """The decision: what to write so that the cluster becomes what the spec asks for. Pure."""
 
 import json
+from collections.abc import Container
 from datetime import datetime
 
 from headrace_api import names
@@ -20,6 +21,8 @@ from headrace_operator.rollout.live import Live
 from headrace_operator.scaling import decided
 
 Identity = tuple[str, str]
+
+_NEEDED_BY_PODS = ("ConfigMap", "ServiceAccount")
 
 _LOOK_AGAIN_SECONDS = 2.0
 """While objects of an earlier model are there: how soon to look whether they still are."""
@@ -58,14 +61,29 @@ def _differences(
         found.append(hashed(revisions.config_map(metadata, spec, decision.pending)))
     wanted = {identity(child): left_alone(child, live.get(identity(child))) for child in found}
     needed = {("ConfigMap", name) for name in retention.needed(observed, decision.ready_revision)}
+    write = [one for key, one in wanted.items() if key not in live or _drifted(one, live[key], observed)]
     return Plan(
-        apply=tuple(one for key, one in wanted.items() if key not in live or _drifted(one, live[key], observed)),
+        apply=tuple(_in_turn(write, live)),
         delete=tuple(child for key, child in live.items() if key not in wanted.keys() | needed),
         again_seconds=(decision.again_at - now).total_seconds() if decision.again_at else None,
         rollout=decision.status,
+        worker_file=decision.workload.revision.worker_file,
         failure=Problem("RolloutFailed", decision.failure.message) if decision.failure else None,
         pending_render=decision.pending_render,
     )
+
+
+def _in_turn(write: list[Object], live: Container[Identity]) -> list[Object]:
+    """What is written, in the order that a refusal of the workload asks for.
+
+    Its older pods then go on: what they stand behind is changed only once the workload was taken. What is missing is
+    made in any case, and nothing runs yet that a first workload's other objects could be wrong for.
+    """
+    if not any(one["kind"] == "Deployment" and identity(one) in live for one in write):
+        return write
+    first = [one for one in write if one["kind"] in _NEEDED_BY_PODS or identity(one) not in live]
+    last = [one for one in write if one not in first]
+    return first + sorted(last, key=lambda one: one["kind"] != "Deployment")
 
 
 def _drifted(rendered: Object, live: Object, observed: Observed) -> bool:

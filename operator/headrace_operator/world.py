@@ -38,10 +38,12 @@ class SeenWorld:
         self._gone: set[str] = set()
         self._nodes: NodesSeen | None = None
         self._capacity: Capacity | None = None
+        self._used: Mapping[tuple[str, str], int] | None = None
 
     def bind(self, indices: Mapping[str, Index]) -> None:
         """Take kopf's live indices, by `Kind.index`."""
         self._indices = indices
+        self._used = None
 
     def models(self) -> list[Object]:
         """Every model."""
@@ -61,6 +63,7 @@ class SeenWorld:
         self._buried = frozenset(uids)
         self._written.clear()
         self._gone.clear()
+        self._used = None
 
     def lost(self, item: Object) -> None:
         """The API server does not know this object any more, whatever the watches have told."""
@@ -85,6 +88,8 @@ class SeenWorld:
 
     def heard(self, key: Key, item: Object, *, gone: bool) -> None:
         """A watch told of an object: it is believed when it is as new as what was written, or the object is gone."""
+        if item["kind"] == POD.name and item["spec"].get("nodeName"):
+            self._used = None
         if gone:
             self._gone.add(item["metadata"]["uid"])
         waited_for = self._written.get(key, {})
@@ -123,13 +128,18 @@ class SeenWorld:
         )
 
     def _room(self, key: Key) -> Capacity | None:
-        """What the nodes have room for; the same object for all models while nothing changes."""
+        """What the nodes have room for; the same object for all models while nothing changes.
+
+        All pods are counted once after an event of a pod that has a node, not for each model that waits for one.
+        """
         if self._nodes is None:
             return None
         self._nodes.ask(key)
         if self._nodes.seen is None:
             return None
-        now = Capacity(self._nodes.seen, used(self._all(POD)))
+        if self._used is None:
+            self._used = used(self._all(POD))
+        now = Capacity(self._nodes.seen, self._used)
         if now != self._capacity:
             self._capacity = now
         return self._capacity

@@ -47,9 +47,10 @@ def expected(wanted: Iterable[Wanted], config: RenderConfig) -> dict[Ref, Object
         found |= {key: item for key, item in former.items() if key[1] == "ConfigMap"}
         found |= _rendered(one.model, one.runs, one.leaves, config)
         if one.refused:
-            # what comes before the workload is of the new spec; the workload and what its pods mount are as before
+            # a workload that runs, and what its pods stand behind, are as before; what is missing is made
             after = _rendered(one.model, one.model["spec"], one.runs, config)
-            found |= {key: item for key, item in after.items() if key[1] != "Deployment"}
+            made = {key for key in after if key[1] == "ConfigMap" or (key not in found and key[1] != "Deployment")}
+            found |= {key: after[key] for key in made}
     return found
 
 

@@ -4,7 +4,7 @@ import math
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from headrace_api.inference_model import Autoscaling
@@ -194,6 +194,7 @@ def test_a_steady_load_comes_to_rest(smoothing, ongoing, begin):
     smoothing=st.sampled_from([0.3, 1, 2, 10]),
     begin=st.integers(0, 30),
 )
+@example(levels=[1, 2, 2, 2, 3], smoothing=2, begin=0)
 def test_what_is_taken_away_was_not_needed_for_the_whole_delay(levels, smoothing, begin):
     line = Line(policy(smoothingFactor=smoothing, lookBackPeriodSeconds=10, downscaleDelaySeconds=30), begin)
     replicas = [begin, *line.run(*levels)]
@@ -205,6 +206,8 @@ def test_what_is_taken_away_was_not_needed_for_the_whole_delay(levels, smoothing
             assert after >= max(needs), "it was needed within the delay"
         if after > before:
             assert at >= 3
+            proposed = [proposal(line.policy, replicas[one], levels[one]) for one in range(at - 3, at + 1)]
+            assert after <= min(proposed), "it was not proposed all of the delay"
             # a factor above 1 may go on to where it was aiming from a smaller number
             assert smoothing > 1 or before < min(needs), "it was not needed all of the delay"
 
