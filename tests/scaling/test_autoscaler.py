@@ -8,6 +8,8 @@ from tests.waiting import until
 
 from headrace_api.load import ModelLoad
 from headrace_operator.observed import Observed
+from headrace_operator.scaling import autoscaler as autoscaler_module
+from headrace_operator.scaling import policy as policy_module
 from headrace_operator.scaling.autoscaler import Autoscaler
 from headrace_operator.scaling.meter import Meter
 
@@ -254,6 +256,28 @@ def test_models_that_are_gone_are_forgotten():
     assert not vars(world.autoscaler)["_named"]
 
 
+def test_a_model_whose_numbers_fail_does_not_stop_the_others(monkeypatch):
+    world = World()
+    other = copy.deepcopy(MODEL)
+    other["metadata"]["name"] = "bad"
+    other["spec"]["engine"]["modelId"] = "org/bad"
+    other["spec"]["deployment"]["autoscaling"]["maxReplicas"] = 7
+    world.reconcile()
+    world.autoscaler.decide(Observed(other))
+
+    def fails_for_one(policy, *arguments):
+        if policy.max_replicas == 7:
+            raise OverflowError("cannot convert float infinity to integer")
+        return policy_module.decide(policy, *arguments)
+
+    monkeypatch.setattr(autoscaler_module, "decide", fails_for_one)
+    load = ModelLoad(queued=5)
+    assert world.autoscaler.hear({"org/bad": load, "org/m": load}) == [KEY]
+    world.now = 10.0
+    assert world.autoscaler.count() == [KEY]
+    assert world.autoscaler.next_count > world.now
+
+
 async def test_it_counts_by_itself():
     autoscaler = Autoscaler(asyncio.get_running_loop().time, lambda: "T", QUEUE)
     woken = []
@@ -261,7 +285,7 @@ async def test_it_counts_by_itself():
     model = copy.deepcopy(MODEL)
     model["spec"]["deployment"]["autoscaling"] |= {
         "minReplicas": 1,
-        "metricsIntervalSeconds": 0.05,
+        "metricsIntervalSeconds": 0.1,
         "lookBackPeriodSeconds": 0.1,
         "upscaleDelaySeconds": 0.1,
     }

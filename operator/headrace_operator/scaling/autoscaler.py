@@ -11,6 +11,9 @@ import heapq
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
+
+import structlog
 
 from headrace_api.inference_model import Autoscaling
 from headrace_api.inference_model_status import ScalingStatus
@@ -19,8 +22,10 @@ from headrace_operator.kinds import key_of
 from headrace_operator.observed import Key, Observed
 from headrace_operator.scaling import decided
 from headrace_operator.scaling.meter import Meter
-from headrace_operator.scaling.policy import Memory, Sample, decide, sampled
+from headrace_operator.scaling.policy import Memory, Sample, decide, interval, sampled
 from headrace_operator.world import model_name
+
+_log = structlog.get_logger()
 
 _UNSEEN_SECONDS = 0.05
 """How long a request may have taken that came and went between two messages of the queue, which are 0.1 s apart."""
@@ -66,7 +71,7 @@ class Autoscaler:
         decision = decide(policy_, model.memory, model.replicas, self._clock(), model.load)
         model.memory, model.replicas = decision.memory, decision.replicas
         if model.load and model.due is None and not _rests(model):
-            self._count_at(key_of(observed.model), model, self._clock() + policy_.metrics_interval_seconds)
+            self._count_at(key_of(observed.model), model, self._clock() + interval(policy_))
         return decided.by_autoscaler(observed.model, decision.replicas, decision.reason, self._now())
 
     def hear(self, load: Mapping[str, ModelLoad]) -> list[Key]:
@@ -77,9 +82,7 @@ class Autoscaler:
         changed = [name for name in {*self._load, *load} if self._load.get(name) != load.get(name)]
         self._load = load
         keys = [key for name in changed for key in self._named.get(name, ())]
-        for key in keys:
-            self._take(key, self._models[key])
-        return [key for key in keys if self._should_change(key)]
+        return [key for key in keys if self._changes(key, partial(self._take, key, self._models[key]))]
 
     def forget(self, key: Key) -> None:
         """The model is gone, or scales by itself no more."""
@@ -107,14 +110,15 @@ class Autoscaler:
     def count(self) -> list[Key]:
         """Count the models that are due; returns those that should have another number of workers."""
         now = self._clock()
-        counted = []
+        found = []
         while self._due and self._due[0][0] <= now:
             due, key = heapq.heappop(self._due)
             model = self._models.get(key)
             if model and model.due == due:  # else it has another time by now
-                self._count(key, model, now)
-                counted.append(key)
-        return [key for key in counted if self._should_change(key)]
+                model.due = None
+                if self._changes(key, partial(self._count, key, model, now)):
+                    found.append(key)
+        return found
 
     def _known(self, observed: Observed, policy_: Autoscaling) -> _Model:
         key = key_of(observed.model)
@@ -144,7 +148,7 @@ class Autoscaler:
         ongoing = model.load.queued + model.load.running
         if model.meter is None or model.due is None:
             model.meter = Meter(now, ongoing)
-            self._count_at(key, model, now + model.policy.metrics_interval_seconds)
+            self._count_at(key, model, now + interval(model.policy))
         model.meter.hear(now, ongoing)
         if before and not ongoing and not before.queued + before.running:
             model.meter.add(_UNSEEN_SECONDS * max(0, model.load.taken - before.taken))
@@ -154,14 +158,22 @@ class Autoscaler:
             return
         sample = Sample(now, model.meter.mean(now))
         model.memory = sampled(model.policy, model.memory, model.replicas, sample)
-        model.due = None
         if not _rests(model):
-            self._count_at(key, model, now + model.policy.metrics_interval_seconds)
+            self._count_at(key, model, now + interval(model.policy))
 
     def _count_at(self, key: Key, model: _Model, time: float) -> None:
         model.due = time
         heapq.heappush(self._due, (time, key))
         self._sooner.set()
+
+    def _changes(self, key: Key, look: Callable[[], None]) -> bool:
+        """Whether the model should have another number after `look`; one that fails must not stop the others."""
+        try:
+            look()
+            return self._should_change(key)
+        except Exception:  # noqa: BLE001  # logged, and nothing is scaled by it
+            _log.exception("a model cannot be scaled by these numbers", namespace=key[0], model=key[1])
+            return False
 
     def _should_change(self, key: Key) -> bool:
         model = self._models[key]
