@@ -8,7 +8,7 @@ from headrace_api.inference_model import InferenceModelSpec
 from headrace_api.rules.document import read_model
 from headrace_operator.drift import differs
 from headrace_operator.foreign import left_alone
-from headrace_operator.observed import Object, Observed, Plan, Problem
+from headrace_operator.observed import Object, Observed, Plan, Problem, controller_uid
 from headrace_operator.remember import remembered
 from headrace_operator.render import revision as revisions
 from headrace_operator.render.children import children
@@ -37,8 +37,8 @@ def plan(observed: Observed, config: RenderConfig, now: datetime) -> Plan:
     if problem := _cannot_run(spec, config):
         return Plan(problem=problem)
     uid = observed.model["metadata"]["uid"]
-    live = {identity(child): child for child in observed.children if _owner_uid(child) == uid}
-    if former := tuple(child for child in observed.children if _owner_uid(child) != uid):
+    live = {identity(child): child for child in observed.own}
+    if former := tuple(child for child in observed.children if controller_uid(child) != uid):
         told = ", ".join(sorted(" ".join(identity(child)) for child in former))
         message = f"the objects of an earlier model of this name are still being deleted: {told}"
         problem = Problem("WaitingForDeletion", message, permanent=False)
@@ -115,8 +115,3 @@ def _cannot_run(spec: InferenceModelSpec, config: RenderConfig) -> Problem | Non
 def identity(child: Object) -> Identity:
     """Kind and name: what tells one child of a model from the others."""
     return child["kind"], child["metadata"]["name"]
-
-
-def _owner_uid(child: Object) -> str | None:
-    owners = child["metadata"].get("ownerReferences", [])
-    return next((owner["uid"] for owner in owners if owner.get("controller")), None)

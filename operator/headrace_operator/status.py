@@ -130,7 +130,7 @@ def _generation(observed: Observed) -> int:
 
 
 def _deployment(observed: Observed) -> Object | None:
-    return next((child for child in observed.children if child["kind"] == "Deployment"), None)
+    return next((child for child in observed.own if child["kind"] == "Deployment"), None)
 
 
 def _count(observed: Observed, field: str) -> int:

@@ -197,3 +197,15 @@ def test_a_rendering_that_waits_is_told_with_what_approves_it(tell):
 )
 def test_the_endpoint_of_a_queue(queue, expected):
     assert endpoint(queue) == expected
+
+
+def test_the_workers_of_an_earlier_model_of_the_name_are_not_counted(model, config):
+    owner = {"kind": "InferenceModel", "name": "sample", "uid": "of-the-earlier-one", "controller": True}
+    former = {
+        "kind": "Deployment",
+        "metadata": {"name": "sample", "generation": 1, "ownerReferences": [owner]},
+        "spec": {"replicas": 8, "template": {"spec": {}}},
+        "status": {"observedGeneration": 1, "replicas": 8, "readyReplicas": 8, "updatedReplicas": 8},
+    }
+    found = status(Observed(model, (former,)), None, config, "2026-01-01T00:00:00Z")
+    assert (found.replicas, found.ready_replicas, found.workers) == (0, 0, "0/2")

@@ -69,6 +69,11 @@ class World:
         return self.model["status"]["scaling"]
 
 
+def deployment(replicas, uid):
+    owner = {"kind": "InferenceModel", "name": "m", "uid": uid, "controller": True}
+    return {"kind": "Deployment", "metadata": {"ownerReferences": [owner]}, "spec": {"replicas": replicas}}
+
+
 def test_a_meter_sees_what_came_and_went_between_two_counts():
     meter = Meter(0.0, 0.0)
     meter.hear(4.0, 10.0)
@@ -88,8 +93,14 @@ def test_a_new_model_begins_with_initial_replicas_else_with_min_replicas():
 
 def test_a_model_that_runs_already_goes_on_from_there():
     world = World(initialReplicas=1)
-    world.children = ({"kind": "Deployment", "spec": {"replicas": 5}},)
+    world.children = (deployment(5, uid="1"),)
     assert world.reconcile() == 5
+
+
+def test_what_an_earlier_model_of_the_name_has_left_says_nothing():
+    world = World(initialReplicas=1)
+    world.children = (deployment(5, uid="0"),)
+    assert world.reconcile() == 1
 
 
 @pytest.mark.parametrize(
