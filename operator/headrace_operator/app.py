@@ -52,6 +52,7 @@ async def run(settings: Settings) -> None:
             await reconciler.reconcile(key)
 
         queue: WorkQueue[Key] = WorkQueue(work, _HANDS, metrics.work)
+        queue.close()  # what waited here while another replica leads would look as if nobody worked
         news = LoadNews(world, Autoscaler(time.monotonic, _now, config.queue_url), queue.add)
         reconciler = Reconciler(world, connection, config, _now, queue, news.autoscaler)
         nodes = Nodes(connection, queue.add)
@@ -94,9 +95,13 @@ class _Parts:
         return parts
 
     async def _reconcile_all(self) -> None:
+        self.queue.open()
         for model in self.world.models():
             self.queue.add(key_of(model))
-        await self.queue.run()
+        try:
+            await self.queue.run()
+        finally:
+            self.queue.close()
 
     def waited_for(self, ready: asyncio.Event) -> dict[str, Callable[[], bool]]:
         """What has to hold before this replica is ready, by what to say while it does not."""
