@@ -51,12 +51,12 @@ def _differences(
 ) -> Plan:
     metadata = observed.model["metadata"]
     decision = decide(observed, spec, revisions.render(metadata["name"], spec, config), now)
-    replicas = decided.replicas(observed, spec)
+    replicas, scaling = decided.replicas(observed, spec), decided.current(observed)
     others = Live(observed).others(than=decision.workload.revision.name)
     found = children(metadata, spec, config, decision.workload, others, replicas)
     if decision.pending:  # for people to read before they approve
         found.append(hashed(revisions.config_map(metadata, spec, decision.pending)))
-    wanted = {identity(child): left_alone(child, live.get(identity(child))) for child in found}
+    wanted = {identity(child): left_alone(child, live.get(identity(child)), scaling) for child in found}
     needed = {("ConfigMap", name) for name in retention.needed(observed, decision.ready_revision)}
     return Plan(
         apply=tuple(one for key, one in wanted.items() if key not in live or _drifted(one, live[key], observed)),

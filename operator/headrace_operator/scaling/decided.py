@@ -36,6 +36,11 @@ def last_replicas(observed: Observed, policy: Autoscaling) -> int:
     return int(running.get("replicas", policy.first_replicas))
 
 
+def current(observed: Observed) -> ScalingStatus | None:
+    """The decision of this reconcile, or without one the last one; None when there is none."""
+    return observed.scaling or stored(observed.model)
+
+
 def stored(model: Object) -> ScalingStatus | None:
     """The decision in the model's status; None when there is none that this version understands."""
     try:
@@ -76,7 +81,9 @@ def by_autoscaler(model: Object, wanted: int, reason: str, now: str) -> ScalingS
 
 
 def _decision(model: Object, wanted: int, decider: Decider, reason: str, now: str) -> ScalingStatus:
-    """With the time of the last decision while that is the same."""
+    """With the time of the last decision while that is the same, whatever reason was shown for it."""
     before = stored(model)
-    new = ScalingStatus(desired_replicas=wanted, decided_by=decider, reason=reason, time=now)
-    return before if before and before == new.model_copy(update={"time": before.time}) else new
+    same = before and (before.desired_replicas, before.decided_by) == (wanted, decider)
+    return ScalingStatus(
+        desired_replicas=wanted, decided_by=decider, reason=reason, time=before.time if before and same else now
+    )
