@@ -256,6 +256,41 @@ def test_a_model_that_gets_another_name_is_heard_by_it():
     assert world.hear(ModelLoad(queued=1), name="new") == [KEY]
 
 
+def another(name, **spec):
+    model = copy.deepcopy(MODEL)
+    model["metadata"] |= {"name": name, "uid": name}
+    model["spec"] |= spec
+    return Observed(model)
+
+
+@pytest.mark.parametrize("other", [{}, {"replicas": 2, "deployment": {}}])
+def test_models_of_one_name_share_its_load(other):
+    world = World(minReplicas=1)
+    world.reconcile()
+    world.autoscaler.decide(another("other", **other))
+    world.hear(ModelLoad(running=6, workers=2))
+    assert world.wait(30) == 3
+    world.autoscaler.forget(("models", "other"))
+    assert world.wait(40) == 6
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"enabled": False},
+        {"replicas": 0, "deployment": {}},
+        {"queue": {"url": "https://elsewhere.example.com"}},
+        {"engine": {"type": "LlamaCppEngine", "modelId": "org/other"}},
+    ],
+)
+def test_models_that_take_no_requests_of_the_name_have_no_part_of_its_load(other):
+    world = World(minReplicas=1)
+    world.reconcile()
+    world.autoscaler.decide(another("other", **other))
+    world.hear(ModelLoad(running=6, workers=2))
+    assert world.wait(30) == 6
+
+
 def test_models_that_are_gone_are_forgotten():
     world = World()
     world.reconcile()
