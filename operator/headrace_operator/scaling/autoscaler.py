@@ -8,6 +8,7 @@ scaled down too early.
 
 import asyncio
 import heapq
+import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -210,7 +211,7 @@ def _part(load: ModelLoad | None, sharing: int) -> ModelLoad | None:
     """What falls to one of so many models; a request that cannot be divided falls to each of them."""
     if load is None or sharing == 1:
         return load
-    return load.model_copy(update={name: -(-getattr(load, name) // sharing) for name in ("queued", "running")})
+    return load.model_copy(update={name: math.ceil(getattr(load, name) / sharing) for name in ("queued", "running")})
 
 
 def _rests(model: _Model) -> bool:
