@@ -62,6 +62,18 @@ class Observed:
     scaling: ScalingStatus | None = None
     """How many workers this reconcile goes for; None where nobody was asked."""
 
+    @property
+    def own(self) -> tuple[Object, ...]:
+        """The children without those that an earlier model of this name has left."""
+        uid = self.model["metadata"]["uid"]
+        return tuple(child for child in self.children if controller_uid(child) in {None, uid})
+
+
+def controller_uid(item: Object) -> str | None:
+    """The uid of the object that controls `item`; None when nothing does."""
+    owners = item.get("metadata", {}).get("ownerReferences", [])
+    return next((owner["uid"] for owner in owners if owner.get("controller")), None)
+
 
 @dataclass(frozen=True)
 class Problem:

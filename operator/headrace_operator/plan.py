@@ -9,7 +9,7 @@ from headrace_api.inference_model import InferenceModelSpec
 from headrace_api.rules.document import read_model
 from headrace_operator.drift import differs
 from headrace_operator.foreign import left_alone
-from headrace_operator.observed import Object, Observed, Plan, Problem
+from headrace_operator.observed import Object, Observed, Plan, Problem, controller_uid
 from headrace_operator.remember import remembered
 from headrace_operator.render import revision as revisions
 from headrace_operator.render.children import children
@@ -40,8 +40,8 @@ def plan(observed: Observed, config: RenderConfig, now: datetime) -> Plan:
     if problem := _cannot_run(spec, config):
         return Plan(problem=problem)
     uid = observed.model["metadata"]["uid"]
-    live = {identity(child): child for child in observed.children if _owner_uid(child) == uid}
-    if former := tuple(child for child in observed.children if _owner_uid(child) != uid):
+    live = {identity(child): child for child in observed.own}
+    if former := tuple(child for child in observed.children if controller_uid(child) != uid):
         told = ", ".join(sorted(" ".join(identity(child)) for child in former))
         message = f"the objects of an earlier model of this name are still being deleted: {told}"
         problem = Problem("WaitingForDeletion", message, permanent=False)
@@ -54,12 +54,12 @@ def _differences(
 ) -> Plan:
     metadata = observed.model["metadata"]
     decision = decide(observed, spec, revisions.render(metadata["name"], spec, config), now)
-    replicas = decided.replicas(observed, spec)
+    replicas, scaling = decided.replicas(observed, spec), decided.current(observed)
     others = Live(observed).others(than=decision.workload.revision.name)
     found = children(metadata, spec, config, decision.workload, others, replicas)
     if decision.pending:  # for people to read before they approve
         found.append(hashed(revisions.config_map(metadata, spec, decision.pending)))
-    wanted = {identity(child): left_alone(child, live.get(identity(child))) for child in found}
+    wanted = {identity(child): left_alone(child, live.get(identity(child)), scaling) for child in found}
     needed = {("ConfigMap", name) for name in retention.needed(observed, decision.ready_revision)}
     write = [one for key, one in wanted.items() if key not in live or _drifted(one, live[key], observed)]
     return Plan(
@@ -133,8 +133,3 @@ def _cannot_run(spec: InferenceModelSpec, config: RenderConfig) -> Problem | Non
 def identity(child: Object) -> Identity:
     """Kind and name: what tells one child of a model from the others."""
     return child["kind"], child["metadata"]["name"]
-
-
-def _owner_uid(child: Object) -> str | None:
-    owners = child["metadata"].get("ownerReferences", [])
-    return next((owner["uid"] for owner in owners if owner.get("controller")), None)

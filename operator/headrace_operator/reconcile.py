@@ -59,7 +59,7 @@ class Cluster(Protocol):
         """Merge into the model's status; returns the model, None when it is gone."""
 
     async def annotate(self, item: Object, annotations: dict[str, str]) -> None:
-        """Merge annotations into a live object; nothing happens when it is gone."""
+        """Merge annotations into a live object; nothing happens when it is gone; raises Refused."""
 
     async def event(self, model: Object, kind: str, reason: str, message: str) -> None:
         """Record an Event."""
@@ -207,8 +207,7 @@ class Reconciler:
     async def _apply(self, observed: Observed, item: Object) -> Problem | None:
         """Write a child; what is not there is only created, so that nobody else's object is taken over."""
         if item["kind"] == "Deployment":
-            for pod, cost in deletion_cost.costs(observed, item):
-                await self.cluster.annotate(pod, {deletion_cost.ANNOTATION: str(cost)})
+            await self._order_workers(observed, item)
         try:
             if child := next((child for child in observed.children if identity(child) == identity(item)), None):
                 answer = await self._apply_again(child, item)
@@ -224,6 +223,14 @@ class Reconciler:
         self.world.wrote(key, answer)
         self.written.applied(key, item, answer)
         return None
+
+    async def _order_workers(self, observed: Observed, deployment: Object) -> None:
+        """Say which workers go first; where that is refused, Kubernetes chooses."""
+        try:
+            for pod, cost in deletion_cost.costs(observed, deployment):
+                await self.cluster.annotate(pod, {deletion_cost.ANNOTATION: str(cost)})
+        except Refused as error:
+            _log.warning("cannot say which workers go first", error=str(error)[:300])
 
     async def _apply_again(self, child: Object, item: Object) -> Object:
         """Apply over what is there; a budget whose fields somebody set so that ours do not fit is made anew."""

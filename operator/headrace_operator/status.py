@@ -10,7 +10,7 @@ from headrace_api.inference_model_status import (
 )
 from headrace_operator import conditions, root_cause
 from headrace_operator.conditions import Workers
-from headrace_operator.foreign import scaled_by_other
+from headrace_operator.foreign import scaled_by_other, told
 from headrace_operator.observed import Object, Observed, Plan, Problem
 from headrace_operator.plan import read_spec
 from headrace_operator.render.config import RenderConfig
@@ -63,7 +63,7 @@ def status(  # noqa: PLR0913  # what was seen, decided and done
         fingerprint=worker_fingerprint(file) if file else stored.fingerprint,
         config_hash=worker_hash(file) if file else stored.config_hash,
         endpoint=endpoint(queue_url(spec, config)),
-        scaling=observed.scaling or decided.stored(observed.model),
+        scaling=told(decided.current(observed), _deployment(observed)),
         rollout=decision.rollout if decision.problem is None else stored.rollout,
         pending_render=decision.pending_render,
     )
@@ -110,7 +110,7 @@ def _workers(observed: Observed, spec: InferenceModelSpec, decision: Plan, *, se
     desired = decided.replicas(observed, spec)
     if deployment is None:
         return Workers(desired=desired, ready=0, updated=settled and not spec.enabled)
-    if scaled_by_other(deployment):
+    if scaled_by_other(deployment, decided.current(observed)):
         desired = deployment["spec"]["replicas"]
     state = deployment.get("status") or {}
     current = state.get("observedGeneration") == deployment["metadata"].get("generation")
@@ -145,7 +145,7 @@ def _generation(observed: Observed) -> int:
 
 
 def _deployment(observed: Observed) -> Object | None:
-    return next((child for child in observed.children if child["kind"] == "Deployment"), None)
+    return next((child for child in observed.own if child["kind"] == "Deployment"), None)
 
 
 def _count(observed: Observed, field: str) -> int:

@@ -26,7 +26,9 @@ class NodesSeen(Protocol):
 class SeenWorld:
     """Answers `observe` from indices of models, their children and their pods, each by the model's key."""
 
-    def __init__(self, kinds: Sequence[Kind]) -> None:
+    def __init__(self, kinds: Sequence[Kind], queue_url: str | None = None) -> None:
+        """`queue_url` is that of the queue whose numbers `set_load` takes; None: every model's."""
+        self._queue_url = queue_url
         self.kinds = kinds
         """What is observed."""
         self._children = tuple(kind for kind in kinds if kind not in {MODEL, POD})
@@ -107,6 +109,10 @@ class SeenWorld:
         """Take the queue's newest numbers, by model name."""
         self._load = load
 
+    def queue_name(self, model: Object) -> str:
+        """The name by which the queue knows the model; empty when it does not."""
+        return name_on_queue(model, self._queue_url)
+
     def generation(self, key: Key) -> int | None:
         """The model's generation; None when there is no such model."""
         found = self._of(MODEL, key)
@@ -123,7 +129,7 @@ class SeenWorld:
             model=model,
             children=self._with_written(key, [item for kind in self._children for item in self._of(kind, key)]),
             pods=pods,
-            load=self._load.get(model_name(model)),
+            load=self._load.get(self.queue_name(model)),
             capacity=self._room(key) if any(_has_no_place(pod) for pod in pods) else None,
         )
 
@@ -177,3 +183,10 @@ def model_name(model: Object) -> str:
     """The name that clients ask for, read from a spec that need not be valid; empty when there is none."""
     spec = model.get("spec") or {}
     return str((spec.get("queue") or {}).get("checkpointName") or (spec.get("engine") or {}).get("modelId") or "")
+
+
+def name_on_queue(model: Object, queue_url: str | None) -> str:
+    """The name of `model_name`; empty for a model whose workers pull from another queue than the one at `queue_url`."""
+    url = ((model.get("spec") or {}).get("queue") or {}).get("url")
+    elsewhere = url is not None and queue_url is not None and url.rstrip("/") != queue_url.rstrip("/")
+    return "" if elsewhere else model_name(model)

@@ -95,7 +95,7 @@ def object_differences(
 ) -> list[str]:
     """Objects that are missing, too many, or not as somebody else left them; the models' fields."""
     own = {key for key in live if not is_model(key) and key not in foreign}
-    wanted = set(expected_refs)
+    wanted = set(expected_refs) | (_ways_back(live) & own)
     found = [f"missing: {_show(key)}" for key in wanted - own]
     found += [f"should not exist: {_show(key)}{_origin(live[key])}" for key in own - wanted]
     found += [f"foreign and changed: {_show(key)}" for key, item in foreign.items() if live.get(key) != item]
@@ -106,6 +106,16 @@ def object_differences(
         if item["metadata"].get("deletionTimestamp"):
             found.append(f"still being deleted: {_show(key)}")
     return sorted(found)
+
+
+def _ways_back(live: Mapping[Ref, Object]) -> set[Ref]:
+    """The newest revision of each model whose workers were all ready: kept until a newer one is, however long it takes.
+
+    A model whose spec changes while it is scaled to zero has such a one.
+    """
+    models = {key: item.get("status") or {} for key, item in live.items() if is_model(key)}
+    ready = {key: (status.get("rollout") or {}).get("readyRevision") for key, status in models.items()}
+    return {("v1", "ConfigMap", key[2], f"{key[3]}-{name}") for key, name in ready.items() if name}
 
 
 def field_differences(canonical: Object, live: Object) -> list[str]:

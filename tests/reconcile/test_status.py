@@ -241,3 +241,15 @@ def test_what_workers_are_made_of_is_kept_while_nobody_knows_it_and_not_guessed(
 )
 def test_the_endpoint_of_a_queue(queue, expected):
     assert endpoint(queue) == expected
+
+
+def test_the_workers_of_an_earlier_model_of_the_name_are_not_counted(model, config):
+    owner = {"kind": "InferenceModel", "name": "sample", "uid": "of-the-earlier-one", "controller": True}
+    former = {
+        "kind": "Deployment",
+        "metadata": {"name": "sample", "generation": 1, "ownerReferences": [owner]},
+        "spec": {"replicas": 8, "template": {"spec": {}}},
+        "status": {"observedGeneration": 1, "replicas": 8, "readyReplicas": 8, "updatedReplicas": 8},
+    }
+    found = status(Observed(model, (former,)), None, config, "2026-01-01T00:00:00Z")
+    assert (found.replicas, found.ready_replicas, found.workers) == (0, 0, "0/2")
