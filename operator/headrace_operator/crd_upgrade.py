@@ -6,13 +6,12 @@ the CRD is touched, and no custom resource: deleting or creating a CRD is beyond
 """
 
 import asyncio
-import os
 import re
 import sys
 
 from headrace_api import names
 from headrace_api.crd import custom_resource_definition
-from headrace_operator import cluster
+from headrace_operator import cluster, settings
 from headrace_operator.observed import Object
 
 
@@ -68,7 +67,7 @@ async def run(*, in_cluster: bool) -> str:
 def main() -> None:
     """Run once; exit 1 when the CRD could not be upgraded."""
     try:
-        print(asyncio.run(run(in_cluster="KUBERNETES_SERVICE_HOST" in os.environ)))  # noqa: T201
+        print(asyncio.run(run(in_cluster=settings.in_cluster())))  # noqa: T201
     except Exception as error:  # noqa: BLE001  # helm shows the hook's last line, whatever went wrong
         print(f"headrace-upgrade-crd: {type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(1)

@@ -84,12 +84,17 @@ def read(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) 
         parser.add_argument(f"--{name}", default=environment.get(variable), help=f"{text} [{variable}]")
     given = vars(parser.parse_args(arguments))
     tree = _tree({key: value for key, value in given.items() if value is not None})
-    tree["in_cluster"] = "KUBERNETES_SERVICE_HOST" in environment
+    tree["in_cluster"] = in_cluster(environment)
     try:
         return Settings.model_validate(tree)
     except ValidationError as error:
         lines = [f"{_option(one['loc'])}: {one['msg']} (got {one['input']!r:.200})" for one in error.errors()]
         raise SettingsError("\n".join(lines)) from None
+
+
+def in_cluster(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether this process runs in a pod."""
+    return "KUBERNETES_SERVICE_HOST" in environment
 
 
 _OPTIONS = {
