@@ -6,12 +6,14 @@ import aiohttp
 import pytest
 import yaml
 from aiohttp import web
+from kubernetes.aio.client.exceptions import ApiException
 from tests.plane import free_port
 
 from headrace_operator import cluster as clusters
 from headrace_operator.cluster import NotWriting
 from headrace_operator.kinds import CHILDREN, POD, POD_MONITOR
 from headrace_operator.plan import read_spec
+from headrace_operator.reconcile import Refused
 from headrace_operator.render.children import children
 from headrace_operator.work_queue import Unavailable
 
@@ -147,6 +149,18 @@ async def test_a_write_that_crossed_another_is_sent_again_at_once(bad_server):
     async with clusters.connect(in_cluster=False) as connection:
         assert await connection.patch_status(MODEL, {})
     assert requests == ["PATCH"] * 3
+
+
+async def test_an_annotation_that_is_not_allowed_is_refused_and_one_of_what_is_gone_is_nothing(bad_server):
+    answers, _, _ = bad_server
+    answers += [(403, {}), (404, {}), (500, {})]
+    pod = {"kind": "Pod", "metadata": {"name": "x", "namespace": "default"}}
+    async with clusters.connect(in_cluster=False) as connection:
+        with pytest.raises(Refused, match="Pod x: said by the server"):
+            await connection.annotate(pod, {"a": "1"})
+        await connection.annotate(pod, {"a": "1"})
+        with pytest.raises(ApiException):
+            await connection.annotate(pod, {"a": "1"})
 
 
 async def test_a_server_that_is_away_is_unavailable(bad_server):

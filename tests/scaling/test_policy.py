@@ -255,7 +255,8 @@ def test_no_number_is_too_much_for_a_proposal(smoothing, ongoing):
         assert proposal(odd, 3, ongoing) == 100
 
 
-def test_a_long_look_back_has_a_bounded_number_of_samples():
+def test_long_periods_have_a_bounded_number_of_samples():
     assert interval(policy(metricsIntervalSeconds=0.1, lookBackPeriodSeconds=604_800)) == 604.8
+    assert interval(policy(metricsIntervalSeconds=0.1, downscaleDelaySeconds=604_800)) == 60.48
     assert interval(policy()) == 10
     assert interval(policy().model_copy(update={"metrics_interval_seconds": 1e-12})) == 0.1

@@ -27,6 +27,7 @@ _ROUNDING = 1e-9
 _LEAST_INTERVAL = 0.1
 """Seconds: the queue says nothing more often."""
 _MOST_SAMPLES = 1000
+_MOST_PROPOSALS = 10_000
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,10 @@ def sampled(policy: Autoscaling, memory: Memory, replicas: int, sample: Sample) 
 
 
 def interval(policy: Autoscaling) -> float:
-    """How often requests are counted, in seconds: what is averaged stays a bounded number of samples."""
-    return max(policy.metrics_interval_seconds, _LEAST_INTERVAL, policy.look_back_period_seconds / _MOST_SAMPLES)
+    """How often requests are counted, in seconds: no more often than what is remembered stays bounded with."""
+    samples = policy.look_back_period_seconds / _MOST_SAMPLES
+    proposals = max(policy.upscale_delay_seconds, policy.downscale_delay_seconds) / _MOST_PROPOSALS
+    return max(policy.metrics_interval_seconds, _LEAST_INTERVAL, samples, proposals)
 
 
 def proposal(policy: Autoscaling, replicas: int, ongoing: float) -> int:
