@@ -14,6 +14,7 @@ from headrace_operator.render import revision as revisions
 from headrace_operator.render.children import children
 from headrace_operator.render.config import RenderConfig
 from headrace_operator.render.objects import hashed
+from headrace_operator.rollout import failure as failures
 from headrace_operator.rollout import retention
 from headrace_operator.rollout.decision import decide
 from headrace_operator.rollout.live import Live
@@ -63,7 +64,7 @@ def _differences(
         delete=tuple(child for key, child in live.items() if key not in wanted.keys() | needed),
         again_seconds=(decision.again_at - now).total_seconds() if decision.again_at else None,
         rollout=decision.status,
-        failure=Problem("RolloutFailed", decision.failure.message) if decision.failure else None,
+        failure=Problem(failures.REASON, decision.failure.message) if decision.failure and spec.enabled else None,
         pending_render=decision.pending_render,
     )
 
