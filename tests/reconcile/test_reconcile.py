@@ -235,6 +235,19 @@ async def test_refusal_of_the_api_server_is_in_the_status(reconciler, cluster):
     assert condition(cluster, "Stalled")["status"] == "True"
 
 
+async def test_a_refused_revision_is_not_told_as_the_one_that_runs(reconciler, cluster):
+    for _ in range(2):
+        await reconciler.reconcile(KEY)
+    before = cluster.model["status"]["rollout"]
+    cluster.model["spec"]["template"] = {"spec": {"priorityClassName": "x"}}
+    cluster.model["metadata"]["generation"] += 1
+    cluster.refusal = Refused("no")
+    await reconciler.reconcile(KEY)
+    assert cluster.model["status"]["rollout"] == before
+    up_to_date = condition(cluster, "UpToDate")
+    assert (up_to_date["status"], up_to_date["reason"]) == ("False", "ApplyRefused")
+
+
 async def test_what_was_just_written_is_not_written_again_before_the_watch_tells_of_it(reconciler, cluster):
     cluster.model["spec"]["engine"]["type"] = "TRTLLMEngine"
     cluster.watching = False
@@ -260,10 +273,10 @@ async def test_other_words_of_the_api_server_for_the_same_spec_are_no_drift(reco
 async def test_a_status_of_a_later_version_does_not_keep_an_invalid_spec_from_being_said(reconciler, cluster):
     cluster.model["spec"]["engine"].pop("modelId")
     later = {"type": "Later", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
-    cluster.model["status"] = {"pendingRender": {}, "replicas": 2, "conditions": [later]}
+    cluster.model["status"] = {"pendingRender": {}, "modelName": "kept", "conditions": [later]}
     await reconciler.reconcile(KEY)
     assert condition(cluster, "Ready")["reason"] == "InvalidSpec"
-    assert cluster.model["status"]["replicas"] == 2
+    assert cluster.model["status"]["modelName"] == "kept"
 
 
 async def test_passing_errors_are_raised_for_another_try(reconciler, cluster):
