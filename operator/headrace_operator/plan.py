@@ -72,12 +72,22 @@ def _differences(
 def _drifted(rendered: Object, live: Object, observed: Observed) -> bool:
     """Whether a child has to be written again."""
     metadata = live["metadata"]
-    if differs(rendered["metadata"], metadata):
-        return True
     confirmed = observed.confirmed.get(metadata.get("uid", ""))
-    if confirmed and metadata.get("generation") == confirmed.generation:
-        return bool(confirmed.content_hash != rendered["metadata"]["annotations"][names.ANNOTATION_HASH])
-    return differs(rendered, live)
+    same = confirmed and confirmed.content_hash == rendered["metadata"]["annotations"][names.ANNOTATION_HASH]
+    if confirmed and same and metadata.get("resourceVersion") == confirmed.resource_version:
+        return False  # whatever is different now was so after the write, too
+    if _metadata_differs(rendered["metadata"], metadata):
+        return True
+    if confirmed and confirmed.generation is not None and metadata.get("generation") == confirmed.generation:
+        return not same
+    return differs({**rendered, "metadata": {}}, live)
+
+
+def _metadata_differs(rendered: Object, live: Object) -> bool:
+    """Whether labels, annotations or the owner are not as rendered; owners that others added are theirs."""
+    (own,) = rendered["ownerReferences"]
+    rest = {name: value for name, value in rendered.items() if name != "ownerReferences"}
+    return all(differs(own, one) for one in live.get("ownerReferences") or []) or differs(rest, live)
 
 
 def read_spec(model: Object, config: RenderConfig) -> InferenceModelSpec | Problem:

@@ -92,6 +92,44 @@ async def test_foreign_fields_are_left_alone(reconciler, cluster):
     assert ("apply", "Deployment") not in cluster.writes
 
 
+def add_environment(deployment):
+    deployment["spec"]["template"]["spec"]["containers"][0]["env"].insert(0, {"name": "FOO", "value": "bar"})
+
+
+def add_port(service):
+    service["spec"]["ports"].append({"name": "other", "port": 9999})
+    service["metadata"].pop("generation", None)  # the API server counts none for Services
+
+
+@pytest.mark.parametrize(("kind", "add"), [("Deployment", add_environment), ("Service", add_port)])
+@pytest.mark.parametrize("keeps", [False, True])
+async def test_items_added_to_lists_by_hand_go_or_are_put_up_with(reconciler, cluster, kind, add, keeps):
+    await reconciler.reconcile(KEY)
+    child = cluster.children[kind, next(name for one, name in cluster.children if one == kind)]
+    rendered = copy.deepcopy(child["spec"])
+    identity = kind, child["metadata"]["name"]
+    add(child)
+    if "generation" in child["metadata"]:
+        child["metadata"]["generation"] += 1
+    cluster.additions[identity], cluster.keeps_additions = add, keeps
+    await reconciler.reconcile(KEY)
+    assert [write for write in cluster.writes[-4:] if write[0] == "remove"] == [("remove", kind)]
+    assert (cluster.children[identity]["spec"] == rendered) is not keeps
+    cluster.writes.clear()
+    for _ in range(3):
+        await reconciler.reconcile(KEY)
+    assert {write for write in cluster.writes if write[0] != "status"} == set()
+
+
+async def test_another_owner_is_left_alone(reconciler, cluster):
+    await reconciler.reconcile(KEY)
+    other = {"apiVersion": "x/v1", "kind": "Y", "name": "z", "uid": "zz"}
+    cluster.children["Deployment", "sample"]["metadata"]["ownerReferences"].insert(0, other)
+    cluster.writes.clear()
+    await reconciler.reconcile(KEY)
+    assert ("apply", "Deployment") not in cluster.writes
+
+
 async def test_disabled_keeps_only_the_config_map(reconciler, cluster):
     await reconciler.reconcile(KEY)
     cluster.model["spec"]["enabled"] = False
