@@ -46,6 +46,7 @@ somebody has to act | set runtime.accelerators in the chart's values, or choose 
 | NameTaken | An object that the model needs exists and is somebody else's. | somebody has to act | rename one of them |
 | ApplyRefused | The API server does not accept an object; mostly because of spec.template. | somebody has to act | \
 change what the message names |
+| BeingDeleted | The model is being deleted without its objects, which are left as they are. | may pass | nothing |
 | WaitingForDeletion | The objects of an earlier model of this name are still being deleted. | may pass | wait |
 
 ## Rollouts

@@ -32,12 +32,12 @@ class Kubectl:
         return list(found["items"]) if found.get("kind", "").endswith("List") else [found]
 
     def raw(self, path: str) -> str:
-        """What the API server answers to a GET of `path`.
+        """What the API server answers to a GET of `path`, within 5 s: what it passes on to may not be there.
 
         Raises:
             Trouble: kubectl says so.
         """
-        return self._run("get", "--raw", path)
+        return self._run("get", "--raw", path, "--request-timeout=5s")
 
     def lines(self, *arguments: str) -> Iterator[str]:
         """Each line that kubectl prints, as soon as it does, until it ends or is no longer listened to.

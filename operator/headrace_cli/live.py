@@ -1,7 +1,9 @@
 """Models, and what belongs to them, as the cluster has them now."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import typer
 
 from headrace_api import inference_model as api
 from headrace_api import names
@@ -9,6 +11,7 @@ from headrace_cli.errors import Trouble
 from headrace_cli.kubectl import Kubectl
 
 Object = dict[str, Any]
+Found = TypeVar("Found")
 
 RESOURCE = f"{api.PLURAL}.{api.GROUP}"
 _OURS = f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"
@@ -44,6 +47,15 @@ def workers(kubectl: Kubectl, name: str) -> list[Object]:
     """The worker pods of one model, by age."""
     found = kubectl.get("pods", f"--selector={worker_selector(name)}")
     return sorted(found, key=lambda pod: (pod["metadata"]["creationTimestamp"], pod["metadata"]["name"]))
+
+
+def allowed(what: str, look: Callable[[], Found]) -> Found | None:
+    """What `look` finds; None, with the reason on stderr, where it may not or cannot, so that the rest is shown."""
+    try:
+        return look()
+    except Trouble as error:
+        typer.echo(f"without {what}: {error}", err=True)
+        return None
 
 
 def condition(item: Object, kind: str) -> Mapping[str, str]:

@@ -16,7 +16,7 @@ from headrace_cli.probes import probes
 from headrace_cli.rendered_keys import Key, rendered_keys
 from headrace_cli.rendering import NO_UID
 from headrace_cli.values import CHART_NAMES
-from headrace_operator.render.config import RenderConfig
+from headrace_operator.render.config import PullSecret, RenderConfig
 
 Object = dict[str, Any]
 
@@ -40,7 +40,11 @@ class Row:
     """What decides the value: fields of the manifest, or names in the chart's values."""
 
 
-_OTHERS: dict[str, Any] = {"accelerators": {}, "model_cache": ModelCache(persistent_volume_claim="probe")}
+_OTHERS: dict[str, Any] = {
+    "image_pull_secrets": (PullSecret(name="probe"),),
+    "accelerators": {},
+    "model_cache": ModelCache(persistent_volume_claim="probe"),
+}
 """Values that are told from every other where it matters."""
 
 Sources = dict[Key, list[str]]

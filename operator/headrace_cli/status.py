@@ -38,7 +38,9 @@ def command(
         raise Trouble("--all-namespaces is for all models; for one give its --namespace")
     model = live.model(kubectl, name)
     inside = Kubectl(context, model["metadata"]["namespace"], kubeconfig)
-    for section in sections(model, live.workers(inside, name), _events(inside, model), now):
+    workers = live.allowed("workers", lambda: live.workers(inside, name)) or []
+    events = live.allowed("events", lambda: _events(inside, model)) or []
+    for section in sections(model, workers, events, now):
         _show(section)
 
 

@@ -58,7 +58,7 @@ def _summary(model: Object, now: datetime) -> Section:
         ("Requests", _requests(status)),
         ("Scaling", _scaling(status.get("scaling"), now)),
         ("Rollout", _rollout(status.get("rollout"))),
-        ("Pending", _pending(status.get("pendingRender"), model["metadata"]["name"])),
+        ("Pending", _pending(status.get("pendingRender"), model["metadata"])),
     ]
     return Section("", (), [(key, str(value)) for key, value in rows if value])
 
@@ -87,14 +87,14 @@ def _rollout(rollout: Object | None) -> str | None:
     return ", ".join(parts)
 
 
-def _pending(pending: Object | None, name: str) -> str | None:
+def _pending(pending: Object | None, metadata: Object) -> str | None:
     if not pending:
         return None
     changes = ", ".join(pending.get("changes") or []) or "its content"
-    command = f"headrace.dev/approve-render={pending['revision']}"
+    model = f"-n {metadata['namespace']} inferencemodels.headrace.dev {metadata['name']}"
     return (
         f"revision {pending['revision']} would change {changes}; "
-        f"kubectl annotate inferencemodels.headrace.dev {name} --overwrite {command}"
+        f"kubectl annotate {model} --overwrite {names.ANNOTATION_APPROVE_RENDER}={pending['revision']}"
     )
 
 

@@ -1,9 +1,11 @@
 """`headrace top`."""
 
+import re
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import typer
 
@@ -18,10 +20,11 @@ Object = dict[str, Any]
 
 _QUEUE = f"{names.LABEL_NAME}=headrace-queue"
 _ADMIN = "admin"
-"""The name of the port with the queue's metrics."""
+"""The name of the port with the queue's metrics; the chart's Service for it is called after it."""
+_CLUSTER_HOST = re.compile(r"([^.]+)\.([^.]+)\.svc(\..+)?")
 _SORTS: dict[str, Callable[[Usage], Any]] = {
     "load": lambda one: (-(one.queued + one.running), one.namespace, one.name),
-    "gpus": lambda one: (-one.accelerators, one.namespace, one.name),
+    "gpus": lambda one: (-(one.accelerators or 0), one.namespace, one.name),
     "tokens": lambda one: (-(one.tokens or 0.0), one.namespace, one.name),
     "name": lambda one: (one.namespace, one.name),
 }
@@ -45,33 +48,56 @@ def command(  # noqa: PLR0913, PLR0917  # options
     if not models:
         typer.echo("there are no models here; --all-namespaces looks everywhere", err=True)
         return
-    scope = ["--all-namespaces"] if all_namespaces else []
-    held: dict[tuple[str, str], int] = defaultdict(int)
-    for pod in kubectl.get("pods", f"--selector={live.worker_selector()}", *scope):
-        held[pod["metadata"]["namespace"], pod["metadata"]["labels"][names.LABEL_MODEL]] += accelerators(pod)
-    rates = _rates(kubectl, seconds) if seconds else None
+    held = live.allowed("accelerators", lambda: _held(kubectl, everywhere=all_namespaces))
+    rates = _rates(kubectl, _metrics_paths(kubectl, models), seconds) if seconds else None
     found = [Usage.of(model, held, rates) for model in models]
     columns = ("NAMESPACE", "MODEL", "READY", "QUEUED", "RUNNING", "GPUS", "TOKENS/S")
     terminal.listing(columns, [one.row() for one in sorted(found, key=_SORTS[sort])])
 
 
-def _rates(kubectl: Kubectl, seconds: float) -> dict[str, float] | None:
-    """Tokens per second by the name that clients ask for; None, with the reason on stderr, where no queue tells."""
-    try:
-        paths = _metrics_paths(kubectl)
-        began, before = time.monotonic(), [tokens(kubectl.raw(path)) for path in paths]
-        time.sleep(seconds)
-        after = [tokens(kubectl.raw(path)) for path in paths]
-        return token_rates(before, after, time.monotonic() - began)
-    except Trouble as error:
-        typer.echo(f"without tokens per second: {error}", err=True)
+def _held(kubectl: Kubectl, *, everywhere: bool) -> dict[tuple[str, str], int]:
+    """The accelerators that workers hold, by namespace and name of their model."""
+    held: dict[tuple[str, str], int] = defaultdict(int)
+    scope = ["--all-namespaces"] if everywhere else []
+    for pod in kubectl.get("pods", f"--selector={live.worker_selector()}", *scope):
+        held[pod["metadata"]["namespace"], pod["metadata"]["labels"][names.LABEL_MODEL]] += accelerators(pod)
+    return held
+
+
+def _rates(kubectl: Kubectl, paths: Iterable[str], seconds: float) -> dict[str, float] | None:
+    """Tokens per second by the name that clients ask for; None, with the reasons on stderr, where no queue tells."""
+
+    def read(path: str) -> dict[str, float] | None:
+        return live.allowed("tokens per second", lambda: tokens(kubectl.raw(path)))
+
+    before = {path: found for path in paths if (found := read(path)) is not None}
+    began = time.monotonic()
+    time.sleep(seconds if before else 0)
+    after = {path: found for path in before if (found := read(path)) is not None}
+    if not after:
         return None
+    return token_rates([before[path] for path in after], list(after.values()), time.monotonic() - began)
 
 
-def _metrics_paths(kubectl: Kubectl) -> list[str]:
+def _metrics_paths(kubectl: Kubectl, models: Iterable[Object]) -> list[str]:
+    """The queues' metrics through the API server: the queues that the models name, else all that may be listed."""
+    endpoints = {(model.get("status") or {}).get("endpoint") or "" for model in models}
+    places = sorted({place for endpoint in endpoints if (place := queue_place(endpoint))})
+    if not places:
+        places = live.allowed("tokens per second", lambda: _listed(kubectl)) or []
+    return [f"/api/v1/namespaces/{home}/services/{service}:{_ADMIN}/proxy/metrics" for home, service in places]
+
+
+def queue_place(endpoint: str) -> tuple[str, str] | None:
+    """Namespace and name of the admin Service of a queue, by its API's URL; None outside of the cluster's own names."""
+    found = _CLUSTER_HOST.fullmatch(urlsplit(endpoint).hostname or "")
+    return (found[2], f"{found[1]}-{_ADMIN}") if found else None
+
+
+def _listed(kubectl: Kubectl) -> list[tuple[str, str]]:
     services = kubectl.get("services", f"--selector={_QUEUE}", "--all-namespaces")
     found = [
-        f"/api/v1/namespaces/{one['metadata']['namespace']}/services/{one['metadata']['name']}:{_ADMIN}/proxy/metrics"
+        (one["metadata"]["namespace"], one["metadata"]["name"])
         for one in services
         if any(port.get("name") == _ADMIN for port in one["spec"].get("ports", []))
     ]

@@ -25,12 +25,13 @@ class Usage:
     """Ready and desired, as 1/2."""
     queued: int
     running: int
-    accelerators: int
+    accelerators: int | None
+    """None when it is not known."""
     tokens: float | None
     """Per second; None when it is not known."""
 
     @classmethod
-    def of(cls, model: Object, held: Mapping[tuple[str, str], int], rates: Mapping[str, float] | None) -> Self:
+    def of(cls, model: Object, held: Mapping[tuple[str, str], int] | None, rates: Mapping[str, float] | None) -> Self:
         """From the live model, the accelerators by its key, and the rates by the name that clients ask for."""
         metadata, status = model["metadata"], model.get("status") or {}
         key = metadata["namespace"], metadata["name"]
@@ -39,15 +40,15 @@ class Usage:
             workers=status.get("workers") or "-",
             queued=status.get("queued") or 0,
             running=status.get("running") or 0,
-            accelerators=held.get(key, 0),
+            accelerators=None if held is None else held.get(key, 0),
             tokens=None if rates is None else rates.get(status.get("modelName") or "", 0.0),
         )
 
     def row(self) -> tuple[str, ...]:
         """As `headrace top` shows it."""
         tokens = "-" if self.tokens is None else f"{self.tokens:.1f}"
-        numbers = (str(number) for number in (self.queued, self.running, self.accelerators))
-        return (self.namespace, self.name, self.workers, *numbers, tokens)
+        held = "-" if self.accelerators is None else str(self.accelerators)
+        return (self.namespace, self.name, self.workers, str(self.queued), str(self.running), held, tokens)
 
 
 def accelerators(pod: Object) -> int:

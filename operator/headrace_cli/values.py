@@ -24,6 +24,7 @@ CHART_NAMES = {
     "token_secret_key": "queue.workerToken.key",
     "images": "runtime.images",
     "image_pull_policy": "image.pullPolicy",
+    "image_pull_secrets": "imagePullSecrets",
     "grace_seconds": "runtime.graceSeconds",
     "node_lost_seconds": "runtime.nodeLostSeconds",
     "gpus_per_node": "runtime.gpusPerNode",
@@ -50,7 +51,7 @@ def render_config(values_file: Path | None, queue_url: str | None, image: str | 
     """
     values = {} if values_file is None else _values(values_file)
     given = {name: _at(values, path) for name, path in CHART_NAMES.items()}
-    given = {name: value for name, value in given.items() if value not in (None, "", {})}
+    given = {name: value for name, value in given.items() if value not in (None, "", {}, [])}
     if isinstance(profiles := given.get("accelerators"), dict):
         given["accelerators"] = {name: one for name, one in profiles.items() if one is not None}  # as helm merges
     port = given.pop("queue_url", 8080)

@@ -29,7 +29,7 @@ from headrace_operator.resync import Lists, Resync
 from headrace_operator.scaling.autoscaler import Autoscaler
 from headrace_operator.settings import Settings
 from headrace_operator.work_queue import WorkQueue
-from headrace_operator.world import SeenWorld, model_name
+from headrace_operator.world import SeenWorld
 
 _HANDS = 12
 """Models in hand at a time: enough to keep the API server busy, few enough to leave it room for others."""
@@ -45,13 +45,14 @@ async def run(settings: Settings) -> None:
         config = settings.render
         if config.pod_monitors and not await connection.serves(POD_MONITOR):
             config = config.model_copy(update={"pod_monitors": False})
-        world = SeenWorld(watched(pod_monitors=config.pod_monitors))
+        world = SeenWorld(watched(pod_monitors=config.pod_monitors), config.queue_url)
         metrics = OperatorMetrics(registry, api_metrics, world.models, world.generation)
 
         async def work(key: Key) -> None:
             await reconciler.reconcile(key)
 
         queue: WorkQueue[Key] = WorkQueue(work, _HANDS, metrics.work)
+        queue.close()  # what waited here while another replica leads would look as if nobody worked
         news = LoadNews(world, Autoscaler(time.monotonic, _now, config.queue_url), queue.add)
         reconciler = Reconciler(world, connection, config, _now, queue, news.autoscaler)
         nodes = Nodes(connection, queue.add)
@@ -94,9 +95,13 @@ class _Parts:
         return parts
 
     async def _reconcile_all(self) -> None:
+        self.queue.open()
         for model in self.world.models():
             self.queue.add(key_of(model))
-        await self.queue.run()
+        try:
+            await self.queue.run()
+        finally:
+            self.queue.close()
 
     def waited_for(self, ready: asyncio.Event) -> dict[str, Callable[[], bool]]:
         """What has to hold before this replica is ready, by what to say while it does not."""
@@ -122,6 +127,8 @@ async def _run_parts(settings: Settings, parts: _Parts) -> None:
     def heard(key: Key, item: Object, gone: bool) -> None:
         world.heard(key, item, gone=gone)
         queue.add(key)
+        if gone and item["kind"] == api.KIND:  # also where nothing is reconciled, because another replica leads
+            parts.news.autoscaler.forget(key)
         if link and item["kind"] == api.KIND:
             link.refresh()
 
@@ -188,7 +195,7 @@ def _link(settings: Settings, world: SeenWorld, news: LoadNews) -> QueueLink | N
         return None
 
     def names() -> list[str]:
-        return sorted({name for model in world.models() if (name := model_name(model))})
+        return sorted({name for model in world.models() if (name := world.queue_name(model))})
 
     return QueueLink(settings.queue_admin_url, names, news.hear)
 

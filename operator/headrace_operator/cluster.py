@@ -180,12 +180,18 @@ class KubernetesCluster:
             raise
 
     async def annotate(self, item: Object, annotations: dict[str, str]) -> None:
-        """Merge annotations into a live object, which is not taken over; nothing happens when it is gone."""
+        """Merge annotations into a live object, which is not taken over; nothing happens when it is gone.
+
+        Raises:
+            Refused: the API server does not accept it.
+        """
         try:
             await self._write(
                 "patch", _path(item), {"metadata": {"annotations": annotations}}, "application/merge-patch+json"
             )
         except ApiException as error:
+            if error.status in _REFUSALS - {404}:
+                raise Refused(f"{item['kind']} {item['metadata']['name']}: {_message(error)}") from error
             if error.status != 404:
                 raise
 

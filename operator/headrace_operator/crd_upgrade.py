@@ -6,30 +6,25 @@ the CRD is touched, and no custom resource: deleting or creating a CRD is beyond
 """
 
 import asyncio
-import os
 import re
 import sys
-from importlib.metadata import version
 
+from headrace_api import names
 from headrace_api.crd import custom_resource_definition
-from headrace_operator import cluster
+from headrace_operator import cluster, settings
 from headrace_operator.observed import Object
-
-ANNOTATION = "headrace.dev/crd-version"
-"""The version of Headrace that wrote the CRD last."""
 
 
 class UpgradeError(Exception):
     """The CRD is left as it is; the message says why."""
 
 
-def upgraded(live: Object | None, wanted: Object, ours: str) -> Object:
+def upgraded(live: Object | None, wanted: Object) -> Object:
     """The CRD to write.
 
     Args:
         live: the CRD in the cluster; None when there is none.
         wanted: the CRD of this version.
-        ours: this version.
 
     Raises:
         UpgradeError: there is none, or it is of a later version, which another release of the chart may need.
@@ -39,12 +34,18 @@ def upgraded(live: Object | None, wanted: Object, ours: str) -> Object:
         raise UpgradeError(f"there is no CRD {name}: create it with `headrace crd | kubectl create -f -`")
     metadata = live["metadata"]
     annotations = metadata.get("annotations") or {}
-    theirs = annotations.get(ANNOTATION, "0")
+    theirs = annotations.get(names.ANNOTATION_CRD_VERSION, "0")
+    ours = _version(wanted)
     if _numbers(theirs) > _numbers(ours):
         raise UpgradeError(
             f"the CRD is of version {theirs}, later than {ours}: set crds.upgrade=false to go on with it"
         )
-    return {**live, "metadata": {**metadata, "annotations": {**annotations, ANNOTATION: ours}}, "spec": wanted["spec"]}
+    annotations = {**annotations, names.ANNOTATION_CRD_VERSION: ours}
+    return {**live, "metadata": {**metadata, "annotations": annotations}, "spec": wanted["spec"]}
+
+
+def _version(crd: Object) -> str:
+    return str(crd["metadata"]["annotations"][names.ANNOTATION_CRD_VERSION])
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -57,16 +58,16 @@ async def run(*, in_cluster: bool) -> str:
     Raises:
         UpgradeError: it was not.
     """
-    wanted, ours = custom_resource_definition(), version("headrace")
+    wanted = custom_resource_definition()
     async with cluster.connect(in_cluster=in_cluster) as connection:
-        written = await connection.replace(upgraded(await connection.get(wanted), wanted, ours))
-    return f"{written['metadata']['name']} is of version {ours}"
+        written = await connection.replace(upgraded(await connection.get(wanted), wanted))
+    return f"{written['metadata']['name']} is of version {_version(written)}"
 
 
 def main() -> None:
     """Run once; exit 1 when the CRD could not be upgraded."""
     try:
-        print(asyncio.run(run(in_cluster="KUBERNETES_SERVICE_HOST" in os.environ)))  # noqa: T201
+        print(asyncio.run(run(in_cluster=settings.in_cluster())))  # noqa: T201
     except Exception as error:  # noqa: BLE001  # helm shows the hook's last line, whatever went wrong
         print(f"headrace-upgrade-crd: {type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(1)

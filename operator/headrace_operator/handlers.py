@@ -9,7 +9,7 @@ from typing import Any
 
 import kopf
 
-from headrace_operator.kinds import Kind
+from headrace_operator.kinds import Kind, looks_left_behind
 from headrace_operator.observed import Key, Object
 from headrace_operator.world import SeenWorld
 
@@ -112,16 +112,20 @@ class Index:
 def _watch(handlers: kopf.OperatorRegistry, kind: Kind, index: Index, heard: Heard, listed: Callable[[], None]) -> None:
     # a coroutine, though it waits for nothing: kopf hands plain functions to a pool of threads
     async def event(body: kopf.Body, type: str | None, **_: Any) -> None:  # noqa: A002  # kopf's name
-        item = dict(body)
-        found, gone = kind.key(item), type == "DELETED"
-        if found is None or gone:
-            index.drop(item["metadata"]["uid"])
-        else:
-            kind.trim(item)
-            index.put(found, item)
-        if found is not None:
-            heard(found, item, gone)
+        _take(kind, index, heard, dict(body), gone=type == "DELETED")
         if type is None:
             listed()
 
     kopf.on.event(*kind.resource, registry=handlers, id=kind.index)(event)
+
+
+def _take(kind: Kind, index: Index, heard: Heard, item: Object, *, gone: bool) -> None:
+    """Keep what a model's object is now, and say whose it is; one that nobody controls any more is not kept."""
+    found = kind.key(item)
+    if found is None or gone:
+        index.drop(item["metadata"]["uid"])
+    else:
+        kind.trim(item)
+        index.put(found, item)
+    if told := found or looks_left_behind(item):
+        heard(told, item, gone)

@@ -33,10 +33,21 @@ def owner_key(item: Object) -> Key | None:
 
 def pod_key(item: Object) -> Key | None:
     """The model that a worker pod belongs to, by its labels."""
-    labels = item["metadata"].get("labels", {})
+    labels = item["metadata"].get("labels") or {}
     if labels.get(names.LABEL_MANAGED_BY) != names.MANAGED_BY or names.LABEL_MODEL not in labels:
         return None
     return item["metadata"]["namespace"], labels[names.LABEL_MODEL]
+
+
+def looks_left_behind(item: Object) -> Key | None:
+    """The model that an object which nobody controls was made for, by its labels.
+
+    Somebody may have taken its owner away. That it is labelled so does not make it the model's: a reconcile finds that
+    its child is missing, and asks who made the object that has the child's name.
+    """
+    if any(owner.get("controller") for owner in item["metadata"].get("ownerReferences") or []):
+        return None
+    return pod_key(item)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from headrace_api.load import ModelLoad
 from headrace_operator.kinds import key_of
 from headrace_operator.observed import Key, Object
 from headrace_operator.scaling.autoscaler import Autoscaler
-from headrace_operator.world import SeenWorld, model_name
+from headrace_operator.world import SeenWorld
 
 _SHOWN_SECONDS = 1.0
 
@@ -55,4 +55,4 @@ class LoadNews:
             self.wake(key_of(model))
 
     def _models(self, names: set[str]) -> list[Object]:
-        return [model for model in self.world.models() if model_name(model) in names] if names else []
+        return [model for model in self.world.models() if self.world.queue_name(model) in names] if names else []

@@ -63,6 +63,18 @@ class Observed:
     scaling: ScalingStatus | None = None
     """How many workers this reconcile goes for; None where nobody was asked."""
 
+    @property
+    def own(self) -> tuple[Object, ...]:
+        """The children without those that an earlier model of this name has left."""
+        uid = self.model["metadata"]["uid"]
+        return tuple(child for child in self.children if controller_uid(child) in {None, uid})
+
+
+def controller_uid(item: Object) -> str | None:
+    """The uid of the object that controls `item`; None when nothing does."""
+    owners = item.get("metadata", {}).get("ownerReferences", [])
+    return next((owner["uid"] for owner in owners if owner.get("controller")), None)
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -86,6 +98,7 @@ class Plan:
     """What to write."""
 
     apply: tuple[Object, ...] = ()
+    """In this order; what comes after one that is refused is not written."""
     delete: tuple[Object, ...] = ()
     waits_for: tuple[Object, ...] = ()
     """What must be gone before anything is written."""
@@ -95,6 +108,8 @@ class Plan:
     """When to look again though nothing was heard: the decision depends on the time. None: it does not."""
     rollout: RolloutStatus | None = None
     """Which revision runs."""
+    worker_file: str | None = None
+    """The worker_config.toml of the revision that runs; None: not known."""
     failure: Problem | None = None
     """Set when a rollout was stopped; what else there is to write is written."""
     pending_render: PendingRender | None = None

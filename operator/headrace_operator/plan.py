@@ -1,6 +1,7 @@
 """The decision: what to write so that the cluster becomes what the spec asks for. Pure."""
 
 import json
+from collections.abc import Container
 from datetime import datetime
 
 from headrace_api import names
@@ -8,7 +9,7 @@ from headrace_api.inference_model import InferenceModelSpec
 from headrace_api.rules.document import read_model
 from headrace_operator.drift import differs
 from headrace_operator.foreign import left_alone
-from headrace_operator.observed import Object, Observed, Plan, Problem
+from headrace_operator.observed import Object, Observed, Plan, Problem, controller_uid
 from headrace_operator.remember import remembered
 from headrace_operator.render import revision as revisions
 from headrace_operator.render.children import children
@@ -21,6 +22,8 @@ from headrace_operator.rollout.live import Live
 from headrace_operator.scaling import decided
 
 Identity = tuple[str, str]
+
+_NEEDED_BY_PODS = ("ConfigMap", "ServiceAccount")
 
 _LOOK_AGAIN_SECONDS = 2.0
 """While objects of an earlier model are there: how soon to look whether they still are."""
@@ -38,8 +41,8 @@ def plan(observed: Observed, config: RenderConfig, now: datetime) -> Plan:
     if problem := _cannot_run(spec, config):
         return Plan(problem=problem)
     uid = observed.model["metadata"]["uid"]
-    live = {identity(child): child for child in observed.children if _owner_uid(child) == uid}
-    if former := tuple(child for child in observed.children if _owner_uid(child) != uid):
+    live = {identity(child): child for child in observed.own}
+    if former := tuple(child for child in observed.children if controller_uid(child) != uid):
         told = ", ".join(sorted(" ".join(identity(child)) for child in former))
         message = f"the objects of an earlier model of this name are still being deleted: {told}"
         problem = Problem("WaitingForDeletion", message, permanent=False)
@@ -52,21 +55,36 @@ def _differences(
 ) -> Plan:
     metadata = observed.model["metadata"]
     decision = decide(observed, spec, revisions.render(metadata["name"], spec, config), now)
-    replicas = decided.replicas(observed, spec)
+    replicas, scaling = decided.replicas(observed, spec), decided.current(observed)
     others = Live(observed).others(than=decision.workload.revision.name)
     found = children(metadata, spec, config, decision.workload, others, replicas)
     if decision.pending:  # for people to read before they approve
         found.append(hashed(revisions.config_map(metadata, spec, decision.pending)))
-    wanted = {identity(child): left_alone(child, live.get(identity(child))) for child in found}
+    wanted = {identity(child): left_alone(child, live.get(identity(child)), scaling) for child in found}
     needed = {("ConfigMap", name) for name in retention.needed(observed, decision.ready_revision)}
+    write = [one for key, one in wanted.items() if key not in live or _drifted(one, live[key], observed)]
     return Plan(
-        apply=tuple(one for key, one in wanted.items() if key not in live or _drifted(one, live[key], observed)),
+        apply=tuple(_in_turn(write, live)),
         delete=tuple(child for key, child in live.items() if key not in wanted.keys() | needed),
         again_seconds=(decision.again_at - now).total_seconds() if decision.again_at else None,
         rollout=decision.status,
+        worker_file=decision.workload.revision.worker_file,
         failure=Problem(failures.REASON, decision.failure.message) if decision.failure and spec.enabled else None,
         pending_render=decision.pending_render,
     )
+
+
+def _in_turn(write: list[Object], live: Container[Identity]) -> list[Object]:
+    """What is written, in the order that a refusal of the workload asks for.
+
+    Its older pods then go on: what they stand behind is changed only once the workload was taken. What is missing is
+    made in any case, and nothing runs yet that a first workload's other objects could be wrong for.
+    """
+    if not any(one["kind"] == "Deployment" and identity(one) in live for one in write):
+        return write
+    first = [one for one in write if one["kind"] in _NEEDED_BY_PODS or identity(one) not in live]
+    last = [one for one in write if one not in first]
+    return first + sorted(last, key=lambda one: one["kind"] != "Deployment")
 
 
 def _drifted(rendered: Object, live: Object, observed: Observed) -> bool:
@@ -126,8 +144,3 @@ def _cannot_run(spec: InferenceModelSpec, config: RenderConfig) -> Problem | Non
 def identity(child: Object) -> Identity:
     """Kind and name: what tells one child of a model from the others."""
     return child["kind"], child["metadata"]["name"]
-
-
-def _owner_uid(child: Object) -> str | None:
-    owners = child["metadata"].get("ownerReferences", [])
-    return next((owner["uid"] for owner in owners if owner.get("controller")), None)

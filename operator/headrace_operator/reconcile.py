@@ -21,6 +21,8 @@ from headrace_operator.written import Written
 
 _log = structlog.get_logger()
 
+_GOING = Problem("BeingDeleted", "the model is being deleted", permanent=False)
+
 
 class Refused(Exception):  # noqa: N818
     """The API server does not accept a write and will not accept it later; the message is its own."""
@@ -61,7 +63,7 @@ class Cluster(Protocol):
         """Merge into the model's status; returns the model, None when it is gone."""
 
     async def annotate(self, item: Object, annotations: dict[str, str]) -> None:
-        """Merge annotations into a live object; nothing happens when it is gone."""
+        """Merge annotations into a live object; nothing happens when it is gone; raises Refused."""
 
     async def event(self, model: Object, kind: str, reason: str, message: str) -> None:
         """Record an Event."""
@@ -178,10 +180,18 @@ class Reconciler:
         and leaves the first one's objects for ever. Asked first is whether the model that was observed is the newest:
         to an old view the objects of the newest model would look like an earlier one's.
         """
-        live = await self.cluster.get(observed.model)
-        if live is not None and live["metadata"]["uid"] == observed.model["metadata"]["uid"]:
+        if await self._still_there(observed.model):
             for item in former:
                 await self._delete(observed, item)
+
+    async def _still_there(self, model: Object) -> bool:
+        """Whether the model that was observed is the newest of its name, and nobody is deleting it."""
+        live = await self.cluster.get(model)
+        return (
+            live is not None
+            and live["metadata"]["uid"] == model["metadata"]["uid"]
+            and not live["metadata"].get("deletionTimestamp")
+        )
 
     async def _note_scaling(self, observed: Observed) -> Observed:
         """Write a new number of the autoscaler down before acting on it.
@@ -201,8 +211,7 @@ class Reconciler:
     async def _apply(self, observed: Observed, item: Object) -> Problem | None:
         """Write a child; what is not there is only created, so that nobody else's object is taken over."""
         if item["kind"] == "Deployment":
-            for pod, cost in deletion_cost.costs(observed, item):
-                await self.cluster.annotate(pod, {deletion_cost.ANNOTATION: str(cost)})
+            await self._order_workers(observed, item)
         try:
             if child := next((child for child in observed.children if identity(child) == identity(item)), None):
                 answer = await self._apply_again(child, item)
@@ -218,6 +227,14 @@ class Reconciler:
         self.world.wrote(key, answer)
         self.written.applied(key, item, answer)
         return None
+
+    async def _order_workers(self, observed: Observed, deployment: Object) -> None:
+        """Say which workers go first; where that is refused, Kubernetes chooses."""
+        try:
+            for pod, cost in deletion_cost.costs(observed, deployment):
+                await self.cluster.annotate(pod, {deletion_cost.ANNOTATION: str(cost)})
+        except Refused as error:
+            _log.warning("cannot say which workers go first", error=str(error)[:300])
 
     async def _apply_again(self, child: Object, item: Object) -> Object:
         """Apply over what is there; a budget whose fields somebody set so that ours do not fit is made anew."""
@@ -236,14 +253,16 @@ class Reconciler:
         """Whose is the object of this name that no watch has told of? Ours, if only the view is old.
 
         An object that nobody owns and that this operator applied for a model of this name is taken back: somebody
-        removed its owner, or deleted the model without what it owned.
+        removed its owner, or deleted the model without what it owned. Asked first is whether the model is there: one
+        that is deleted without what it owns loses its objects before a watch may have told of it, and what it took back
+        would be deleted after it.
         """
         live = await self.cluster.get(item)
         owner = observed.model["metadata"]["uid"]
         if live is None or any(one["uid"] == owner for one in live["metadata"].get("ownerReferences", [])):
             return None
         if _left_behind(live, observed.model["metadata"]["name"]):
-            return None
+            return None if await self._still_there(observed.model) else _GOING
         name = item["metadata"]["name"]
         return Problem("NameTaken", f"{item['kind']} {name} exists and is not this model's: rename one of them")
 

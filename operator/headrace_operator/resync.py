@@ -14,7 +14,8 @@ from headrace_operator.observed import Key, Object
 from headrace_operator.world import SeenWorld
 
 _STARTING_SECONDS = 0.2
-_LIST_AGAIN_SECONDS = 10.0
+_LIST_AGAIN_SECONDS = 2.0
+"""While everything is seen for the first time: after so long without anything new, what is missing may be gone."""
 _RETRY_SECONDS = 5.0
 _GATHER_SECONDS = 0.5
 """After the first object of a new list, so that the others of it need no look of their own."""
@@ -101,9 +102,11 @@ class Resync:
         Something that was listed may be gone before its watch began: it would be waited for in vain.
         """
         loop = asyncio.get_running_loop()
-        until = loop.time() + _LIST_AGAIN_SECONDS
-        while not listed <= self.world.uids():
-            if loop.time() > until:
+        fewest, until = len(listed) + 1, 0.0
+        while missing := listed - self.world.uids():
+            if len(missing) < fewest:
+                fewest, until = len(missing), loop.time() + _LIST_AGAIN_SECONDS
+            elif loop.time() > until:
                 return False
             await asyncio.sleep(_STARTING_SECONDS)
         return True

@@ -84,12 +84,17 @@ def read(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) 
         parser.add_argument(f"--{name}", default=environment.get(variable), help=f"{text} [{variable}]")
     given = vars(parser.parse_args(arguments))
     tree = _tree({key: value for key, value in given.items() if value is not None})
-    tree["in_cluster"] = "KUBERNETES_SERVICE_HOST" in environment
+    tree["in_cluster"] = in_cluster(environment)
     try:
         return Settings.model_validate(tree)
     except ValidationError as error:
         lines = [f"{_option(one['loc'])}: {one['msg']} (got {one['input']!r:.200})" for one in error.errors()]
         raise SettingsError("\n".join(lines)) from None
+
+
+def in_cluster(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether this process runs in a pod."""
+    return "KUBERNETES_SERVICE_HOST" in environment
 
 
 _OPTIONS = {
@@ -98,6 +103,7 @@ _OPTIONS = {
     "queue-admin-url": "the URL of the queue's admin port",
     "images": 'the runtime image of each engine, as JSON: {"LlamaCppEngine": "name:tag"}',
     "image-pull-policy": "Always, IfNotPresent or Never, for the workers' images",
+    "image-pull-secrets": 'the Secrets that the workers\' images are pulled with, as JSON: [{"name": "registry"}]',
     "token-secret-name": "the Secret with the worker token, in the model's namespace",
     "token-secret-key": "the key of the token in that Secret",
     "grace-seconds": "how long a worker may take to finish",

@@ -10,7 +10,7 @@ from headrace_api.inference_model_status import (
 )
 from headrace_operator import conditions, root_cause
 from headrace_operator.conditions import Workers
-from headrace_operator.foreign import scaled_by_other
+from headrace_operator.foreign import scaled_by_other, told
 from headrace_operator.observed import Object, Observed, Plan, Problem
 from headrace_operator.plan import read_spec
 from headrace_operator.render.config import RenderConfig
@@ -44,10 +44,12 @@ def status(  # noqa: PLR0913  # what was seen, decided and done
     spec = read_spec(observed.model, config)
     if isinstance(spec, Problem):
         return _refused(observed, problem or spec, now)
-    workers = _workers(observed, spec, settled=settled)
+    workers = _workers(observed, spec, decision, settled=settled)
     cause = root_cause.cause(observed, queue_url(spec, config)) if settled else None
     drafts = conditions.of_workers(spec, workers, problem, cause, decision)
-    load, stored = observed.load, _stored(observed.model.get("status") or {})
+    load = observed.load
+    file = decision.worker_file if problem is None else None  # a revision that was refused does not run
+    stored = InferenceModelStatus() if file else _stored(observed.model.get("status") or {})
     return InferenceModelStatus(
         observed_generation=_generation(observed),
         conditions=conditions.stamp(drafts, _before(observed), _generation(observed), now),
@@ -58,10 +60,10 @@ def status(  # noqa: PLR0913  # what was seen, decided and done
         model_name=spec.model_name,
         queued=load.queued if load else None,
         running=load.running if load else None,
-        fingerprint=worker_fingerprint(spec, config),
-        config_hash=worker_hash(spec, config),
+        fingerprint=worker_fingerprint(file) if file else stored.fingerprint,
+        config_hash=worker_hash(file) if file else stored.config_hash,
         endpoint=endpoint(queue_url(spec, config)),
-        scaling=observed.scaling or decided.stored(observed.model),
+        scaling=told(decided.current(observed), _deployment(observed)),
         rollout=stored.rollout if problem or decision.problem else decision.rollout,
         pending_render=decision.pending_render,
     )
@@ -122,17 +124,30 @@ def _stored(status: Object) -> InferenceModelStatus:
     return kept
 
 
-def _workers(observed: Observed, spec: InferenceModelSpec, *, settled: bool) -> Workers:
+def _workers(observed: Observed, spec: InferenceModelSpec, decision: Plan, *, settled: bool) -> Workers:
     deployment = _deployment(observed)
     desired = decided.replicas(observed, spec)
     if deployment is None:
         return Workers(desired=desired, ready=0, updated=settled and not spec.enabled)
-    if scaled_by_other(deployment):
+    if scaled_by_other(deployment, decided.current(observed)):
         desired = deployment["spec"]["replicas"]
     state = deployment.get("status") or {}
     current = state.get("observedGeneration") == deployment["metadata"].get("generation")
+    current = current or _was_ready(observed, decision)
     updated = state.get("updatedReplicas", 0) == state.get("replicas", 0) == desired
     return Workers(desired=desired, ready=state.get("readyReplicas", 0), updated=settled and current and updated)
+
+
+def _was_ready(observed: Observed, decision: Plan) -> bool:
+    """Whether what is decided on was said to be ready, of this very spec.
+
+    Somebody's annotation raises the Deployment's generation, too. Where its content is as rendered, its numbers hold
+    until its controller has looked at it again.
+    """
+    ready: Object = next((one for one in _before(observed) if one["type"] == "Ready"), {})
+    same = ready.get("observedGeneration") == _generation(observed)
+    rollout = decision.rollout
+    return ready.get("status") == "True" and same and (rollout is None or rollout.revision == rollout.ready_revision)
 
 
 def _before(observed: Observed) -> list[Object]:
@@ -149,7 +164,7 @@ def _generation(observed: Observed) -> int:
 
 
 def _deployment(observed: Observed) -> Object | None:
-    return next((child for child in observed.children if child["kind"] == "Deployment"), None)
+    return next((child for child in observed.own if child["kind"] == "Deployment"), None)
 
 
 def _count(observed: Observed, field: str) -> int:

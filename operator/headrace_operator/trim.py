@@ -12,6 +12,8 @@ Object = dict[str, Any]
 
 REPLICAS_OWNER = "replicasOwner"
 """In the metadata of a kept workload: the controller of autoscaling that owns `spec.replicas`; absent: nobody else."""
+REPLICAS_OWNED_SINCE = "replicasOwnedSince"
+"""Beside it: when that controller wrote them last (RFC 3339); absent: nobody knows."""
 
 _AUTOSCALER = "kube-controller-manager"
 """The field manager of Kubernetes' HorizontalPodAutoscaler, which writes the subresource `scale`."""
@@ -39,10 +41,12 @@ def child(item: Object) -> None:
 
 def workload(item: Object) -> None:
     """A Deployment: with its status, and with who owns its replicas."""
-    owner = replicas_owner(item)
+    owned = _replicas_entry(item)
     _bookkeeping(item)
-    if owner:
-        item["metadata"][REPLICAS_OWNER] = owner
+    if owned:
+        item["metadata"][REPLICAS_OWNER] = owned["manager"]
+        if "time" in owned:
+            item["metadata"][REPLICAS_OWNED_SINCE] = owned["time"]
     _intern(item)
 
 
@@ -58,6 +62,10 @@ def pod(item: Object) -> None:
 
 def replicas_owner(item: Object) -> str | None:
     """The autoscaler that owns `spec.replicas`, by the managed fields: `kubectl scale` is none."""
+    return (_replicas_entry(item) or {}).get("manager")
+
+
+def _replicas_entry(item: Object) -> Object | None:
     for entry in item["metadata"].get("managedFields") or []:
         fields = entry.get("fieldsV1") or {}
         if (
@@ -65,7 +73,8 @@ def replicas_owner(item: Object) -> str | None:
             and entry.get("subresource") == "scale"
             and "f:replicas" in fields.get("f:spec", {})
         ):
-            return _AUTOSCALER
+            found: Object = entry
+            return found
     return None
 
 

@@ -20,6 +20,8 @@ _LAST_RETRY_SECONDS = 60.0
 _FIRST_PAUSE_SECONDS = 0.25
 _LAST_PAUSE_SECONDS = 2.0
 """An API server that is back is noticed within this."""
+_LONGEST_REST_SECONDS = 30.0
+"""However long it asks to be left alone: all models wait for it."""
 
 _log = structlog.get_logger()
 
@@ -38,6 +40,9 @@ class Observer(Generic[K]):
 
     def added(self, key: K) -> None:
         """The key waits."""
+
+    def dropped(self, key: K) -> None:
+        """The key waits no more, and is not worked on."""
 
     def began(self, key: K) -> None:
         """It is worked on, in this task, until it has ended."""
@@ -66,13 +71,30 @@ class WorkQueue(Generic[K]):
         self._more = asyncio.Event()
         self._pauses = 0
         self._paused_until = 0.0
+        self._open = True
 
     def __len__(self) -> int:
         """Keys that wait."""
         return len(self._waiting)
 
+    def close(self) -> None:
+        """Forget what waits, and take nothing until `open`: for a replica that does not work now. Not while it runs."""
+        self._open = False
+        for key in self._waiting:
+            self._observer.dropped(key)
+        for timer in self._timers.values():
+            timer.cancel()
+        for kept in (self._ready, self._waiting, self._again, self._failures, self._calm, self._timers):
+            kept.clear()
+
+    def open(self) -> None:
+        """Take keys again; all that there is to do has to be added, too."""
+        self._open = True
+
     def add(self, key: K) -> None:
         """Have `key` worked on soon, or once more when it is being worked on now."""
+        if not self._open:
+            return
         if key in self._busy:
             self._again.add(key)
         elif key not in self._waiting:
@@ -190,7 +212,7 @@ class WorkQueue(Generic[K]):
             return
         ceiling = min(_LAST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2.0 ** min(self._pauses, 10))
         self._pauses += 1
-        delay = (error.seconds or 0.0) + _jittered(ceiling)
+        delay = min(error.seconds or 0.0, _LONGEST_REST_SECONDS) + _jittered(ceiling)
         self._paused_until = now + delay
         _log.warning("the API server is not available, pausing", seconds=round(delay, 1), error=str(error)[:300])
 

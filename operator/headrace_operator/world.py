@@ -26,7 +26,9 @@ class NodesSeen(Protocol):
 class SeenWorld:
     """Answers `observe` from indices of models, their children and their pods, each by the model's key."""
 
-    def __init__(self, kinds: Sequence[Kind]) -> None:
+    def __init__(self, kinds: Sequence[Kind], queue_url: str | None = None) -> None:
+        """`queue_url` is that of the queue whose numbers `set_load` takes; None: every model's."""
+        self._queue_url = queue_url
         self.kinds = kinds
         """What is observed."""
         self._children = tuple(kind for kind in kinds if kind not in {MODEL, POD})
@@ -38,10 +40,12 @@ class SeenWorld:
         self._gone: set[str] = set()
         self._nodes: NodesSeen | None = None
         self._capacity: Capacity | None = None
+        self._used: Mapping[tuple[str, str], int] | None = None
 
     def bind(self, indices: Mapping[str, Index]) -> None:
         """Take kopf's live indices, by `Kind.index`."""
         self._indices = indices
+        self._used = None
 
     def models(self) -> list[Object]:
         """Every model."""
@@ -61,6 +65,7 @@ class SeenWorld:
         self._buried = frozenset(uids)
         self._written.clear()
         self._gone.clear()
+        self._used = None
 
     def lost(self, item: Object) -> None:
         """The API server does not know this object any more, whatever the watches have told."""
@@ -85,6 +90,8 @@ class SeenWorld:
 
     def heard(self, key: Key, item: Object, *, gone: bool) -> None:
         """A watch told of an object: it is believed when it is as new as what was written, or the object is gone."""
+        if item["kind"] == POD.name and item["spec"].get("nodeName"):
+            self._used = None
         if gone:
             self._gone.add(item["metadata"]["uid"])
         waited_for = self._written.get(key, {})
@@ -102,6 +109,10 @@ class SeenWorld:
         """Take the queue's newest numbers, by model name."""
         self._load = load
 
+    def queue_name(self, model: Object) -> str:
+        """The name by which the queue knows the model; empty when it does not."""
+        return name_on_queue(model, self._queue_url)
+
     def generation(self, key: Key) -> int | None:
         """The model's generation; None when there is no such model."""
         found = self._of(MODEL, key)
@@ -118,18 +129,23 @@ class SeenWorld:
             model=model,
             children=self._with_written(key, [item for kind in self._children for item in self._of(kind, key)]),
             pods=pods,
-            load=self._load.get(model_name(model)),
+            load=self._load.get(self.queue_name(model)),
             capacity=self._room(key) if any(_has_no_place(pod) for pod in pods) else None,
         )
 
     def _room(self, key: Key) -> Capacity | None:
-        """What the nodes have room for; the same object for all models while nothing changes."""
+        """What the nodes have room for; the same object for all models while nothing changes.
+
+        All pods are counted once after an event of a pod that has a node, not for each model that waits for one.
+        """
         if self._nodes is None:
             return None
         self._nodes.ask(key)
         if self._nodes.seen is None:
             return None
-        now = Capacity(self._nodes.seen, used(self._all(POD)))
+        if self._used is None:
+            self._used = used(self._all(POD))
+        now = Capacity(self._nodes.seen, self._used)
         if now != self._capacity:
             self._capacity = now
         return self._capacity
@@ -167,3 +183,10 @@ def model_name(model: Object) -> str:
     """The name that clients ask for, read from a spec that need not be valid; empty when there is none."""
     spec = model.get("spec") or {}
     return str((spec.get("queue") or {}).get("checkpointName") or (spec.get("engine") or {}).get("modelId") or "")
+
+
+def name_on_queue(model: Object, queue_url: str | None) -> str:
+    """The name of `model_name`; empty for a model whose workers pull from another queue than the one at `queue_url`."""
+    url = ((model.get("spec") or {}).get("queue") or {}).get("url")
+    elsewhere = url is not None and queue_url is not None and url.rstrip("/") != queue_url.rstrip("/")
+    return "" if elsewhere else model_name(model)

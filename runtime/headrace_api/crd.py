@@ -1,8 +1,10 @@
 """The CustomResourceDefinition, made from the pydantic classes: a structural schema with defaults and CEL rules."""
 
+from importlib.metadata import version
 from typing import Any
 
 from headrace_api import inference_model as api
+from headrace_api import names
 from headrace_api.inference_model_status import InferenceModelStatus
 from headrace_api.rules.chain import CHAIN
 
@@ -47,7 +49,10 @@ def custom_resource_definition() -> dict[str, Any]:
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{api.PLURAL}.{api.GROUP}"},
+        "metadata": {
+            "name": f"{api.PLURAL}.{api.GROUP}",
+            "annotations": {names.ANNOTATION_CRD_VERSION: version("headrace")},
+        },
         "spec": {
             "group": api.GROUP,
             "scope": "Namespaced",

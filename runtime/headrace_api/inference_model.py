@@ -182,22 +182,31 @@ class Engine(KubernetesDocument):
     unstable: Unstable = Field(default=Unstable(), description="Settings without a promise.")
 
 
+_MOST_REPLICAS = 10_000
+_WEEK_SECONDS = 604_800
+"""What is remembered over a period is kept in memory: longer ones, and intervals of nothing, are mistakes."""
+_Replicas = Annotated[int, Field(ge=0, le=_MOST_REPLICAS)]
+_Period = Annotated[float, Field(ge=0.1, le=_WEEK_SECONDS)]
+_Delay = Annotated[float, Field(ge=0, le=_WEEK_SECONDS)]
+_Smoothing = Annotated[float, Field(gt=0, le=100)]
+
+
 class Autoscaling(KubernetesDocument):
     """Ray Serve's autoscaling policy: how many replicas for how many requests."""
 
-    min_replicas: int = Field(default=1, ge=0, description="The fewest replicas.")
-    initial_replicas: int | None = Field(default=None, ge=0, description="Replicas to begin with.")
-    max_replicas: int = Field(default=1, ge=1, description="The most replicas.")
+    min_replicas: _Replicas = Field(default=1, description="The fewest replicas.")
+    initial_replicas: _Replicas | None = Field(default=None, description="Replicas to begin with.")
+    max_replicas: int = Field(default=1, ge=1, le=_MOST_REPLICAS, description="The most replicas.")
     target_ongoing_requests_per_replica: float = Field(
-        default=1.0, gt=0, description="Requests, waiting and running, that one replica shall have."
+        default=1.0, ge=0.001, description="Requests, waiting and running, that one replica shall have."
     )
-    metrics_interval_seconds: float = Field(default=10.0, gt=0, description="How often requests are counted.")
-    look_back_period_seconds: float = Field(default=30.0, gt=0, description="Over how long the count is averaged.")
-    smoothing_factor: float = Field(default=1.0, gt=0, description="How much of the gap one decision closes.")
-    upscale_smoothing_factor: float | None = Field(default=None, gt=0, description="The same, for more replicas.")
-    downscale_smoothing_factor: float | None = Field(default=None, gt=0, description="The same, for fewer.")
-    upscale_delay_seconds: float = Field(default=30.0, ge=0, description="How long a decision for more must hold.")
-    downscale_delay_seconds: float = Field(default=600.0, ge=0, description="How long a decision for fewer must hold.")
+    metrics_interval_seconds: _Period = Field(default=10.0, description="How often requests are counted.")
+    look_back_period_seconds: _Period = Field(default=30.0, description="Over how long the count is averaged.")
+    smoothing_factor: _Smoothing = Field(default=1.0, description="How much of the gap one decision closes.")
+    upscale_smoothing_factor: _Smoothing | None = Field(default=None, description="The same, for more replicas.")
+    downscale_smoothing_factor: _Smoothing | None = Field(default=None, description="The same, for fewer.")
+    upscale_delay_seconds: _Delay = Field(default=30.0, description="How long a decision for more must hold.")
+    downscale_delay_seconds: _Delay = Field(default=600.0, description="How long a decision for fewer must hold.")
 
     @property
     def first_replicas(self) -> int:

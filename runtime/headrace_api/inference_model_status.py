@@ -62,8 +62,14 @@ class InferenceModelStatus(KubernetesDocument):
     model_name: str | None = Field(default=None, description="The name that clients ask for.")
     queued: int | None = Field(default=None, description="Requests that wait for a worker.")
     running: int | None = Field(default=None, description="Requests that workers have.")
-    fingerprint: str | None = Field(default=None, description="The hash of the worker's generator section.")
-    config_hash: str | None = Field(default=None, description="The hash of the rendered ConfigMap.")
+    fingerprint: str | None = Field(
+        default=None,
+        description="The hash of the generator section of the running revision's worker_config.toml, by which its "
+        "workers register.",
+    )
+    config_hash: str | None = Field(
+        default=None, description="The hash of worker_config.toml in the revision that runs or is being rolled out."
+    )
     endpoint: str | None = Field(default=None, description="The base URL of the OpenAI API that serves the model.")
     scaling: ScalingStatus | None = Field(default=None, description="The last scaling decision.")
     rollout: RolloutStatus | None = Field(default=None, description="Which revision runs.")

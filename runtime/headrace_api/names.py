@@ -20,6 +20,8 @@ ANNOTATION_FAILED_ROLLOUT = "headrace.dev/failed-rollout"
 """On the workload: the revision that failed, what was asked for then, and why, as JSON."""
 ANNOTATION_APPROVE_RENDER = "headrace.dev/approve-render"
 """On the model, by people: the pending revision that may replace the workers."""
+ANNOTATION_CRD_VERSION = "headrace.dev/crd-version"
+"""On the CRD: the version of Headrace that it is of, by which an earlier release knows not to take it back."""
 
 WORKER_CONTAINER = "worker"
 CONFIG_FOLDER = "/etc/headrace"

@@ -147,10 +147,6 @@ class Schedule:
         """How many requests workers have."""
         return len(self._holder)
 
-    def credits_of(self, worker: int) -> int:
-        """How many more a worker can take."""
-        return self._workers[worker].credits
-
     def load(self, models: Iterable[str] = ()) -> dict[str, ModelLoad]:
         """The load of `models` and of all others that have requests; `workers` counts dedicated ones."""
         running = Counter(self._model[ticket] for ticket in self._holder)

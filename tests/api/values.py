@@ -7,7 +7,10 @@ names = st.one_of(st.sampled_from(["meta-llama/Llama-2-7b-chat-hf", "mosaicml/mp
 texts = st.one_of(words, st.sampled_from(["", "### End", "</s>\n", "yes", "1", "null", "a: b", "\u2028x", "\x7f\t"]))
 counts = st.integers(1, 2**31)
 positive = st.one_of(st.integers(1, 1000), st.floats(1e-6, 1e6))
-delays = st.one_of(st.integers(0, 1000), st.floats(0, 1e6))
+periods = st.one_of(st.integers(1, 1000), st.floats(0.1, 604_800))
+targets = st.one_of(st.integers(1, 1000), st.floats(0.001, 1e6))
+factors = st.one_of(st.integers(1, 100), st.floats(1e-6, 100))
+delays = st.one_of(st.integers(0, 1000), st.floats(0, 604_800))
 shares = st.one_of(st.just(1), st.floats(0.001, 1))
 keys = st.from_regex(r"[a-z][a-z0-9_-]{0,8}", fullmatch=True)
 

@@ -23,8 +23,8 @@ def helm():
 
 @pytest.fixture(scope="module")
 def rendered(helm):
-    def render(*values):
-        options = [word for value in values for word in ("--set", value)]
+    def render(*values, upgrade=False):
+        options = [word for value in values for word in ("--set", value)] + ["--is-upgrade"] * upgrade
         result = helm("template", "release", str(CHART), "--namespace", "here", "--include-crds", *options)
         assert result.returncode == 0, result.stderr
         return [item for item in yaml.safe_load_all(result.stdout) if item]

@@ -11,6 +11,7 @@ pytestmark = pytest.mark.cluster  # helm is one of the cluster's programs
 
 WEBHOOK = "release.here.headrace.dev"
 NODES = "release.here.nodes"
+NOT_FOR_PEOPLE = "rbac.aggregateToDefaultRoles=false"
 WEBHOOKS = ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
 CHART = Path(__file__).resolve().parents[2] / "charts" / "headrace"
 
@@ -29,6 +30,7 @@ def test_lint_is_clean(helm):
     ("value", "words"),
     [
         ("image.pullPolicy=Sometimes", "pullPolicy"),
+        ("imagePullSecrets[0].secret=registry", "imagePullSecrets"),
         ("operator.clusterwide=true", "clusterwide"),
         ("runtime.images.Llama.repository=x", "Llama"),
         ("queue.service.port=0", "port"),
@@ -61,12 +63,28 @@ def test_the_sample_model_is_off_by_default(rendered):
     assert model["spec"]["engine"]["type"] == "LlamaCppEngine"
 
 
-def test_the_operator_is_told_what_the_values_say_of_gpus(rendered, helm):
-    def told(*values):
+@pytest.fixture
+def told(rendered):
+    """What the operator reads from the variables that the chart sets."""
+
+    def tell(*values):
         found = {one["metadata"]["name"]: one for one in kinds(rendered(*values), "Deployment")}
         variables = found["release-operator"]["spec"]["template"]["spec"]["containers"][0]["env"]
         return read([], {one["name"]: one.get("value", "pod") for one in variables}).render
 
+    return tell
+
+
+def test_pull_secrets_are_for_the_workers_too(rendered, told):
+    assert told().image_pull_secrets == ()
+    secrets = ("imagePullSecrets[0].name=registry", "imagePullSecrets[1].name=mirror")
+    assert [one.name for one in told(*secrets).image_pull_secrets] == ["registry", "mirror"]
+    for deployment in kinds(rendered(*secrets), "Deployment"):
+        pod = deployment["spec"]["template"]["spec"]
+        assert pod["imagePullSecrets"] == [{"name": "registry"}, {"name": "mirror"}]
+
+
+def test_the_operator_is_told_what_the_values_say_of_gpus(told):
     assert (told().accelerators, told().default_accelerator, told().model_cache) == ({}, None, None)
     values = (
         "runtime.accelerators.a10.nodeSelector.gpu=a10",
@@ -82,12 +100,55 @@ def test_the_operator_is_told_what_the_values_say_of_gpus(rendered, helm):
         10,
     )
     assert (config.default_accelerator, config.model_cache.persistent_volume_claim) == ("a10", "models")
-    refused = helm("template", "release", str(CHART), "--set", "runtime.defaultAccelerator=b200")
-    assert 'runtime.defaultAccelerator: no profile "b200" in runtime.accelerators; accepted: none' in refused.stderr
+
+
+def test_accelerators_are_compared_as_the_operator_does_and_nulls_are_none(told):
+    resource = "resourceName=nvidia.com/gpu"
+    config = told(f"runtime.accelerators.NVIDIA_A10.{resource}", "runtime.defaultAccelerator=a10")
+    assert config.default_accelerator == "a10"
+    config = told(f"runtime.accelerators.a10.{resource}", "runtime.accelerators.l4=null")
+    assert list(config.accelerators) == ["a10"]
+    assert told("runtime.accelerators.l4=null").accelerators == {}
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (
+            ("runtime.defaultAccelerator=b200",),
+            'runtime.defaultAccelerator: no profile "b200" in runtime.accelerators; accepted: none',
+        ),
+        (
+            ("runtime.accelerators.a10.memoryGiB=24", "runtime.accelerators.l4=null", "runtime.defaultAccelerator=l4"),
+            'runtime.defaultAccelerator: no profile "l4" in runtime.accelerators; accepted: a10',
+        ),
+        (
+            ("runtime.accelerators.a10.memoryGiB=24", "runtime.accelerators.A10.memoryGiB=24"),
+            "runtime.accelerators: A10 and a10 are the same name",
+        ),
+        (
+            ("operator.lease.seconds=10",),
+            "operator.lease.renewSeconds: 10; accepted: less than operator.lease.seconds, which is 10",
+        ),
+        (
+            ("operator.clusterWide=true", "operator.namespaces={a,b}"),
+            "operator.namespaces: a, b, but operator.clusterWide is true",
+        ),
+        (
+            ("monitoring.alerts.enabled=true", "monitoring.alerts.disabled={HeadraceModelnotready}"),
+            'monitoring.alerts.disabled: no alert "HeadraceModelnotready"; accepted: HeadraceApiThrottled, Headrace',
+        ),
+    ],
+)
+def test_values_that_do_not_go_together_are_refused_by_name(helm, values, words):
+    options = [word for value in values for word in ("--set", value)]
+    result = helm("template", "release", str(CHART), *options)
+    assert result.returncode != 0
+    assert words in result.stderr
 
 
 def test_the_webhook_gives_the_right_to_write_two_objects_and_no_more(rendered):
-    (role,) = kinds(rendered("operator.readNodes=false", "crds.upgrade=false"), "ClusterRole")
+    (role,) = kinds(rendered("operator.readNodes=false", NOT_FOR_PEOPLE), "ClusterRole")
     (rule,) = role["rules"]
     assert rule["resourceNames"] == [WEBHOOK]
     assert rule["verbs"] == ["get", "patch"]
@@ -96,12 +157,12 @@ def test_the_webhook_gives_the_right_to_write_two_objects_and_no_more(rendered):
     for source in ("certManager", "secret"):
         certificate = "operator.webhook.certificate"
         mine = (f"{certificate}.source={source}", f"{certificate}.secret.name=mine")
-        objects = rendered(*mine, "operator.readNodes=false", "crds.upgrade=false")
+        objects = rendered(*mine, "operator.readNodes=false", NOT_FOR_PEOPLE)
         assert not kinds(objects, "ClusterRole")
 
 
 def test_nodes_may_be_listed_and_nothing_else(rendered):
-    objects = rendered("operator.webhook.enabled=false", "crds.upgrade=false")
+    objects = rendered("operator.webhook.enabled=false", NOT_FOR_PEOPLE)
     (role,) = kinds(objects, "ClusterRole")
     (binding,) = kinds(objects, "ClusterRoleBinding")
     assert role["metadata"]["name"] == binding["roleRef"]["name"] == NODES
@@ -199,7 +260,8 @@ def test_the_admin_port_stays_inside_the_cluster(rendered):
 
 
 def test_a_given_token_secret_is_used_and_none_is_made(rendered):
-    assert len(kinds(rendered(), "Secret")) == 1
+    (secret,) = kinds(rendered(), "Secret")
+    assert secret["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}, "workers outlive the release"
     everywhere = kinds(rendered("operator.namespaces={a,b}"), "Secret")
     assert {secret["metadata"]["namespace"] for secret in everywhere} == {"a", "b", "here"}
     assert len({secret["data"]["token"] for secret in everywhere}) == 1

@@ -2,7 +2,9 @@
 
 import json
 import re
+import shutil
 import subprocess
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -170,6 +172,29 @@ def test_pod_monitors_find_the_pods_and_their_ports(rendered):
             == {"release-operator": "headrace-operator", "release-queue": "headrace-queue"}[monitor["metadata"]["name"]]
         )
         assert monitor["metadata"]["labels"]["team"] == "ml"
+
+
+@pytest.mark.parametrize(
+    ("values", "warned"),
+    [
+        ((), False),
+        (("monitoring.podMonitors.enabled=true",), True),
+        (("monitoring.alerts.enabled=true",), True),
+        (("monitoring.alerts.enabled=true", "networkPolicies.enabled=false"), False),
+        (("monitoring.podMonitors.enabled=true", "networkPolicies.prometheus[0].podSelector.a=b"), False),
+    ],
+)
+def test_metrics_that_no_policy_lets_out_are_warned_of(helm, tmp_path, values, warned):
+    chart = shutil.copytree(ROOT / "charts/headrace", tmp_path / "chart")
+    # helm shows the notes after an installation only, so they are made an object's text
+    notes = (chart / "templates/NOTES.txt").read_text()
+    (chart / "templates/notes.yaml").write_text("kind: Notes\ntext: |\n" + textwrap.indent(notes, "  "))
+    options = [word for value in values for word in ("--set", value)]
+    result = helm("template", "release", str(chart), "--show-only", "templates/notes.yaml", *options)
+    assert result.returncode == 0, result.stderr
+    text = yaml.safe_load(result.stdout)["text"]
+    assert text.startswith("Headrace ")
+    assert ("WARNING: networkPolicies.prometheus is empty" in text) == warned
 
 
 @pytest.mark.parametrize(

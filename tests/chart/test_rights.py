@@ -12,7 +12,15 @@ CHILD = {"get", "list", "watch", "create", "patch", "delete"}
 
 
 def roles(objects):
-    return [item for item in objects if item["kind"] in {"Role", "ClusterRole"}]
+    """The roles of the operator and of the hook, which no person has."""
+    found = [item for item in objects if item["kind"] in {"Role", "ClusterRole"}]
+    return [role for role in found if role not in for_people(objects)]
+
+
+def for_people(objects):
+    """The roles that Kubernetes adds to its own, by the name of that."""
+    label = "rbac.authorization.k8s.io/aggregate-to-"
+    return [item for item in objects if any(name.startswith(label) for name in item["metadata"].get("labels", {}))]
 
 
 def lasting(objects):
@@ -38,7 +46,7 @@ def rights(role):
 @pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
 @pytest.mark.parametrize("webhook", ["true", "false"])
 def test_no_rule_is_wide(rendered, mode, webhook):
-    objects = rendered(mode, f"operator.webhook.enabled={webhook}")
+    objects = rendered(mode, f"operator.webhook.enabled={webhook}", upgrade=True)
     assert roles(objects)
     for role in roles(objects):
         for group, resource, verb in rights(role):
@@ -57,7 +65,9 @@ def test_the_rules_are_those_of_the_kinds_that_the_operator_works_with(rendered,
     expected |= {(kinds.MODEL.group, f"{kinds.MODEL.plural}/status", "patch")}
     expected |= {(kinds.MODEL.group, f"{kinds.MODEL.plural}/finalizers", "update")}
     expected |= {("", "pods", verb) for verb in ("get", "list", "watch", "patch")} | {("", "events", "create")}
-    for role in named(rendered(mode), "release-operator"):
+    found = named(rendered(mode), "release-operator") + named(rendered(mode), "release.here.operator")
+    assert {role["kind"] for role in found} == {"ClusterRole" if mode == MODES["clusterwide"] else "Role"}
+    for role in found:
         assert rights(role) == expected
 
 
@@ -66,8 +76,18 @@ def test_a_namespaced_operator_has_rights_where_it_watches_and_nowhere_else(rend
     assert not [item for item in lasting(objects) if item["kind"].startswith("ClusterRole")]
     assert {role["metadata"]["namespace"] for role in named(objects, "release-operator")} == {"a", "b"}
     assert {one["metadata"]["namespace"] for one in named(rendered(), "release-operator")} == {"here"}
-    everywhere = named(rendered(MODES["clusterwide"]), "release-operator")
-    assert [role["kind"] for role in everywhere] == ["ClusterRole"]
+    everywhere = rendered(MODES["clusterwide"])
+    assert [role["kind"] for role in named(everywhere, "release.here.operator")] == ["ClusterRole"]
+    assert not named(everywhere, "release-operator")
+
+
+@pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
+def test_what_is_cluster_scoped_is_called_after_release_and_namespace(rendered, mode):
+    """Two releases of one name in two namespaces would otherwise take it from each other."""
+    objects = [item for item in rendered(mode, upgrade=True) if "namespace" not in item["metadata"]]
+    for item in objects:
+        assert item["kind"] == "CustomResourceDefinition" or item["metadata"]["name"].startswith("release.here.")
+    assert {"ClusterRole", "ClusterRoleBinding", "ValidatingWebhookConfiguration"} <= {item["kind"] for item in objects}
 
 
 @pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
@@ -87,7 +107,7 @@ def test_one_lease_of_its_own_and_no_other(rendered, mode):
 
 def test_every_role_is_bound_to_the_operator_alone(rendered):
     for mode in MODES.values():
-        objects = lasting(rendered(mode))
+        objects = lasting(rendered(mode, upgrade=True))
         bindings = [item for item in objects if item["kind"].endswith("RoleBinding")]
         bound = {(one["roleRef"]["kind"], one["metadata"].get("namespace"), one["roleRef"]["name"]) for one in bindings}
         assert bound == {(r["kind"], r["metadata"].get("namespace"), r["metadata"]["name"]) for r in roles(objects)}
@@ -96,11 +116,46 @@ def test_every_role_is_bound_to_the_operator_alone(rendered):
 
 
 def test_the_hook_may_change_one_crd_while_it_runs(rendered):
-    objects = rendered()
+    objects = rendered(upgrade=True)
     (role,) = [item for item in roles(objects) if item["metadata"]["name"].endswith(".crd-upgrade")]
     assert role not in lasting(objects)
     (rule,) = role["rules"]
     assert rule["resourceNames"] == ["inferencemodels.headrace.dev"]
     assert rule["verbs"] == ["get", "update"]
-    without = rendered("crds.upgrade=false")
-    assert lasting(without) == without
+    for without in (rendered("crds.upgrade=false", upgrade=True), rendered()):
+        assert lasting(without) == without, "an install has no CRD to upgrade; Argo CD renders each sync as one"
+
+
+def test_who_may_view_or_edit_a_namespace_may_do_so_with_its_models(rendered):
+    view, edit = for_people(rendered())
+    assert view["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-view"] == "true"
+    assert edit["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-edit"] == "true"
+    resource = (kinds.MODEL.group, kinds.MODEL.plural)
+    assert rights(view) == {(*resource, verb) for verb in ("get", "list", "watch")}
+    assert rights(edit) == {
+        *((*resource, verb) for verb in ("create", "update", "patch", "delete", "deletecollection")),
+        *((kinds.MODEL.group, f"{kinds.MODEL.plural}/scale", verb) for verb in ("get", "update", "patch")),
+    }
+    bound = [item["roleRef"]["name"] for item in rendered() if item["kind"].endswith("RoleBinding")]
+    assert not {role["metadata"]["name"] for role in (view, edit)} & set(bound)
+
+
+@pytest.mark.parametrize(
+    ("values", "there"),
+    [
+        (("operator.webhook.enabled=false",), True),
+        (("operator.readNodes=false",), True),
+        (("operator.webhook.enabled=false", "operator.readNodes=false"), False),
+        (("operator.webhook.enabled=false", "operator.readNodes=false", "operator.clusterWide=true"), True),
+        (("rbac.aggregateToDefaultRoles=false",), False),
+        (("operator.webhook.enabled=false", "operator.readNodes=false", "rbac.aggregateToDefaultRoles=true"), True),
+    ],
+)
+def test_roles_for_people_come_where_cluster_roles_may(rendered, values, there):
+    assert bool(for_people(rendered(*values))) == there
+
+
+def test_the_three_values_of_an_install_without_cluster_roles(rendered):
+    values = ("operator.webhook.enabled=false", "operator.readNodes=false", "crds.upgrade=false")
+    for upgrade in (False, True):
+        assert not [item for item in rendered(*values, upgrade=upgrade) if item["kind"].startswith("ClusterRole")]

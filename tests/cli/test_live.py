@@ -1,11 +1,15 @@
 """The pure parts of `headrace status`, `logs` and `top`; tests/operability has a real API server."""
 
+import json
+import os
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from headrace_cli.logs import _in_order
 from headrace_cli.status_page import sections
+from headrace_cli.top import queue_place
 from headrace_cli.usage import Usage, accelerators, token_rates, tokens
 from headrace_cli.words import age, cause_and_hint, pod_state, readiness, restarts
 
@@ -143,8 +147,8 @@ def test_a_whole_page():
         "Requests": "3 waiting, 0 running",
         "Scaling": "2 workers, decided by autoscaler 1 min ago: 3 requests",
         "Rollout": "revision r2, replaces r1, r0 was stopped",
-        "Pending": "revision r3 would change spec.image; kubectl annotate inferencemodels.headrace.dev a --overwrite "
-        "headrace.dev/approve-render=r3",
+        "Pending": "revision r3 would change spec.image; kubectl annotate -n models "
+        "inferencemodels.headrace.dev a --overwrite headrace.dev/approve-render=r3",
     }
     assert [row[0] for row in conditions.rows] == ["Ready", "Stalled"]
     assert workers.rows == [("p", "ImagePullBackOff", "2", "1 h", "-", "-")]
@@ -188,4 +192,79 @@ def test_a_row_of_top():
     held = {("models", "a"): 8}
     assert Usage.of(given, held, {"org/a": 12.34}).row() == ("models", "a", "1/2", "4", "2", "8", "12.3")
     assert Usage.of(given, held, {}).row()[-1] == "0.0"
+    assert Usage.of(given, None, {}).row()[5] == "-"
     assert Usage.of(given, {}, None).row() == ("models", "a", "1/2", "4", "2", "0", "-")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "place"),
+    [
+        ("http://headrace-queue.headrace.svc:8080/v1", ("headrace", "headrace-queue-admin")),
+        ("https://q.ns.svc.cluster.local/v1", ("ns", "q-admin")),
+        ("https://queue.example.com/v1", None),
+        ("http://10.0.0.1:8080/v1", None),
+        ("", None),
+    ],
+)
+def test_the_queues_admin_service_by_the_models_endpoint(endpoint, place):
+    assert queue_place(endpoint) == place
+
+
+KUBECTL = """#!/bin/sh
+echo "$*" >> "$0.calls"
+case "$*" in
+    *"get inferencemodels"*) cat "$0.models" ;;
+    *services/headrace-queue-admin:admin/proxy/metrics*)
+        echo x >> "$0.reads"
+        echo "headrace_queue_tokens_total{kind=\\"c\\",model=\\"org/a\\"} $(wc -l < "$0.reads")000" ;;
+    *) echo "Error from server (Forbidden): not you" >&2; exit 1 ;;
+esac
+"""
+"""A user who may read models and the metrics of one queue, and nothing else."""
+
+
+@pytest.fixture
+def kubectl(tmp_path, monkeypatch):
+    program = tmp_path / "kubectl"
+    program.write_text(KUBECTL)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+
+    def answer(*models):
+        items = {"kind": "List", "items": list(models)} if len(models) != 1 else models[0]
+        Path(f"{program}.models").write_text(json.dumps(items))
+        return lambda: Path(f"{program}.calls").read_text()
+
+    return answer
+
+
+def test_what_may_not_be_read_does_not_hide_the_rest(headrace, kubectl):
+    kubectl(model(condition("Ready", "False", "Loading"), workers="0/1"))
+    result = headrace("status", "a", "-n", "models")
+    assert result.status == 0
+    assert "Loading: m" in result.out
+    assert "without workers: Error from server (Forbidden): not you" in result.err
+    assert "without events: Error from server (Forbidden): not you" in result.err
+
+
+def test_top_asks_the_models_own_queue_and_lists_no_services(headrace, kubectl):
+    endpoint = "http://headrace-queue.headrace.svc:8080/v1"
+    calls = kubectl(model(condition("Ready", "True"), modelName="org/a", workers="1/1", endpoint=endpoint))
+    result = headrace("top", "--seconds", "0.01")
+    assert result.status == 0
+    *_, held, rate = result.out.rstrip("\n").split("\t")
+    assert held == "-"
+    assert float(rate) > 0
+    assert "without accelerators: Error from server (Forbidden)" in result.err
+    assert "tokens per second" not in result.err
+    assert "get services" not in calls()
+    assert calls().count("/api/v1/namespaces/headrace/services/headrace-queue-admin:admin/proxy/metrics") == 2
+    assert calls().count("--request-timeout=5s") == 2
+
+
+def test_top_lists_queues_where_models_name_none_and_says_when_it_may_not(headrace, kubectl):
+    calls = kubectl(model(condition("Ready", "True"), endpoint="https://queue.example.com/v1"))
+    result = headrace("top")
+    assert (result.status, result.out.rstrip("\n").split("\t")[-1]) == (0, "-")
+    assert "without tokens per second: Error from server (Forbidden): not you" in result.err
+    assert "get services" in calls()

@@ -51,6 +51,25 @@ def test_a_values_file_is_read_as_helm_does(headrace, tmp_path, model_text):
     assert "svc:9" in objects["ConfigMap"]["data"]["worker_config.toml"]
 
 
+def test_workers_pull_with_the_charts_secrets_and_the_models_own(headrace, tmp_path, model_text):
+    values = tmp_path / "values.yaml"
+    values.write_text("imagePullSecrets: [{name: registry}]\n")
+
+    def pod(*options, text=model_text):
+        return rendered(headrace("render", *options, "-", text=text))["Deployment"]["spec"]["template"]["spec"]
+
+    assert "imagePullSecrets" not in pod()
+    assert pod("--values", values)["imagePullSecrets"] == [{"name": "registry"}]
+    own = model_text.replace("a/b}", "a/b}, template: {spec: {imagePullSecrets: [{name: own}]}}")
+    assert pod("--values", values, text=own)["imagePullSecrets"] == [{"name": "registry"}, {"name": "own"}]
+    (row,) = [
+        one
+        for one in headrace("explain", "--values", values, "-", text=model_text).out.splitlines()
+        if "imagePull" in one and "registry" in one
+    ]
+    assert "chart value" in row
+
+
 def test_without_options_the_images_are_the_charts_own():
     chart = yaml.safe_load((CHART / "values.yaml").read_text())
     version = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
@@ -111,4 +130,6 @@ def test_an_engine_without_an_image_is_told(headrace, model_text):
 
 
 def test_crd_is_printed(headrace):
-    assert yaml.safe_load(headrace("crd").out)["metadata"]["name"] == "inferencemodels.headrace.dev"
+    printed = yaml.safe_load(headrace("crd").out)
+    assert printed["metadata"]["name"] == "inferencemodels.headrace.dev"
+    assert printed == yaml.safe_load((CHART / "crds/inferencemodels.headrace.dev.yaml").read_text())

@@ -233,5 +233,5 @@ def test_no_event_is_repeated_with_each_attempt(broken, quiet_seconds):
         for one in broken.items("events")
         if one["involvedObject"]["kind"] == "InferenceModel"
     )
-    assert len(found) > len(CASES)
+    assert len(found) >= len(CASES)
     assert {key: count for key, count in found.items() if count > 1} == {}

@@ -47,9 +47,10 @@ def expected(wanted: Iterable[Wanted], config: RenderConfig) -> dict[Ref, Object
         found |= {key: item for key, item in former.items() if key[1] == "ConfigMap"}
         found |= _rendered(one.model, one.runs, one.leaves, config)
         if one.refused:
-            # what comes before the workload is of the new spec; the workload and what its pods mount are as before
+            # a workload that runs, and what its pods stand behind, are as before; what is missing is made
             after = _rendered(one.model, one.model["spec"], one.runs, config)
-            found |= {key: item for key, item in after.items() if key[1] != "Deployment"}
+            made = {key for key in after if key[1] == "ConfigMap" or (key not in found and key[1] != "Deployment")}
+            found |= {key: after[key] for key in made}
     return found
 
 
@@ -94,7 +95,7 @@ def object_differences(
 ) -> list[str]:
     """Objects that are missing, too many, or not as somebody else left them; the models' fields."""
     own = {key for key in live if not is_model(key) and key not in foreign}
-    wanted = set(expected_refs)
+    wanted = set(expected_refs) | (_ways_back(live) & own)
     found = [f"missing: {_show(key)}" for key in wanted - own]
     found += [f"should not exist: {_show(key)}{_origin(live[key])}" for key in own - wanted]
     found += [f"foreign and changed: {_show(key)}" for key, item in foreign.items() if live.get(key) != item]
@@ -105,6 +106,16 @@ def object_differences(
         if item["metadata"].get("deletionTimestamp"):
             found.append(f"still being deleted: {_show(key)}")
     return sorted(found)
+
+
+def _ways_back(live: Mapping[Ref, Object]) -> set[Ref]:
+    """The newest revision of each model whose workers were all ready: kept until a newer one is, however long it takes.
+
+    A model whose spec changes while it is scaled to zero has such a one.
+    """
+    models = {key: item.get("status") or {} for key, item in live.items() if is_model(key)}
+    ready = {key: (status.get("rollout") or {}).get("readyRevision") for key, status in models.items()}
+    return {("v1", "ConfigMap", key[2], f"{key[3]}-{name}") for key, name in ready.items() if name}
 
 
 def field_differences(canonical: Object, live: Object) -> list[str]:

@@ -54,11 +54,14 @@ def test_a_model_without_a_spec_that_can_be_rendered_has_no_objects(model: Objec
 
 def test_of_a_refused_spec_the_workload_is_the_former_one(model: Object) -> None:
     template = {"spec": {"noSuchField": 1}}
-    after = {**model, "spec": {**SPEC, "template": template}}
+    after = {**model, "spec": {**SPEC, "template": template, "monitoring": {"metricsPort": 4444}}}
     found = oracle.expected([oracle.Wanted(after, SPEC, refused=True)], CONFIG)
     deployments = [item for key, item in found.items() if key[1] == "Deployment"]
     assert ["noSuchField" in str(item) for item in deployments] == [False]
     assert sum(key[1] == "ConfigMap" for key in found) == 2
+    assert ["4444" in str(item) for key, item in found.items() if key[1] in {"Service", "NetworkPolicy"}] == [False] * 2
+    first = oracle.expected([oracle.Wanted(after, None, refused=True)], CONFIG)
+    assert {key[1] for key in found} - {key[1] for key in first} == {"Deployment"}
 
 
 def test_objects_that_are_missing_too_many_touched_or_held(model: Object) -> None:

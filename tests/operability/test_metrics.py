@@ -104,6 +104,12 @@ async def test_the_work_queue_tells_depth_age_and_retries(monkeypatch):
     assert value("work_queue_depth") == value("work_queue_busy") == value("work_queue_oldest_seconds") == 0
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+    queue.add(("m", "a"))
+    await asyncio.sleep(0)
+    assert value("work_queue_depth") == 1
+    queue.close()  # another replica leads: nothing grows old here
+    queue.add(("m", "b"))
+    assert value("work_queue_depth") == value("work_queue_oldest_seconds") == 0
 
 
 def model(name, **conditions):

@@ -30,9 +30,7 @@ class ScheduleMachine(RuleBasedStateMachine):
             )
             assert worker not in self.draining
             serves = self.workers[worker]
-            peers = {
-                w: c for w, c in self.credits.items() if model in (self.workers[w] or ()) and w not in self.draining
-            }
+            peers = self.dedicated(model)
             if serves is None:
                 assert model.startswith("seed-")
                 assert not peers, "a generalist took a dedicated model"
@@ -41,6 +39,13 @@ class ScheduleMachine(RuleBasedStateMachine):
                 assert self.credits[worker] == max(peers.values()), "not the worker with the most credits"
             self.credits[worker] -= 1
             self.running[ticket] = (model, worker)
+
+    def dedicated(self, model: str) -> dict[int, int]:
+        """The credits of the workers that this model has for itself."""
+        return {w: c for w, c in self.credits.items() if model in (self.workers[w] or ()) and w not in self.draining}
+
+    def generalists(self) -> dict[int, int]:
+        return {w: c for w, c in self.credits.items() if self.workers[w] is None and w not in self.draining}
 
     @rule(models=st.none() | st.frozensets(st.sampled_from(MODELS), min_size=1))
     def join(self, models: frozenset[str] | None) -> None:
@@ -115,14 +120,15 @@ class ScheduleMachine(RuleBasedStateMachine):
             assert load[model].running == [name for name, _ in self.running.values()].count(model)
 
     @invariant()
-    def credits_agree(self) -> None:
-        for worker, number in self.credits.items():
-            assert number >= 0
-            assert self.schedule.credits_of(worker) == number
+    def no_worker_has_more_than_it_takes(self) -> None:
+        assert all(number >= 0 for number in self.credits.values())
 
     @invariant()
     def nothing_waits_that_could_run(self) -> None:
         assert list(self.schedule.decide()) == []
+        for model in set(self.waiting.values()):
+            takers = self.dedicated(model) or (self.generalists() if model.startswith("seed-") else {})
+            assert not any(takers.values())
 
 
 TestSchedule = ScheduleMachine.TestCase

@@ -9,6 +9,7 @@ from headrace_operator import nodes
 from headrace_operator.kinds import watched
 from headrace_operator.nodes import Nodes, node
 from headrace_operator.observed import Capacity, Node
+from headrace_operator.root_cause.capacity import used
 from headrace_operator.world import SeenWorld
 
 KEY = ("models", "sample")
@@ -167,3 +168,24 @@ def test_the_world_tells_of_room_only_where_a_worker_has_no_place():
     assert waits.observe(KEY).capacity is room
     known.seen = None
     assert waits.observe(KEY).capacity is None
+
+
+def test_pods_are_counted_anew_when_one_with_a_node_changes_and_not_for_each_that_waits(monkeypatch):
+    counted = []
+    monkeypatch.setattr("headrace_operator.world.used", lambda pods: counted.append(1) or used(pods))
+    known = Known((Node("node-1", {}, {GPU: 8}),))
+    pods = [pod("a", "node-1"), pod("b")]
+    waits = world(pods, known)
+    for _ in range(3):
+        waits.heard(KEY, {**pod("b"), "kind": "Pod"}, gone=False)
+        waits.observe(KEY)
+    assert len(counted) == 1
+    pods.append(pod("c", "node-1"))
+    waits.heard(KEY, {**pod("c", "node-1"), "kind": "Pod"}, gone=False)
+    assert waits.observe(KEY).capacity.used == {("node-1", GPU): 6}
+    del pods[0]
+    waits.heard(KEY, {**pod("a", "node-1"), "kind": "Pod"}, gone=True)
+    assert waits.observe(KEY).capacity.used == {("node-1", GPU): 4}
+    pods.pop()
+    waits.bury({"uid-of-c"})
+    assert waits.observe(KEY).capacity.used == {("node-1", GPU): 2}

@@ -59,6 +59,15 @@ async def test_new_model_gets_its_objects_and_a_second_look_writes_nothing(recon
     assert cluster.writes == []
 
 
+async def test_the_status_that_the_api_server_puts_into_a_new_model_is_no_earlier_one(reconciler, cluster):
+    cluster.model["status"] = {"observedGeneration": -1}
+    await reconciler.reconcile(KEY)
+    assert [write for write in cluster.writes if write[0] == "status"] == [("status", "InferenceModel")]
+    assert cluster.model["status"]["observedGeneration"] == 3
+    assert condition(cluster, "Ready")["reason"] == "Progressing"
+    assert cluster.events == []
+
+
 async def test_edit_and_deletion_by_hand_are_undone(reconciler, cluster):
     await reconciler.reconcile(KEY)
     rendered = copy.deepcopy(cluster.children)
@@ -128,6 +137,19 @@ async def test_another_owner_is_left_alone(reconciler, cluster):
     cluster.writes.clear()
     await reconciler.reconcile(KEY)
     assert ("apply", "Deployment") not in cluster.writes
+
+
+async def test_foreign_annotation_is_no_news_before_the_deployment_controller_has_seen_it(reconciler, cluster):
+    await reconciler.reconcile(KEY)
+    run_all(cluster, ready=2)
+    await reconciler.reconcile(KEY)
+    deployment = cluster.children["Deployment", "sample"]
+    deployment["metadata"]["annotations"]["example.com/note"] = "x"
+    deployment["metadata"]["generation"] += 1  # as the API server does for a Deployment's annotations
+    cluster.writes.clear()
+    await reconciler.reconcile(KEY)
+    assert cluster.writes == []
+    assert condition(cluster, "Ready")["status"] == "True"
 
 
 async def test_disabled_keeps_only_the_config_map(reconciler, cluster):
@@ -224,47 +246,6 @@ async def test_a_model_larger_than_the_largest_node_is_refused(cluster, config):
     assert cluster.children == {}
 
 
-async def test_foreign_object_of_the_same_name_is_not_taken_over(reconciler, cluster):
-    theirs = {"kind": "Service", "metadata": {"name": "sample"}, "spec": {"theirs": "1"}}
-    cluster.children["Service", "sample"] = theirs
-    await reconciler.reconcile(KEY)
-    assert cluster.children["Service", "sample"] == theirs
-    assert ("Deployment", "sample") not in cluster.children
-    assert condition(cluster, "Ready")["reason"] == "NameTaken"
-
-
-async def test_objects_of_an_earlier_model_are_cleared_away(reconciler, cluster):
-    await reconciler.reconcile(KEY)
-    cluster.model["metadata"]["uid"] = "uid-2"
-    cluster.gone = {("Service", "sample")}
-    await reconciler.reconcile(KEY)
-    assert cluster.children == {}
-    assert cluster.lost_objects == [("Service", "sample")]
-
-
-async def test_an_old_view_does_not_clear_away_the_objects_of_a_newer_model(reconciler, cluster):
-    await reconciler.reconcile(KEY)
-    before = dict(cluster.children)
-    cluster.newest_model = {**cluster.model, "metadata": dict(cluster.model["metadata"])}
-    cluster.model["metadata"]["uid"] = "uid-of-before"
-    await reconciler.reconcile(KEY)
-    assert cluster.children == before
-
-
-async def test_objects_of_an_earlier_model_are_waited_for(reconciler, cluster):
-    await reconciler.reconcile(KEY)
-    cluster.model["metadata"]["uid"] = "uid-2"
-    cluster.model.pop("status")
-    cluster.writes.clear()
-    await reconciler.reconcile(KEY)
-    assert condition(cluster, "Ready")["reason"] == "WaitingForDeletion"
-    assert condition(cluster, "Stalled")["status"] == "False"
-    cluster.children.clear()
-    await reconciler.reconcile(KEY)
-    owner = cluster.children["Deployment", "sample"]["metadata"]["ownerReferences"][0]
-    assert owner["uid"] == "uid-2"
-
-
 async def test_refusal_of_the_api_server_is_in_the_status(reconciler, cluster):
     cluster.refusal = Refused("Deployment sample: spec.template is invalid")
     await reconciler.reconcile(KEY)
@@ -284,6 +265,25 @@ async def test_a_refused_revision_is_not_told_as_the_one_that_runs(reconciler, c
     assert cluster.model["status"]["rollout"] == before
     up_to_date = condition(cluster, "UpToDate")
     assert (up_to_date["status"], up_to_date["reason"]) == ("False", "ApplyRefused")
+
+
+async def test_a_refused_deployment_leaves_what_its_older_pods_stand_behind(reconciler, cluster):
+    await reconciler.reconcile(KEY)
+    before = copy.deepcopy(cluster.children)
+    cluster.unfit = {("Deployment", "sample")}
+    cluster.model["spec"]["monitoring"] = {"metricsPort": 4444}
+    cluster.writes.clear()
+    await reconciler.reconcile(KEY)
+    assert condition(cluster, "Ready")["reason"] == "ApplyRefused"
+    assert cluster.writes == [("apply", "ConfigMap"), ("status", "InferenceModel")]
+    assert {key: cluster.children[key] for key in before} == before
+    del cluster.children["PodDisruptionBudget", "sample"]
+    await reconciler.reconcile(KEY)
+    assert ("PodDisruptionBudget", "sample") in cluster.children
+    cluster.unfit = set()
+    cluster.writes.clear()
+    await reconciler.reconcile(KEY)
+    assert [kind for verb, kind in cluster.writes if verb == "apply"] == ["Deployment", "NetworkPolicy", "Service"]
 
 
 async def test_what_was_just_written_is_not_written_again_before_the_watch_tells_of_it(reconciler, cluster):
@@ -356,15 +356,6 @@ async def test_nothing_that_is_observed_is_changed(reconciler, cluster):
     assert all(observed == before for observed, before in seen)
 
 
-async def test_our_own_object_that_no_watch_told_of_is_not_somebody_elses(reconciler, cluster):
-    await reconciler.reconcile(KEY)
-    cluster.unseen = {"Deployment"}
-    cluster.writes.clear()
-    await reconciler.reconcile(KEY)
-    assert ("apply", "Deployment") in cluster.writes
-    assert condition(cluster, "Ready")["reason"] == "Progressing"
-
-
 class Later:
     def __init__(self):
         self.asked = []
@@ -406,28 +397,6 @@ async def test_replicas_that_an_autoscaler_owns_are_left_alone(reconciler, clust
     assert ("apply", "Deployment") not in cluster.writes
     assert cluster.model["status"]["workers"] == "5/5"
     assert condition(cluster, "Ready")["status"] == "True"
-
-
-@pytest.mark.parametrize(
-    ("manager", "label", "taken"),
-    [("headrace-operator", "sample", True), ("kubectl", "sample", False), ("headrace-operator", "other", False)],
-)
-async def test_what_the_operator_applied_and_nobody_owns_is_taken_back(reconciler, cluster, manager, label, taken):
-    fields = [{"manager": manager, "operation": "Apply"}]
-    metadata = {"name": "sample", "labels": {"headrace.dev/model": label}, "managedFields": fields}
-    cluster.children["Service", "sample"] = {"kind": "Service", "metadata": metadata}
-    await reconciler.reconcile(KEY)
-    assert bool(cluster.children["Service", "sample"]["metadata"].get("ownerReferences")) == taken
-    assert (condition(cluster, "Ready")["reason"] == "NameTaken") != taken
-
-
-async def test_what_a_deletion_does_not_find_is_forgotten(reconciler, cluster):
-    await reconciler.reconcile(KEY)
-    cluster.model["spec"]["enabled"] = False
-    gone = cluster.children["Service", "sample"]
-    cluster.gone = {("Service", "sample")}
-    await reconciler.reconcile(KEY)
-    assert cluster.lost_objects == [("Service", gone["metadata"]["name"])]
 
 
 async def test_a_budget_that_somebody_made_unfit_for_ours_is_made_anew(reconciler, cluster):

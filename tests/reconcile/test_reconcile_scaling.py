@@ -8,7 +8,7 @@ from tests.waiting import until
 from headrace_api.load import ModelLoad
 from headrace_operator.kinds import watched
 from headrace_operator.load_news import LoadNews
-from headrace_operator.reconcile import Reconciler
+from headrace_operator.reconcile import Reconciler, Refused
 from headrace_operator.scaling.autoscaler import Autoscaler
 from headrace_operator.scaling.deletion_cost import ANNOTATION
 from headrace_operator.world import SeenWorld
@@ -170,6 +170,48 @@ async def test_costs_come_before_the_lower_number(reconciler, cluster, autoscale
     hear(cluster, autoscaler, clock, ModelLoad(running=2, workers=4, in_flight={"a": 2}))
     await reconciler.reconcile(KEY)
     assert cluster.writes[:3] == [("status", "InferenceModel"), ("annotate", "a"), ("apply", "Deployment")]
+
+
+async def test_costs_that_are_refused_do_not_keep_the_lower_number_from_being_written(
+    reconciler, cluster, autoscaler, clock
+):
+    await reconciler.reconcile(KEY)
+    hear(cluster, autoscaler, clock, ModelLoad(queued=4))
+    await reconciler.reconcile(KEY)
+    cluster.pods = (pod("a"), pod("b"))
+
+    async def refuses(*_):
+        raise Refused("pods is forbidden")
+
+    cluster.annotate = refuses
+    hear(cluster, autoscaler, clock, ModelLoad(running=2, workers=4, in_flight={"a": 2}))
+    await reconciler.reconcile(KEY)
+    assert replicas(cluster) == 2
+
+
+async def test_replicas_are_taken_back_from_an_autoscaler_that_was_there_before_the_decision(reconciler, cluster):
+    cluster.model["spec"] |= {"replicas": 2, "deployment": {}}
+    await reconciler.reconcile(KEY)
+    deployment = cluster.children["Deployment", "sample"]
+    deployment["spec"]["replicas"] = 9
+    deployment["metadata"] |= {"replicasOwner": "kube-controller-manager", "replicasOwnedSince": "2026-01-01T00:00:30Z"}
+    deployment["metadata"]["generation"] += 1
+    for _ in range(3):
+        await reconciler.reconcile(KEY)
+    assert replicas(cluster) == 9
+    assert scaling(cluster) == {
+        "desiredReplicas": 2,
+        "decidedBy": "spec.replicas",
+        "reason": "kube-controller-manager (a HorizontalPodAutoscaler of the Deployment) decides since "
+        "2026-01-01T00:00:30Z, until this decision changes",
+        "time": "2026-01-01T00:00:00Z",
+    }
+    object.__setattr__(reconciler, "now", lambda: "2026-01-01T00:01:00Z")
+    reconciler.scaler._now = reconciler.now
+    cluster.model["spec"]["replicas"] = 3
+    await reconciler.reconcile(KEY)
+    assert replicas(cluster) == 3
+    assert (scaling(cluster)["desiredReplicas"], scaling(cluster)["reason"]) == (3, "spec.replicas is 3")
 
 
 @pytest.mark.parametrize("load", [None, ModelLoad(running=1, workers=2, in_flight={"a": 1})])

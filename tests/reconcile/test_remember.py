@@ -51,3 +51,19 @@ def test_the_memory_is_bounded_and_forgets_the_oldest(monkeypatch):
     assert calls == things
     double(things[0])
     assert calls == [*things, things[0]]
+
+
+def test_long_texts_are_forgotten_sooner(monkeypatch):
+    monkeypatch.setattr(remember, "_TEXT", 10)
+    double, calls = counting()
+    thing = Thing(2)
+    assert [len(double(thing, text)) for text in ("a" * 4, "b" * 4, "c" * 4)] == [5, 5, 5]
+    double(thing, "b" * 4)
+    assert len(calls) == 3
+    double(thing, "a" * 4)
+    assert len(calls) == 4
+    assert [len(double(thing, "x" * 11)) for _ in range(2)] == [12, 12]  # never kept
+    assert len(calls) == 6
+    double(thing)
+    double(thing)
+    assert len(calls) == 7

@@ -25,9 +25,11 @@ class Lists:
     def __init__(self):
         self.items = {"InferenceModel": [item("m")], "Deployment": [item("d", ownerReferences=[OWNER])]}
         self.fail = False
+        self.made = 0
 
     async def list_metadata(self, kind, namespace):
         assert namespace == "models"
+        self.made += kind.name == "InferenceModel"
         if self.fail:
             raise ConnectionError("no API server")
         for one in self.items.get(kind.name, []):
@@ -89,6 +91,32 @@ async def test_what_went_away_before_its_watch_began_is_not_waited_for(running):
     assert not resync.ready.is_set()
     lists.items["Deployment"] = []
     await until(resync.ready.is_set)
+
+
+async def test_the_first_list_is_not_made_again_while_the_watches_go_on_telling(monkeypatch):
+    monkeypatch.setattr("headrace_operator.resync._STARTING_SECONDS", 0.01)
+    monkeypatch.setattr("headrace_operator.resync._LIST_AGAIN_SECONDS", 0.05)
+    world, lists, told, made = SeenWorld(watched(pod_monitors=False)), Lists(), [], []
+    lists.items = {"Deployment": [item(f"d{number}", ownerReferences=[OWNER]) for number in range(30)]}
+
+    def one_more():  # each look sees one more, the last at times long after the list; d29 was gone before its watch
+        told.append(f"d{len(told)}")
+        made.append(lists.made)
+        return set(told[:29])
+
+    monkeypatch.setattr(world, "uids", one_more)
+    resync = Resync(world, lists, ("models",), 3600, lambda _: None)
+    task = asyncio.create_task(resync.run())
+    try:
+        await until(lambda: len(told) > 28)
+        assert not resync.ready.is_set()
+        assert max(made[:29]) == 1
+        del lists.items["Deployment"][29]
+        await until(resync.ready.is_set)
+        assert lists.made > 1
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_what_is_listed_and_not_seen_is_counted_only_while_lists_answer(running):

@@ -280,6 +280,31 @@ def test_an_upgrade_of_the_operator_waits_for_approval(fleet):
     assert len(fleet.config_maps) == 1
 
 
+def hashes(fleet):
+    return fleet.model["status"]["fingerprint"], fleet.model["status"]["configHash"]
+
+
+def test_the_hashes_in_the_status_are_not_those_of_a_rendering_that_waits(fleet):
+    before = hashes(fleet)
+    fleet.config = fleet.config.model_copy(update={"queue_url": "http://other.headrace.svc:8080"})
+    fleet.settle()
+    assert fleet.pending
+    assert hashes(fleet) == before
+    fleet.approve(fleet.pending["revision"])
+    assert hashes(fleet)[0] == before[0], "the queue is not in the generator section"
+    assert hashes(fleet)[1] != before[1]
+
+
+def test_the_hashes_in_the_status_are_not_those_of_a_revision_that_failed(fleet):
+    before = hashes(fleet)
+    fleet.model["spec"]["engine"]["maxTotalTokens"] = 64
+    fleet.break_it()
+    assert not set(hashes(fleet)) & set(before)
+    fleet.settle(late=True)
+    assert fleet.rollout["failedRevision"]
+    assert hashes(fleet) == before
+
+
 def test_a_pending_rendering_is_dropped_when_the_operator_goes_back(fleet):
     before = fleet.names
     fleet.upgrade("2")

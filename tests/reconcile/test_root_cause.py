@@ -12,6 +12,7 @@ from headrace_operator.root_cause.capacity import Devices, asked, free_gpus, mat
 from headrace_operator.root_cause.evidence import of_deployment, of_pod
 
 EXAMPLES = (*root_cause_examples.EXAMPLES, *root_cause_engine_examples.EXAMPLES)
+MODEL = {"metadata": {"uid": "1"}}
 QUEUE = "http://queue:8080"
 TIMED = "NotReadyInTime"  # has no text of its own
 
@@ -64,7 +65,7 @@ def observed(*pods, status=None, capacity=None, annotations=None, spec=PROBED):
         "spec": {"template": template},
         "status": {"observedGeneration": 2, **(status or {})},
     }
-    return Observed(model={}, children=(deployment,), pods=pods, capacity=capacity)
+    return Observed(model=MODEL, children=(deployment,), pods=pods, capacity=capacity)
 
 
 def reason(*pods, **more):
@@ -135,7 +136,7 @@ def test_pods_that_leave_and_models_without_a_workload_have_no_cause():
     leaving = ended(CRASH)
     leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     assert reason(leaving) is None
-    assert cause(Observed(model={})) is None
+    assert cause(Observed(MODEL)) is None
     assert reason(pod(phase="Running", conditions=[], containerStatuses=[worker(state={"running": {}})])) is None
 
 

@@ -8,6 +8,7 @@ from tests.reconcile.root_cause_examples import ended, unscheduled
 
 from headrace_api.inference_model_status import PendingRender, RolloutStatus, ScalingStatus
 from headrace_api.load import ModelLoad
+from headrace_api.worker_config import Generator, fingerprint
 from headrace_operator.observed import Observed, Plan, Problem
 from headrace_operator.status import endpoint, status
 
@@ -126,6 +127,34 @@ def test_an_edit_that_mends_a_failure_is_in_progress_and_not_failed(tell):
     assert kstatus.compute(tell(pods, workload=deployment(generation=0))) == "InProgress"
 
 
+READY_REVISION = Plan(rollout=RolloutStatus(revision="a" * 16, ready_revision="a" * 16))
+
+
+def test_somebodys_annotation_on_the_deployment_does_not_make_ready_workers_unready(tell):
+    """It raises the Deployment's generation, which its controller has not observed yet."""
+    ready = tell(workload=deployment(2), decision=READY_REVISION)
+    lagging = deployment(2, generation=0)
+    kept = tell(workload=lagging, before=ready, decision=READY_REVISION, now=LATER)
+    assert kept["status"] == ready["status"]
+
+
+def test_numbers_of_before_do_not_make_a_newer_spec_revision_or_number_of_workers_ready(tell):
+    lagging, ready = deployment(2, generation=0), tell(workload=deployment(2), decision=READY_REVISION)
+
+    def still_ready(before=ready, **more):
+        return words(tell(workload=lagging, before=before, **{"decision": READY_REVISION, **more}))["Ready"] == "True"
+
+    assert still_ready()
+    newer = {**ready, "metadata": {**ready["metadata"], "generation": ready["metadata"]["generation"] + 1}}
+    assert not still_ready(before=newer)
+    rolled_out = Plan(rollout=RolloutStatus(revision="b" * 16, ready_revision="a" * 16))
+    assert not still_ready(decision=rolled_out)
+    more = ScalingStatus(desired_replicas=3, decided_by="autoscaler", reason="72 ongoing", time=NOW)
+    assert not still_ready(scaling=more)
+    assert not still_ready(settled=False)
+    assert not still_ready(before=tell(workload=deployment(1), decision=READY_REVISION))
+
+
 def test_reconciling_stalled_and_ready_exclude_each_other(tell):
     workloads = (None, deployment(), deployment(2), deployment(2, generation=0))
     pods = ((), (unscheduled(NO_GPUS),), (ended(CRASH, restarts=2),))
@@ -152,7 +181,8 @@ def test_times_change_with_the_status_of_a_condition_only(tell):
 def test_the_whole_status(tell, model):
     model["spec"]["deployment"] = {"autoscaling": {"maxReplicas": 4}}
     scaling = ScalingStatus(desired_replicas=2, decided_by="autoscaler", reason="48 ongoing", time=NOW)
-    decision = Plan(rollout=RolloutStatus(revision="0123456789abcdef"))
+    file = 'edition = 1\n[generator]\ntype = "LlamaCppEngine"\nmodel_id = "a"\n'
+    decision = Plan(rollout=RolloutStatus(revision="0123456789abcdef"), worker_file=file)
     item = tell(workload=deployment(2), load=ModelLoad(queued=3, running=4), scaling=scaling, decision=decision)
     told = item["status"]
     assert told["observedGeneration"] == 3
@@ -160,7 +190,8 @@ def test_the_whole_status(tell, model):
     assert (told["queued"], told["running"]) == (3, 4)
     assert told["endpoint"] == "http://headrace-queue.headrace.svc:8080/v1"
     assert told["modelName"] == "headrace/sample-chat"
-    assert len(told["fingerprint"]) == len(told["configHash"]) == 16
+    assert told["fingerprint"] == fingerprint(Generator(type="LlamaCppEngine", model_id="a"))
+    assert len(told["configHash"]) == 16
     assert told["scaling"]["desiredReplicas"] == 2
     assert told["rollout"] == {"revision": "0123456789abcdef"}
     assert set(words(item).values()) == {"True", "False"}
@@ -185,6 +216,19 @@ def test_a_rendering_that_waits_is_told_with_what_approves_it(tell):
     assert "(image)" in told["message"]
     assert item["status"]["pendingRender"]["revision"] == "fedcba9876543210"
     assert kstatus.compute(item) == "Current"
+
+
+def test_what_workers_are_made_of_is_kept_while_nobody_knows_it_and_not_guessed(tell):
+    decision = Plan(worker_file='edition = 1\n[generator]\ntype = "LlamaCppEngine"\nmodel_id = "a"\n')
+    known = tell(workload=deployment(2), decision=decision)
+    kept = tell(workload=deployment(2), before=known)["status"]
+    assert (kept["fingerprint"], kept["configHash"]) == (known["status"]["fingerprint"], known["status"]["configHash"])
+    unknown = Plan(worker_file="edition = 9\n")
+    refused = tell(workload=deployment(2), before=known, decision=unknown, problem=PERMANENT)["status"]
+    assert refused["configHash"] == kept["configHash"]
+    later = tell(workload=deployment(2), before=known, decision=unknown)["status"]
+    assert "fingerprint" not in later
+    assert later["configHash"] != kept["configHash"]
 
 
 @pytest.mark.parametrize(
@@ -216,3 +260,15 @@ def test_what_serves_is_told_while_the_spec_cannot_be_read(tell, model, workload
     assert (state["replicas"], state["readyReplicas"], state["workers"]) == numbers
     assert (words(item)["WorkersReady"], words(item)["ModelLoaded"]) == serving
     assert words(item)["ConfigValid"] == "False"
+
+
+def test_the_workers_of_an_earlier_model_of_the_name_are_not_counted(model, config):
+    owner = {"kind": "InferenceModel", "name": "sample", "uid": "of-the-earlier-one", "controller": True}
+    former = {
+        "kind": "Deployment",
+        "metadata": {"name": "sample", "generation": 1, "ownerReferences": [owner]},
+        "spec": {"replicas": 8, "template": {"spec": {}}},
+        "status": {"observedGeneration": 1, "replicas": 8, "readyReplicas": 8, "updatedReplicas": 8},
+    }
+    found = status(Observed(model, (former,)), None, config, "2026-01-01T00:00:00Z")
+    assert (found.replicas, found.ready_replicas, found.workers) == (0, 0, "0/2")

@@ -38,6 +38,8 @@ def test_what_somebody_may_wait_for_is_written_at_once():
 
 def test_a_first_status_is_written_at_once():
     assert not can_wait({}, {"replicas": 0})
+    new = {"observedGeneration": -1}  # as the API server begins it
+    assert not can_wait(new, changes(new, {"observedGeneration": 1, "conditions": [condition()], "replicas": 0}))
 
 
 def test_what_the_api_server_does_not_store_is_no_change():

@@ -31,9 +31,10 @@ def test_what_was_rendered_and_the_status_of_a_workload_are_kept():
 
 
 def test_the_owner_of_the_replicas_outlives_the_managed_fields():
-    item = deployment(managed("kube-controller-manager", "scale", REPLICAS))
+    item = deployment(managed("kube-controller-manager", "scale", REPLICAS) | {"time": "2026-01-01T00:00:00Z"})
     trim.workload(item)
     assert item["metadata"][trim.REPLICAS_OWNER] == "kube-controller-manager"
+    assert item["metadata"][trim.REPLICAS_OWNED_SINCE] == "2026-01-01T00:00:00Z"
     assert "managedFields" not in item["metadata"]
 
 

@@ -3,7 +3,7 @@
 import asyncio
 
 from headrace_operator import work_queue
-from headrace_operator.work_queue import Unavailable, WorkQueue
+from headrace_operator.work_queue import Observer, Unavailable, WorkQueue
 
 
 async def settle(queue, until):
@@ -157,3 +157,41 @@ async def test_what_was_in_hand_when_the_queue_stopped_is_worked_on_in_the_next_
     await asyncio.gather(first, return_exceptions=True)
     await settle(queue, lambda: done)
     assert done == ["a"]
+
+
+async def test_a_closed_queue_takes_nothing_and_forgets_what_waited():
+    seen, dropped = [], []
+
+    class Noting(Observer):
+        def dropped(self, key):
+            dropped.append(key)
+
+    async def work(key):
+        seen.append(key)
+
+    queue = WorkQueue(work, observer=Noting())
+    queue.add("waits")
+    queue.add_after("due later", 0.01)
+    queue.close()
+    queue.add("while closed")
+    await asyncio.sleep(0.05)
+    assert (len(queue), dropped) == (0, ["waits"])
+    queue.open()
+    queue.add("after")
+    await settle(queue, lambda: seen)
+    assert seen == ["after"]
+
+
+async def test_nobody_is_left_alone_for_an_hour(monkeypatch):
+    monkeypatch.setattr(work_queue, "_LONGEST_REST_SECONDS", 0.2)
+    seen = []
+
+    async def work(key):
+        seen.append(key)
+        if len(seen) == 1:
+            raise Unavailable("too many requests", seconds=3600.0)
+
+    queue = WorkQueue(work)
+    queue.add("a")
+    await settle(queue, lambda: len(seen) == 2)
+    assert seen == ["a", "a"]

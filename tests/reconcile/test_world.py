@@ -1,5 +1,6 @@
 """What the operator sees in kopf's indices."""
 
+from headrace_api.load import ModelLoad
 from headrace_operator.kinds import owner_key, pod_key, watched
 from headrace_operator.world import SeenWorld
 
@@ -99,3 +100,15 @@ def test_what_the_api_server_does_not_know_is_not_observed():
     world = with_services(child("4"))
     world.lost(child("4"))
     assert world.observe(KEY).children == ()
+
+
+def test_a_model_of_another_queue_has_none_of_the_numbers_and_no_place_in_the_catalogue():
+    here, elsewhere = (
+        item("1", uid=uid, spec={"engine": {"modelId": "org/m"}, "queue": {"url": url}})
+        for uid, url in (("1", "http://queue:8080/"), ("2", "https://elsewhere.example.com"))
+    )
+    world = SeenWorld(KINDS, "http://queue:8080")
+    world.set_load({"org/m": ModelLoad(queued=7)})
+    for model, load, name in ((here, ModelLoad(queued=7), "org/m"), (elsewhere, None, "")):
+        world.bind({"inferencemodels": {KEY: [model]}})
+        assert (world.observe(KEY).load, world.queue_name(model)) == (load, name)

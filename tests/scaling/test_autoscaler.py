@@ -8,6 +8,8 @@ from tests.waiting import until
 
 from headrace_api.load import ModelLoad
 from headrace_operator.observed import Observed
+from headrace_operator.scaling import autoscaler as autoscaler_module
+from headrace_operator.scaling import policy as policy_module
 from headrace_operator.scaling.autoscaler import Autoscaler
 from headrace_operator.scaling.meter import Meter
 
@@ -67,6 +69,11 @@ class World:
         return self.model["status"]["scaling"]
 
 
+def deployment(replicas, uid):
+    owner = {"kind": "InferenceModel", "name": "m", "uid": uid, "controller": True}
+    return {"kind": "Deployment", "metadata": {"ownerReferences": [owner]}, "spec": {"replicas": replicas}}
+
+
 def test_a_meter_sees_what_came_and_went_between_two_counts():
     meter = Meter(0.0, 0.0)
     meter.hear(4.0, 10.0)
@@ -86,8 +93,14 @@ def test_a_new_model_begins_with_initial_replicas_else_with_min_replicas():
 
 def test_a_model_that_runs_already_goes_on_from_there():
     world = World(initialReplicas=1)
-    world.children = ({"kind": "Deployment", "spec": {"replicas": 5}},)
+    world.children = (deployment(5, uid="1"),)
     assert world.reconcile() == 5
+
+
+def test_what_an_earlier_model_of_the_name_has_left_says_nothing():
+    world = World(initialReplicas=1)
+    world.children = (deployment(5, uid="0"),)
+    assert world.reconcile() == 1
 
 
 @pytest.mark.parametrize(
@@ -243,6 +256,41 @@ def test_a_model_that_gets_another_name_is_heard_by_it():
     assert world.hear(ModelLoad(queued=1), name="new") == [KEY]
 
 
+def another(name, **spec):
+    model = copy.deepcopy(MODEL)
+    model["metadata"] |= {"name": name, "uid": name}
+    model["spec"] |= spec
+    return Observed(model)
+
+
+@pytest.mark.parametrize("other", [{}, {"replicas": 2, "deployment": {}}])
+def test_models_of_one_name_share_its_load(other):
+    world = World(minReplicas=1)
+    world.reconcile()
+    world.autoscaler.decide(another("other", **other))
+    world.hear(ModelLoad(running=6, workers=2))
+    assert world.wait(30) == 3
+    world.autoscaler.forget(("models", "other"))
+    assert world.wait(40) == 6
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"enabled": False},
+        {"replicas": 0, "deployment": {}},
+        {"queue": {"url": "https://elsewhere.example.com"}},
+        {"engine": {"type": "LlamaCppEngine", "modelId": "org/other"}},
+    ],
+)
+def test_models_that_take_no_requests_of_the_name_have_no_part_of_its_load(other):
+    world = World(minReplicas=1)
+    world.reconcile()
+    world.autoscaler.decide(another("other", **other))
+    world.hear(ModelLoad(running=6, workers=2))
+    assert world.wait(30) == 6
+
+
 def test_models_that_are_gone_are_forgotten():
     world = World()
     world.reconcile()
@@ -254,6 +302,28 @@ def test_models_that_are_gone_are_forgotten():
     assert not vars(world.autoscaler)["_named"]
 
 
+def test_a_model_whose_numbers_fail_does_not_stop_the_others(monkeypatch):
+    world = World()
+    other = copy.deepcopy(MODEL)
+    other["metadata"]["name"] = "bad"
+    other["spec"]["engine"]["modelId"] = "org/bad"
+    other["spec"]["deployment"]["autoscaling"]["maxReplicas"] = 7
+    world.reconcile()
+    world.autoscaler.decide(Observed(other))
+
+    def fails_for_one(policy, *arguments):
+        if policy.max_replicas == 7:
+            raise OverflowError("cannot convert float infinity to integer")
+        return policy_module.decide(policy, *arguments)
+
+    monkeypatch.setattr(autoscaler_module, "decide", fails_for_one)
+    load = ModelLoad(queued=5)
+    assert world.autoscaler.hear({"org/bad": load, "org/m": load}) == [KEY]
+    world.now = 10.0
+    assert world.autoscaler.count() == [KEY]
+    assert world.autoscaler.next_count > world.now
+
+
 async def test_it_counts_by_itself():
     autoscaler = Autoscaler(asyncio.get_running_loop().time, lambda: "T", QUEUE)
     woken = []
@@ -261,7 +331,7 @@ async def test_it_counts_by_itself():
     model = copy.deepcopy(MODEL)
     model["spec"]["deployment"]["autoscaling"] |= {
         "minReplicas": 1,
-        "metricsIntervalSeconds": 0.05,
+        "metricsIntervalSeconds": 0.1,
         "lookBackPeriodSeconds": 0.1,
         "upscaleDelaySeconds": 0.1,
     }

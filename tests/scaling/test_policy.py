@@ -4,12 +4,13 @@ import math
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from headrace_api.inference_model import Autoscaling
 from headrace_api.load import ModelLoad
-from headrace_operator.scaling.policy import Memory, Sample, decide, proposal, sampled
+from headrace_operator.scaling.policy import Memory, Sample, decide, interval, proposal, sampled
 
 BASE = {
     "minReplicas": 0,
@@ -194,6 +195,7 @@ def test_a_steady_load_comes_to_rest(smoothing, ongoing, begin):
     smoothing=st.sampled_from([0.3, 1, 2, 10]),
     begin=st.integers(0, 30),
 )
+@example(levels=[1, 2, 2, 2, 3], smoothing=2, begin=0)
 def test_what_is_taken_away_was_not_needed_for_the_whole_delay(levels, smoothing, begin):
     line = Line(policy(smoothingFactor=smoothing, lookBackPeriodSeconds=10, downscaleDelaySeconds=30), begin)
     replicas = [begin, *line.run(*levels)]
@@ -205,6 +207,8 @@ def test_what_is_taken_away_was_not_needed_for_the_whole_delay(levels, smoothing
             assert after >= max(needs), "it was needed within the delay"
         if after > before:
             assert at >= 3
+            proposed = [proposal(line.policy, replicas[one], levels[one]) for one in range(at - 3, at + 1)]
+            assert after <= min(proposed), "it was not proposed all of the delay"
             # a factor above 1 may go on to where it was aiming from a smaller number
             assert smoothing > 1 or before < min(needs), "it was not needed all of the delay"
 
@@ -219,3 +223,39 @@ def test_asking_twice_gives_the_same_answer_and_memory_stays_small(levels, begin
         assert again.replicas == line.replicas
         assert len(line.memory.samples) <= 3
         assert len(line.memory.proposals) <= 8
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("targetOngoingRequestsPerReplica", 1e-320),
+        ("smoothingFactor", 1e308),
+        ("upscaleSmoothingFactor", 101),
+        ("downscaleSmoothingFactor", 101),
+        ("metricsIntervalSeconds", 1e-12),
+        ("lookBackPeriodSeconds", 1e308),
+        ("upscaleDelaySeconds", 1e9),
+        ("downscaleDelaySeconds", 1e9),
+        ("minReplicas", 10_001),
+        ("maxReplicas", 10_001),
+        ("initialReplicas", 10_001),
+    ],
+)
+def test_what_cannot_be_calculated_with_is_no_policy(field, value):
+    with pytest.raises(ValidationError, match=field):
+        policy(**{field: value})
+
+
+@pytest.mark.parametrize("smoothing", [0.5, 1e308, math.nan])
+@pytest.mark.parametrize("ongoing", [0.0, 5.0, 1e308, math.inf])
+def test_no_number_is_too_much_for_a_proposal(smoothing, ongoing):
+    odd = policy().model_copy(update={"smoothing_factor": smoothing, "target_ongoing_requests_per_replica": 1e-320})
+    assert 0 <= proposal(odd, 3, ongoing) <= 100
+    if ongoing:
+        assert proposal(odd, 3, ongoing) == 100
+
+
+def test_a_long_look_back_has_a_bounded_number_of_samples():
+    assert interval(policy(metricsIntervalSeconds=0.1, lookBackPeriodSeconds=604_800)) == 604.8
+    assert interval(policy()) == 10
+    assert interval(policy().model_copy(update={"metrics_interval_seconds": 1e-12})) == 0.1

@@ -17,7 +17,8 @@ from tests import plane as planes
 
 from embedded import local
 from headrace_api.crd import custom_resource_definition
-from headrace_operator.crd_upgrade import ANNOTATION, UpgradeError, upgraded
+from headrace_api.names import ANNOTATION_CRD_VERSION as ANNOTATION
+from headrace_operator.crd_upgrade import UpgradeError, upgraded
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts/headrace"
@@ -77,6 +78,7 @@ def test_an_upgrade_keeps_models_brings_the_crd_and_leaves_nothing_foreign(plane
 
     assert crd_spec(plane) != old
     wanted = custom_resource_definition()
+    assert plane.get("crd", CRD)["metadata"]["annotations"][ANNOTATION] == wanted["metadata"]["annotations"][ANNOTATION]
     schemas = [crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"] for crd in (plane.get("crd", CRD), wanted)]
     assert set(properties(schemas[0])) == set(properties(schemas[1])), "nothing of the old schema stays behind"
 
@@ -127,7 +129,9 @@ def test_a_second_upgrade_changes_nothing(plane: planes.Plane) -> None:
 
 
 def test_uninstalling_keeps_models_and_crd(plane: planes.Plane) -> None:
+    token = plane.get("secret", "release-worker-token", "-n", "here")["data"]
     helm(plane, "uninstall", "release")
+    assert plane.get("secret", "release-worker-token", "-n", "here")["data"] == token, "for the workers that stay"
     assert plane.get("inferencemodels", "m", "-n", "here")["spec"]["replicas"] == 3
     assert not plane.get("deployments,leases,roles", "-n", "here")["items"]
 
@@ -135,17 +139,28 @@ def test_uninstalling_keeps_models_and_crd(plane: planes.Plane) -> None:
 def test_a_missing_crd_is_said() -> None:
     wanted = custom_resource_definition()
     with pytest.raises(UpgradeError, match="kubectl create -f -"):
-        upgraded(None, wanted, "0.1.0")
+        upgraded(None, wanted)
+
+
+def test_a_crd_says_of_itself_which_version_it_is_of() -> None:
+    version = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
+    for manifest in (CHART / f"crds/{CRD}.yaml", ROOT / f"crds/{CRD}.yaml"):
+        installed = yaml.safe_load(manifest.read_text())
+        assert installed["metadata"]["annotations"] == {ANNOTATION: version}
+        earlier = {**installed, "metadata": {"name": CRD, "annotations": {ANNOTATION: "0.0.9"}}}
+        with pytest.raises(UpgradeError, match=f"of version {version}, later than 0.0.9"):
+            upgraded(installed, earlier)
 
 
 @pytest.mark.parametrize(("theirs", "taken"), [("0.9.0", True), ("0.10.0", True), ("0.10.1", False), ("1.0", False)])
 def test_versions_are_compared_by_number(theirs: str, taken: bool) -> None:
     wanted = custom_resource_definition()
+    wanted["metadata"]["annotations"] = {ANNOTATION: "0.10.0"}
     live = {"metadata": {"name": CRD, "annotations": {ANNOTATION: theirs, "a": "b"}}, "spec": {"old": True}}
     if not taken:
         with pytest.raises(UpgradeError, match="later"):
-            upgraded(live, wanted, "0.10.0")
+            upgraded(live, wanted)
         return
-    made = upgraded(live, wanted, "0.10.0")
+    made = upgraded(live, wanted)
     assert made["spec"] == wanted["spec"]
     assert made["metadata"]["annotations"] == {ANNOTATION: "0.10.0", "a": "b"}

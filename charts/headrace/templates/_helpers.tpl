@@ -63,11 +63,46 @@ capabilities: {drop: [ALL]}
 {{- merge (dict) (.affinity | default dict) $apart | toYaml -}}
 {{- end -}}
 
+{{- /* The profiles that there are, as JSON: helm keeps a null that takes nothing of the chart's own away. */}}
+{{- define "headrace.accelerators" -}}
+{{- $profiles := dict -}}
+{{- range $name, $profile := .Values.runtime.accelerators -}}
+{{- if kindIs "map" $profile -}}{{- $_ := set $profiles $name $profile -}}{{- end -}}
+{{- end -}}
+{{- toJson $profiles -}}
+{{- end -}}
+
+{{- /* The form in which the operator compares names of accelerators. */}}
+{{- define "headrace.acceleratorKind" -}}
+{{- regexReplaceAll "^(nvidia|tesla)-" (regexReplaceAll "_+" (lower .) "-") "" -}}
+{{- end -}}
+
 {{- define "headrace.defaultAccelerator" -}}
+{{- $kinds := dict -}}
+{{- $names := include "headrace.accelerators" . | fromJson | keys | sortAlpha -}}
+{{- range $name := $names -}}
+{{- $kind := include "headrace.acceleratorKind" $name -}}
+{{- if hasKey $kinds $kind -}}
+{{- fail (printf "runtime.accelerators: %s and %s are the same name" (get $kinds $kind) $name) -}}
+{{- end -}}
+{{- $_ := set $kinds $kind $name -}}
+{{- end -}}
 {{- with .Values.runtime.defaultAccelerator -}}
-{{- if not (hasKey ($.Values.runtime.accelerators | default dict) .) -}}
-{{- fail (printf "runtime.defaultAccelerator: no profile %q in runtime.accelerators; accepted: %s" . (keys $.Values.runtime.accelerators | sortAlpha | join ", " | default "none")) -}}
+{{- if not (hasKey $kinds (include "headrace.acceleratorKind" .)) -}}
+{{- fail (printf "runtime.defaultAccelerator: no profile %q in runtime.accelerators; accepted: %s" . ($names | join ", " | default "none")) -}}
 {{- end -}}
 {{ . | quote }}
+{{- end -}}
+{{- end -}}
+
+{{- /* What the operator would not start with, or would not do; the schema cannot compare two values. */}}
+{{- define "headrace.checkOperator" -}}
+{{- with .Values.operator -}}
+{{- if ge (float64 .lease.renewSeconds) (float64 .lease.seconds) -}}
+{{- fail (printf "operator.lease.renewSeconds: %v; accepted: less than operator.lease.seconds, which is %v" .lease.renewSeconds .lease.seconds) -}}
+{{- end -}}
+{{- if and .clusterWide .namespaces -}}
+{{- fail (printf "operator.namespaces: %s, but operator.clusterWide is true, which is all namespaces; accepted: one of the two" (join ", " .namespaces)) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}

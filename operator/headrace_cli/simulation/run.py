@@ -10,7 +10,7 @@ from headrace_api.load import ModelLoad
 from headrace_cli.simulation.fleet import Fleet
 from headrace_cli.simulation.trace import Arrival, Trace
 from headrace_operator.scaling.meter import Meter
-from headrace_operator.scaling.policy import Memory, Sample, decide, sampled
+from headrace_operator.scaling.policy import Memory, Sample, decide, interval, sampled
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Simulation:
             self._fleet.add(0.0, ready=True)  # a day does not begin with a cold start
         self._note(0.0)
         if self._policy:
-            self._later(self._policy.metrics_interval_seconds, "count")
+            self._later(interval(self._policy), "count")
         arrivals = iter(self._trace.arrivals)
         coming = next(arrivals, None)
         now = 0.0
@@ -108,7 +108,7 @@ class Simulation:
             sample = Sample(now, self._meter.mean(now))
             self._memory = sampled(self._policy, self._memory, self._desired, sample)
             self._scale(now, self._policy)
-            self._later(now + self._policy.metrics_interval_seconds, "count")
+            self._later(now + interval(self._policy), "count")
 
     def _give(self, now: float) -> None:
         while self._waiting and (worker := self._fleet.free()):

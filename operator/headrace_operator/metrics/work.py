@@ -60,6 +60,10 @@ class WorkMetrics(Observer[Key]):
         self._adds.inc()
         self._waiting[key] = time.monotonic()
 
+    def dropped(self, key: Key) -> None:
+        """It waits no more: another replica has taken over."""
+        self._waiting.pop(key, None)
+
     def began(self, key: Key) -> None:
         """It is its turn. Everything that this task logs from now on names it."""
         now = time.monotonic()

@@ -12,8 +12,14 @@ from headrace_api.rules.finding import Facts
 from headrace_api.worker_config import EngineType
 
 AcceleratorName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$")]
-FROM_JSON = ("images", "accelerators", "model_cache", "pod_monitor_labels")
+FROM_JSON = ("images", "image_pull_secrets", "accelerators", "model_cache", "pod_monitor_labels")
 """Fields that the chart hands over as JSON."""
+
+
+class PullSecret(Document):
+    """A reference to a Secret of the type `kubernetes.io/dockerconfigjson`, as in a pod."""
+
+    name: str = Field(min_length=1)
 
 
 class RenderConfig(Document):
@@ -27,6 +33,8 @@ class RenderConfig(Document):
     images: dict[EngineType, str]
     """The runtime image of each engine that this installation offers."""
     image_pull_policy: str = "IfNotPresent"
+    image_pull_secrets: tuple[PullSecret, ...] = ()
+    """For the workers' images; the Secrets have to be in the models' namespaces."""
     grace_seconds: int = Field(default=60, ge=10)
     """How long a worker may take to finish its requests when it is told to stop."""
     node_lost_seconds: int = Field(default=30, ge=0)

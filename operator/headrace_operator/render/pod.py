@@ -30,6 +30,7 @@ def pod_template(spec: InferenceModelSpec, labels: dict[str, str], config: Rende
             "enableServiceLinks": False,
             "terminationGracePeriodSeconds": config.grace_seconds,
             "securityContext": _security(spec, config),
+            **_pull_secrets(config),
             **placement(spec, labels, profile, config.node_lost_seconds),
             "containers": [_container(spec, config)],
             "volumes": volumes(spec, config.model_cache),
@@ -53,6 +54,12 @@ def _security(spec: InferenceModelSpec, config: RenderConfig) -> dict[str, Any]:
         # else the kubelet walks over all models of the cache before each start
         context["fsGroupChangePolicy"] = "OnRootMismatch"
     return context
+
+
+def _pull_secrets(config: RenderConfig) -> dict[str, Any]:
+    """The field is left out without any, so that the service account's own count."""
+    secrets = [{"name": secret.name} for secret in config.image_pull_secrets]
+    return {"imagePullSecrets": secrets} if secrets else {}
 
 
 def _container(spec: InferenceModelSpec, config: RenderConfig) -> dict[str, Any]:

@@ -8,6 +8,7 @@ changes in it; `model.yaml`, which no worker reads and which has the number of r
 import copy
 import json
 import re
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +17,7 @@ from typing import Any
 from headrace_api import names
 from headrace_api.convert import worker_config
 from headrace_api.inference_model import InferenceModelSpec, Ray
-from headrace_api.worker_config import fingerprint
+from headrace_api.worker_config import WorkerConfig, fingerprint
 from headrace_operator.remember import remembered
 from headrace_operator.render import objects, ray_yaml, worker_toml
 from headrace_operator.render.config import RenderConfig
@@ -82,6 +83,7 @@ class Adopted:
     """Of the spec when they were adopted."""
 
     name = ""
+    worker_file = None
 
     @property
     def annotations(self) -> dict[str, str]:
@@ -109,15 +111,21 @@ def worker_file(spec: InferenceModelSpec, config: RenderConfig) -> str:
 
 
 @remembered
-def worker_hash(spec: InferenceModelSpec, config: RenderConfig) -> str:
+def worker_hash(worker_file: str) -> str:
     """The hash of what the worker reads."""
-    return objects.content_hash(worker_file(spec, config))
+    return objects.content_hash(worker_file)
 
 
 @remembered
-def worker_fingerprint(spec: InferenceModelSpec, config: RenderConfig) -> str:
-    """The fingerprint by which the worker registers: the hash of its generator section."""
-    return fingerprint(worker_config.from_spec(spec, config.queue_url).generator)
+def worker_fingerprint(worker_file: str) -> str | None:
+    """The fingerprint by which the worker registers, of its generator section; None for what this version cannot read.
+
+    The file may be that of an older revision, which an older operator wrote.
+    """
+    try:
+        return fingerprint(WorkerConfig.model_validate(tomllib.loads(worker_file)).generator)
+    except ValueError:
+        return None
 
 
 @remembered

@@ -19,7 +19,7 @@ class Live:
     @property
     def deployment(self) -> Object:
         """The Deployment; empty when there is none."""
-        return next((child for child in self.observed.children if child["kind"] == "Deployment"), {})
+        return next((child for child in self.observed.own if child["kind"] == "Deployment"), {})
 
     @property
     def revision(self) -> str:

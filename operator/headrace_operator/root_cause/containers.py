@@ -119,7 +119,7 @@ RULES = (
         "ImageUnauthorized",
         r"(?i)unauthorized|authorization failed|authentication required|access denied|403 Forbidden|no basic auth",
         "The registry does not let the node have the image, or denies that it exists.",
-        "correct the image's name, or give imagePullSecrets in spec.template",
+        "correct the image's name, or give imagePullSecrets in the chart's values or in spec.template",
     ),
     _image(
         "ImageNotFound",

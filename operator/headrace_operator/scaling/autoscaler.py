@@ -8,9 +8,13 @@ scaled down too early.
 
 import asyncio
 import heapq
+import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
+
+import structlog
 
 from headrace_api.inference_model import Autoscaling
 from headrace_api.inference_model_status import ScalingStatus
@@ -19,8 +23,10 @@ from headrace_operator.kinds import key_of
 from headrace_operator.observed import Key, Observed
 from headrace_operator.scaling import decided
 from headrace_operator.scaling.meter import Meter
-from headrace_operator.scaling.policy import Memory, Sample, decide, sampled
-from headrace_operator.world import model_name
+from headrace_operator.scaling.policy import Memory, Sample, decide, interval, sampled
+from headrace_operator.world import name_on_queue
+
+_log = structlog.get_logger()
 
 _UNSEEN_SECONDS = 0.05
 """How long a request may have taken that came and went between two messages of the queue, which are 0.1 s apart."""
@@ -30,11 +36,10 @@ _UNSEEN_SECONDS = 0.05
 class _Model:
     """One model that scales by itself."""
 
-    name: str
-    """By which the queue knows it; empty when the queue that it uses is not this operator's."""
     policy: Autoscaling
     replicas: int
     load: ModelLoad | None = None
+    """Its part of the numbers of its name."""
     meter: Meter | None = None
     """None while numbers are missing."""
     memory: Memory = field(default_factory=Memory)
@@ -50,7 +55,10 @@ class Autoscaler:
         self._now = now
         self._queue_url = queue_url
         self._models: dict[Key, _Model] = {}
+        self._names: dict[Key, str] = {}
+        """By which the queue knows the models that have workers; empty for models of other queues."""
         self._named: dict[str, set[Key]] = {}
+        """The same the other way round: models of one name share its load."""
         self._load: Mapping[str, ModelLoad] = {}
         self._due: list[tuple[float, Key]] = []
         self._sooner = asyncio.Event()
@@ -58,15 +66,19 @@ class Autoscaler:
     def decide(self, observed: Observed) -> ScalingStatus | None:
         """How many workers the model shall have, and who says so; None for a spec that cannot be read."""
         policy_ = decided.autoscaling(observed.model)
-        if policy_ is None or (observed.model.get("spec") or {}).get("enabled") is False:
+        if not _has_workers(observed, policy_):
             self.forget(key_of(observed.model))
+            return decided.without_autoscaler(observed.model, self._now())
+        self._join(key_of(observed.model), name_on_queue(observed.model, self._queue_url))
+        if policy_ is None:
+            self._models.pop(key_of(observed.model), None)
             return decided.without_autoscaler(observed.model, self._now())
         model = self._known(observed, policy_)
         model.replicas = decided.last_replicas(observed, policy_)
         decision = decide(policy_, model.memory, model.replicas, self._clock(), model.load)
         model.memory, model.replicas = decision.memory, decision.replicas
         if model.load and model.due is None and not _rests(model):
-            self._count_at(key_of(observed.model), model, self._clock() + policy_.metrics_interval_seconds)
+            self._count_at(key_of(observed.model), model, self._clock() + interval(policy_))
         return decided.by_autoscaler(observed.model, decision.replicas, decision.reason, self._now())
 
     def hear(self, load: Mapping[str, ModelLoad]) -> list[Key]:
@@ -76,17 +88,18 @@ class Autoscaler:
         """
         changed = [name for name in {*self._load, *load} if self._load.get(name) != load.get(name)]
         self._load = load
-        keys = [key for name in changed for key in self._named.get(name, ())]
-        for key in keys:
-            self._take(key, self._models[key])
-        return [key for key in keys if self._should_change(key)]
+        keys = [key for name in changed for key in self._scaled(name)]
+        return [key for key in keys if self._changes(key, partial(self._take, key, self._models[key]))]
 
     def forget(self, key: Key) -> None:
-        """The model is gone, or scales by itself no more."""
-        if model := self._models.pop(key, None):
-            self._named[model.name].discard(key)
-            if not self._named[model.name]:
-                del self._named[model.name]
+        """The model is gone, or has no workers: it takes no part of the load any more."""
+        self._models.pop(key, None)
+        if (name := self._names.pop(key, None)) is None:
+            return
+        self._named[name].discard(key)
+        self._share(name)
+        if not self._named[name]:
+            del self._named[name]
 
     async def run(self, wake: Callable[[Key], None]) -> None:
         """Count every model at its interval, and wake those that should have another number, until cancelled."""
@@ -107,66 +120,98 @@ class Autoscaler:
     def count(self) -> list[Key]:
         """Count the models that are due; returns those that should have another number of workers."""
         now = self._clock()
-        counted = []
+        found = []
         while self._due and self._due[0][0] <= now:
             due, key = heapq.heappop(self._due)
             model = self._models.get(key)
             if model and model.due == due:  # else it has another time by now
-                self._count(key, model, now)
-                counted.append(key)
-        return [key for key in counted if self._should_change(key)]
+                model.due = None
+                if self._changes(key, partial(self._count, key, model, now)):
+                    found.append(key)
+        return found
 
     def _known(self, observed: Observed, policy_: Autoscaling) -> _Model:
         key = key_of(observed.model)
-        name = "" if self._is_elsewhere(observed) else model_name(observed.model)
         model = self._models.get(key)
-        if model is None or model.name != name:
-            self.forget(key)
-            model = self._models[key] = _Model(name, policy_, 0)
-            self._named.setdefault(name, set()).add(key)
+        if model is None:
+            model = self._models[key] = _Model(policy_, 0)
             self._take(key, model)
         elif model.policy != policy_:
             model.policy, model.due = policy_, None
             self._take(key, model)  # a model that rested by the old policy need not rest by this one
         return model
 
-    def _is_elsewhere(self, observed: Observed) -> bool:
-        """Whether the model's workers pull from a queue that this operator hears nothing of."""
-        url = ((observed.model["spec"].get("queue")) or {}).get("url")
-        return url is not None and url != self._queue_url
+    def _join(self, key: Key, name: str) -> None:
+        """Have the model share the load of its name."""
+        if self._names.get(key) != name:
+            self.forget(key)
+            self._names[key] = name
+            self._named.setdefault(name, set()).add(key)
+            self._share(name)
+
+    def _share(self, name: str) -> None:
+        """Divide the load of a name anew."""
+        if name in self._load:
+            for key in self._scaled(name):
+                self._take(key, self._models[key])
+
+    def _scaled(self, name: str) -> list[Key]:
+        return [key for key in self._named.get(name, ()) if key in self._models]
 
     def _take(self, key: Key, model: _Model) -> None:
         """Take the newest numbers for one model."""
-        now, before, model.load = self._clock(), model.load, self._load.get(model.name)
-        if model.load is None:
+        name = self._names[key]
+        load, sharing = self._load.get(name), len(self._named[name])
+        now, before, model.load = self._clock(), model.load, _part(load, sharing)
+        if load is None:
             model.memory, model.meter, model.due = Memory(), None, None
             return
-        ongoing = model.load.queued + model.load.running
+        ongoing = (load.queued + load.running) / sharing
         if model.meter is None or model.due is None:
             model.meter = Meter(now, ongoing)
-            self._count_at(key, model, now + model.policy.metrics_interval_seconds)
+            self._count_at(key, model, now + interval(model.policy))
         model.meter.hear(now, ongoing)
         if before and not ongoing and not before.queued + before.running:
-            model.meter.add(_UNSEEN_SECONDS * max(0, model.load.taken - before.taken))
+            model.meter.add(_UNSEEN_SECONDS * max(0, load.taken - before.taken) / sharing)
 
     def _count(self, key: Key, model: _Model, now: float) -> None:
         if model.meter is None:
             return
         sample = Sample(now, model.meter.mean(now))
         model.memory = sampled(model.policy, model.memory, model.replicas, sample)
-        model.due = None
         if not _rests(model):
-            self._count_at(key, model, now + model.policy.metrics_interval_seconds)
+            self._count_at(key, model, now + interval(model.policy))
 
     def _count_at(self, key: Key, model: _Model, time: float) -> None:
         model.due = time
         heapq.heappush(self._due, (time, key))
         self._sooner.set()
 
+    def _changes(self, key: Key, look: Callable[[], None]) -> bool:
+        """Whether the model should have another number after `look`; one that fails must not stop the others."""
+        try:
+            look()
+            return self._should_change(key)
+        except Exception:  # noqa: BLE001  # logged, and nothing is scaled by it
+            _log.exception("a model cannot be scaled by these numbers", namespace=key[0], model=key[1])
+            return False
+
     def _should_change(self, key: Key) -> bool:
         model = self._models[key]
         decision = decide(model.policy, model.memory, model.replicas, self._clock(), model.load)
         return decision.replicas != model.replicas
+
+
+def _has_workers(observed: Observed, policy_: Autoscaling | None) -> bool:
+    spec = observed.model.get("spec") or {}
+    return spec.get("enabled") is not False and (policy_ is not None or spec.get("replicas") != 0)
+
+
+def _part(load: ModelLoad | None, sharing: int) -> ModelLoad | None:
+    """What falls to one of so many models; a request that cannot be divided falls to each of them."""
+    if load is None or sharing == 1:
+        return load
+    return load.model_copy(update={name: math.ceil(getattr(load, name) / sharing) for name in ("queued", "running")})
 
 
 def _rests(model: _Model) -> bool:

@@ -32,8 +32,13 @@ def last_replicas(observed: Observed, policy: Autoscaling) -> int:
     before = stored(observed.model)
     if before:
         return policy.first_replicas if before.decided_by == "spec.enabled" else before.desired_replicas
-    running = next((child for child in observed.children if child["kind"] == "Deployment"), {}).get("spec", {})
+    running = next((child for child in observed.own if child["kind"] == "Deployment"), {}).get("spec", {})
     return int(running.get("replicas", policy.first_replicas))
+
+
+def current(observed: Observed) -> ScalingStatus | None:
+    """The decision of this reconcile, or without one the last one; None when there is none."""
+    return observed.scaling or stored(observed.model)
 
 
 def stored(model: Object) -> ScalingStatus | None:
@@ -76,7 +81,9 @@ def by_autoscaler(model: Object, wanted: int, reason: str, now: str) -> ScalingS
 
 
 def _decision(model: Object, wanted: int, decider: Decider, reason: str, now: str) -> ScalingStatus:
-    """With the time of the last decision while that is the same."""
+    """With the time of the last decision while that is the same, whatever reason was shown for it."""
     before = stored(model)
-    new = ScalingStatus(desired_replicas=wanted, decided_by=decider, reason=reason, time=now)
-    return before if before and before == new.model_copy(update={"time": before.time}) else new
+    same = before and (before.desired_replicas, before.decided_by) == (wanted, decider)
+    return ScalingStatus(
+        desired_replicas=wanted, decided_by=decider, reason=reason, time=before.time if before and same else now
+    )

@@ -24,6 +24,9 @@ from headrace_api.load import ModelLoad
 
 _ROUNDING = 1e-9
 """What floating point may add to a whole number, so that rounding up does not make one replica of it."""
+_LEAST_INTERVAL = 0.1
+"""Seconds: the queue says nothing more often."""
+_MOST_SAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -74,14 +77,21 @@ def sampled(policy: Autoscaling, memory: Memory, replicas: int, sample: Sample) 
     return Memory(samples, _since(proposals, oldest) or proposals)
 
 
+def interval(policy: Autoscaling) -> float:
+    """How often requests are counted, in seconds: what is averaged stays a bounded number of samples."""
+    return max(policy.metrics_interval_seconds, _LEAST_INTERVAL, policy.look_back_period_seconds / _MOST_SAMPLES)
+
+
 def proposal(policy: Autoscaling, replicas: int, ongoing: float) -> int:
     """What `replicas` should become for so many ongoing requests, delays left aside."""
     need = ongoing / policy.target_ongoing_requests_per_replica
     smoothing = _smoothing(policy, up=need > replicas)
-    wanted = _up(replicas + smoothing * (need - replicas))  # the formula above, which also holds for no replicas
+    wanted = _up(
+        policy, replicas + smoothing * (need - replicas)
+    )  # the formula above, which also holds for no replicas
     if need <= replicas:
-        wanted = max(wanted, _up(need))
-        if wanted == replicas and _up(need) < replicas:
+        wanted = max(wanted, _up(policy, need))
+        if wanted == replicas and _up(policy, need) < replicas:
             wanted -= 1
     return _clamp(policy, wanted)
 
@@ -118,7 +128,8 @@ def _first_workers(policy: Autoscaling, replicas: int, load: ModelLoad) -> int:
     """What a queue needs that no worker takes anything from; 0 when that is not so."""
     if not load.queued or (replicas and load.workers):
         return 0
-    return _clamp(policy, max(1, _up((load.queued + load.running) / policy.target_ongoing_requests_per_replica)))
+    need = (load.queued + load.running) / policy.target_ongoing_requests_per_replica
+    return _clamp(policy, max(1, _up(policy, need)))
 
 
 def _held(policy: Autoscaling, memory: Memory, replicas: int, now: float) -> int:
@@ -147,8 +158,10 @@ def _average(samples: tuple[Sample, ...]) -> float:
     return sum(one.ongoing for one in samples) / len(samples) if samples else 0.0
 
 
-def _up(number: float) -> int:
-    return max(0, math.ceil(number - _ROUNDING))
+def _up(policy: Autoscaling, number: float) -> int:
+    """Rounded up, from 0 to maxReplicas, which is also taken for what is no finite number."""
+    bounded = min(float(policy.max_replicas), number - _ROUNDING)  # this order: NaN is not less than anything
+    return math.ceil(max(0.0, bounded))
 
 
 def _clamp(policy: Autoscaling, replicas: int) -> int:
