@@ -130,6 +130,26 @@ class KubernetesCluster:
         """
         return await _despite_conflicts(lambda: self._apply(item))
 
+    async def remove(self, item: Object, pointers: Sequence[str]) -> Object | None:
+        """Take parts from an object that others may own; returns the object as it is now.
+
+        Args:
+            item: the object as it was read.
+            pointers: JSON pointers of the parts, in the order in which they go.
+
+        Returns:
+            None when the object has changed since it was read, is gone, or is not valid without the parts.
+        """
+        seen = "generation" if "generation" in item["metadata"] else "resourceVersion"
+        unchanged = {"op": "test", "path": f"/metadata/{seen}", "value": item["metadata"][seen]}
+        patch = [unchanged, *({"op": "remove", "path": pointer} for pointer in pointers)]
+        try:
+            return await self._write("patch", _path(item), patch, "application/json-patch+json")
+        except ApiException as error:
+            if error.status in {*_REFUSALS, 409}:
+                return None
+            raise
+
     async def replace(self, item: Object) -> Object:
         """Put `item` in the place of the object that it was read from; returns the object as it is now.
 
@@ -227,7 +247,7 @@ class KubernetesCluster:
             raise
 
     async def _write(
-        self, verb: str, path: str, body: Object, kind: str = "application/json", **options: Any
+        self, verb: str, path: str, body: Object | list[Object], kind: str = "application/json", **options: Any
     ) -> Object:
         if not self.may_write():
             raise NotWriting(f"{verb} {path}")

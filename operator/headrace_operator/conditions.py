@@ -40,14 +40,26 @@ class Draft:
     message: str
 
 
-def of_spec_that_cannot_be_read(problem: Problem) -> list[Draft]:
-    """Nothing is changed, so nothing is on its way: somebody has to correct the spec."""
+def of_spec_that_cannot_be_read(problem: Problem, workers: Workers | None) -> list[Draft]:
+    """Nothing is changed, so nothing is on its way: somebody has to correct the spec.
+
+    Args:
+        problem: what is wrong with it.
+        workers: those of an earlier spec, which go on; None when there never were any.
+    """
+    serving = _serving(workers) if workers else []
     return [
         Draft("Ready", False, problem.reason, problem.text),
         Draft("Reconciling", False, problem.reason, "nothing is changed until the spec is"),
         Draft("Stalled", True, problem.reason, problem.text),
         Draft("ConfigValid", False, problem.reason, problem.text),
+        *serving,
     ]
+
+
+def _serving(workers: Workers) -> list[Draft]:
+    reason, message = _summary(workers, None, reached=workers.reached, enabled=True)
+    return [Draft("WorkersReady", workers.reached, reason, message), _loaded(workers)]
 
 
 def of_workers(
@@ -66,11 +78,11 @@ def of_workers(
         cause: why the workers are not ready, as far as their objects say.
         decision: a rollout that was stopped (older workers may well be ready), a newer rendering that waits.
     """
-    serving = _summary(spec, workers, problem or cause, reached=workers.reached)
+    serving = _summary(workers, problem or cause, reached=workers.reached, enabled=spec.enabled)
     cause = problem or decision.failure or cause
     reached = workers.reached and problem is None and decision.failure is None
     stalled = not reached and cause is not None and cause.permanent
-    reason, message = _summary(spec, workers, cause, reached=reached)
+    reason, message = _summary(workers, cause, reached=reached, enabled=spec.enabled)
     return [
         Draft("Ready", reached, reason, message),
         Draft("Reconciling", not reached and not stalled, reason, message),
@@ -78,7 +90,7 @@ def of_workers(
         _config_valid(problem),
         Draft("WorkersReady", workers.reached, *serving),
         _loaded(workers),
-        _up_to_date(decision),
+        _up_to_date(problem, decision),
     ]
 
 
@@ -112,8 +124,10 @@ def _loaded(workers: Workers) -> Draft:
     return Draft("ModelLoaded", False, "NotLoaded", "no worker has the model loaded")
 
 
-def _up_to_date(decision: Plan) -> Draft:
+def _up_to_date(problem: Problem | None, decision: Plan) -> Draft:
     """Whether the workers are what the spec renders to, or are just becoming that."""
+    if problem:
+        return Draft("UpToDate", False, problem.reason, problem.text)
     if pending := decision.pending_render:
         changes = f" ({', '.join(pending.changes)})" if pending.changes else ""
         message = (
@@ -127,13 +141,13 @@ def _up_to_date(decision: Plan) -> Draft:
     return Draft("UpToDate", True, "UpToDate", "the workers are, or are becoming, what the spec renders to")
 
 
-def _summary(spec: InferenceModelSpec, workers: Workers, cause: Problem | None, *, reached: bool) -> tuple[str, str]:
+def _summary(workers: Workers, cause: Problem | None, *, reached: bool, enabled: bool) -> tuple[str, str]:
     """Reason and message of Ready."""
     if not reached:
         if cause:
             return cause.reason, cause.text
         return "Progressing", f"{workers.ready} of {workers.desired} workers are ready"
-    if not spec.enabled:
+    if not enabled:
         return "Disabled", "spec.enabled is false: nothing runs"
     if not workers.desired:
         return "ScaledToZero", "no worker runs: requests wait in the queue"

@@ -1,5 +1,6 @@
-"""Whether a live object still says everything that was rendered."""
+"""Whether a live object still says everything that was rendered, and what it says beside that in rendered lists."""
 
+from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -30,6 +31,41 @@ def _map_differs(rendered: dict[str, Any], live: Any, field: str) -> bool:
         return True
     inner = field if field in _QUANTITY_FIELDS else ""
     return any(differs(value, live.get(key), inner or key) for key, value in rendered.items())
+
+
+def surplus(rendered: Any, live: Any, path: str = "") -> Iterator[str]:
+    """JSON pointers of the items that somebody added to lists that are rendered, in an order in which they can go.
+
+    Server-side apply leaves another manager's items where they are. A list in which one of the rendered items is not
+    found (the API server may store other words for it) is left alone: it could be the one that goes.
+    """
+    if isinstance(rendered, dict) and isinstance(live, dict):
+        for key, value in rendered.items():
+            yield from surplus(value, live.get(key), f"{path}/{key.replace('~', '~0').replace('/', '~1')}")
+    elif isinstance(rendered, list) and isinstance(live, list) and (found := _places(rendered, live)) is not None:
+        for place in reversed(range(len(live))):
+            if place in found:
+                yield from surplus(found[place], live[place], f"{path}/{place}")
+            else:
+                yield f"{path}/{place}"
+
+
+def _places(rendered: list[Any], live: list[Any]) -> dict[int, Any] | None:
+    """The rendered items by the places at which they are; None when not all of them are there."""
+    found: dict[int, Any] = {}
+    for one in rendered:
+        places = (place for place, other in enumerate(live) if place not in found and _is_same(one, other))
+        if (place := next(places, None)) is None:
+            return None
+        found[place] = one
+    return found
+
+
+def _is_same(rendered: Any, live: Any) -> bool:
+    """Whether `live` is this item, whatever has been added inside: by its plain values."""
+    if not isinstance(rendered, dict):
+        return not differs(rendered, live)
+    return not differs({key: value for key, value in rendered.items() if not isinstance(value, dict | list)}, live)
 
 
 _SUFFIXES: dict[str, Decimal] = {

@@ -16,12 +16,13 @@ Key = tuple[str, str]
 class Confirmed:
     """A write that the API server accepted: at this generation the object's spec is what was rendered.
 
-    The API server may store other words for the same thing (a quantity, a default); the generation says that nobody
-    has changed it since.
+    The API server may store other words for the same thing (a quantity, a default), or keep what cannot be undone; the
+    generation says that nobody has changed it since, and where there is none (a Service) the resource version.
     """
 
     content_hash: str
-    generation: int
+    generation: int | None
+    resource_version: str
 
 
 @dataclass(frozen=True)

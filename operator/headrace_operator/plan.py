@@ -15,6 +15,7 @@ from headrace_operator.render import revision as revisions
 from headrace_operator.render.children import children
 from headrace_operator.render.config import RenderConfig
 from headrace_operator.render.objects import hashed
+from headrace_operator.rollout import failure as failures
 from headrace_operator.rollout import retention
 from headrace_operator.rollout.decision import decide
 from headrace_operator.rollout.live import Live
@@ -68,7 +69,7 @@ def _differences(
         again_seconds=(decision.again_at - now).total_seconds() if decision.again_at else None,
         rollout=decision.status,
         worker_file=decision.workload.revision.worker_file,
-        failure=Problem("RolloutFailed", decision.failure.message) if decision.failure else None,
+        failure=Problem(failures.REASON, decision.failure.message) if decision.failure and spec.enabled else None,
         pending_render=decision.pending_render,
     )
 
@@ -89,12 +90,22 @@ def _in_turn(write: list[Object], live: Container[Identity]) -> list[Object]:
 def _drifted(rendered: Object, live: Object, observed: Observed) -> bool:
     """Whether a child has to be written again."""
     metadata = live["metadata"]
-    if differs(rendered["metadata"], metadata):
-        return True
     confirmed = observed.confirmed.get(metadata.get("uid", ""))
-    if confirmed and metadata.get("generation") == confirmed.generation:
-        return bool(confirmed.content_hash != rendered["metadata"]["annotations"][names.ANNOTATION_HASH])
-    return differs(rendered, live)
+    same = confirmed and confirmed.content_hash == rendered["metadata"]["annotations"][names.ANNOTATION_HASH]
+    if confirmed and same and metadata.get("resourceVersion") == confirmed.resource_version:
+        return False  # whatever is different now was so after the write, too
+    if _metadata_differs(rendered["metadata"], metadata):
+        return True
+    if confirmed and confirmed.generation is not None and metadata.get("generation") == confirmed.generation:
+        return not same
+    return differs({**rendered, "metadata": {}}, live)
+
+
+def _metadata_differs(rendered: Object, live: Object) -> bool:
+    """Whether labels, annotations or the owner are not as rendered; owners that others added are theirs."""
+    (own,) = rendered["ownerReferences"]
+    rest = {name: value for name, value in rendered.items() if name != "ownerReferences"}
+    return all(differs(own, one) for one in live.get("ownerReferences") or []) or differs(rest, live)
 
 
 def read_spec(model: Object, config: RenderConfig) -> InferenceModelSpec | Problem:

@@ -9,6 +9,7 @@ import structlog
 
 from headrace_api import names
 from headrace_api.inference_model_status import ScalingStatus
+from headrace_operator.drift import surplus
 from headrace_operator.kinds import key_of
 from headrace_operator.observed import Key, Object, Observed, Plan, Problem
 from headrace_operator.plan import identity, plan
@@ -51,6 +52,9 @@ class Cluster(Protocol):
 
     async def apply(self, item: Object) -> Object:
         """Server-side apply; returns the object as it is now; raises Refused."""
+
+    async def remove(self, item: Object, pointers: Sequence[str]) -> Object | None:
+        """Take what these JSON pointers name, in turn, from an object as it was read; None when that cannot be done."""
 
     async def delete(self, item: Object) -> bool:
         """Delete in the background; returns False when there was nothing to delete."""
@@ -235,12 +239,15 @@ class Reconciler:
     async def _apply_again(self, child: Object, item: Object) -> Object:
         """Apply over what is there; a budget whose fields somebody set so that ours do not fit is made anew."""
         try:
-            return await self.cluster.apply(item)
+            answer = await self.cluster.apply(item)
         except Refused:
             if item["kind"] != "PodDisruptionBudget":
                 raise
             await self.cluster.delete(child)
             return await self.cluster.apply(item)
+        rendered = {name: value for name, value in item.items() if name != "metadata"}
+        added = list(surplus(rendered, answer))
+        return (await self.cluster.remove(answer, added) if added else None) or answer
 
     async def _name_taken(self, observed: Observed, item: Object) -> Problem | None:
         """Whose is the object of this name that no watch has told of? Ours, if only the view is old.

@@ -64,7 +64,7 @@ def status(  # noqa: PLR0913  # what was seen, decided and done
         config_hash=worker_hash(file) if file else stored.config_hash,
         endpoint=endpoint(queue_url(spec, config)),
         scaling=told(decided.current(observed), _deployment(observed)),
-        rollout=decision.rollout if decision.problem is None else stored.rollout,
+        rollout=stored.rollout if problem or decision.problem else decision.rollout,
         pending_render=decision.pending_render,
     )
 
@@ -86,12 +86,31 @@ def ready_reason(state: Object) -> tuple[str, str, str]:
 
 
 def _refused(observed: Observed, problem: Problem, now: str) -> InferenceModelStatus:
-    """A spec that cannot be read: the numbers of what still runs are kept as they were."""
+    """A spec that cannot be read: of what still runs is told what the workload says, and the rest as it was."""
     before = _stored(observed.model.get("status") or {})
     generation = _generation(observed)
-    drafts = conditions.of_spec_that_cannot_be_read(problem)
-    stamped = conditions.stamp(drafts, _before(observed), generation, now)
-    return before.model_copy(update={"observed_generation": generation, "conditions": stamped})
+    workers = _live_workers(observed, before)
+    drafts = conditions.of_spec_that_cannot_be_read(problem, workers)
+    numbers = {
+        "observed_generation": generation,
+        "conditions": conditions.stamp(drafts, _before(observed), generation, now),
+    }
+    if workers:
+        numbers |= {
+            "replicas": _count(observed, "replicas"),
+            "ready_replicas": workers.ready,
+            "workers": f"{workers.ready}/{workers.desired}",
+        }
+    return before.model_copy(update=numbers)
+
+
+def _live_workers(observed: Observed, before: InferenceModelStatus) -> Workers | None:
+    """The workers that the workload has and asks for; None when there never was one."""
+    deployment = _deployment(observed)
+    if deployment is None and before.replicas is None:
+        return None
+    desired = int(deployment["spec"]["replicas"]) if deployment else 0
+    return Workers(desired=desired, ready=_count(observed, "readyReplicas"), updated=True)
 
 
 def _stored(status: Object) -> InferenceModelStatus:

@@ -20,10 +20,9 @@ class Written:
     def applied(self, key: Key, rendered: Object, answer: Object) -> None:
         """A child was applied; `answer` is what it is now."""
         metadata = answer["metadata"]
-        if "generation" in metadata:
-            content_hash = rendered["metadata"]["annotations"][names.ANNOTATION_HASH]
-            confirmed = Confirmed(content_hash, metadata["generation"])
-            self._confirmed.setdefault(key, {})[metadata["uid"]] = confirmed
+        content_hash = rendered["metadata"]["annotations"][names.ANNOTATION_HASH]
+        confirmed = Confirmed(content_hash, metadata.get("generation"), metadata["resourceVersion"])
+        self._confirmed.setdefault(key, {})[metadata["uid"]] = confirmed
 
     def reported(self, key: Key, answer: Object) -> None:
         """The model's status was written; `answer` is what the model is now."""

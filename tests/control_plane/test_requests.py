@@ -1,6 +1,7 @@
 """The client of the Kubernetes API, against the real API server and against one that answers badly."""
 
 import asyncio
+import json
 
 import aiohttp
 import pytest
@@ -11,6 +12,7 @@ from tests.plane import free_port
 
 from headrace_operator import cluster as clusters
 from headrace_operator.cluster import NotWriting
+from headrace_operator.drift import differs, surplus
 from headrace_operator.kinds import CHILDREN, POD, POD_MONITOR
 from headrace_operator.plan import read_spec
 from headrace_operator.reconcile import Refused
@@ -61,6 +63,30 @@ async def test_an_equal_apply_changes_nothing_and_foreign_fields_stay(client, pl
     after = await client.apply(item)
     assert after["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
     assert after["metadata"]["annotations"]["example.com/other"] == "kept"
+
+
+ADDED = {
+    "Deployment": [{"op": "add", "path": "/spec/template/spec/containers/0/env/0", "value": {"name": "FOO"}}],
+    "Service": [{"op": "add", "path": "/spec/ports/0", "value": {"name": "other", "port": 9999}}],
+}
+
+
+@pytest.mark.parametrize("kind", ADDED)
+async def test_what_others_add_to_a_list_outlives_an_apply_and_can_be_removed(client, plane, kind):
+    item = next(one for one in rendered("added") if one["kind"] == kind)
+    made = await client.create(item)
+    name = item["metadata"]["name"]
+    plane.kubectl("patch", kind, name, "--type=json", f"--patch={json.dumps(ADDED[kind])}")
+    seen = await client.apply(item)
+    assert differs({**item, "metadata": {}}, seen)
+    added = list(surplus({**item, "metadata": {}}, seen))
+    change = {"Deployment": {"spec": {"minReadySeconds": 1}}, "Service": {"metadata": {"labels": {"x": "y"}}}}[kind]
+    plane.kubectl("patch", kind, name, f"--patch={json.dumps(change)}")
+    assert await client.remove(seen, added) is None  # it has changed meanwhile
+    now = await client.remove(await client.apply(item), added)
+    assert not differs(item, now)
+    assert {**now["spec"], "minReadySeconds": None} == {**made["spec"], "minReadySeconds": None}
+    assert (await client.apply(item))["metadata"]["resourceVersion"] == now["metadata"]["resourceVersion"]
 
 
 async def test_what_the_api_server_serves(client):

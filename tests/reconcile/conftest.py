@@ -1,7 +1,10 @@
 """Models as the API server hands them out, and a cluster in memory for the decisions' tests."""
 
 import copy
+import functools
 import json
+import operator
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -53,6 +56,10 @@ class MemoryCluster:
         """Observed, though they are gone."""
         self.unfit: set[tuple[str, str]] = set()
         """An apply over these is refused."""
+        self.keeps_additions = False
+        """List items that others added cannot be taken away."""
+        self.additions: dict[tuple[str, str], Callable[[Object], None]] = {}
+        """What others have added: no apply takes it away."""
         self.events: list[tuple[str, str, str]] = []
         self.refusal: Exception | None = None
         self.load: Any = None
@@ -102,13 +109,29 @@ class MemoryCluster:
         self.writes.append(("apply", item["kind"]))
         before = self.children.get((item["kind"], item["metadata"]["name"]), {})
         live = copy.deepcopy({**item, "status": before.get("status", {})})
+        self.additions.get((item["kind"], item["metadata"]["name"]), lambda _: None)(live)
         live["metadata"]["uid"] = f"uid-of-{item['kind']}-{item['metadata']['name']}"
         live["metadata"]["resourceVersion"] = before.get("metadata", {}).get("resourceVersion", "1")
         if "spec" in live:
             generation = before.get("metadata", {}).get("generation", 0)
             live["metadata"]["generation"] = generation + (before.get("spec") != live["spec"])
         self.children[item["kind"], item["metadata"]["name"]] = live
-        return copy.deepcopy(live)
+        answer = copy.deepcopy(live)
+        self._stamp(answer)
+        return answer
+
+    async def remove(self, item: Object, pointers: Sequence[str]) -> Object | None:
+        self.writes.append(("remove", item["kind"]))
+        if self.keeps_additions:
+            return None
+        live = self.children[item["kind"], item["metadata"]["name"]]
+        for pointer in pointers:
+            *way, last = [int(part) if part.isdigit() else part for part in pointer.split("/")[1:]]
+            del functools.reduce(operator.getitem, way, live)[last]
+        live["metadata"]["generation"] += 1
+        answer = copy.deepcopy(live)
+        self._stamp(answer)
+        return answer
 
     async def delete(self, item: Object) -> bool:
         self.writes.append(("delete", item["kind"]))

@@ -5,7 +5,7 @@ import copy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace_operator.drift import differs
+from headrace_operator.drift import differs, surplus
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
@@ -40,3 +40,31 @@ def test_quantities_are_compared_by_value():
 def test_what_the_api_server_leaves_out_is_no_difference():
     assert not differs({"resources": {}, "args": [], "hostNetwork": False, "initialDelaySeconds": 0}, {})
     assert not differs({"env": [{"name": "PROXY", "value": ""}]}, {"env": [{"name": "PROXY"}]})
+
+
+RENDERED = {"containers": [{"name": "worker", "args": ["a"], "env": [{"name": "A", "value": "1"}]}]}
+
+
+def test_what_others_added_to_lists_is_found_from_the_end():
+    env = [{"name": "X"}, {"name": "A", "value": "1"}, {"name": "Y"}]
+    live = {"containers": [{"name": "first"}, {"name": "worker", "args": ["a"], "env": env, "ports": [1]}, {}]}
+    assert list(surplus(RENDERED, live)) == [
+        "/containers/2",
+        "/containers/1/env/2",
+        "/containers/1/env/0",
+        "/containers/0",
+    ]
+
+
+@given(values)
+def test_an_equal_object_has_nothing_added(value):
+    assert not list(surplus(value, copy.deepcopy(value)))
+
+
+def test_nothing_goes_from_a_list_in_which_an_own_item_is_not_found():
+    assert not list(surplus(RENDERED, {"containers": [{"name": "Worker"}, {"name": "other"}]}))
+    assert not list(surplus({"args": ["a"]}, {"args": ["b", "c"]}))
+
+
+def test_pointers_are_written_as_their_rule_says():
+    assert list(surplus({"a/b~c": ["x"]}, {"a/b~c": ["x", "y"]})) == ["/a~1b~0c/1"]

@@ -101,6 +101,44 @@ async def test_foreign_fields_are_left_alone(reconciler, cluster):
     assert ("apply", "Deployment") not in cluster.writes
 
 
+def add_environment(deployment):
+    deployment["spec"]["template"]["spec"]["containers"][0]["env"].insert(0, {"name": "FOO", "value": "bar"})
+
+
+def add_port(service):
+    service["spec"]["ports"].append({"name": "other", "port": 9999})
+    service["metadata"].pop("generation", None)  # the API server counts none for Services
+
+
+@pytest.mark.parametrize(("kind", "add"), [("Deployment", add_environment), ("Service", add_port)])
+@pytest.mark.parametrize("keeps", [False, True])
+async def test_items_added_to_lists_by_hand_go_or_are_put_up_with(reconciler, cluster, kind, add, keeps):
+    await reconciler.reconcile(KEY)
+    child = cluster.children[kind, next(name for one, name in cluster.children if one == kind)]
+    rendered = copy.deepcopy(child["spec"])
+    identity = kind, child["metadata"]["name"]
+    add(child)
+    if "generation" in child["metadata"]:
+        child["metadata"]["generation"] += 1
+    cluster.additions[identity], cluster.keeps_additions = add, keeps
+    await reconciler.reconcile(KEY)
+    assert [write for write in cluster.writes[-4:] if write[0] == "remove"] == [("remove", kind)]
+    assert (cluster.children[identity]["spec"] == rendered) is not keeps
+    cluster.writes.clear()
+    for _ in range(3):
+        await reconciler.reconcile(KEY)
+    assert {write for write in cluster.writes if write[0] != "status"} == set()
+
+
+async def test_another_owner_is_left_alone(reconciler, cluster):
+    await reconciler.reconcile(KEY)
+    other = {"apiVersion": "x/v1", "kind": "Y", "name": "z", "uid": "zz"}
+    cluster.children["Deployment", "sample"]["metadata"]["ownerReferences"].insert(0, other)
+    cluster.writes.clear()
+    await reconciler.reconcile(KEY)
+    assert ("apply", "Deployment") not in cluster.writes
+
+
 async def test_foreign_annotation_is_no_news_before_the_deployment_controller_has_seen_it(reconciler, cluster):
     await reconciler.reconcile(KEY)
     run_all(cluster, ready=2)
@@ -216,6 +254,19 @@ async def test_refusal_of_the_api_server_is_in_the_status(reconciler, cluster):
     assert condition(cluster, "Stalled")["status"] == "True"
 
 
+async def test_a_refused_revision_is_not_told_as_the_one_that_runs(reconciler, cluster):
+    for _ in range(2):
+        await reconciler.reconcile(KEY)
+    before = cluster.model["status"]["rollout"]
+    cluster.model["spec"]["template"] = {"spec": {"priorityClassName": "x"}}
+    cluster.model["metadata"]["generation"] += 1
+    cluster.refusal = Refused("no")
+    await reconciler.reconcile(KEY)
+    assert cluster.model["status"]["rollout"] == before
+    up_to_date = condition(cluster, "UpToDate")
+    assert (up_to_date["status"], up_to_date["reason"]) == ("False", "ApplyRefused")
+
+
 async def test_a_refused_deployment_leaves_what_its_older_pods_stand_behind(reconciler, cluster):
     await reconciler.reconcile(KEY)
     before = copy.deepcopy(cluster.children)
@@ -260,10 +311,10 @@ async def test_other_words_of_the_api_server_for_the_same_spec_are_no_drift(reco
 async def test_a_status_of_a_later_version_does_not_keep_an_invalid_spec_from_being_said(reconciler, cluster):
     cluster.model["spec"]["engine"].pop("modelId")
     later = {"type": "Later", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
-    cluster.model["status"] = {"pendingRender": {}, "replicas": 2, "conditions": [later]}
+    cluster.model["status"] = {"pendingRender": {}, "modelName": "kept", "conditions": [later]}
     await reconciler.reconcile(KEY)
     assert condition(cluster, "Ready")["reason"] == "InvalidSpec"
-    assert cluster.model["status"]["replicas"] == 2
+    assert cluster.model["status"]["modelName"] == "kept"
 
 
 async def test_passing_errors_are_raised_for_another_try(reconciler, cluster):

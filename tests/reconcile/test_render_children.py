@@ -116,6 +116,42 @@ def test_workers_reach_the_ports_that_the_spec_names(fields, port):
     assert bool(own) == ("queue" not in fields)
 
 
+def namespaces(objects):
+    """The namespaces that workers may reach all of."""
+    peers = [peer for rule in objects["NetworkPolicy"]["spec"]["egress"] for peer in rule.get("to", [])]
+    whole = [peer for peer in peers if "namespaceSelector" in peer and "podSelector" not in peer]
+    return {peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"] for peer in whole}
+
+
+@pytest.mark.parametrize(
+    ("url", "namespace"),
+    [
+        ("http://minio.storage.svc:9000", "storage"),
+        ("http://minio.storage.svc.cluster.local", "storage"),
+        ("http://minio-0.minio.storage.svc.example.org./x", "storage"),
+        ("wss://other-queue.team-b", "team-b"),
+        ("http://other-queue", METADATA["namespace"]),
+        ("http://10.0.0.1:80", None),
+        ("http://[::1]:80", None),
+        ("http://localhost:80", None),
+        ("https://spider.example.com", None),
+    ],
+)
+def test_workers_reach_a_service_whatever_the_port_behind_it(url, namespace):
+    wanted = {namespace} if namespace else set()
+    assert namespaces(render(queue={"url": url})) == wanted
+    engine = {**ENGINE, "runtimeEnv": {"envVars": {"AWS_ENDPOINT_URL": url}}}
+    assert namespaces(render(engine=engine)) == wanted
+
+
+@pytest.mark.parametrize("host", [".svc", ".svc.cluster.local"])
+@pytest.mark.parametrize("end", ["", "/"])
+def test_the_own_queue_is_known_by_other_words(host, end):
+    rules = render(queue={"url": CONFIG.queue_url.replace(".svc", host) + end})
+    assert namespaces(rules) == set()
+    assert rules["NetworkPolicy"]["spec"]["egress"][1] == render()["NetworkPolicy"]["spec"]["egress"][1]
+
+
 @pytest.mark.parametrize("text", ["http://[", "http://host:99999", "http://", "s3://bucket:1/", "mailto:a@b"])
 def test_what_is_no_web_address_opens_nothing(text):
     engine = {**ENGINE, "runtimeEnv": {"envVars": {"A": text}}}

@@ -172,6 +172,95 @@ def test_older_workers_that_stumble_do_not_bring_the_failed_revision_back(fleet)
     assert revisions(fleet.pods) == {old}
 
 
+def delete_the_workload(fleet):
+    del fleet.children["Deployment", "m"]
+    fleet.pods = []
+    fleet.settle()
+
+
+def switch_off_and_on(fleet):
+    fleet.edit(enabled=False)
+    assert fleet.pods == []
+    assert fleet.condition("Ready")["reason"] == "Disabled"
+    fleet.edit(enabled=True)
+
+
+@pytest.mark.parametrize("policy", ["Stop", "RollBack"])
+@pytest.mark.parametrize("interrupt", [delete_the_workload, switch_off_and_on])
+def test_a_failure_outlives_the_workload_that_it_is_noted_on(fleet, interrupt, policy):
+    old = fleet.rollout["revision"]
+    fleet.edit(rollout={"onFailure": policy})
+    fleet.break_it()
+    fleet.settle(late=True)
+    before = fleet.rollout
+    for _ in range(2):
+        interrupt(fleet)
+        assert revisions(fleet.pods) == {old}
+        assert len(ready(fleet.pods)) == 2
+        assert fleet.rollout == before
+        assert fleet.condition("Stalled")["reason"] == "RolloutFailed"
+    fleet.settle(late=True)
+    assert fleet.rollout == before
+    fleet.edit(rollout={"progressDeadlineSeconds": 3600})
+    assert before["failedRevision"] in revisions(fleet.pods)
+
+
+def test_a_deleted_workload_loses_no_cause(fleet):
+    fleet.break_it()
+    fleet.settle(late=True)
+    told = fleet.condition("Stalled")["message"]
+    delete_the_workload(fleet)
+    assert fleet.condition("Stalled")["message"] == told
+
+
+def test_what_is_asked_for_while_nothing_runs_is_a_new_try(fleet):
+    fleet.break_it()
+    fleet.settle(late=True)
+    fleet.edit(enabled=False)
+    fleet.mend_it()
+    fleet.edit(enabled=True)
+    assert fleet.condition("Ready")["status"] == "True"
+    assert fleet.rollout["failedRevision"] is None
+
+
+def test_what_was_rolled_back_to_is_kept_through_an_upgrade_and_no_workers(fleet):
+    old = fleet.rollout["revision"]
+    fleet.break_it()
+    fleet.settle(late=True)
+    fleet.upgrade("2")
+    pending = fleet.pending["revision"]
+    for replicas in (0, 2):
+        fleet.edit(replicas=replicas)
+        assert fleet.rollout["revision"] == old
+    assert revisions(fleet.pods) == {old}
+    fleet.approve(pending)
+    assert pending in revisions(fleet.pods)
+
+
+def test_a_rollout_stopped_half_way_stays_there_while_the_queue_is_away(fleet):
+    half_failed(fleet, "Stop")
+    before = fleet.names
+    was_ready = ready(fleet.pods)
+    for pod in was_ready:
+        pod["status"]["conditions"][0]["status"] = "False"
+    fleet.operate()
+    assert fleet.deployment["spec"]["paused"]
+    was_ready[0]["status"]["conditions"][0]["status"] = "True"  # an older one comes back first
+    fleet.operate()
+    assert fleet.deployment["spec"]["paused"]
+    assert fleet.names == before
+
+
+def test_a_rollout_stopped_half_way_goes_on_when_the_older_workers_are_gone(fleet):
+    half_failed(fleet, "Stop")
+    failed = fleet.rollout["failedRevision"]
+    for pod in fleet.pods:
+        if revisions([pod]) != {failed}:
+            pod["status"] = {"phase": "Failed", "conditions": [{"type": "Ready", "status": "False"}]}  # evicted
+    fleet.operate()
+    assert not fleet.deployment["spec"]["paused"]
+
+
 def test_an_upgrade_of_the_operator_waits_for_approval(fleet):
     before, old = fleet.names, fleet.rollout["revision"]
     fleet.upgrade("2")
@@ -323,6 +412,17 @@ def test_workers_of_a_release_without_revisions_are_kept(fleet):
     fleet.approve(fleet.pending["revision"])
     assert set(fleet.names).isdisjoint(before)
     assert fleet.config_maps == {f"m-{fleet.rollout['revision']}"}
+
+
+def test_workers_of_a_release_without_revisions_are_kept_while_none_is_ready(fleet):
+    before = before_revisions(fleet)
+    for pod in fleet.pods:  # the queue restarts in the same upgrade
+        pod["status"]["conditions"][0]["status"] = "False"
+    fleet.upgrade("2")
+    assert fleet.names == before
+    assert fleet.condition("UpToDate")["reason"] == "PendingRender"
+    fleet.edit(replicas=0)
+    assert not fleet.pending
 
 
 def test_workers_of_a_release_without_revisions_go_with_the_next_change_of_the_spec(fleet):

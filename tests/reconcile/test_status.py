@@ -22,7 +22,7 @@ def deployment(ready=0, replicas=2, generation=1, **status):
     return {
         "kind": "Deployment",
         "metadata": {"name": "sample", "generation": 1},
-        "spec": {"template": {"metadata": {}, "spec": {}}},
+        "spec": {"replicas": replicas, "template": {"metadata": {}, "spec": {}}},
         "status": {
             "observedGeneration": generation,
             "replicas": replicas,
@@ -106,7 +106,7 @@ def test_disabled_and_scaled_to_zero_are_done(tell, model):
 def test_a_spec_that_cannot_be_read_has_failed_at_once_and_keeps_the_numbers(tell, model):
     before = tell(workload=deployment(2))
     model["spec"]["engine"].pop("modelId")
-    item = tell(before={**before, "spec": model["spec"]})
+    item = tell(before={**before, "spec": model["spec"]}, workload=deployment(2))
     assert kstatus.compute(item) == "Failed"
     assert item["status"]["workers"] == "2/2"
     assert words(item)["ConfigValid"] == "False"
@@ -241,6 +241,25 @@ def test_what_workers_are_made_of_is_kept_while_nobody_knows_it_and_not_guessed(
 )
 def test_the_endpoint_of_a_queue(queue, expected):
     assert endpoint(queue) == expected
+
+
+@pytest.mark.parametrize(
+    ("workload", "numbers", "serving"),
+    [
+        (deployment(2), (2, 2, "2/2"), ("True", "True")),
+        (deployment(1), (2, 1, "1/2"), ("False", "True")),
+        (deployment(0), (2, 0, "0/2"), ("False", "False")),
+        (None, (0, 0, "0/0"), ("True", "False")),
+    ],
+)
+def test_what_serves_is_told_while_the_spec_cannot_be_read(tell, model, workload, numbers, serving):
+    before = tell(workload=deployment(2))
+    model["spec"]["engine"].pop("modelId")
+    item = tell(before={**before, "spec": model["spec"]}, workload=workload)
+    state = item["status"]
+    assert (state["replicas"], state["readyReplicas"], state["workers"]) == numbers
+    assert (words(item)["WorkersReady"], words(item)["ModelLoaded"]) == serving
+    assert words(item)["ConfigValid"] == "False"
 
 
 def test_the_workers_of_an_earlier_model_of_the_name_are_not_counted(model, config):

@@ -1,5 +1,6 @@
 """The NetworkPolicy: workers are asked for metrics only, and reach names, the queue and model sources only."""
 
+import re
 import tomllib
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -16,6 +17,7 @@ _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _CLOUD_IDENTITY = (("169.254.169.254/32", 80), ("169.254.170.23/32", 80), ("169.254.169.252/32", 988))
 """Where a pod gets the cloud's credentials for its bucket: instance metadata, EKS pod identity, GKE's server."""
 _MIRRORS = ("s3_mirror_config", "gcs_mirror_config")
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _QUEUE_PODS = {"app.kubernetes.io/name": "headrace-queue"}
 
 
@@ -50,20 +52,41 @@ def _asked_at(monitoring: Object) -> Iterator[int]:
 
 def _egress(namespace: str, files: list[Object], templates: list[Object], config: RenderConfig) -> Iterator[Object]:
     yield {"ports": [{"port": port, "protocol": protocol} for port in _DNS_PORTS for protocol in ("UDP", "TCP")]}
-    if any(file["queue"]["url"] == config.queue_url for file in files):
-        yield _own_queue(config.queue_url, namespace)
-    ports = {443, *filter(None, map(_port, _texts([files, templates])))}
+    urls = {text: port for text in _texts([files, templates]) if (port := _port(text))}
+    own = _service(config.queue_url, namespace)
+    services = {service for url in urls if (service := _service(url, namespace))}
+    if own and own in services:
+        yield _to(own[0], podSelector={"matchLabels": _QUEUE_PODS})
+    yield from map(_to, sorted({home for home, _ in services - {own}}))
+    ports = {443, *urls.values()}
     yield {"ports": [_tcp(port) for port in sorted(ports)]}
     if any(name in file["generator"] for file in files for name in _MIRRORS):
         yield from ({"to": [{"ipBlock": {"cidr": block}}], "ports": [_tcp(port)]} for block, port in _CLOUD_IDENTITY)
 
 
-def _own_queue(url: str, namespace: str) -> Object:
-    """The chart's queue, by its pods: a policy sees the port behind the Service, which need not be the URL's."""
-    parts = (urlsplit(url).hostname or "").split(".")
-    home = parts[1] if len(parts) > 2 and parts[2] == "svc" else namespace
-    where = {"matchLabels": {"kubernetes.io/metadata.name": home}}
-    return {"to": [{"namespaceSelector": where, "podSelector": {"matchLabels": _QUEUE_PODS}}]}
+_Service = tuple[str, str]
+"""Namespace and name."""
+
+
+def _service(url: str, namespace: str) -> _Service | None:
+    """The Service that a web address names, in `namespace` unless it says another; None where it names none.
+
+    That a name of two words is one in the internet (`example.com`) and no Service cannot be seen: then the rule that
+    follows is for a namespace (`com`) that is not there.
+    """
+    labels = (urlsplit(url).hostname or "").rstrip(".").split(".")
+    if not all(map(_LABEL.fullmatch, labels)) or labels == ["localhost"]:
+        return None
+    if "svc" in labels[2:]:  # a pod of a StatefulSet has its own name before that of the Service
+        end = labels.index("svc", 2)
+        return labels[end - 1], labels[end - 2]
+    return ((labels[1:] or [namespace])[0], labels[0]) if len(labels) <= 2 else None
+
+
+def _to(namespace: str, **pods: Object) -> Object:
+    """All ports of a namespace, or of some of its pods: a policy sees the port behind a Service, not the URL's."""
+    where = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
+    return {"to": [{"namespaceSelector": where, **pods}]}
 
 
 def _texts(value: Any) -> Iterator[str]:

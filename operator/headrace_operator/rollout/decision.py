@@ -69,7 +69,9 @@ def decide(observed: Observed, spec: InferenceModelSpec, rendered: Revision, now
     live = Live(observed)
     ready = _ready_revision(live)
     running = _running(live, rendered)
-    if running is None or not spec.enabled:
+    if not live.deployment or not spec.enabled:
+        return _begin(live, spec, rendered, ready)
+    if running is None:
         return Decision(Workload(rendered), ready)
     failure = failures.current(live, spec, rendered, ready)
     if failure is None and _same_spec(running, rendered):
@@ -80,23 +82,42 @@ def decide(observed: Observed, spec: InferenceModelSpec, rendered: Revision, now
     return stopped if rendered.name == failure.revision else _keep(stopped, live, spec, rendered, now)
 
 
+def _begin(live: Live, spec: InferenceModelSpec, rendered: Revision, ready: str | None) -> Decision:
+    """Where there is no workload to be careful with: what the spec renders to, unless that is known to have failed."""
+    older = live.stored(ready) if ready and ready != rendered.name else None
+    failure = failures.past(live, spec, rendered)
+    if older is None or failure is None:
+        return Decision(Workload(rendered), ready)
+    return Decision(Workload(older, failed=failure.note), ready, failure, running=older)
+
+
 def _keep(kept: Decision, live: Live, spec: InferenceModelSpec, rendered: Revision, now: datetime) -> Decision:
     """What is decided on already, unless the newer rendering of the same spec may take its place."""
     same = kept.workload.revision.name == rendered.name
-    if same or _may_replace(live, spec, rendered, kept.ready_revision, now):
+    if same or _may_replace(kept, live, spec, rendered, now):
         return Decision(Workload(rendered), kept.ready_revision, running=kept.running)
     again = windows.next_opening(spec.rollout.maintenance_windows, now)
     return Decision(kept.workload, kept.ready_revision, kept.failure, rendered, kept.running, again)
 
 
-def _may_replace(live: Live, spec: InferenceModelSpec, rendered: Revision, ready: str | None, now: datetime) -> bool:
+def _may_replace(kept: Decision, live: Live, spec: InferenceModelSpec, rendered: Revision, now: datetime) -> bool:
     annotations = live.observed.model["metadata"].get("annotations") or {}
-    nothing_to_protect = not live.ready_pods() and (live.revision != ready or not _workers_wanted(live))
     return (
         annotations.get(names.ANNOTATION_APPROVE_RENDER) == rendered.name
-        or nothing_to_protect
+        or (not live.ready_pods() and _nothing_to_protect(kept, live))
         or windows.is_open(spec.rollout.maintenance_windows, now)
     )
+
+
+def _nothing_to_protect(kept: Decision, live: Live) -> bool:
+    """Whether workers that are not ready are none that were so once, or none that are asked for.
+
+    What was rolled back to is kept for the time when workers are asked for again: the newer rendering is one of the
+    spec that failed. Of workers from before revisions nobody knows whether they were ready.
+    """
+    rolled_back = kept.failure is not None and kept.workload.revision.name == kept.ready_revision
+    never_ready = bool(live.revision) and live.revision != kept.ready_revision
+    return never_ready or not (rolled_back or _workers_wanted(live))
 
 
 def _workers_wanted(live: Live) -> bool:
@@ -139,14 +160,16 @@ def _after(
     """What runs when a rollout has failed. The way is never from the older revision to the failed one.
 
     Stop: older workers that are left go on serving alone; where some of the failed revision's are ready, too, all stay
-    as they are; where nothing else serves, the failed revision may still come to life. RollBack: the newest revision
-    that was ready comes back in any case.
+    as they are, also while the queue is away and none of them is ready; where nothing else serves, the failed revision
+    may still come to life. RollBack: the newest revision that was ready comes back in any case.
     """
     older = live.stored(ready) if ready and ready != failure.revision else None
     if live.revision != failure.revision or older is None:
         return Workload(running, failed=failure.note)
     if spec.rollout.on_failure == "RollBack":
         return Workload(older, failed=failure.note)
+    if live.paused and failures.stored(live) == failure and live.pods(other_than=failure.revision):
+        return Workload(running, paused=True, failed=failure.note)
     if not live.ready_pods(other_than=failure.revision):
         return Workload(running, failed=failure.note)
     if live.ready_pods(of=failure.revision):

@@ -11,6 +11,8 @@ from headrace_operator.render.objects import canonical, content_hash
 from headrace_operator.render.revision import Revision, spec_hash
 from headrace_operator.rollout.live import Live
 
+REASON = "RolloutFailed"
+"""In the model's conditions."""
 _REASON_LIMIT = 1500
 """Characters of the cause that are kept."""
 
@@ -47,6 +49,19 @@ def current(live: Live, spec: InferenceModelSpec, rendered: Revision, ready: str
     if live.revision and live.revision != ready and live.deadline_exceeded:
         return Failure(live.revision, attempt(spec), _message(live, spec, rendered))
     return None
+
+
+def past(live: Live, spec: InferenceModelSpec, rendered: Revision) -> Failure | None:
+    """The failure of what the spec renders to, where its workload goes or is gone, and the note on it too."""
+    if live.deployment:
+        noted = stored(live)
+        return noted if noted and (noted.revision, noted.attempt) == (rendered.name, attempt(spec)) else None
+    status = live.observed.model.get("status") or {}
+    if (status.get("rollout") or {}).get("failedRevision") != rendered.name:
+        return None
+    told = (one["message"] for one in status.get("conditions") or [] if one["reason"] == REASON)
+    unknown = f"revision {rendered.name} did not become ready when it was tried"
+    return Failure(rendered.name, attempt(spec), next(told, unknown)[:_REASON_LIMIT])
 
 
 def stored(live: Live) -> Failure | None:

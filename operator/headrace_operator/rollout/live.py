@@ -59,9 +59,19 @@ class Live:
         generation = self.deployment.get("metadata", {}).get("generation")
         return bool((self.deployment.get("status") or {}).get("observedGeneration") == generation)
 
+    @property
+    def paused(self) -> bool:
+        """Whether the Deployment stays where it is."""
+        return bool(self.deployment.get("spec", {}).get("paused"))
+
+    def pods(self, *, of: str | None = None, other_than: str | None = None) -> list[Object]:
+        """The workers of one revision, or of all others, without those that are ending or over."""
+        found = (pod for pod in self.observed.pods if _is_of(_revision(pod), of, other_than))
+        return [pod for pod in found if not _is_ending(pod)]
+
     def ready_pods(self, *, of: str | None = None, other_than: str | None = None) -> int:
         """Ready workers of one revision, or of all others."""
-        return sum(_is_ready(pod) and _is_of(_revision(pod), of, other_than) for pod in self.observed.pods)
+        return sum(map(_is_ready, self.pods(of=of, other_than=other_than)))
 
 
 def _is_of(revision: str, of: str | None, other_than: str | None) -> bool:
@@ -72,7 +82,11 @@ def _revision(pod: Object) -> str:
     return str((pod.get("metadata", {}).get("annotations") or {}).get(names.ANNOTATION_REVISION, ""))
 
 
+def _is_ending(pod: Object) -> bool:
+    over = (pod.get("status") or {}).get("phase") in {"Failed", "Succeeded"}
+    return over or bool(pod["metadata"].get("deletionTimestamp"))
+
+
 def _is_ready(pod: Object) -> bool:
     conditions = (pod.get("status") or {}).get("conditions") or []
-    ready = any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
-    return ready and not pod["metadata"].get("deletionTimestamp")
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
