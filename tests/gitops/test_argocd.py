@@ -46,7 +46,7 @@ def of_workers(ready, desired, cause=None, **spec):
         (of_workers(0, 0, enabled=False), ("Suspended", "spec.enabled is false")),
         (of_workers(0, 1, PERMANENT), ("Degraded", "ImageNotFound: there is no such image")),
         (of_workers(0, 1, PASSING), ("Progressing", "Unschedulable: no node has a GPU")),
-        (written(conditions.of_spec_that_cannot_be_read(PERMANENT)), ("Degraded", "ImageNotFound")),
+        (written(conditions.of_spec_that_cannot_be_read(PERMANENT, None)), ("Degraded", "ImageNotFound")),
         ({"observedGeneration": 2}, ("Progressing", ": ")),
     ],
 )

@@ -25,6 +25,7 @@ STALLED = model("broken", engine=TENSORRT)  # the chart has no image for this en
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     with installation(tmp_path_factory.mktemp("gitops")) as made:
         made.install("operator.webhook.enabled=false")
+        made.plane.start_controllers()
         operator = Operator(made, "a")
         try:
             until("the operator leads", operator.leading)
