@@ -138,6 +138,9 @@ def _convert(schema: Schema, definitions: dict[str, Schema], name: str = "") -> 
 
 def _object(schema: Schema, definitions: dict[str, Schema], name: str) -> Schema:
     out = {key: value for key, value in schema.items() if key not in _REPLACED}
+    if 0 < schema.get("minimum", 0) < 1:
+        # the API server cuts the bound to a whole number where the value is one, and so would take 0
+        out |= {"minimum": 0, "exclusiveMinimum": True}
     if "exclusiveMinimum" in schema:
         out |= {"minimum": schema["exclusiveMinimum"], "exclusiveMinimum": True}
     if "exclusiveMaximum" in schema:
