@@ -45,22 +45,36 @@ async def test_killed_before_and_after_every_write(lanes: Lanes) -> None:
     lives = [_lives(strike, numbers) for strike in (before, after) for numbers in (odd, even)]
     results = await _side_by_side(lanes, *lives)
     struck = {name for result in results for name in result.times}
-    # a deletion is the garbage collector's work alone
-    assert struck >= {operation.name for operation in LIFE} - {"delete"}
+    # a deletion is the garbage collector's work alone, and a foreign annotation is nothing to write for
+    assert struck >= {operation.name for operation in LIFE} - {"delete", "annotate a child"}
 
 
-async def test_refused_cut_off_late_repeated_broken_and_behind(lanes: Lanes) -> None:
-    refusals = sieve.on_write(CONFLICT, THROTTLED, BROKEN, AWAY, Fate.CUT_BEFORE, Fate.CUT_AFTER)
-    lives = (
-        _lives(refusals, _selected(1, 3)),
-        _lives(sieve.on_event(Delay(1.5)), _selected(1, 9)),
-        _lives(sieve.on_event(Repeat()), _selected(2, 9)),
-        _lives(sieve.on_event(Drop(1.0, "gone"), Drop(1.0, "close")), _selected(3, 9)),
-    )
-    results = await _side_by_side(lanes, *lives, _behind(lambda _: True), _behind(_is_model_list), _hang)
-    struck = [sum(result.times.values()) for result in results if isinstance(result, sieve.Struck)]
-    assert min(struck[:-1]) > len(LIFE)
-    assert struck[-1] == 1
+_REFUSALS = sieve.on_write(CONFLICT, THROTTLED, BROKEN, AWAY, Fate.CUT_BEFORE, Fate.CUT_AFTER)
+_LOSSES = sieve.on_event(Drop(1.0, "gone"), Drop(1.0, "close"))
+
+
+@pytest.mark.parametrize(
+    ("strike", "first", "step"),
+    [
+        pytest.param(_REFUSALS, 1, 5, id="writes refused and cut off"),
+        pytest.param(sieve.on_event(Delay(1.5)), 1, 15, id="events late"),
+        pytest.param(sieve.on_event(Repeat()), 2, 15, id="events repeated"),
+        pytest.param(_LOSSES, 3, 15, id="events lost"),
+    ],
+)
+async def test_trouble_at_a_write_or_an_event(lanes: Lanes, strike: sieve.Strike, first: int, step: int) -> None:
+    numbers = list(_selected(first, step))
+    results = await _side_by_side(lanes, *(_lives(strike, numbers[half::2]) for half in (0, 1)))
+    assert sum(sum(result.times.values()) for result in results) > len(LIFE)
+
+
+async def test_started_anew_with_a_list_that_is_old(lanes: Lanes) -> None:
+    await _side_by_side(lanes, _behind(lambda _: True), _behind(_is_model_list))
+
+
+async def test_an_answer_that_never_comes(lanes: Lanes) -> None:
+    (result,) = await _side_by_side(lanes, _hang)
+    assert sum(result.times.values()) == 1
 
 
 def _behind(stale: Callable[[str], bool]) -> Callable[[Lane], Awaitable[None]]:
