@@ -28,11 +28,22 @@ def _bad_leaf(value: Any, path: str, *, in_list: bool) -> str:
         return f"{path} is null: a list may hold anything else (TOML, the worker's file, has no null)"
     if isinstance(value, float) and not math.isfinite(value):
         return f"{path} is {value}: numbers are finite (JSON, the resource's form, has no other)"
-    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+    if isinstance(value, float) and _reads_as_too_large(value):
+        return f"{path} is {value}: JSON writes it as a whole number, and those have 64 bits"
+    if isinstance(value, int) and not _fits(value):
         return f"{path} is {value}: whole numbers have 64 bits"
     if isinstance(value, dt.date | dt.time):
         return f"{path} is a date or time: write it as a text in quotes (JSON, the resource's form, has no dates)"
     return ""
+
+
+def _reads_as_too_large(value: float) -> bool:
+    """Whether Kubernetes' JSON has it as a whole number: Go writes floats below 1e21 without fraction and exponent."""
+    return abs(value) < 1e21 and not _fits(value)
+
+
+def _fits(value: float) -> bool:
+    return -(2**63) <= value < 2**63
 
 
 def without_nulls(value: Any) -> Any:

@@ -7,6 +7,9 @@ With the subprotocol `headrace.v1` it carries many requests at once and is pull-
 
 - Control messages are JSON text frames, told apart by `type` (`WorkerMessage`, `QueueMessage`).
 - The worker sends `Register` first; the queue answers `Registered` or closes with a reason.
+- A worker may be there before it can serve: `Register.state` and, when it changes, `Report` say how far it is. It takes
+  jobs once it grants credits.
+- `Serving` replaces the models that it registered with: an adapter has come or gone.
 - The worker grants credits; each `Job` that the queue sends uses up one of them.
 - Response bytes are binary frames; one frame carries pieces of any number of jobs (`encode_pieces`). For a streamed
   request the pieces, put together, are the engine's server-sent events; otherwise they are the response body. The
@@ -72,6 +75,10 @@ class SeedRequest(Message):
     openai_req: dict[str, Any]
 
 
+WorkerState = Literal["fetching", "loading", "warming", "ready", "draining", "stopped", "failed"]
+"""Where a worker is in its life: getting weights, starting its engine, having it say one token, and so on."""
+
+
 class Register(Registration):
     """A `headrace.v1` worker's first message: its machine and what it serves."""
 
@@ -79,10 +86,35 @@ class Register(Registration):
     worker: str
     """A name for people, unique among the workers of a model: the pod's name in Kubernetes."""
     models: list[str] = Field(min_length=1)
-    """The model names it answers to."""
+    """The model names it answers to; an adapter's is `<model>:<adapter>`."""
+    adapters: list[str] = []
+    """Those of `models` that are adapters."""
+    capacity: int | None = None
+    """Jobs that it takes at a time once it is ready, as far as it knows now."""
+    state: WorkerState = "ready"
     fingerprint: str
     tags: list[str] = []
     hostings: list[str] = []
+
+
+class Report(Message):
+    """How far a worker is that cannot serve yet; told when it changes, no more than once a second."""
+
+    type: Literal["report"] = "report"
+    state: WorkerState
+    detail: str = ""
+    """For people: which file it fetches, or why it has to begin again."""
+    done_bytes: int | None = None
+    total_bytes: int | None = None
+    """Of the weights that are being fetched, as far as their size is known."""
+
+
+class Serving(Message):
+    """The models that a worker answers to from now on."""
+
+    type: Literal["serving"] = "serving"
+    models: list[str] = Field(min_length=1)
+    adapters: list[str] = []
 
 
 class Credit(Message):
@@ -145,6 +177,8 @@ class Job(Message):
     openai_url: str
     """The path the client asked for, e.g. `/v1/chat/completions`."""
     openai_req: dict[str, Any]
+    waited_s: float = 0.0
+    """How long it has been in the queue."""
 
 
 class Cancel(Message):
@@ -161,7 +195,7 @@ class Ack(Message):
     request_id: str
 
 
-WorkerMessage = Annotated[Register | Credit | Result | HandBack | Drain, Field(discriminator="type")]
+WorkerMessage = Annotated[Register | Report | Serving | Credit | Result | HandBack | Drain, Field(discriminator="type")]
 QueueMessage = Annotated[Registered | Job | Cancel | Ack | Drain, Field(discriminator="type")]
 
 worker_messages: TypeAdapter[WorkerMessage] = TypeAdapter(WorkerMessage)

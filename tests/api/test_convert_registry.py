@@ -182,6 +182,7 @@ def test_what_a_registry_file_cannot_say_is_named():
         ({"engine_config": {"model_id": "m", "engine_kwargs": {"a": {1: 2}}}}, "the key 1: keys are texts"),
         ({"engine_config": {"model_id": "m", "engine_kwargs": {"a": float("nan")}}}, "a is nan: numbers are finite"),
         ({"engine_config": {"model_id": "m", "engine_kwargs": {"a": 2**63}}}, "whole numbers have 64 bits"),
+        ({"engine_config": {"model_id": "m", "engine_kwargs": {"a": 2.0**63}}}, "JSON writes it as a whole number"),
         ({"engine_config": {"model_id": "m", "runtime_env": {"envVars": {}}}}, "write env_vars"),
         ({"engine_config": {"model_id": "m", "generation": {"stopping_sequences": [1.5]}}}, "stopping_sequences"),
         ({"engine_config": {"model_id": "m"}, "scaling_config": {"num_gpus_per_worker": 2}}, "num_gpus_per_worker"),

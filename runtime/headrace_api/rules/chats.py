@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pydantic import ValidationError
 
 from headrace_api import prompts
-from headrace_api.inference_model import InferenceModelSpec, PromptFormat
+from headrace_api.inference_model import InferenceModelSpec
+from headrace_api.inference_model_engine import PromptFormat
 from headrace_api.rules.finding import Facts, Finding, Rule, at
 
 _PATH = "engine.generation.promptFormat"
