@@ -68,6 +68,7 @@ class Worker:
         Raises:
             EngineConfigError: the configuration asks for something that cannot be done.
         """
+        log.info("the worker's state", state=self.status.state.value)
         pulling = asyncio.create_task(self.puller.run())
         try:
             await self._states(pulling)
