@@ -29,6 +29,8 @@ class Settings:
     worker_name: str
     grace_seconds: float
     """How long requests that are under way may go on after SIGTERM."""
+    hang_seconds: float
+    """How long an engine may have requests and give no token; 0 stands for ever."""
     vllm_python: str
     """The Python interpreter that has vLLM."""
     termination_log: Path | None
@@ -49,6 +51,7 @@ def read(environ: Mapping[str, str] | None = None, *, log_level: str | None = No
         queue_token=_token(env),
         worker_name=env.get("HEADRACE_WORKER_NAME") or socket.gethostname(),
         grace_seconds=_seconds("HEADRACE_GRACE_SECONDS", env.get("HEADRACE_GRACE_SECONDS") or "25"),
+        hang_seconds=_seconds("HEADRACE_HANG_SECONDS", env.get("HEADRACE_HANG_SECONDS") or "180"),
         vllm_python=env.get("HEADRACE_VLLM_PYTHON") or sys.executable,
         termination_log=_termination_log(env.get("HEADRACE_TERMINATION_LOG")),
         engine_environment={name: value for name, value in env.items() if name not in _KEPT_FROM_ENGINES},
