@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from headrace_api import progress
 from headrace_api.load import ModelLoad
 from headrace_operator.kinds import key_of
 from headrace_operator.observed import Key, Object
@@ -33,7 +34,7 @@ class LoadNews:
     def hear(self, load: Mapping[str, ModelLoad]) -> None:
         """Take the numbers of every model."""
         self._heard.clear()
-        self._heard.update({name: one.model_copy(update={"taken": 0}) for name, one in load.items()})  # is not shown
+        self._heard.update({name: _shown(one) for name, one in load.items()})
         self.world.set_load(dict(load))
         for key in self.autoscaler.hear(dict(load)):
             self.wake(key)
@@ -56,3 +57,12 @@ class LoadNews:
 
     def _models(self, names: set[str]) -> list[Object]:
         return [model for model in self.world.models() if self.world.queue_name(model) in names] if names else []
+
+
+def _shown(load: ModelLoad) -> ModelLoad:
+    """What is worth a look: no requests that came and went, and of a download only every twentieth."""
+    steps = {
+        name: one.model_copy(update={"done_bytes": progress.twentieths(one.done_bytes, one.total_bytes)})
+        for name, one in load.starting.items()
+    }
+    return load.model_copy(update={"taken": 0, "starting": steps})
