@@ -17,7 +17,7 @@ from headrace_operator.world import SeenWorld
 _SHOWN_SECONDS = 1.0
 
 
-@dataclass(frozen=True)
+@dataclass
 class LoadNews:
     """Takes what the queue says."""
 
@@ -32,8 +32,7 @@ class LoadNews:
 
     def hear(self, load: Mapping[str, ModelLoad]) -> None:
         """Take the numbers of every model."""
-        self._heard.clear()
-        self._heard.update({name: one.model_copy(update={"taken": 0}) for name, one in load.items()})  # is not shown
+        self._heard = {name: one.model_copy(update={"taken": 0}) for name, one in load.items()}  # is not shown
         self.world.set_load(dict(load))
         for key in self.autoscaler.hear(dict(load)):
             self.wake(key)
@@ -49,8 +48,7 @@ class LoadNews:
 
     def _show(self) -> None:
         changed = {name for name in {*self._shown, *self._heard} if self._shown.get(name) != self._heard.get(name)}
-        self._shown.clear()
-        self._shown.update(self._heard)
+        self._shown = self._heard
         for model in self._models(changed):
             self.wake(key_of(model))
 
