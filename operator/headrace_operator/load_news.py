@@ -18,7 +18,7 @@ from headrace_operator.world import SeenWorld
 _SHOWN_SECONDS = 1.0
 
 
-@dataclass(frozen=True)
+@dataclass
 class LoadNews:
     """Takes what the queue says."""
 
@@ -33,8 +33,7 @@ class LoadNews:
 
     def hear(self, load: Mapping[str, ModelLoad]) -> None:
         """Take the numbers of every model."""
-        self._heard.clear()
-        self._heard.update({name: _shown(one) for name, one in load.items()})
+        self._heard = {name: _worth_a_look(one) for name, one in load.items()}
         self.world.set_load(dict(load))
         for key in self.autoscaler.hear(dict(load)):
             self.wake(key)
@@ -50,8 +49,7 @@ class LoadNews:
 
     def _show(self) -> None:
         changed = {name for name in {*self._shown, *self._heard} if self._shown.get(name) != self._heard.get(name)}
-        self._shown.clear()
-        self._shown.update(self._heard)
+        self._shown = self._heard
         for model in self._models(changed):
             self.wake(key_of(model))
 
@@ -59,7 +57,7 @@ class LoadNews:
         return [model for model in self.world.models() if self.world.queue_name(model) in names] if names else []
 
 
-def _shown(load: ModelLoad) -> ModelLoad:
+def _worth_a_look(load: ModelLoad) -> ModelLoad:
     """What is worth a look: no requests that came and went, and of a download only every twentieth."""
     steps = {
         name: one.model_copy(update={"done_bytes": progress.twentieths(one.done_bytes, one.total_bytes)})

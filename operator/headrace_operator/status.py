@@ -66,7 +66,7 @@ def status(  # noqa: PLR0913  # what was seen, decided and done
         fingerprint=worker_fingerprint(file) if file else stored.fingerprint,
         config_hash=worker_hash(file) if file else stored.config_hash,
         endpoint=endpoint(queue_url(spec, config)),
-        scaling=told(decided.current(observed), _deployment(observed)),
+        scaling=told(decided.current(observed), observed.deployment),
         rollout=stored.rollout if problem or decision.problem else decision.rollout,
         pending_render=decision.pending_render,
     )
@@ -84,8 +84,12 @@ def endpoint(queue: str) -> str | None:
 
 def ready_reason(state: Object) -> tuple[str, str, str]:
     """Status, reason and message of the Ready condition in a status object; empty texts when there is none."""
-    ready: Object = next((one for one in state.get("conditions", []) if one["type"] == "Ready"), {})
+    ready = _ready(state)
     return ready.get("status", ""), ready.get("reason", ""), ready.get("message", "")
+
+
+def _ready(state: Object) -> Object:
+    return next((one for one in state.get("conditions", []) if one["type"] == "Ready"), {})
 
 
 def _refused(observed: Observed, problem: Problem, now: str) -> InferenceModelStatus:
@@ -110,7 +114,7 @@ def _refused(observed: Observed, problem: Problem, now: str) -> InferenceModelSt
 
 def _live_workers(observed: Observed, before: InferenceModelStatus) -> Workers | None:
     """The workers that the workload has and asks for; None when there never was one."""
-    deployment = _deployment(observed)
+    deployment = observed.deployment
     if deployment is None and before.replicas is None:
         return None
     desired = int(deployment["spec"]["replicas"]) if deployment else 0
@@ -145,7 +149,7 @@ def _stored(status: Object) -> InferenceModelStatus:
 
 
 def _workers(observed: Observed, spec: InferenceModelSpec, decision: Plan, *, settled: bool) -> Workers:
-    deployment = _deployment(observed)
+    deployment = observed.deployment
     desired = decided.replicas(observed, spec)
     if deployment is None:
         return Workers(desired=desired, ready=0, updated=settled and not spec.enabled)
@@ -164,7 +168,7 @@ def _was_ready(observed: Observed, decision: Plan) -> bool:
     Somebody's annotation raises the Deployment's generation, too. Where its content is as rendered, its numbers hold
     until its controller has looked at it again.
     """
-    ready: Object = next((one for one in _before(observed) if one["type"] == "Ready"), {})
+    ready = _ready(observed.model.get("status") or {})
     same = ready.get("observedGeneration") == _generation(observed)
     rollout = decision.rollout
     return ready.get("status") == "True" and same and (rollout is None or rollout.revision == rollout.ready_revision)
@@ -183,10 +187,6 @@ def _generation(observed: Observed) -> int:
     return int(observed.model["metadata"].get("generation", 0))
 
 
-def _deployment(observed: Observed) -> Object | None:
-    return next((child for child in observed.own if child["kind"] == "Deployment"), None)
-
-
 def _count(observed: Observed, field: str) -> int:
-    deployment = _deployment(observed) or {}
+    deployment = observed.deployment or {}
     return int((deployment.get("status") or {}).get(field, 0))
