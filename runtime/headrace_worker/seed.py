@@ -92,7 +92,10 @@ class SeedSession:
         except ValidationError as error:
             where = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
             return error_body(f"not a request of the worker protocol: {where}", "invalid_request_error")
+        log.debug("request", openai_req=request.openai_req)
         try:
-            return await self.engine.complete(request.openai_req)
+            answer = await self.engine.complete(request.openai_req)
         except EngineLostError as error:
             return error_body(f"the engine was lost: {error}", "engine_lost")
+        log.debug("answer", answer=answer)
+        return answer

@@ -27,6 +27,10 @@ class Settings:
     queue_token: str | None
     """Wins over the configuration file's token."""
     worker_name: str
+    ln_url: str
+    """What the original protocol calls the worker's link URL; told to queues as it is."""
+    model_cache: Path
+    """Where Hugging Face's own libraries keep models: its file system is the one that has to have room."""
     grace_seconds: float
     """How long requests that are under way may go on after SIGTERM."""
     hang_seconds: float
@@ -50,6 +54,8 @@ def read(environ: Mapping[str, str] | None = None, *, log_level: str | None = No
         log_level=_log_level(env.get("LOG_LEVEL") or log_level or "info"),
         queue_token=_token(env),
         worker_name=env.get("HEADRACE_WORKER_NAME") or socket.gethostname(),
+        ln_url=env.get("HEADRACE_LN_URL") or "",
+        model_cache=_model_cache(env),
         grace_seconds=_seconds("HEADRACE_GRACE_SECONDS", env.get("HEADRACE_GRACE_SECONDS") or "25"),
         hang_seconds=_seconds("HEADRACE_HANG_SECONDS", env.get("HEADRACE_HANG_SECONDS") or "180"),
         vllm_python=env.get("HEADRACE_VLLM_PYTHON") or sys.executable,
@@ -72,6 +78,12 @@ def usable_token(settings: Settings, file_token: str | None) -> str | None:
             "(--show-token prints a configuration with its real one), or take queue.token out of the configuration"
         )
     return token or None
+
+
+def _model_cache(env: Mapping[str, str]) -> Path:
+    """As `huggingface_hub.constants` finds it."""
+    home = env.get("HF_HOME") or f"{env.get('XDG_CACHE_HOME') or '~/.cache'}/huggingface"
+    return Path(env.get("HF_HUB_CACHE") or f"{home}/hub").expanduser()
 
 
 def _token(env: Mapping[str, str]) -> str | None:

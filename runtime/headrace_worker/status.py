@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from headrace_worker.engine_client import EngineClient
+from headrace_worker.engine_metrics import Source
 from headrace_worker.life import State
 from headrace_worker.metrics import Metrics
 
@@ -39,6 +40,8 @@ class Status:
     state: State = State.FETCHING
     progress: Progress = Progress()
     offer: Offer | None = None
+    engine_metrics: Source | None = None
+    """Where the engine has its own metrics; None while there is no engine."""
     engine_healthy: bool = False
     registered: bool = False
     tried: bool = False
@@ -71,6 +74,7 @@ class Status:
     def set_state(self, state: State, detail: str = "") -> None:
         """Go on to the next state."""
         self.state = state
+        self.metrics.enter(state)
         self.progress = Progress(detail)
         self._been_ready |= state is State.READY
         self._tell()
@@ -78,6 +82,7 @@ class Status:
     def set_progress(self, progress: Progress) -> None:
         """Note how far the state is."""
         self.progress = progress
+        self.metrics.progress(progress.done_bytes, progress.total_bytes)
         self._tell()
 
     def set_offer(self, offer: Offer) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 import json
+import time
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -24,6 +25,7 @@ from headrace_api.wire import (
     Serving,
     queue_messages,
 )
+from headrace_worker import transcripts
 from headrace_worker.batcher import Batcher
 from headrace_worker.engine_client import EngineClient, EngineLostError, Outcome, error_body
 from headrace_worker.reports import Reports
@@ -116,6 +118,7 @@ class V1Session:
             await asyncio.wait({sender, reader, teller}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             await self._abandon_jobs()
+            self.status.metrics.credits.set(0)
             for task in (sender, reader, teller):
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError, aiohttp.ClientError, ConnectionError):
@@ -161,6 +164,7 @@ class V1Session:
         missing = offer.slots - self._credits - len(self._jobs)
         if missing > 0:
             self._credits += missing
+            self.status.metrics.credits.set(self._credits)
             self._out.message(Credit(n=missing))
 
     async def drain(self, reason: str, patience_s: float) -> None:
@@ -219,6 +223,8 @@ class V1Session:
 
     def _accept(self, job: Job) -> None:
         self._credits = max(0, self._credits - 1)
+        self.status.metrics.credits.set(self._credits)
+        self.status.metrics.queue_wait.observe(job.waited_s)
         offer = self.status.offered
         if offer is None or self.draining or job.job in self._jobs:
             self._out.message(HandBack(job=job.job, reason=self._why_not(job)))
@@ -237,14 +243,21 @@ class V1Session:
         return f"the job number {job.job} is in use" if job.job in self._jobs else f"the worker is {self.status.state}"
 
     async def _do(self, running: _Running) -> Outcome:
-        job = running.job
+        job, metrics = running.job, self.status.metrics
+        began = first = time.monotonic()
 
         async def emit(data: bytes) -> None:
-            running.sent = True
+            nonlocal first
+            if not running.sent:
+                running.sent, first = True, time.monotonic()
             await self._out.piece(job.job, data)
 
-        with self.status.metrics.seconds.time():
-            return await running.engine.run(job.openai_url, job.openai_req, emit)
+        with metrics.seconds.time():
+            told = transcripts.logged(job.request_id, job.openai_req, emit)
+            outcome = await running.engine.run(job.openai_url, job.openai_req, told)
+        if running.sent and job.openai_req.get("stream") is True:
+            metrics.streamed(began, first, time.monotonic(), outcome.usage)
+        return outcome
 
     def _finish(self, running: _Running, task: asyncio.Task[Outcome]) -> None:
         if not task.cancelled() and isinstance(error := task.exception(), EngineLostError):

@@ -17,6 +17,7 @@ from headrace_api.worker_config import WorkerConfig
 from headrace_worker import decision, health, life, termination, warm
 from headrace_worker.decision import Decision
 from headrace_worker.engine_client import PATHS, EngineClient
+from headrace_worker.engine_metrics import Source
 from headrace_worker.engine_process import EngineExitedError, EngineProcess, exit_text
 from headrace_worker.engines.protocol import EngineConfigError
 from headrace_worker.life import Cause, State
@@ -96,6 +97,9 @@ class Worker:
         engine = self._engine = await EngineProcess.start(
             decided.command, decided.port, environment, lambda line: _log_engine(self.status, line)
         )
+        self.status.metrics.engine_starts.inc()
+        metrics_url = f"{engine.base_url}/metrics"
+        self.status.engine_metrics = Source(metrics_url, self.config.model_name, decided.generator.type)
         await self._unless_ended(pulling, self._load(engine))
         self._go(Cause.ANSWERED)
         await self._unless_ended(pulling, self._warm(engine))

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace_api.wire import Gpu, Usage, decode_pieces
-from headrace_worker import facts, probes, termination
+from headrace_worker import probes, termination
 from headrace_worker.batcher import Batcher
 from headrace_worker.engine_process import exit_text, free_port
 from headrace_worker.life import State
@@ -225,16 +225,6 @@ def test_started_without_the_queue_only_after_trying_for_a_while() -> None:
     assert not status.started
     status.set_registered(True)
     assert status.started
-
-
-def test_registration_without_and_with_gpus() -> None:
-    plain = facts.registration(facts.NvidiaFacts())
-    assert (plain.vram, plain.nv_gpu_count, plain.ln_url) == (0, None, "")
-    assert plain.cpu_count > 0
-    assert plain.disk_space > 0
-    gpus = (Gpu(name="K80", memory=11441), Gpu(name="shared"))
-    both = facts.registration(facts.NvidiaFacts("465.19.01", gpus))
-    assert (both.vram, both.nv_gpu_count, both.nv_driver_version) == (11441, 2, "465.19.01")
 
 
 async def accepts(port: int) -> bool:

@@ -13,7 +13,7 @@ def cause(observed: Observed, queue_url: str = "") -> Problem | None:
     Only what is said of the present template counts: a worker of an earlier spec that still fails says nothing of the
     present one.
     """
-    deployment = next((child for child in observed.own if child["kind"] == "Deployment"), None)
+    deployment = observed.deployment
     if deployment is None or not _current(deployment):
         return None
     evidence = list(_evidence(observed, deployment, queue_url))
