@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import signal
-import sys
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -13,11 +12,10 @@ import structlog
 
 from headrace_api.wire import Register
 from headrace_api.worker_config import WorkerConfig, fingerprint
-from headrace_worker import facts, health, probes, termination
-from headrace_worker.engine_client import EngineClient
+from headrace_worker import engines, facts, health, probes, termination
+from headrace_worker.engine_client import Dialect, EngineClient
 from headrace_worker.engine_process import EngineExitedError, EngineProcess, exit_text, free_port
-from headrace_worker.engines import choose, installed
-from headrace_worker.engines.protocol import Engine, EngineCommand, EngineFacts
+from headrace_worker.engines.protocol import Engine, EngineCommand
 from headrace_worker.metrics import Metrics
 from headrace_worker.puller import Puller, PullPlan, worker_url
 from headrace_worker.settings import Settings
@@ -51,20 +49,14 @@ def plan(config: WorkerConfig, settings: Settings, token: str | None) -> Plan:
         EngineConfigError: the engine cannot do what the configuration asks.
     """
     generator, queue = config.generator, config.queue
-    chosen = choose(generator, installed(settings.vllm_python))
+    programs = settings.programs
+    chosen = engines.choose(generator, engines.installed(programs))
     engine = chosen.engine
     nvidia = facts.nvidia()
     port = free_port()
     command = engine.command(
         chosen.generator,
-        EngineFacts(
-            weights=engine.locate(chosen.generator),
-            served_name=config.model_name,
-            port=port,
-            python=sys.executable,
-            vllm_python=settings.vllm_python,
-            nvidia_gpus=len(nvidia.gpus),
-        ),
+        engines.facts(engine.locate(chosen.generator), config.model_name, port, programs, len(nvidia.gpus)),
     )
     register = Register(
         **facts.registration(nvidia).model_dump(),
@@ -146,7 +138,10 @@ class _Worker:
     async def _serve(self, session: aiohttp.ClientSession) -> int:
         config = self._plan.config
         defaults = self._plan.engine.request_defaults(config.generator)
-        client = EngineClient(session, self._engine.base_url, config.model_name, defaults, config.generator.generation)
+        dialect = Dialect(
+            config.model_name, defaults, config.generator.generation, self._plan.engine.api(config.generator)
+        )
+        client = EngineClient(session, self._engine.base_url, dialect)
         puller = Puller(self._plan.pull, client, self._status.metrics, self._status.set_registered)
         pulling = asyncio.create_task(puller.run())
         hung = asyncio.create_task(

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from headrace_api.wire import Register
-from headrace_worker.engine_client import EngineClient
+from headrace_worker.engine_client import Dialect, EngineClient
 from headrace_worker.metrics import Metrics
 from headrace_worker.puller import Puller, PullPlan, worker_url
 from tests.worker.scripted_engine import ScriptedEngine
@@ -47,7 +47,7 @@ def pulling(engine: ScriptedEngine) -> Callable[..., AbstractAsyncContextManager
         metrics = Metrics()
         registered: list[bool] = []
         async with aiohttp.ClientSession() as session:
-            client = EngineClient(session, engine.url, "public-name", {"stop": ["</s>"]})
+            client = EngineClient(session, engine.url, Dialect("public-name", {"stop": ["</s>"]}))
             puller = Puller(plan, client, metrics, registered.append)
             task = asyncio.create_task(puller.run())
             try:
