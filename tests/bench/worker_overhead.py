@@ -2,9 +2,9 @@
 
     python tests/bench/worker_overhead.py [--repeat 5] [--vllm PYTHON] [--engine-cpus 0]
 
-The peer is the same engine process, asked directly on its own port: nothing but the path of the tokens differs. Both are
-measured in turn, so that a slow moment of the machine meets both. The engine has its own CPUs, as it has its own GPU
-elsewhere; worker, queue and load generator share the others.
+The peer is the same engine process, asked directly on its own port: nothing but the path of the tokens differs. Both
+are measured in turn, so that a slow moment of the machine meets both. The engine has its own CPUs, as it has its own
+GPU elsewhere; worker, queue and load generator share the others.
 """
 
 import argparse
@@ -293,7 +293,8 @@ def report(paths: dict[str, Rounds], start: float, bare: float) -> bool:
         write(f"{text:36}{engine.median(name):10.2f}{queue.median(name):10.2f}\n")
     write(f"{'start to ready, s':36}{bare:10.2f}{start:10.2f}\n")
     write(
-        f"{'CPU s per 1000 tokens: worker, queue':36}{queue.median('worker_cpu'):10.4f}{queue.median('queue_cpu'):10.4f}\n"
+    worker_cpu, queue_cpu = queue.median("worker_cpu"), queue.median("queue_cpu")
+    write(f"{'CPU s per 1000 tokens: worker, queue':36}{worker_cpu:10.4f}{queue_cpu:10.4f}\n")
     )
     loss = statistics.median(losses)
     targets = (

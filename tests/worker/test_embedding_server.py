@@ -1,4 +1,4 @@
-"""How the light embedding engine puts texts into batches; with a model that counts instead of one that takes seconds."""
+"""How the light embedding engine puts texts into batches; with a model that counts, as a real one takes seconds."""
 
 import asyncio
 import contextlib
@@ -114,5 +114,5 @@ def test_the_limit_is_the_configurations_then_the_models() -> None:
     assert _limit(128, 256, 512) == 128
     assert _limit(None, 256, 512) == 256
     assert _limit(None, None, 512) == 512
-    with pytest.raises(SystemExit, match="max_total_tokens: 513 is more than the model's 512 positions"):
+    with pytest.raises(SystemExit, match=r"max_total_tokens: 513 is more than the model's 512 positions"):
         _limit(513, 256, 512)
