@@ -292,10 +292,8 @@ def report(paths: dict[str, Rounds], start: float, bare: float) -> bool:
     for name, text in (("tokens_per_second", f"tokens/s, {STREAMS} streams"), ("first_ms", "first token, ms")):
         write(f"{text:36}{engine.median(name):10.2f}{queue.median(name):10.2f}\n")
     write(f"{'start to ready, s':36}{bare:10.2f}{start:10.2f}\n")
-    write(
     worker_cpu, queue_cpu = queue.median("worker_cpu"), queue.median("queue_cpu")
     write(f"{'CPU s per 1000 tokens: worker, queue':36}{worker_cpu:10.4f}{queue_cpu:10.4f}\n")
-    )
     loss = statistics.median(losses)
     targets = (
         ("throughput lost, %", loss, LOSS_PERCENT),

@@ -106,7 +106,7 @@ def test_the_shapes_of_input(given: Any, ids: list[list[int]]) -> None:
 
 @pytest.mark.parametrize("given", [None, [], {}, 5, [True], [1.5], [[]], ["a", 1], [100], ["a a a a a a"], [[1] * 6]])
 def test_other_shapes_are_refused(given: Any) -> None:
-    with pytest.raises(RequestError, match="^input"):
+    with pytest.raises(RequestError, match=r"^input"):
         texts_of({"input": given}, Counting())
 
 
