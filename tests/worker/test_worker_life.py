@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from websockets.asyncio.server import serve
+from websockets.asyncio.server import ServerConnection, serve
 
 from headrace_api.wire import WORKER_PATH, Credit, Drain, HandBack, Register, Registered, Result, Serving
 from headrace_api.worker_config import Generator
@@ -246,6 +246,25 @@ async def test_a_spider_gets_a_worker_that_is_ready(tmp_path: Path) -> None:
         fetch.go_on.set()
         await asyncio.wait_for(spider.workers.get(), 15)
         assert (await worker.probe("/healthz"))[1] == {"state": "ready"}
+
+
+async def test_a_spider_that_does_not_wait_is_left_alone_until_the_worker_is_ready(tmp_path: Path) -> None:
+    fetch, came = Fetching(), []
+
+    async def impatient(worker: ServerConnection) -> None:
+        came.append(worker)
+        if len(came) > 1:
+            await spider.accept(worker)
+
+    spider = Spider()
+    async with (
+        serve(impatient, "127.0.0.1", 0) as server,
+        living(tmp_path, spider_url(server) + WORKER_PATH, fetch=fetch),
+    ):
+        await asyncio.sleep(1)
+        assert len(came) == 1
+        fetch.go_on.set()
+        await asyncio.wait_for(spider.workers.get(), 15)
 
 
 async def test_sigterm_while_a_spider_waits_for_it(tmp_path: Path) -> None:
