@@ -24,6 +24,8 @@ class Decision:
     """Requests that the engine works on at a time."""
     request_defaults: Mapping[str, list[Any]] = field(default_factory=dict)
     """See `Engine.request_defaults`."""
+    metrics: tuple[str, str] | None = None
+    """The path of its metrics, and what those of its own begin with."""
     notes: tuple[str, ...] = ()
     """For the log: how the engine was chosen, and what of the section has no effect."""
 

@@ -33,6 +33,8 @@ class Settings:
     """Where Hugging Face's own libraries keep models: its file system is the one that has to have room."""
     grace_seconds: float
     """How long requests that are under way may go on after SIGTERM."""
+    hang_seconds: float
+    """How long an engine may have requests and give no token; 0 stands for ever."""
     vllm_python: str
     """The Python interpreter that has vLLM."""
     termination_log: Path | None
@@ -55,6 +57,7 @@ def read(environ: Mapping[str, str] | None = None, *, log_level: str | None = No
         ln_url=env.get("HEADRACE_LN_URL") or "",
         model_cache=_model_cache(env),
         grace_seconds=_seconds("HEADRACE_GRACE_SECONDS", env.get("HEADRACE_GRACE_SECONDS") or "25"),
+        hang_seconds=_seconds("HEADRACE_HANG_SECONDS", env.get("HEADRACE_HANG_SECONDS") or "180"),
         vllm_python=env.get("HEADRACE_VLLM_PYTHON") or sys.executable,
         termination_log=_termination_log(env.get("HEADRACE_TERMINATION_LOG")),
         engine_environment={name: value for name, value in env.items() if name not in _KEPT_FROM_ENGINES},

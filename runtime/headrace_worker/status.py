@@ -46,6 +46,8 @@ class Status:
     registered: bool = False
     tried: bool = False
     """Whether registering has been tried for a while, with or without success."""
+    under_way: int = 0
+    """Requests that the engine has."""
     _been_ready: bool = False
     _watchers: set[asyncio.Event] = field(default_factory=set)
 
@@ -109,6 +111,16 @@ class Status:
         self.registered = registered
         self.metrics.registered.set(registered)
         self._tell()
+
+    def begin_request(self) -> None:
+        """Note that the engine gets a request."""
+        self.under_way += 1
+        self.metrics.in_flight.inc()
+
+    def end_request(self) -> None:
+        """Note that one has ended."""
+        self.under_way -= 1
+        self.metrics.in_flight.dec()
 
     @contextlib.contextmanager
     def watch(self) -> Iterator[asyncio.Event]:

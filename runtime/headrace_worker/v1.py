@@ -33,6 +33,8 @@ from headrace_worker.status import Offer, Status
 
 _ACK_PATIENCE_S = 2.0
 _UNACKED_LIMIT = 10_000
+_LOST = (500, 502, 503)
+"""After pieces were sent: the engine, or the worker, did not finish."""
 
 Stop = Literal["cancelled", "cut short", "connection lost"]
 
@@ -230,7 +232,7 @@ class V1Session:
         running = _Running(job, offer.engine)
         self._jobs[job.job] = running
         self._idle.clear()
-        self.status.metrics.in_flight.inc()
+        self.status.begin_request()
         running.task = asyncio.create_task(self._do(running))
         # In a callback, because a task that is cancelled before its first turn runs none of its own code.
         running.task.add_done_callback(functools.partial(self._finish, running))
@@ -263,11 +265,12 @@ class V1Session:
             self._stop_taking("the engine was lost")
         ending = _ending(running, task)
         del self._jobs[running.job.job]
-        self.status.metrics.in_flight.dec()
+        self.status.end_request()
         if ending is not None:
             self.status.metrics.count(ending)
             if isinstance(ending, Result):
                 self.unacked.add(ending)
+                _log_lost(running, ending)
             self._out.message(ending)
             self._grant()
         if not self._jobs:
@@ -317,6 +320,13 @@ def _is_seed_request(data: object) -> bool:
 
 def _result(job: Job, outcome: Outcome) -> Result:
     return Result(job=job.job, request_id=job.request_id, status=outcome.status, usage=outcome.usage, body=outcome.body)
+
+
+def _log_lost(running: _Running, result: Result) -> None:
+    """Name a request that cannot be given to another worker any more, and is not complete."""
+    if running.sent and result.status in _LOST:
+        why = (result.body or {}).get("error", {}).get("message")
+        log.error("a request is lost part-way", request_id=result.request_id, status=result.status, reason=why)
 
 
 def _broken_off(running: _Running, reason: str, status: int) -> Result | HandBack:

@@ -25,6 +25,7 @@ from headrace_worker.parts import Parts, PreparationError
 from headrace_worker.puller import Puller
 from headrace_worker.settings import Settings
 from headrace_worker.status import Offer, Status
+from headrace_worker.watchdog import Sign, Watch
 
 ENGINE_STOP_S = 3.0
 LOST_JOBS_S = 2.0
@@ -69,6 +70,7 @@ class Worker:
         Raises:
             EngineConfigError: the configuration asks for something that cannot be done.
         """
+        log.info("the worker's state", state=self.status.state.value)
         pulling = asyncio.create_task(self.puller.run())
         try:
             await self._states(pulling)
@@ -147,12 +149,24 @@ class Worker:
         self._go(Cause.WARMED)
         tried = asyncio.get_running_loop().call_later(TRIED_S, self.status.set_tried)
         adapters = asyncio.create_task(self._keep_adapters(client))
+
+        async def look(watch: Watch) -> Sign:
+            return await self._look(client, decided, watch)
+
         try:
-            silent_s = await health.until_hung(client.healthy, lambda: client.heard_at, self.status.set_engine_healthy)
+            reason = await health.until_hung(look, self.status.set_engine_healthy, self.settings.hang_seconds)
         finally:
             tried.cancel()
             adapters.cancel()
-        raise End(Cause.ENGINE_HUNG, f"the engine has not answered its health check for {silent_s:.0f} s")
+        raise End(Cause.ENGINE_HUNG, reason)
+
+    async def _look(self, client: EngineClient, decided: Decision, before: Watch) -> Sign:
+        """One sign of the engine; its metrics are asked for only where they matter."""
+        answers, under_way = await client.healthy(), self.status.under_way
+        metrics = None
+        if decided.metrics and under_way and client.heard_at < before.seen_at:
+            metrics = await client.metrics(*decided.metrics)
+        return Sign(time.monotonic(), answers, under_way, client.heard_at, metrics)
 
     async def _keep_adapters(self, client: EngineClient) -> None:
         try:
