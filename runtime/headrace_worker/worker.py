@@ -99,8 +99,8 @@ class Worker:
             decided.command, decided.port, environment, lambda line: _log_engine(self.status, line)
         )
         self.status.metrics.engine_starts.inc()
-        metrics_url = f"{engine.base_url}/metrics"
-        self.status.engine_metrics = Source(metrics_url, self.config.model_name, decided.generator.type)
+        path, _ = decided.metrics or ("/metrics", "")
+        self.status.engine_metrics = Source(engine.base_url + path, self.config.model_name, decided.generator.type)
         await self._unless_ended(pulling, self._load(engine))
         self._go(Cause.ANSWERED)
         await self._unless_ended(pulling, self._warm(engine))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from headrace_api.wire import Credit, Result
+from headrace_api.wire import Credit, Register, Registered, Result
 from tests.worker.scripted_queue import Connection, ScriptedQueue
 from tests.worker.worker_process import GGUF, WorkerProcess, worker
 
@@ -25,8 +25,10 @@ START_S = 60
 
 
 async def answered(process: WorkerProcess, connection: Connection) -> None:
-    await connection.greet()
+    await connection.expect(Register)
+    await connection.send(Registered())
     await process.until_ready(START_S)
+    await connection.expect(Credit)
     for job, stream in enumerate((True, False)):
         await connection.ask(job, QUESTION, stream=stream, temperature=0)
         await connection.expect(Result)
