@@ -51,7 +51,7 @@ async def test_prompts_and_answers_are_in_the_log_at_debug_only(
     for mark in ("world series", MARK):
         assert any(mark in line for line in lines) == (level == "debug"), mark
     samples = {
-        (sample.name, sample.labels.get("kind") or sample.labels.get("headrace_worker_state")): sample
+        (sample.name, sample.labels.get("kind") or sample.labels.get("state")): sample
         for family in text_string_to_metric_families(page)
         for sample in family.samples
     }
