@@ -15,12 +15,7 @@ pytestmark = pytest.mark.engine
 QUESTION = "Who won the world series in 2020?"
 ANSWER = "The Los Angeles Dodgers won the World Series in 2020."
 MARK = "Dodgers"
-GENERATOR = {
-    "type": "LlamaCppEngine",
-    "model_id": str(GGUF),
-    "max_total_tokens": 256,
-    "engine_kwargs": {"endpoint_metrics": True},
-}
+GENERATOR = {"type": "LlamaCppEngine", "model_id": str(GGUF), "max_total_tokens": 256}
 START_S = 60
 
 
