@@ -20,7 +20,8 @@ from headrace_worker.engines.protocol import EngineCommand
 TAIL_LINES = 200
 _LONGEST_LINE = 2000
 _POLL_S = 0.1
-_SLOWEST_POLL_S = 1.0
+_SLOWEST_POLL_S = 0.2
+"""An engine takes minutes to load, but what it waits for being noticed adds to that."""
 
 
 class EngineExitedError(RuntimeError):
