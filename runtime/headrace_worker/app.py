@@ -13,7 +13,7 @@ import structlog
 
 from headrace_api.wire import Register
 from headrace_api.worker_config import WorkerConfig, fingerprint
-from headrace_worker import facts, health, probes, termination
+from headrace_worker import facts, health, memory, probes, termination
 from headrace_worker.engine_client import EngineClient
 from headrace_worker.engine_process import EngineExitedError, EngineProcess, exit_text, free_port
 from headrace_worker.engines import choose, installed
@@ -55,15 +55,16 @@ def plan(config: WorkerConfig, settings: Settings, token: str | None) -> Plan:
     engine = chosen.engine
     nvidia = facts.nvidia()
     port = free_port()
+    weights = engine.locate(chosen.generator)
+    fit = memory.fitted(chosen.generator, chosen.kind, weights, settings.engine_environment)
     command = engine.command(
-        chosen.generator,
+        fit.generator,
         EngineFacts(
-            weights=engine.locate(chosen.generator),
+            weights=weights,
             served_name=config.model_name,
             port=port,
             python=sys.executable,
             vllm_python=settings.vllm_python,
-            nvidia_gpus=len(nvidia.gpus),
         ),
     )
     register = Register(
@@ -74,9 +75,9 @@ def plan(config: WorkerConfig, settings: Settings, token: str | None) -> Plan:
         tags=queue.tags,
         hostings=queue.hostings,
     )
-    slots = queue.max_concurrent_queries or engine.slots(chosen.generator)
+    slots = queue.max_concurrent_queries or engine.slots(fit.generator)
     pull = PullPlan(worker_url(queue.url), token, register, slots, queue.http_request_retries)
-    return Plan(config, engine, command, port, pull, chosen.notes)
+    return Plan(config, engine, command, port, pull, (*chosen.notes, *fit.reasons))
 
 
 async def run(plan: Plan, settings: Settings) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headrace_api.worker_config import EngineType, Generator
+from headrace_worker import memory
 from headrace_worker.engines import generate_kwargs, luminous, unsupported
 from headrace_worker.engines.llamacpp import LlamaCpp
 from headrace_worker.engines.protocol import Engine, EngineConfigError, EngineFacts
@@ -78,7 +79,19 @@ def check(generator: Generator) -> tuple[str, ...]:
     chosen = choose(generator, SERVED)
     facts = EngineFacts(weights=generator.source, served_name="", port=0, python="", vllm_python="")
     chosen.engine.command(chosen.generator, facts)
-    return chosen.notes
+    return (*chosen.notes, *_memory_notes(chosen))
+
+
+def _memory_notes(chosen: Chosen) -> tuple[str, ...]:
+    """What would be chosen on this machine, which need not be the one that it is checked for."""
+    weights = Path(chosen.generator.source or "/nowhere")
+    if not weights.exists():
+        return ()
+    found = chosen.engine.locate(chosen.generator)
+    try:
+        return memory.fitted(chosen.generator, chosen.kind, found, {}).reasons
+    except EngineConfigError as error:
+        return (f"on this machine: {error}",)
 
 
 def _refuse(generator: Generator) -> None:

@@ -25,7 +25,6 @@ class EngineFacts:
     """The interpreter of the worker itself."""
     vllm_python: str
     """The interpreter that has vLLM."""
-    nvidia_gpus: int = 0
 
 
 @dataclass(frozen=True)
