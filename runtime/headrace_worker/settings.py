@@ -31,6 +31,8 @@ class Settings:
     """How long requests that are under way may go on after SIGTERM."""
     vllm_python: str
     """The Python interpreter that has vLLM."""
+    cache: Path
+    """Where the worker keeps what it makes once per machine, beside models."""
     termination_log: Path | None
     """Where Kubernetes reads why a container ended."""
     engine_environment: Mapping[str, str]
@@ -50,6 +52,7 @@ def read(environ: Mapping[str, str] | None = None, *, log_level: str | None = No
         worker_name=env.get("HEADRACE_WORKER_NAME") or socket.gethostname(),
         grace_seconds=_seconds("HEADRACE_GRACE_SECONDS", env.get("HEADRACE_GRACE_SECONDS") or "25"),
         vllm_python=env.get("HEADRACE_VLLM_PYTHON") or sys.executable,
+        cache=_cache(env),
         termination_log=_termination_log(env.get("HEADRACE_TERMINATION_LOG")),
         engine_environment={name: value for name, value in env.items() if name not in _KEPT_FROM_ENGINES},
     )
@@ -69,6 +72,11 @@ def usable_token(settings: Settings, file_token: str | None) -> str | None:
             "(--show-token prints a configuration with its real one), or take queue.token out of the configuration"
         )
     return token or None
+
+
+def _cache(env: Mapping[str, str]) -> Path:
+    named = env.get("HEADRACE_CACHE") or f"{env.get('XDG_CACHE_HOME') or '~/.cache'}/headrace"
+    return Path(named).expanduser()
 
 
 def _token(env: Mapping[str, str]) -> str | None:

@@ -328,7 +328,10 @@ EXAMPLES: dict[str, tuple[list[Spec], list[Spec]]] = {
     "HR903": ([s({"s3Mirror": _S3}), s({"gcsMirror": {"bucketUri": "gs://bucket"}})], [s()]),
     "HR904": ([s(_TRT)], [s()]),
     "HR905": ([s(_EMBEDDING)], [s()]),
-    "HR906": ([s({"runtimeEnv": {"pip": ["a"]}})], [s({"runtimeEnv": {"envVars": {"A": "1"}}})]),
+    "HR906": (
+        [s({"runtimeEnv": {"conda": "a"}}), s({"runtimeEnv": {"pip": {"packages": "a"}}})],
+        [s({"runtimeEnv": {"envVars": {"A": "1"}, "pip": ["a"]}})],
+    ),
     "HR907": ([s({"modelType": "embedding"})], [s({"modelType": "text-generation"}), s()]),
     "HR908": ([s({"weightSetDirectories": ["/a", "/b"]})], [s({"weightSetDirectories": ["/a"]})]),
     "HR909": (

@@ -5,6 +5,7 @@ Whoever gives a field its effect removes its warning here.
 
 from collections.abc import Iterator
 
+from headrace_api import runtime_env
 from headrace_api.inference_model import InferenceModelSpec
 from headrace_api.rules.finding import Facts, Finding, Rule, at
 
@@ -30,13 +31,9 @@ def _embeddings(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
 
 
 def _runtime_env(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
-    others = spec.engine.runtime_env.model_extra or {}
-    if others:
-        message = (
-            f"{', '.join(others)} {'is' if len(others) == 1 else 'are'} kept, but the worker refuses to start with it"
-        )
-        hint = "put packages and files into the runtime image"
-        yield Finding("HR906", "warning", at("engine.runtimeEnv"), message, hint)
+    for wrong in runtime_env.refused(spec.engine.runtime_env.model_extra or {}):
+        message = f"is kept, but the worker refuses to start with it: {wrong.reason}"
+        yield Finding("HR906", "warning", at("engine.runtimeEnv", *wrong.key.split(".")), message, wrong.hint)
 
 
 def _model_type(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
@@ -89,7 +86,7 @@ RULES = (
     Rule(
         "HR906",
         "warning",
-        "runtimeEnv's keys other than envVars are kept; the worker does not act on them",
+        "runtimeEnv's keys other than envVars and pip are kept; the worker does not act on them",
         _runtime_env,
     ),
     Rule("HR907", "warning", "modelType other than text-generation is kept; the engines generate text", _model_type),
