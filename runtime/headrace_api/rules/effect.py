@@ -45,8 +45,11 @@ def _model_type(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
 
 def _weight_sets(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
     if len(spec.engine.weight_set_directories) > 1:
-        message = f"{len(spec.engine.weight_set_directories)} folders are kept, but the worker starts with one only"
-        yield Finding("HR908", "warning", at("engine.weightSetDirectories"), message, "name one folder")
+        message = (
+            "the first folder is the model; the worker refuses to start where the others are no LoRA adapters of it"
+        )
+        hint = "name one folder, and adapters in engine.adapters, which can change while workers run"
+        yield Finding("HR908", "warning", at("engine.weightSetDirectories"), message, hint)
 
 
 def _other_buckets(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
@@ -61,9 +64,7 @@ def _other_buckets(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
 def _adapters(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
     if spec.ray.lora_config:
         message = "is kept, but this version loads no adapters from a folder of them"
-        yield Finding(
-            "HR910", "warning", at("ray.loraConfig"), message, "name them in engine.engineKwargs.lora_modules"
-        )
+        yield Finding("HR910", "warning", at("ray.loraConfig"), message, "name each of them in engine.adapters")
 
 
 def _propagated(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
@@ -90,7 +91,12 @@ RULES = (
         _runtime_env,
     ),
     Rule("HR907", "warning", "modelType other than text-generation is kept; the engines generate text", _model_type),
-    Rule("HR908", "warning", "more than one weight set directory is kept; the worker loads one", _weight_sets),
+    Rule(
+        "HR908",
+        "warning",
+        "weightSetDirectories after the first are LoRA adapters; others cannot be loaded",
+        _weight_sets,
+    ),
     Rule("HR909", "warning", "ray.modelSource is kept; weights are not fetched from buckets", _other_buckets),
     Rule("HR910", "warning", "ray.loraConfig is kept; adapters are not fetched from buckets", _adapters),
     Rule("HR913", "warning", "ray.envVarsToPropagate is kept; no variables are propagated", _propagated),
