@@ -98,7 +98,7 @@ class Register(Registration):
 
 
 class Report(Message):
-    """How far a worker is that cannot serve yet; told when it changes, no more than once a second."""
+    """How far a worker is; told when its state changes, and for its progress no more than once a second."""
 
     type: Literal["report"] = "report"
     state: WorkerState

@@ -11,7 +11,8 @@ import structlog
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from headrace_worker.status import State, Status
+from headrace_worker.life import State
+from headrace_worker.status import Status
 
 log = structlog.get_logger()
 
@@ -74,13 +75,14 @@ async def serving(status: Status, metrics_port: int, tcp_ports: Sequence[int]) -
 async def _tcp_doors(status: Status, ports: Sequence[int]) -> None:
     servers: list[asyncio.Server] = []
     try:
-        while True:
-            if status.ready and not servers:
-                servers = [server for port in ports if (server := await _door(port))]
-            elif not status.ready:
-                _close(servers)
-            await status.changed.wait()
-            status.changed.clear()
+        with status.watch() as changed:
+            while True:
+                if status.ready and not servers:
+                    servers = [server for port in ports if (server := await _door(port))]
+                elif not status.ready:
+                    _close(servers)
+                await changed.wait()
+                changed.clear()
     finally:
         _close(servers)
 

@@ -1,4 +1,4 @@
-"""An engine program whose process stops, as a hung one, in the middle of its first answer: `hanging_engine.py PORT`."""
+"""An engine program whose process stops, as a hung one, in the middle of its first stream: `hanging_engine.py PORT`."""
 
 import os
 import signal
@@ -15,6 +15,9 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def do_POST(self) -> None:
+        if b'"stream": true' not in self.rfile.read(int(self.headers["Content-Length"])):
+            self.do_GET()
+            return
         self.send_response(200)
         self.send_header("Content-Length", "1000")
         self.end_headers()

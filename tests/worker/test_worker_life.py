@@ -12,12 +12,12 @@ import pytest
 from headrace_api.wire import Drain, HandBack, Result
 from headrace_api.worker_config import Generator, Monitoring, Queue, WorkerConfig
 from headrace_worker import app, health, settings
+from headrace_worker.decision import Decision
 from headrace_worker.engine_process import free_port
-from headrace_worker.engines.protocol import EngineCommand
-from headrace_worker.engines.vllm import Vllm
-from headrace_worker.puller import PullPlan, worker_url
+from headrace_worker.engines import Chosen
+from headrace_worker.engines.protocol import EngineCommand, EngineFacts
+from headrace_worker.parts import Parts
 from tests.worker import hanging_engine
-from tests.worker.conftest import REGISTER
 from tests.worker.scripted_queue import ScriptedQueue
 
 
@@ -45,22 +45,20 @@ async def test_a_hung_engine_is_killed(
 ) -> None:
     monkeypatch.setattr(health, "EVERY_S", 0.05)
     monkeypatch.setattr(health, "TIMEOUT_S", 0.2)
-    termination_log, port = tmp_path / "termination-log", free_port()
-    plan = app.Plan(
-        WorkerConfig(
-            edition=1,
-            generator=Generator(type="VLLMEngine", model_id="m"),
-            queue=Queue(url=queue.url),
-            monitoring=Monitoring(metrics_port=free_port()),
-        ),
-        Vllm(),
-        EngineCommand([sys.executable, hanging_engine.__file__, str(port)]),
-        port,
-        PullPlan(worker_url(queue.url), None, REGISTER, 4, 7),
+    termination_log = tmp_path / "termination-log"
+    config = WorkerConfig(
+        edition=1,
+        generator=Generator(type="VLLMEngine", model_id="m"),
+        queue=Queue(url=queue.url),
+        monitoring=Monitoring(metrics_port=free_port()),
     )
-    running = asyncio.create_task(
-        app.run(plan, settings.read({**os.environ, "HEADRACE_TERMINATION_LOG": str(termination_log)}))
-    )
+
+    def decide(chosen: Chosen, facts: EngineFacts) -> Decision:
+        argv = [sys.executable, hanging_engine.__file__, str(facts.port)]
+        return Decision(chosen.engine, chosen.generator, EngineCommand(argv), facts.port, slots=4)
+
+    environment = settings.read({**os.environ, "HEADRACE_TERMINATION_LOG": str(termination_log)})
+    running = asyncio.create_task(app.run(config, environment, None, Parts(decide=decide)))
     connection = await queue.connection()
     await connection.greet()
     await connection.ask(1, "hello", stream=True)

@@ -15,10 +15,11 @@ from headrace_api.wire import Gpu, Usage, decode_pieces
 from headrace_worker import facts, health, probes, termination
 from headrace_worker.batcher import Batcher
 from headrace_worker.engine_process import exit_text, free_port
+from headrace_worker.life import State
 from headrace_worker.metrics import Metrics
 from headrace_worker.puller import retry_delay, worker_url
 from headrace_worker.sse import UsageTap
-from headrace_worker.status import State, Status
+from headrace_worker.status import Status
 from tests.waiting import until
 from tests.worker.conftest import Pulling
 from tests.worker.scripted_engine import CHUNKS, DONE, USAGE, USAGE_CHUNK
@@ -282,12 +283,12 @@ async def test_probes_follow_the_state() -> None:
         async with http.get(f"{base}/readyz") as response:
             assert response.status == 503
             assert (await response.json())["missing"] == [
-                "the worker is starting",
+                "the worker is fetching",
                 "the engine is not healthy",
                 "not registered with the queue",
             ]
         async with http.get(f"{base}/startedz") as response:
-            assert (response.status, await response.json()) == (503, {"started": False, "state": "starting"})
+            assert (response.status, await response.json()) == (503, {"started": False, "state": "fetching"})
         assert not await accepts(tcp_port)
         status.set_state(State.READY)
         status.set_engine_healthy(True)
