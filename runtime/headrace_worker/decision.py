@@ -1,14 +1,27 @@
-"""What to start: looked at (`survey`, which reads names of files), then decided (`decide`, pure)."""
+"""What to start: looked at (`prepared`, which reads what files and the driver say), then decided (`decide`, pure)."""
 
-import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from headrace_api.worker_config import Generator
+from headrace_worker import engines, memory
+from headrace_worker.adapters import at_start
+from headrace_worker.adapters.look import Here
+from headrace_worker.adapters.routes import Routes, routes
 from headrace_worker.engine_process import free_port
-from headrace_worker.engines import Chosen, choose, installed
-from headrace_worker.engines.protocol import Engine, EngineCommand, EngineFacts
+from headrace_worker.engines import Chosen
+from headrace_worker.engines.protocol import Engine, EngineCommand, EngineFacts, Programs
+
+
+@dataclass(frozen=True)
+class OnMachine:
+    """What this machine is, as far as an engine's start depends on it."""
+
+    programs: Programs
+    environment: Mapping[str, str]
+    """What an engine inherits."""
+    nvidia_gpus: int = 0
 
 
 @dataclass(frozen=True)
@@ -22,28 +35,32 @@ class Decision:
     port: int
     slots: int
     """Requests that the engine works on at a time."""
+    routes: Routes
+    """How requests ask for the model, and what is known of its adapters."""
     request_defaults: Mapping[str, list[Any]] = field(default_factory=dict)
     """See `Engine.request_defaults`."""
     notes: tuple[str, ...] = ()
     """For the log: how the engine was chosen, and what of the section has no effect."""
 
 
-def survey(generator: Generator, served_name: str, vllm_python: str, nvidia_gpus: int) -> tuple[Chosen, EngineFacts]:
-    """See which engine can load what is there, and where exactly it is.
+def prepared(chosen: Chosen, served_name: str, machine: OnMachine, here: Sequence[Here]) -> tuple[Chosen, EngineFacts]:
+    """Look where exactly the weights are, and what this machine has for them.
+
+    Args:
+        chosen: the engine.
+        served_name: the model's name.
+        machine: what the environment and the driver say.
+        here: adapters that are on this machine.
 
     Raises:
-        EngineConfigError: there is none, the weights are not there, or it is not clear which files are meant.
+        EngineConfigError: the weights are not there, it is not clear which files are meant, or they cannot fit.
     """
-    chosen = choose(generator, installed(vllm_python))
-    facts = EngineFacts(
-        weights=chosen.engine.locate(chosen.generator),
-        served_name=served_name,
-        port=free_port(),
-        python=sys.executable,
-        vllm_python=vllm_python,
-        nvidia_gpus=nvidia_gpus,
-    )
-    return chosen, facts
+    weights = chosen.engine.locate(chosen.generator)
+    section = at_start.prepared(chosen.generator, chosen.kind, here)
+    fit = memory.fitted(section, chosen.kind, weights, machine.environment)
+    facts = engines.facts(weights, served_name, free_port(), machine.programs, machine.nvidia_gpus)
+    told = replace(chosen, generator=fit.generator, notes=(*chosen.notes, *fit.reasons))
+    return told, replace(facts, adapters=tuple(str(one.path) for one in here))
 
 
 def decide(chosen: Chosen, facts: EngineFacts, /) -> Decision:
@@ -59,6 +76,12 @@ def decide(chosen: Chosen, facts: EngineFacts, /) -> Decision:
         command=engine.command(generator, facts),
         port=facts.port,
         slots=engine.slots(generator),
+        routes=routes(
+            facts.served_name,
+            takes_adapters=generator.has_adapters or bool(facts.adapters),
+            started_with=facts.adapters,
+            dialect=engine.api(generator).adapters,
+        ),
         request_defaults=engine.request_defaults(generator),
         notes=chosen.notes,
     )

@@ -29,6 +29,12 @@ class Metrics:
         self.connections = Counter(
             "headrace_worker_queue_connections", "Connections made to the queue.", registry=self.registry
         )
+        self.adapters = Gauge(
+            "headrace_worker_adapters",
+            "Adapters that are wanted, by whether they are served.",
+            ["state"],
+            registry=self.registry,
+        )
         self.registered = Gauge("headrace_worker_registered", "1 while registered.", registry=self.registry)
         self.engine_healthy = Gauge("headrace_worker_engine_healthy", "1 while healthy.", registry=self.registry)
         self.engine_start_seconds = Gauge(

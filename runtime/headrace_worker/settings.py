@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from headrace_worker.engines.protocol import Programs
+
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 
 _DEFAULT_TERMINATION_LOG = Path("/dev/termination-log")
@@ -29,8 +31,8 @@ class Settings:
     worker_name: str
     grace_seconds: float
     """How long requests that are under way may go on after SIGTERM."""
-    vllm_python: str
-    """The Python interpreter that has vLLM."""
+    programs: Programs
+    """Where the engines' programs are."""
     cache: Path
     """Where the worker keeps what it makes once per machine, beside models."""
     termination_log: Path | None
@@ -51,7 +53,7 @@ def read(environ: Mapping[str, str] | None = None, *, log_level: str | None = No
         queue_token=_token(env),
         worker_name=env.get("HEADRACE_WORKER_NAME") or socket.gethostname(),
         grace_seconds=_seconds("HEADRACE_GRACE_SECONDS", env.get("HEADRACE_GRACE_SECONDS") or "25"),
-        vllm_python=env.get("HEADRACE_VLLM_PYTHON") or sys.executable,
+        programs=_programs(env),
         cache=_cache(env),
         termination_log=_termination_log(env.get("HEADRACE_TERMINATION_LOG")),
         engine_environment={name: value for name, value in env.items() if name not in _KEPT_FROM_ENGINES},
@@ -72,6 +74,15 @@ def usable_token(settings: Settings, file_token: str | None) -> str | None:
             "(--show-token prints a configuration with its real one), or take queue.token out of the configuration"
         )
     return token or None
+
+
+def _programs(env: Mapping[str, str]) -> Programs:
+    return Programs(
+        python=sys.executable,
+        vllm=env.get("HEADRACE_VLLM_PYTHON") or sys.executable,
+        embeddings=env.get("HEADRACE_EMBEDDINGS_PYTHON") or sys.executable,
+        trtllm_serve=env.get("HEADRACE_TRTLLM_SERVE") or "trtllm-serve",
+    )
 
 
 def _cache(env: Mapping[str, str]) -> Path:

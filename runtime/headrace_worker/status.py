@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 
+from headrace_worker.adapters.keeper import Told
 from headrace_worker.engine_client import EngineClient
 from headrace_worker.life import State
 from headrace_worker.metrics import Metrics
@@ -84,10 +85,13 @@ class Status:
         self.metrics.slots.set(offer.slots)
         self._tell()
 
-    def set_adapters(self, adapters: Sequence[str]) -> None:
-        """Note which adapters can be asked for from now on."""
+    def set_adapters(self, told: Told) -> None:
+        """Note which adapters can be asked for from now on, and why others cannot."""
+        self.metrics.adapters.labels("served").set(len(told.served))
+        self.metrics.adapters.labels("failed").set(len(told.failed))
+        self.progress = Progress(told.text)
         if self.offer:
-            self.set_offer(Offer(self.offer.engine, self.offer.slots, tuple(adapters)))
+            self.set_offer(replace(self.offer, adapters=told.served))
 
     def set_engine_healthy(self, healthy: bool) -> None:
         """Note whether the engine answers."""

@@ -6,7 +6,7 @@ The connection to the queue is there from the beginning, so that a refused token
 import asyncio
 import contextlib
 import time
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -14,9 +14,9 @@ import aiohttp
 import structlog
 
 from headrace_api.worker_config import WorkerConfig
-from headrace_worker import decision, health, life, termination, warm
-from headrace_worker.decision import Decision
-from headrace_worker.engine_client import PATHS, EngineClient
+from headrace_worker import decision, engines, health, life, termination, warm
+from headrace_worker.decision import Decision, OnMachine
+from headrace_worker.engine_client import Dialect, EngineClient
 from headrace_worker.engine_process import EngineExitedError, EngineProcess, exit_text
 from headrace_worker.engines.protocol import EngineConfigError
 from headrace_worker.life import Cause, State
@@ -97,23 +97,23 @@ class Worker:
         )
         await self._unless_ended(pulling, self._load(engine))
         self._go(Cause.ANSWERED)
-        await self._unless_ended(pulling, self._warm(engine))
+        paths = decided.engine.api(decided.generator).paths
+        await self._unless_ended(pulling, self._warm(engine, paths))
         await self._unless_ended(pulling, self._serve(engine, decided))
 
-    async def _fetch(self) -> tuple[Decision, Any]:
-        generator = self.config.generator
+    async def _fetch(self) -> tuple[Decision, Mapping[str, str]]:
+        settings, tell = self.settings, self.status.set_progress
+        machine = OnMachine(settings.programs, settings.engine_environment, self.nvidia_gpus)
         try:
-            generator = await self.parts.fetch(generator, self.status.set_progress)
-            inherited = self.settings.engine_environment
-            environment = await self.parts.prepare_environment(generator, inherited, self.status.set_progress)
+            generator = await self.parts.fetch(self.config.generator, tell)
+            chosen = engines.choose(generator, engines.installed(machine.programs))
+            here = await self.parts.adapters.before_start(chosen)
+            decided = self.parts.decide(*decision.prepared(chosen, self.config.model_name, machine, here))
+            for note in decided.notes:
+                log.info(note)
+            return decided, await self.parts.prepare_environment(decided, machine.environment, tell)
         except PreparationError as error:
             raise End(Cause.NOT_FETCHED, str(error)) from error
-        python = self.settings.vllm_python
-        chosen, facts = decision.survey(generator, self.config.model_name, python, self.nvidia_gpus)
-        decided = self.parts.decide(chosen, facts)
-        for note in decided.notes:
-            log.info(note)
-        return decided, environment
 
     async def _load(self, engine: EngineProcess) -> None:
         began = time.monotonic()
@@ -125,10 +125,10 @@ class Worker:
         self.status.metrics.engine_start_seconds.set(seconds)
         log.info("the engine answers", seconds=round(seconds, 1))
 
-    async def _warm(self, engine: EngineProcess) -> None:
+    async def _warm(self, engine: EngineProcess, paths: Collection[str]) -> None:
         began = time.monotonic()
         try:
-            await warm.first_token(self.http, engine.base_url, PATHS, self.config.model_name)
+            await warm.first_token(self.http, engine.base_url, paths, self.config.model_name)
         except warm.WarmUpError as error:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(engine.wait(), DYING_S)
@@ -137,8 +137,15 @@ class Worker:
         log.info("the engine is ready", first_token_seconds=round(time.monotonic() - began, 3))
 
     async def _serve(self, engine: EngineProcess, decided: Decision) -> None:
-        config, generation = self.config, decided.generator.generation
-        client = EngineClient(self.http, engine.base_url, config.model_name, decided.request_defaults, generation)
+        config = self.config
+        dialect = Dialect(
+            config.model_name,
+            decided.request_defaults,
+            decided.generator.generation,
+            decided.engine.api(decided.generator),
+            decided.routes,
+        )
+        client = EngineClient(self.http, engine.base_url, dialect)
         self.status.set_engine_healthy(True)
         self.status.set_offer(Offer(client, config.queue.max_concurrent_queries or decided.slots))
         self._go(Cause.WARMED)
@@ -153,7 +160,7 @@ class Worker:
 
     async def _keep_adapters(self, client: EngineClient) -> None:
         try:
-            await self.parts.keep_adapters(client, self.status.set_adapters)
+            await self.parts.adapters.keep(client, self.status.set_adapters)
         except Exception:
             log.exception("adapters are not looked after any more: those that are loaded stay")
 

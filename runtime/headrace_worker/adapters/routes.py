@@ -1,6 +1,6 @@
 """Which fields of a request make an engine use an adapter, or none."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ class Routes:
 
     model: str
     base: Mapping[str, Any] = field(default_factory=dict)
-    """Further fields of requests for the model itself."""
+    """Fields of requests for the model itself, beside its name."""
     adapters: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     """Fields of requests for an adapter, by its whole name (`<model>:<adapter>`)."""
     takes_adapters: bool = False
@@ -24,7 +24,13 @@ class Routes:
         """What to put into a request that asks for this name; None where it is an adapter's that is not served."""
         if isinstance(asked, str) and asked.startswith(f"{self.model}:") and self.takes_adapters:
             return self.adapters.get(asked)
-        return {"model": self.model, **self.base}
+        return self.base
+
+
+def routes(model: str, *, takes_adapters: bool, started_with: Sequence[str], dialect: object | None) -> Routes:
+    """The routes of an engine that has just been started; `dialect` is None where it is told in each request."""
+    base = {"lora": [{"id": 0, "scale": OFF}]} if started_with and dialect is None else {}
+    return Routes(model, base, takes_adapters=takes_adapters)
 
 
 def whole_name(model: str, adapter: str) -> str:

@@ -6,7 +6,7 @@ chosen values in their ordinary places, so that an engine turns them into flags 
 
 from collections.abc import Mapping
 
-from headrace_api.worker_config import EngineType, Generator
+from headrace_api.worker_config import Generator
 from headrace_worker.memory import machine, model
 from headrace_worker.memory.fit import Fit, fit
 from headrace_worker.memory.machine import Machine
@@ -17,7 +17,7 @@ from headrace_worker.memory.vllm import CPU_SPACE
 __all__ = ["Fit", "Machine", "Model", "fit", "fitted"]
 
 
-def fitted(generator: Generator, kind: EngineType, weights: str, environment: Mapping[str, str]) -> Fit:
+def fitted(generator: Generator, kind: str, weights: str, environment: Mapping[str, str]) -> Fit:
     """Read what there is and decide; see `fit`.
 
     Args:

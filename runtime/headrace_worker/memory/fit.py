@@ -7,13 +7,13 @@ engine starts, with what is needed, what is there and what would help: an engine
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from headrace_api.worker_config import EngineType, Generator
+from headrace_api.worker_config import Generator
 from headrace_worker.memory import llamacpp, tensorrt_llm, vllm
 from headrace_worker.memory.machine import Machine
 from headrace_worker.memory.model import Model
 from headrace_worker.memory.setting import Setting
 
-_BY_ENGINE: Mapping[EngineType, Callable[[Generator, Model | None, Machine], Setting]] = {
+_BY_ENGINE: Mapping[str, Callable[[Generator, Model | None, Machine], Setting]] = {
     "VLLMEngine": vllm.choose,
     "LlamaCppEngine": llamacpp.choose,
     "TRTLLMEngine": tensorrt_llm.choose,
@@ -32,7 +32,7 @@ class Fit:
     """Tokens that the KV cache is expected to hold; None: not known."""
 
 
-def fit(generator: Generator, kind: EngineType, model: Model | None, machine: Machine) -> Fit:
+def fit(generator: Generator, kind: str, model: Model | None, machine: Machine) -> Fit:
     """Choose for an engine.
 
     Args:
