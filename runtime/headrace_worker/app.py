@@ -10,7 +10,7 @@ from headrace_api.wire import Register
 from headrace_api.worker_config import WorkerConfig, fingerprint
 from headrace_worker import facts, probes
 from headrace_worker.adapters.part import WithAdapters, local
-from headrace_worker.facts import NvidiaFacts
+from headrace_worker.facts import Machine
 from headrace_worker.metrics import Metrics
 from headrace_worker.parts import Parts
 from headrace_worker.puller import Puller, PullPlan, worker_url
@@ -20,11 +20,11 @@ from headrace_worker.status import Status
 from headrace_worker.worker import Worker
 
 
-def pull_plan(config: WorkerConfig, settings: Settings, token: str | None, nvidia: NvidiaFacts) -> PullPlan:
+def pull_plan(config: WorkerConfig, settings: Settings, token: str | None, machine: Machine) -> PullPlan:
     """What the connection to the queue needs to know."""
     queue = config.queue
     register = Register(
-        **facts.registration(nvidia).model_dump(),
+        **facts.registration(machine, settings.ln_url).model_dump(),
         worker=settings.worker_name,
         models=[config.model_name],
         capacity=queue.max_concurrent_queries,
@@ -53,9 +53,9 @@ async def run(config: WorkerConfig, settings: Settings, token: str | None, parts
     asked_to_stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, asked_to_stop.set)
-    nvidia = facts.nvidia()
+    machine = await asyncio.to_thread(facts.machine, settings.model_cache)
     status = Status(Metrics())
-    puller = Puller(pull_plan(config, settings, token, nvidia), status)
+    puller = Puller(pull_plan(config, settings, token, machine), status)
     # A connection for each request: llama.cpp closes one after a stream, perhaps just as the next request is sent,
     # which looks like the engine's death. On loopback a new one costs next to nothing.
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
@@ -65,6 +65,13 @@ async def run(config: WorkerConfig, settings: Settings, token: str | None, parts
         aiohttp.ClientSession(connector=connector, timeout=timeout) as http,
     ):
         worker = Worker(
-            config, settings, parts or Parts(), status, puller, http, asked_to_stop, nvidia_gpus=len(nvidia.gpus)
+            config,
+            settings,
+            parts or Parts(),
+            status,
+            puller,
+            http,
+            asked_to_stop,
+            nvidia_gpus=len(machine.nvidia.gpus),
         )
         return await worker.live()

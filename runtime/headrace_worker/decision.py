@@ -35,10 +35,12 @@ class Decision:
     port: int
     slots: int
     """Requests that the engine works on at a time."""
-    routes: Routes
+    routes: Routes | None = None
     """How requests ask for the model, and what is known of its adapters."""
     request_defaults: Mapping[str, list[Any]] = field(default_factory=dict)
     """See `Engine.request_defaults`."""
+    metrics: tuple[str, str] | None = None
+    """The path of its metrics, and what those of its own begin with."""
     notes: tuple[str, ...] = ()
     """For the log: how the engine was chosen, and what of the section has no effect."""
 

@@ -219,7 +219,7 @@ class Puller:
             return None
         machine = Registration.model_validate(plan.register.model_dump())
         _keep_alive(connection)
-        return SeedSession(connection, offer.engine, machine, status.metrics)
+        return SeedSession(connection, offer.engine, machine, status)
 
     async def _watch(self, session: Session, connection: aiohttp.ClientWebSocketResponse) -> None:
         try:

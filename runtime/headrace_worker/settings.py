@@ -29,8 +29,14 @@ class Settings:
     queue_token: str | None
     """Wins over the configuration file's token."""
     worker_name: str
+    ln_url: str
+    """What the original protocol calls the worker's link URL; told to queues as it is."""
+    model_cache: Path
+    """Where Hugging Face's own libraries keep models: its file system is the one that has to have room."""
     grace_seconds: float
     """How long requests that are under way may go on after SIGTERM."""
+    hang_seconds: float
+    """How long an engine may have requests and give no token; 0 stands for ever."""
     programs: Programs
     """Where the engines' programs are."""
     cache: Path
@@ -52,7 +58,10 @@ def read(environ: Mapping[str, str] | None = None, *, log_level: str | None = No
         log_level=_log_level(env.get("LOG_LEVEL") or log_level or "info"),
         queue_token=_token(env),
         worker_name=env.get("HEADRACE_WORKER_NAME") or socket.gethostname(),
+        ln_url=env.get("HEADRACE_LN_URL") or "",
+        model_cache=_model_cache(env),
         grace_seconds=_seconds("HEADRACE_GRACE_SECONDS", env.get("HEADRACE_GRACE_SECONDS") or "25"),
+        hang_seconds=_seconds("HEADRACE_HANG_SECONDS", env.get("HEADRACE_HANG_SECONDS") or "180"),
         programs=_programs(env),
         cache=_cache(env),
         termination_log=_termination_log(env.get("HEADRACE_TERMINATION_LOG")),
@@ -88,6 +97,12 @@ def _programs(env: Mapping[str, str]) -> Programs:
 def _cache(env: Mapping[str, str]) -> Path:
     named = env.get("HEADRACE_CACHE") or f"{env.get('XDG_CACHE_HOME') or '~/.cache'}/headrace"
     return Path(named).expanduser()
+
+
+def _model_cache(env: Mapping[str, str]) -> Path:
+    """As `huggingface_hub.constants` finds it."""
+    home = env.get("HF_HOME") or f"{env.get('XDG_CACHE_HOME') or '~/.cache'}/huggingface"
+    return Path(env.get("HF_HUB_CACHE") or f"{home}/hub").expanduser()
 
 
 def _token(env: Mapping[str, str]) -> str | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from headrace_worker.adapters.keeper import Told
 from headrace_worker.engine_client import EngineClient
+from headrace_worker.engine_metrics import Source
 from headrace_worker.life import State
 from headrace_worker.metrics import Metrics
 
@@ -40,10 +41,14 @@ class Status:
     state: State = State.FETCHING
     progress: Progress = Progress()
     offer: Offer | None = None
+    engine_metrics: Source | None = None
+    """Where the engine has its own metrics; None while there is no engine."""
     engine_healthy: bool = False
     registered: bool = False
     tried: bool = False
     """Whether registering has been tried for a while, with or without success."""
+    under_way: int = 0
+    """Requests that the engine has."""
     _been_ready: bool = False
     _watchers: set[asyncio.Event] = field(default_factory=set)
 
@@ -70,6 +75,7 @@ class Status:
     def set_state(self, state: State, detail: str = "") -> None:
         """Go on to the next state."""
         self.state = state
+        self.metrics.enter(state)
         self.progress = Progress(detail)
         self._been_ready |= state is State.READY
         self._tell()
@@ -77,6 +83,7 @@ class Status:
     def set_progress(self, progress: Progress) -> None:
         """Note how far the state is."""
         self.progress = progress
+        self.metrics.progress(progress.done_bytes, progress.total_bytes)
         self._tell()
 
     def set_offer(self, offer: Offer) -> None:
@@ -108,6 +115,16 @@ class Status:
         self.registered = registered
         self.metrics.registered.set(registered)
         self._tell()
+
+    def begin_request(self) -> None:
+        """Note that the engine gets a request."""
+        self.under_way += 1
+        self.metrics.in_flight.inc()
+
+    def end_request(self) -> None:
+        """Note that one has ended."""
+        self.under_way -= 1
+        self.metrics.in_flight.dec()
 
     @contextlib.contextmanager
     def watch(self) -> Iterator[asyncio.Event]:

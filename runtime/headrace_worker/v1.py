@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 import json
+import time
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -24,6 +25,7 @@ from headrace_api.wire import (
     Serving,
     queue_messages,
 )
+from headrace_worker import transcripts
 from headrace_worker.batcher import Batcher
 from headrace_worker.engine_client import EngineClient, EngineLostError, Outcome, error_body
 from headrace_worker.reports import Reports
@@ -31,6 +33,8 @@ from headrace_worker.status import Offer, Status
 
 _ACK_PATIENCE_S = 2.0
 _UNACKED_LIMIT = 10_000
+_LOST = (500, 502, 503)
+"""After pieces were sent: the engine, or the worker, did not finish."""
 
 Stop = Literal["cancelled", "cut short", "connection lost"]
 
@@ -114,6 +118,7 @@ class V1Session:
             await asyncio.wait({sender, reader, teller}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             await self._abandon_jobs()
+            self.status.metrics.credits.set(0)
             for task in (sender, reader, teller):
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError, aiohttp.ClientError, ConnectionError):
@@ -159,6 +164,7 @@ class V1Session:
         missing = offer.slots - self._credits - len(self._jobs)
         if missing > 0:
             self._credits += missing
+            self.status.metrics.credits.set(self._credits)
             self._out.message(Credit(n=missing))
 
     async def drain(self, reason: str, patience_s: float) -> None:
@@ -217,6 +223,8 @@ class V1Session:
 
     def _accept(self, job: Job) -> None:
         self._credits = max(0, self._credits - 1)
+        self.status.metrics.credits.set(self._credits)
+        self.status.metrics.queue_wait.observe(job.waited_s)
         offer = self.status.offered
         if offer is None or self.draining or job.job in self._jobs:
             self._out.message(HandBack(job=job.job, reason=self._why_not(job)))
@@ -224,7 +232,7 @@ class V1Session:
         running = _Running(job, offer.engine)
         self._jobs[job.job] = running
         self._idle.clear()
-        self.status.metrics.in_flight.inc()
+        self.status.begin_request()
         running.task = asyncio.create_task(self._do(running))
         # In a callback, because a task that is cancelled before its first turn runs none of its own code.
         running.task.add_done_callback(functools.partial(self._finish, running))
@@ -235,14 +243,21 @@ class V1Session:
         return f"the job number {job.job} is in use" if job.job in self._jobs else f"the worker is {self.status.state}"
 
     async def _do(self, running: _Running) -> Outcome:
-        job = running.job
+        job, metrics = running.job, self.status.metrics
+        began = first = time.monotonic()
 
         async def emit(data: bytes) -> None:
-            running.sent = True
+            nonlocal first
+            if not running.sent:
+                running.sent, first = True, time.monotonic()
             await self._out.piece(job.job, data)
 
-        with self.status.metrics.seconds.time():
-            return await running.engine.run(job.openai_url, job.openai_req, emit)
+        with metrics.seconds.time():
+            told = transcripts.logged(job.request_id, job.openai_req, emit)
+            outcome = await running.engine.run(job.openai_url, job.openai_req, told)
+        if running.sent and job.openai_req.get("stream") is True:
+            metrics.streamed(began, first, time.monotonic(), outcome.usage)
+        return outcome
 
     def _finish(self, running: _Running, task: asyncio.Task[Outcome]) -> None:
         if not task.cancelled() and isinstance(error := task.exception(), EngineLostError):
@@ -250,11 +265,12 @@ class V1Session:
             self._stop_taking("the engine was lost")
         ending = _ending(running, task)
         del self._jobs[running.job.job]
-        self.status.metrics.in_flight.dec()
+        self.status.end_request()
         if ending is not None:
             self.status.metrics.count(ending)
             if isinstance(ending, Result):
                 self.unacked.add(ending)
+                _log_lost(running, ending)
             self._out.message(ending)
             self._grant()
         if not self._jobs:
@@ -304,6 +320,13 @@ def _is_seed_request(data: object) -> bool:
 
 def _result(job: Job, outcome: Outcome) -> Result:
     return Result(job=job.job, request_id=job.request_id, status=outcome.status, usage=outcome.usage, body=outcome.body)
+
+
+def _log_lost(running: _Running, result: Result) -> None:
+    """Name a request that cannot be given to another worker any more, and is not complete."""
+    if running.sent and result.status in _LOST:
+        why = (result.body or {}).get("error", {}).get("message")
+        log.error("a request is lost part-way", request_id=result.request_id, status=result.status, reason=why)
 
 
 def _broken_off(running: _Running, reason: str, status: int) -> Result | HandBack:

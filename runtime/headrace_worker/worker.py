@@ -17,6 +17,7 @@ from headrace_api.worker_config import WorkerConfig
 from headrace_worker import decision, engines, health, life, termination, warm
 from headrace_worker.decision import Decision, OnMachine
 from headrace_worker.engine_client import Dialect, EngineClient
+from headrace_worker.engine_metrics import Source
 from headrace_worker.engine_process import EngineExitedError, EngineProcess, exit_text
 from headrace_worker.engines.protocol import EngineConfigError
 from headrace_worker.life import Cause, State
@@ -24,6 +25,7 @@ from headrace_worker.parts import Parts, PreparationError
 from headrace_worker.puller import Puller
 from headrace_worker.settings import Settings
 from headrace_worker.status import Offer, Status
+from headrace_worker.watchdog import Sign, Watch
 
 ENGINE_STOP_S = 3.0
 LOST_JOBS_S = 2.0
@@ -95,6 +97,9 @@ class Worker:
         engine = self._engine = await EngineProcess.start(
             decided.command, decided.port, environment, lambda line: _log_engine(self.status, line)
         )
+        self.status.metrics.engine_starts.inc()
+        metrics_url = f"{engine.base_url}/metrics"
+        self.status.engine_metrics = Source(metrics_url, self.config.model_name, decided.generator.type)
         await self._unless_ended(pulling, self._load(engine))
         self._go(Cause.ANSWERED)
         paths = decided.engine.api(decided.generator).paths
@@ -151,12 +156,24 @@ class Worker:
         self._go(Cause.WARMED)
         tried = asyncio.get_running_loop().call_later(TRIED_S, self.status.set_tried)
         adapters = asyncio.create_task(self._keep_adapters(client))
+
+        async def look(watch: Watch) -> Sign:
+            return await self._look(client, decided, watch)
+
         try:
-            silent_s = await health.until_hung(client.healthy, lambda: client.heard_at, self.status.set_engine_healthy)
+            reason = await health.until_hung(look, self.status.set_engine_healthy, self.settings.hang_seconds)
         finally:
             tried.cancel()
             adapters.cancel()
-        raise End(Cause.ENGINE_HUNG, f"the engine has not answered its health check for {silent_s:.0f} s")
+        raise End(Cause.ENGINE_HUNG, reason)
+
+    async def _look(self, client: EngineClient, decided: Decision, before: Watch) -> Sign:
+        """One sign of the engine; its metrics are asked for only where they matter."""
+        answers, under_way = await client.healthy(), self.status.under_way
+        metrics = None
+        if decided.metrics and under_way and client.heard_at < before.seen_at:
+            metrics = await client.metrics(*decided.metrics)
+        return Sign(time.monotonic(), answers, under_way, client.heard_at, metrics)
 
     async def _keep_adapters(self, client: EngineClient) -> None:
         try:

@@ -169,8 +169,8 @@ def test_a_request_is_for_the_model_or_for_an_adapter() -> None:
     assert routes.fields("m:one") == {"model": "m:one"}
     assert routes.fields("m:gone") is None
     for other in ("m", "other", "other:Q4_K_M", None, 7):
-        assert routes.fields(other) == {"model": "m", "lora": []}
-    assert Routes("m").fields("m:Q4_K_M") == {"model": "m"}
+        assert routes.fields(other) == {"lora": []}
+    assert Routes("m").fields("m:Q4_K_M") == {}
 
 
 # ---- the keeper
