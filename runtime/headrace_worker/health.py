@@ -10,7 +10,6 @@ from headrace_worker.watchdog import Sign, Watch, hung, seen
 
 EVERY_S = 5.0
 TIMEOUT_S = 5.0
-_LARGEST_METRICS_BYTES = 4 << 20
 
 
 async def answers(session: aiohttp.ClientSession, base_url: str) -> bool:
@@ -31,7 +30,7 @@ async def metrics(session: aiohttp.ClientSession, url: str, prefix: str) -> str 
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
     try:
         async with session.get(url, timeout=timeout) as response:
-            text = (await response.content.read(_LARGEST_METRICS_BYTES)).decode(errors="replace")
+            text = await response.text(errors="replace")
     except (aiohttp.ClientError, ConnectionError, TimeoutError):
         return None
     if response.status != 200:

@@ -75,12 +75,12 @@ class SeedSession:
             text = await self._requests.get()
             if self._draining:
                 return
-            self.status.begin_request()
+            self.status.begin_request(stream=False)
             try:
                 with self.status.metrics.seconds.time():
                     answer = await self._answer(text)
             finally:
-                self.status.end_request()
+                self.status.end_request(stream=False)
             self.status.metrics.requests.labels("error" if "error" in answer else "200").inc()
             await self.socket.send_str(json.dumps(answer))
             if self._requests.empty():

@@ -37,10 +37,12 @@ class Settings:
     """How long requests that are under way may go on after SIGTERM."""
     hang_seconds: float
     """How long an engine may have requests and give no token; 0 stands for ever."""
-    programs: Programs
-    """Where the engines' programs are."""
+    inter_token_seconds: float
+    """The longest that the time between two tokens of a stream shall become by taking more requests."""
     cache: Path
     """Where the worker keeps what it makes once per machine, beside models."""
+    programs: Programs
+    """Where the engines' programs are."""
     termination_log: Path | None
     """Where Kubernetes reads why a container ended."""
     engine_environment: Mapping[str, str]
@@ -62,8 +64,9 @@ def read(environ: Mapping[str, str] | None = None, *, log_level: str | None = No
         model_cache=_model_cache(env),
         grace_seconds=_seconds("HEADRACE_GRACE_SECONDS", env.get("HEADRACE_GRACE_SECONDS") or "25"),
         hang_seconds=_seconds("HEADRACE_HANG_SECONDS", env.get("HEADRACE_HANG_SECONDS") or "180"),
-        programs=_programs(env),
+        inter_token_seconds=_seconds("HEADRACE_INTER_TOKEN_SECONDS", env.get("HEADRACE_INTER_TOKEN_SECONDS") or "0.2"),
         cache=_cache(env),
+        programs=_programs(env),
         termination_log=_termination_log(env.get("HEADRACE_TERMINATION_LOG")),
         engine_environment={name: value for name, value in env.items() if name not in _KEPT_FROM_ENGINES},
     )

@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
+from headrace_api.wire import Usage
 from headrace_worker.adapters.keeper import Told
 from headrace_worker.engine_client import EngineClient
 from headrace_worker.engine_metrics import Source
@@ -34,6 +36,24 @@ class Offer:
 
 
 @dataclass
+class Traffic:
+    """What has been counted of answers since the worker began; bytes once a frame, all else once a request."""
+
+    sent_bytes: int = 0
+    ended: int = 0
+    stream_tokens: int = 0
+    """Of streams that have ended, all but the first of each."""
+    stream_s: float = 0.0
+    """The time between those tokens, together."""
+    since: float = 0.0
+    """Streams count that began later, on the monotonic clock: as many slots as now were there all of their time."""
+
+    def sent(self, size: int) -> None:
+        """Count a frame."""
+        self.sent_bytes += size
+
+
+@dataclass
 class Status:
     """The worker's state and what follows from it."""
 
@@ -49,6 +69,9 @@ class Status:
     """Whether registering has been tried for a while, with or without success."""
     under_way: int = 0
     """Requests that the engine has."""
+    streams: int = 0
+    """Those of them that are streamed."""
+    traffic: Traffic = field(default_factory=Traffic)
     _been_ready: bool = False
     _watchers: set[asyncio.Event] = field(default_factory=set)
 
@@ -100,6 +123,12 @@ class Status:
         if self.offer:
             self.set_offer(replace(self.offer, adapters=told.served))
 
+    def set_slots(self, slots: int) -> None:
+        """Note how many requests are taken at a time from now on."""
+        if self.offer:
+            self.traffic.since = time.monotonic()
+            self.set_offer(replace(self.offer, slots=slots))
+
     def set_engine_healthy(self, healthy: bool) -> None:
         """Note whether the engine answers."""
         self.engine_healthy = healthy
@@ -116,15 +145,25 @@ class Status:
         self.metrics.registered.set(registered)
         self._tell()
 
-    def begin_request(self) -> None:
+    def begin_request(self, *, stream: bool) -> None:
         """Note that the engine gets a request."""
         self.under_way += 1
+        self.streams += stream
         self.metrics.in_flight.inc()
 
-    def end_request(self) -> None:
+    def end_request(self, *, stream: bool) -> None:
         """Note that one has ended."""
         self.under_way -= 1
+        self.streams -= stream
+        self.traffic.ended += 1
         self.metrics.in_flight.dec()
+
+    def end_stream(self, began: float, first: float, ended: float, usage: Usage | None) -> None:
+        """Note a stream's times, on the monotonic clock: when its request came, its first piece and its end."""
+        self.metrics.streamed(began, first, ended, usage)
+        if usage and usage.completion_tokens > 1 and began >= self.traffic.since:
+            self.traffic.stream_tokens += usage.completion_tokens - 1
+            self.traffic.stream_s += ended - first
 
     @contextlib.contextmanager
     def watch(self) -> Iterator[asyncio.Event]:

@@ -81,6 +81,11 @@ class _Running:
     stop: Stop | None = None
     """Why its task is being cancelled."""
 
+    @property
+    def stream(self) -> bool:
+        """Whether its answer comes in pieces."""
+        return self.job.openai_req.get("stream") is True
+
 
 @dataclass
 class V1Session:
@@ -104,7 +109,7 @@ class V1Session:
     _closes_when_idle: bool = False
 
     def __post_init__(self) -> None:
-        self._out = Batcher(self.socket)
+        self._out = Batcher(self.socket, self.status.traffic.sent)
         self._reports = Reports(self.status, self._out.message)
         self._idle.set()
 
@@ -232,7 +237,7 @@ class V1Session:
         running = _Running(job, offer.engine)
         self._jobs[job.job] = running
         self._idle.clear()
-        self.status.begin_request()
+        self.status.begin_request(stream=running.stream)
         running.task = asyncio.create_task(self._do(running))
         # In a callback, because a task that is cancelled before its first turn runs none of its own code.
         running.task.add_done_callback(functools.partial(self._finish, running))
@@ -255,8 +260,8 @@ class V1Session:
         with metrics.seconds.time():
             told = transcripts.logged(job.request_id, job.openai_req, emit)
             outcome = await running.engine.run(job.openai_url, job.openai_req, told)
-        if running.sent and job.openai_req.get("stream") is True:
-            metrics.streamed(began, first, time.monotonic(), outcome.usage)
+        if running.sent and running.stream:
+            self.status.end_stream(began, first, time.monotonic(), outcome.usage)
         return outcome
 
     def _finish(self, running: _Running, task: asyncio.Task[Outcome]) -> None:
@@ -265,7 +270,7 @@ class V1Session:
             self._stop_taking("the engine was lost")
         ending = _ending(running, task)
         del self._jobs[running.job.job]
-        self.status.end_request()
+        self.status.end_request(stream=running.stream)
         if ending is not None:
             self.status.metrics.count(ending)
             if isinstance(ending, Result):

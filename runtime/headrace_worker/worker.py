@@ -13,13 +13,14 @@ from typing import Any, TypeVar
 import aiohttp
 import structlog
 
-from headrace_api.worker_config import WorkerConfig
-from headrace_worker import decision, engines, health, life, termination, warm
+from headrace_api.worker_config import WorkerConfig, fingerprint
+from headrace_worker import capacity, decision, engines, health, life, termination, warm
 from headrace_worker.decision import Decision, OnMachine
 from headrace_worker.engine_client import Dialect, EngineClient
 from headrace_worker.engine_metrics import Source
 from headrace_worker.engine_process import EngineExitedError, EngineProcess, exit_text
 from headrace_worker.engines.protocol import EngineConfigError
+from headrace_worker.learner import Memory, learn
 from headrace_worker.life import Cause, State
 from headrace_worker.parts import Parts, PreparationError
 from headrace_worker.puller import Puller
@@ -152,10 +153,15 @@ class Worker:
         )
         client = EngineClient(self.http, engine.base_url, dialect)
         self.status.set_engine_healthy(True)
-        self.status.set_offer(Offer(client, config.queue.max_concurrent_queries or decided.slots))
+        given = config.queue.max_concurrent_queries
+        memory = Memory(self.settings.cache / "capacity.json", fingerprint(config.generator))
+        known = capacity.first(decided.slots, self.settings.inter_token_seconds, memory.recall())
+        self.status.set_offer(Offer(client, given or known.limit))
         self._go(Cause.WARMED)
         tried = asyncio.get_running_loop().call_later(TRIED_S, self.status.set_tried)
-        adapters = asyncio.create_task(self._keep_adapters(client))
+        beside = [asyncio.create_task(self._keep_adapters(client))]
+        if given is None:
+            beside.append(asyncio.create_task(learn(self.status, known, memory)))
 
         async def look(watch: Watch) -> Sign:
             return await self._look(client, decided, watch)
@@ -164,7 +170,8 @@ class Worker:
             reason = await health.until_hung(look, self.status.set_engine_healthy, self.settings.hang_seconds)
         finally:
             tried.cancel()
-            adapters.cancel()
+            for task in beside:
+                task.cancel()
         raise End(Cause.ENGINE_HUNG, reason)
 
     async def _look(self, client: EngineClient, decided: Decision, before: Watch) -> Sign:

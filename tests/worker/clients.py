@@ -70,7 +70,7 @@ class Clients:
     model: str
     seed: int
     count: int = 6
-    pause_s: float = 0.2
+    pause_s: float = 0.1
     """Between an answer and the next question, so that engines and clients can share a small machine."""
     answers: list[Answer] = field(default_factory=list)
     stopping: bool = False
