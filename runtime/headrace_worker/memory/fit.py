@@ -48,7 +48,9 @@ def fit(generator: Generator, kind: str, model: Model | None, machine: Machine) 
     if not generator.auto_memory_config or choose is None:
         return Fit(generator)
     setting = choose(generator, model, machine)
-    return Fit(_with(generator, setting), setting.reasons, setting.cache_tokens)
+    tokens = setting.cache_tokens
+    held = (f"the KV cache is expected to hold {tokens} tokens",) if tokens else ()
+    return Fit(_with(generator, setting), (*setting.reasons, *held), tokens)
 
 
 def _with(generator: Generator, setting: Setting) -> Generator:

@@ -35,7 +35,7 @@ class Setting:
 
 def gib(size: float) -> str:
     """Bytes in words."""
-    return f"{size / GIB:.2f} GiB" if size >= GIB / 100 else f"{size / 2**20:.1f} MiB"
+    return f"{size / GIB:.2f} GiB" if size >= GIB / 100 else f"{size / 2**20:.2f} MiB"
 
 
 def number(value: Any) -> int | None:
