@@ -11,7 +11,7 @@ from headrace_worker.adapters.look import Here
 from headrace_worker.adapters.routes import Routes, routes
 from headrace_worker.engine_process import free_port
 from headrace_worker.engines import Chosen
-from headrace_worker.engines.protocol import Engine, EngineCommand, EngineFacts, Programs
+from headrace_worker.engines.protocol import Engine, EngineApi, EngineCommand, EngineFacts, Programs, text_api
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Decision:
     """How requests ask for the model, and what is known of its adapters."""
     request_defaults: Mapping[str, list[Any]] = field(default_factory=dict)
     """See `Engine.request_defaults`."""
-    metrics: tuple[str, str] | None = None
-    """The path of its metrics, and what those of its own begin with."""
+    api: EngineApi = field(default_factory=text_api)
+    """What it serves over HTTP."""
     notes: tuple[str, ...] = ()
     """For the log: how the engine was chosen, and what of the section has no effect."""
 
@@ -72,6 +72,7 @@ def decide(chosen: Chosen, facts: EngineFacts, /) -> Decision:
         EngineConfigError: the engine cannot do what the configuration asks.
     """
     engine, generator = chosen.engine, chosen.generator
+    api = engine.api(generator)
     return Decision(
         engine=engine,
         generator=generator,
@@ -82,8 +83,9 @@ def decide(chosen: Chosen, facts: EngineFacts, /) -> Decision:
             facts.served_name,
             takes_adapters=generator.has_adapters or bool(facts.adapters),
             started_with=facts.adapters,
-            dialect=engine.api(generator).adapters,
+            dialect=api.adapters,
         ),
         request_defaults=engine.request_defaults(generator),
+        api=api,
         notes=chosen.notes,
     )

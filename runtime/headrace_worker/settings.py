@@ -97,15 +97,15 @@ def _programs(env: Mapping[str, str]) -> Programs:
     )
 
 
-def _cache(env: Mapping[str, str]) -> Path:
-    named = env.get("HEADRACE_CACHE") or f"{env.get('XDG_CACHE_HOME') or '~/.cache'}/headrace"
-    return Path(named).expanduser()
-
-
 def _model_cache(env: Mapping[str, str]) -> Path:
     """As `huggingface_hub.constants` finds it."""
     home = env.get("HF_HOME") or f"{env.get('XDG_CACHE_HOME') or '~/.cache'}/huggingface"
     return Path(env.get("HF_HUB_CACHE") or f"{home}/hub").expanduser()
+
+
+def _cache(env: Mapping[str, str]) -> Path:
+    named = env.get("HEADRACE_CACHE") or f"{env.get('XDG_CACHE_HOME') or '~/.cache'}/headrace"
+    return Path(named).expanduser()
 
 
 def _token(env: Mapping[str, str]) -> str | None:

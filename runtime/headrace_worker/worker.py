@@ -6,7 +6,7 @@ The connection to the queue is there from the beginning, so that a refused token
 import asyncio
 import contextlib
 import time
-from collections.abc import Collection, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -99,12 +99,12 @@ class Worker:
             decided.command, decided.port, environment, lambda line: _log_engine(self.status, line)
         )
         self.status.metrics.engine_starts.inc()
-        metrics_url = f"{engine.base_url}/metrics"
-        self.status.engine_metrics = Source(metrics_url, self.config.model_name, decided.generator.type)
+        if decided.api.metrics_path:
+            metrics_url = engine.base_url + decided.api.metrics_path
+            self.status.engine_metrics = Source(metrics_url, self.config.model_name, decided.generator.type)
         await self._unless_ended(pulling, self._load(engine))
         self._go(Cause.ANSWERED)
-        paths = decided.engine.api(decided.generator).paths
-        await self._unless_ended(pulling, self._warm(engine, paths))
+        await self._unless_ended(pulling, self._warm(engine, decided))
         await self._unless_ended(pulling, self._serve(engine, decided))
 
     async def _fetch(self) -> tuple[Decision, Mapping[str, str]]:
@@ -131,10 +131,10 @@ class Worker:
         self.status.metrics.engine_start_seconds.set(seconds)
         log.info("the engine answers", seconds=round(seconds, 1))
 
-    async def _warm(self, engine: EngineProcess, paths: Collection[str]) -> None:
+    async def _warm(self, engine: EngineProcess, decided: Decision) -> None:
         began = time.monotonic()
         try:
-            await warm.first_token(self.http, engine.base_url, paths, self.config.model_name)
+            await warm.first_token(self.http, engine.base_url, decided.api.warm, self.config.model_name)
         except warm.WarmUpError as error:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(engine.wait(), DYING_S)
@@ -143,14 +143,8 @@ class Worker:
         log.info("the engine is ready", first_token_seconds=round(time.monotonic() - began, 3))
 
     async def _serve(self, engine: EngineProcess, decided: Decision) -> None:
-        config = self.config
-        dialect = Dialect(
-            config.model_name,
-            decided.request_defaults,
-            decided.generator.generation,
-            decided.engine.api(decided.generator),
-            decided.routes,
-        )
+        config, generation = self.config, decided.generator.generation
+        dialect = Dialect(config.model_name, decided.request_defaults, generation, decided.api, decided.routes)
         client = EngineClient(self.http, engine.base_url, dialect)
         self.status.set_engine_healthy(True)
         given = config.queue.max_concurrent_queries
@@ -178,8 +172,8 @@ class Worker:
         """One sign of the engine; its metrics are asked for only where they matter."""
         answers, under_way = await client.healthy(), self.status.under_way
         metrics = None
-        if decided.metrics and under_way and client.heard_at < before.seen_at:
-            metrics = await client.metrics(*decided.metrics)
+        if decided.api.metrics_path and under_way and client.heard_at < before.seen_at:
+            metrics = await client.metrics(decided.api.metrics_path, decided.api.metrics_prefix)
         return Sign(time.monotonic(), answers, under_way, client.heard_at, metrics)
 
     async def _keep_adapters(self, client: EngineClient) -> None:

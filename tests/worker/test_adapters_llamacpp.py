@@ -1,4 +1,4 @@
-"""Adapters and memory with a real llama.cpp: what each adapter says is its own, and the cache is as large as was said."""
+"""Adapters and memory with a real llama.cpp: each adapter answers as itself, and the cache is as large as was said."""
 
 import json
 import re

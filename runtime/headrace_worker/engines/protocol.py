@@ -76,7 +76,7 @@ class Call:
     """One HTTP request to an engine."""
 
     path: str
-    body: Mapping[str, Any] | list[Any]
+    body: Mapping[str, Any]
     method: str = "POST"
 
 
@@ -141,9 +141,12 @@ class Engine(Protocol):
 
 def text_api(*more: str) -> EngineApi:
     """The HTTP side of an engine that generates text, with more paths."""
-    return EngineApi((CHAT_PATH, COMPLETIONS_PATH, *more), Call(COMPLETIONS_PATH, {"prompt": "a", "max_tokens": 1}))
+    return EngineApi(
+        (CHAT_PATH, COMPLETIONS_PATH, *more),
+        Call(COMPLETIONS_PATH, {"prompt": "Hello", "max_tokens": 1, "temperature": 0}),
+    )
 
 
 def embedding_api() -> EngineApi:
     """The HTTP side of an engine that embeds."""
-    return EngineApi((EMBEDDINGS_PATH, TOKENIZE_PATH), Call(EMBEDDINGS_PATH, {"input": "a"}))
+    return EngineApi((EMBEDDINGS_PATH, TOKENIZE_PATH), Call(EMBEDDINGS_PATH, {"input": "Hello"}))
