@@ -41,11 +41,31 @@ async def answer_of(connection: Connection, job: int, model: str) -> str:
     return str(json.loads(connection.answers[job])["choices"][0]["message"]["content"])
 
 
+def the_cache_is_as_large_as_expected(log: str) -> None:
+    expected = re.search(r"the KV cache is expected to hold (\d+) tokens", log)
+    reported = re.search(r"KV cache size: ([\d,]+) tokens", log)
+    assert expected
+    assert reported
+    assert int(expected[1]) == pytest.approx(int(reported[1].replace(",", "")), rel=0.001)
+
+
+async def adapters_come_and_go(connection: Connection, folder: Path) -> None:
+    adapted = await answer_of(connection, 5, "public-name:one")
+    config = folder / "worker_config.toml"
+    text = config.read_text().replace('"one"', '"other"')
+    config.write_text(text.replace(str(folder / "one"), str(folder / "two")))
+    assert (await connection.expect(Serving)).adapters == []
+    assert (await connection.expect(Serving)).adapters == ["public-name:other"]
+    other = await answer_of(connection, 6, "public-name:other")
+    assert len({adapted, other, ANSWER}) == 3
+    assert await answer_of(connection, 7, "public-name") == ANSWER
+
+
 async def test_answers_then_fails_with_its_engine_core(
     tmp_path: Path, queue: ScriptedQueue, vllm_python: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scripted_queue, "PATIENCE_S", START_S)
-    one, two = (lora_files.folder(tmp_path / name, seed) for seed, name in ((1, "one"), (2, "two")))
+    one, _ = (lora_files.folder(tmp_path / name, seed) for seed, name in ((1, "one"), (2, "two")))
     generator = {**GENERATOR, "adapters": [{"name": "one", "source": str(one)}]}
     async with worker(tmp_path, queue.url, generator, HEADRACE_VLLM_PYTHON=vllm_python) as process:
         connection = await queue.connection()
@@ -64,21 +84,8 @@ async def test_answers_then_fails_with_its_engine_core(
         assert json.loads(connection.answers[2])["choices"][0]["message"]["content"] == ANSWER
         assert streamed.usage == whole.usage
 
-        log = process.log.read_text()
-        expected = re.search(r"the KV cache is expected to hold (\d+) tokens", log)
-        reported = re.search(r"KV cache size: ([\d,]+) tokens", log)
-        assert expected
-        assert reported
-        assert int(expected[1]) == pytest.approx(int(reported[1].replace(",", "")), rel=0.001)
-
-        adapted = await answer_of(connection, 5, "public-name:one")
-        config = tmp_path / "worker_config.toml"
-        config.write_text(config.read_text().replace('"one"', '"other"').replace(str(one), str(two)))
-        assert (await connection.expect(Serving)).adapters == []
-        assert (await connection.expect(Serving)).adapters == ["public-name:other"]
-        other = await answer_of(connection, 6, "public-name:other")
-        assert len({adapted, other, ANSWER}) == 3
-        assert await answer_of(connection, 7, "public-name") == ANSWER
+        the_cache_is_as_large_as_expected(process.log.read_text())
+        await adapters_come_and_go(connection, tmp_path)
 
         await connection.ask(3, "word " * 2000)
         too_long = await connection.expect(Result)
