@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.store import servers
 
 from headrace_worker.store.progress import Progress
 from headrace_worker.store.retry import Retries
 from headrace_worker.store.settings import StoreSettings
-from tests.store import servers
 
 MIB = 2**20
 QUICK = Retries(attempts=8, forbidden=4, first_s=0.01, longest_s=0.05)

@@ -1,7 +1,7 @@
 """A fake of the Hugging Face Hub, as small as can be: one that could be run does not exist.
 
-It has what the store asks for: a model's files, the address of a file (with the redirect to another server for what is in
-LFS), and ranges. Endpoints and headers are those that `huggingface_hub` (2.4) asks for and reads.
+It has what the store asks for: a model's files, the address of a file (with the redirect to another server for what is
+in LFS), and ranges. Endpoints and headers are those that `huggingface_hub` (2.4) asks for and reads.
 """
 
 import contextlib
@@ -9,7 +9,6 @@ import hashlib
 from collections.abc import AsyncIterator
 
 from aiohttp import web
-
 from tests.store.servers import free_port
 
 COMMIT = "89abcdef0123456789abcdef0123456789abcdef"
@@ -29,6 +28,7 @@ class HubServer:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[str]:
         hub, storage = web.Application(), web.Application()
+        hub.router.add_get("/api/models/{repo:.+?}/tree/{commit}", self._tree)
         hub.router.add_get("/api/models/{repo:.+}", self._info)
         hub.router.add_get("/{repo:.+}/resolve/{commit}/{name:.+}", self._resolve)
         storage.router.add_get("/{repo:.+?}/-/{name:.+}", self._stored)
@@ -60,6 +60,13 @@ class HubServer:
                 entry["lfs"] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest(), "pointerSize": 135}
             siblings.append(entry)
         return web.json_response({"id": request.match_info["repo"], "sha": COMMIT, "siblings": siblings, "tags": []})
+
+    async def _tree(self, request: web.Request) -> web.Response:
+        entries = [
+            {"type": "file", "path": name, "size": len(data), "oid": _git(data)}
+            for name, data in self._files(request).items()
+        ]
+        return web.json_response(entries)
 
     async def _resolve(self, request: web.Request) -> web.Response:
         data = self._files(request)[request.match_info["name"]]

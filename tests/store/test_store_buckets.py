@@ -6,6 +6,9 @@ from pathlib import Path
 
 import obstore
 import pytest
+from tests.store import servers
+from tests.store.conftest import MIB, nothing
+from tests.store.servers import content
 
 from headrace_api.worker_config import ExtraFiles, GcsMirror, Generator, S3Mirror
 from headrace_worker.store import request as requests
@@ -15,9 +18,6 @@ from headrace_worker.store.layout import NO_HASH
 from headrace_worker.store.progress import Progress
 from headrace_worker.store.request import StoreRequest
 from headrace_worker.store.settings import StoreSettings
-from tests.store import servers
-from tests.store.conftest import MIB, nothing
-from tests.store.servers import content
 
 Make = Callable[..., StoreSettings]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

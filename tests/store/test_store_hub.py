@@ -1,18 +1,20 @@
 """Models of the Hugging Face Hub, from a fake of it (`hub_server`)."""
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
+from huggingface_hub import snapshot_download
+from tests.store.conftest import MIB, nothing
+from tests.store.hub_server import COMMIT, HubServer
+from tests.store.servers import content, free_port
+from tests.store.test_store_buckets import tree
 
 from headrace_api.worker_config import Generator
 from headrace_worker.store import request as requests
 from headrace_worker.store.errors import StoreError
 from headrace_worker.store.fetch import Fetched, fetch
 from headrace_worker.store.settings import StoreSettings
-from tests.store.conftest import MIB, nothing
-from tests.store.hub_server import COMMIT, HubServer
-from tests.store.servers import content, free_port
-from tests.store.test_store_buckets import tree
 
 Make = Callable[..., StoreSettings]
 REPOS = {
@@ -73,7 +75,7 @@ async def test_a_quantisation_names_the_file(settings: Make, quant: str, files: 
 async def test_a_repository_with_several_gguf_files_is_refused_before_anything_is_fetched(settings: Make) -> None:
     hub = HubServer(REPOS)
     async with hub.running() as url:
-        with pytest.raises(StoreError, match="Q4_K_M.*Q8_0"):
+        with pytest.raises(StoreError, match=r"Q4_K_M.*Q8_0"):
             await got(settings(hub_endpoint=url), type="LlamaCppEngine", hf_model_id="TheBloke/CoolModelv2")
     assert hub.ranges == []
 
@@ -107,13 +109,9 @@ async def test_what_the_hub_says_is_told(settings: Make, token: str, says: str) 
 
 async def test_what_the_hubs_own_library_has_fetched_is_adopted(settings: Make) -> None:
     """Its cache has the same layout, with links to blobs that are named by their hashes."""
-    from huggingface_hub import snapshot_download  # noqa: PLC0415 - slow to import
-
     hub = HubServer(REPOS)
     async with hub.running() as url:
         env = settings(hub_endpoint=url)
-        import asyncio
-
         theirs = await asyncio.to_thread(
             snapshot_download, "org/model", endpoint=url, cache_dir=env.cache, ignore_patterns=["*.bin", "o*"]
         )

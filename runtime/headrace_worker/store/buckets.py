@@ -1,7 +1,6 @@
 """Buckets: how one is opened, listed and read. The only module that knows the library (obstore)."""
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -12,42 +11,15 @@ import obstore
 from obstore.store import GCSStore, S3Store
 
 from headrace_worker.store import retry
+from headrace_worker.store.address import Address
 from headrace_worker.store.credentials import Provider
 from headrace_worker.store.errors import AttemptError
 from headrace_worker.store.files import RemoteFile
 from headrace_worker.store.settings import StoreSettings
 from headrace_worker.store.sync_arguments import SyncArguments
 
-_URI = re.compile(r"(?P<scheme>s3|gs)://(?P<anonymous>anonymous@)?(?P<bucket>[^/@]+)/?(?P<prefix>.*)", re.DOTALL)
 _MOST_SMALL = 4096
 _KEYS_OF_THE_CLIENT = ("aws:kms", "aws:kms:dsse")
-
-
-@dataclass(frozen=True)
-class Address:
-    """A folder in a bucket."""
-
-    scheme: str
-    bucket: str
-    prefix: str
-    """Without slashes at its ends; empty for the whole bucket."""
-    anonymous: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.scheme}://{self.bucket}/{self.prefix}"
-
-
-def is_address(source: str) -> bool:
-    """Whether a source is in a bucket."""
-    return _URI.fullmatch(source) is not None
-
-
-def address(uri: str) -> Address:
-    """Take `s3://bucket/folder/` or `gs://bucket/folder/` apart; `anonymous@` before the bucket means without keys."""
-    found = _URI.fullmatch(uri)
-    if found is None:
-        raise ValueError(f"{uri!r} is not in a bucket; accepted: s3://BUCKET/FOLDER/ or gs://BUCKET/FOLDER/")
-    return Address(found["scheme"], found["bucket"], found["prefix"].strip("/"), bool(found["anonymous"]))
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
 from headrace_worker.engines import gguf
-from headrace_worker.store import buckets, credentials, fetching, files, hub, layout, locks, manifest
-from headrace_worker.store.buckets import Access, Bucket
+from headrace_worker.store import address, fetching, files, layout, locks, manifest
 from headrace_worker.store.errors import AttemptError, StoreError
 from headrace_worker.store.fetching import Fetching, Listed
 from headrace_worker.store.files import RemoteFile
@@ -18,6 +18,9 @@ from headrace_worker.store.layout import Places
 from headrace_worker.store.progress import Show, Tracker, logged
 from headrace_worker.store.request import StoreRequest
 from headrace_worker.store.settings import StoreSettings
+
+if TYPE_CHECKING:
+    from headrace_worker.store.buckets import Bucket
 
 log = structlog.get_logger()
 
@@ -79,15 +82,20 @@ def _first_gguf(names: list[str], request: StoreRequest) -> str:
         raise StoreError(f"{request.source.place}: {error}") from error
 
 
+# The libraries of buckets and hub take a quarter of a second to import: where weights are in a folder, they are not.
+
+
 async def _from_bucket(request: StoreRequest, settings: StoreSettings, show: Show) -> Fetched:
+    from headrace_worker.store import buckets, credentials  # noqa: PLC0415
+
     try:
-        where = buckets.address(request.source.place)
+        where = address.address(request.source.place)
     except ValueError as error:
         raise StoreError(str(error)) from error
     provider = None
     if request.credentials:
         provider = credentials.provider(request.credentials, settings.environment or {}, settings.retries)
-    bucket = Bucket(where, Access(settings, request.sync, provider))
+    bucket = buckets.Bucket(where, buckets.Access(settings, request.sync, provider))
     places = _places(settings, request, request.name or f"{where.bucket}/{where.prefix.replace('/', '--')}")
     async with _alone(places, show, str(where)) as tracker:
         try:
@@ -97,7 +105,7 @@ async def _from_bucket(request: StoreRequest, settings: StoreSettings, show: Sho
         return await _fetched(Fetching(bucket, places, settings, tracker), listed, request)
 
 
-async def _listed(bucket: Bucket, request: StoreRequest) -> Listed:
+async def _listed(bucket: "Bucket", request: StoreRequest) -> Listed:
     found = await bucket.listing()
     wanted = files.of_mirror(found, request.sync, request.source.quant, weights=request.weights)
     if not wanted:
@@ -108,22 +116,24 @@ async def _listed(bucket: Bucket, request: StoreRequest) -> Listed:
 
 
 async def _from_hub(request: StoreRequest, settings: StoreSettings, show: Show) -> Fetched:
+    from headrace_worker.store import hub  # noqa: PLC0415
+
     repo = request.source.place
     places = _places(settings, request, repo)
     async with hub.session(settings) as session, _alone(places, show, repo) as tracker:
         remote = hub.Hub(repo, settings, session)
         if settings.offline:
-            return await _cached(places, remote.where, request, AttemptError("final", "HF_HUB_OFFLINE is set"))
+            return await _cached(places, repo, request, AttemptError("final", "HF_HUB_OFFLINE is set"))
         try:
             found = await remote.listing()
         except AttemptError as error:
-            return await _cached(places, remote.where, request, error)
+            return await _cached(places, repo, request, error)
         wanted = files.of_hub(
             found.files, request.source.quant, gguf=request.gguf, onnx=request.onnx, weights=request.weights
         )
         if not wanted:
             raise StoreError(f"{remote.where}: it does not appear to have a file that is to be fetched")
-        listed = Listed(remote.where, found.commit, wanted)
+        listed = Listed(repo, found.commit, wanted)
         return await _fetched(Fetching(remote, places, settings, tracker), listed, request)
 
 

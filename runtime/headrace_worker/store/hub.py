@@ -58,7 +58,7 @@ class Hub:
         api = HfApi(endpoint=self._endpoint, token=self._settings.hub_token)
 
         async def attempt() -> Any:
-            return await _blocking(api.model_info, self.repo, files_metadata=True, timeout=30)
+            return await self._blocking(api.model_info, self.repo, files_metadata=True, timeout=30)
 
         info = await retry.persist(attempt, self._settings.retries)
         if not info.sha:
@@ -100,10 +100,16 @@ class Hub:
             raise AttemptError("passing", f"{len(data)} bytes came instead of {end - start}")
         return data
 
+    async def _blocking(self, call: Any, *arguments: Any, **named: Any) -> Any:
+        try:
+            return await asyncio.to_thread(call, *arguments, **named)
+        except Exception as error:
+            raise _failure(error, self._endpoint) from error
+
     async def _locate(self, file: RemoteFile) -> str:
         url = hf_hub_url(self.repo, file.name, revision=self._commit, endpoint=self._endpoint)
         token, endpoint = self._settings.hub_token, self._endpoint
-        found = await _blocking(get_hf_file_metadata, url, token=token, endpoint=endpoint, timeout=30)
+        found = await self._blocking(get_hf_file_metadata, url, token=token, endpoint=endpoint, timeout=30)
         self._located[file.name] = str(found.location)
         return self._located[file.name]
 
@@ -114,14 +120,7 @@ def session(settings: StoreSettings) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(timeout=silence, trust_env=True)
 
 
-async def _blocking(call: Any, *arguments: Any, **named: Any) -> Any:
-    try:
-        return await asyncio.to_thread(call, *arguments, **named)
-    except Exception as error:
-        raise _failure(error) from error
-
-
-def _failure(error: Exception) -> AttemptError:
+def _failure(error: Exception, endpoint: str) -> AttemptError:
     """What an error of the hub's library means; its texts are kept, for people search for them."""
     text = " ".join(str(error).split())[:600]
     if isinstance(error, GatedRepoError):
@@ -132,7 +131,7 @@ def _failure(error: Exception) -> AttemptError:
         return AttemptError("final", text)
     if isinstance(error, HfHubHTTPError) and error.response is not None:
         return AttemptError(_kind(error.response.status_code), text)
-    return AttemptError("passing", f"couldn't connect to '{constants.ENDPOINT}': {type(error).__name__}: {text}")
+    return AttemptError("passing", f"couldn't connect to '{endpoint}': {type(error).__name__}: {text}")
 
 
 def _kind(status: int) -> Kind:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from headrace_worker.engines.gguf import split_name
-from headrace_worker.store import buckets
+from headrace_worker.store import address
 from headrace_worker.store.errors import StoreError
 from headrace_worker.store.files import RemoteFile
 
@@ -59,7 +59,7 @@ def understand(text: str, exists: Callable[[str], bool] = exists) -> Source:
         raise StoreError("nothing says where the weights are; accepted: a path, a Hugging Face id, s3:// or gs://")
     if exists(text):
         return Source("path", text)
-    if buckets.is_address(text):
+    if address.is_address(text):
         return Source("bucket", text)
     place, quant = split_name(text)
     if place.startswith(_PATH) or exists(place):
