@@ -11,9 +11,10 @@ import os
 import secrets
 import socket
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,12 @@ class Plane:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
+
+    def start_operator(self, options: Mapping[str, str], kubeconfig: Path | None = None) -> None:
+        """Start the operator with `--name=value` for each option, as the administrator unless a kubeconfig is given."""
+        words = [f"--{name}={value}" for name, value in options.items()]
+        environment = {"KUBECONFIG": str(kubeconfig or self.kubeconfig)}
+        self.start("operator", [sys.executable, "-m", "headrace_operator", *words], environment)
 
     def stop(self, name: str, *, kill: bool = False, seconds: float = 10.0) -> int:
         """Stop a program and return its exit status."""

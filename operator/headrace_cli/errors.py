@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-OK = 0
 FAILED = 1
 """The files were read, and something in them is wrong (`diff`: something differs)."""
 TROUBLE = 2

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from headrace_api import names
+from headrace_api import names, progress
 from headrace_cli.live import condition
 from headrace_cli.words import age, cause_and_hint, pod_state, readiness, restarts
 
@@ -38,6 +38,7 @@ def sections(model: Object, workers: Sequence[Object], events: Sequence[Object],
         Section(
             "Workers", ("POD", "STATE", "RESTARTS", "AGE", "NODE", "REVISION"), [_worker(pod, now) for pod in workers]
         ),
+        Section("Starting", ("WORKER", "STATE", "HAS", "DETAIL"), _starting(model)),
         Section("Last events", ("AGE", "TYPE", "REASON", "MESSAGE"), [_event(one, now) for one in events]),
     ]
     return [section for section in found if section.rows]
@@ -115,6 +116,18 @@ def _worker(pod: Object, now: datetime) -> tuple[str, ...]:
         (pod.get("spec") or {}).get("nodeName") or "-",
         (metadata.get("annotations") or {}).get(names.ANNOTATION_REVISION, "-"),
     )
+
+
+def _starting(model: Object) -> list[tuple[str, ...]]:
+    return [
+        (
+            one["worker"],
+            one["state"],
+            progress.amount(one.get("doneBytes"), one.get("totalBytes")) or "-",
+            one.get("detail") or "-",
+        )
+        for one in (model.get("status") or {}).get("starting") or []
+    ]
 
 
 def _event(event: Object, now: datetime) -> tuple[str, ...]:

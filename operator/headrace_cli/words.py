@@ -10,8 +10,6 @@ from headrace_cli.live import condition
 Object = dict[str, Any]
 
 _UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
-_HINT = "To mend it: "
-"""What the operator puts between a root cause and what to do about it."""
 
 
 def age(then: str | None, now: datetime) -> str:
@@ -37,7 +35,7 @@ def readiness(model: Object) -> str:
 
 def cause_and_hint(message: str) -> tuple[str, str]:
     """A condition's message: what is so, and what to do about it (empty when nothing is said)."""
-    cause, _, hint = message.partition(_HINT)
+    cause, _, hint = message.partition(names.HINT)
     return cause.strip(), hint.strip()
 
 

@@ -191,14 +191,14 @@ class KubernetesCluster:
             )
         except ApiException as error:
             if error.status in _REFUSALS - {404}:
-                raise Refused(f"{item['kind']} {item['metadata']['name']}: {_message(error)}") from error
+                raise _refused(item, error) from error
             if error.status != 404:
                 raise
 
     async def event(self, model: Object, kind: str, reason: str, message: str) -> None:
         """Record an Event about the model; `kind` is Normal or Warning."""
         item = _event(model, kind, reason, message, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
-        await self._write("post", _kind("Event").path(item["metadata"]["namespace"]), item)
+        await self._write("post", _KINDS["Event"].path(item["metadata"]["namespace"]), item)
 
     async def list_metadata(self, kind: Kind, namespace: str | None) -> AsyncIterator[Object]:
         """The objects of `kind` that are watched, their metadata only, in one namespace or in all."""
@@ -243,7 +243,7 @@ class KubernetesCluster:
             return await self._write("patch", _path(item), item, "application/apply-patch+yaml", force_conflicts=True)
         except ApiException as error:
             if error.status in _REFUSALS or _UNTYPED in _message(error):
-                raise Refused(f"{item['kind']} {item['metadata']['name']}: {_message(error)}") from error
+                raise _refused(item, error) from error
             raise
 
     async def _write(
@@ -281,16 +281,16 @@ async def _despite_conflicts(send: Callable[[], Awaitable[Object]]) -> Object:
     return await send()
 
 
-def _kind(name: str) -> Kind:
-    return _KINDS[name]
-
-
 _KINDS = {**by_name(watched(pod_monitors=True)), **_OTHERS}
 
 
 def _path(item: Object) -> str:
     metadata = item["metadata"]
-    return f"{_kind(item['kind']).path(metadata.get('namespace'))}/{metadata['name']}"
+    return f"{_KINDS[item['kind']].path(metadata.get('namespace'))}/{metadata['name']}"
+
+
+def _refused(item: Object, error: ApiException) -> Refused:
+    return Refused(f"{item['kind']} {item['metadata']['name']}: {_message(error)}")
 
 
 def _message(error: ApiException) -> str:

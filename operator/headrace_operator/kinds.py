@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from headrace_api import inference_model as api
 from headrace_api import names
 from headrace_operator import trim
-from headrace_operator.observed import Key, Object
+from headrace_operator.observed import Key, Object, controller
 
 OURS = f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"
 """The label selector of everything that the operator makes; nothing else reaches its memory."""
@@ -23,11 +23,9 @@ def key_of(item: Object) -> Key:
 
 def owner_key(item: Object) -> Key | None:
     """The model that controls `item`, by its owner reference."""
-    metadata = item["metadata"]
-    for owner in metadata.get("ownerReferences", []):
-        group = owner["apiVersion"].split("/")[0]
-        if owner.get("controller") and owner["kind"] == api.KIND and group == api.GROUP:
-            return metadata["namespace"], owner["name"]
+    owner = controller(item)
+    if owner and owner["kind"] == api.KIND and owner["apiVersion"].split("/")[0] == api.GROUP:
+        return item["metadata"]["namespace"], owner["name"]
     return None
 
 
@@ -45,9 +43,7 @@ def looks_left_behind(item: Object) -> Key | None:
     Somebody may have taken its owner away. That it is labelled so does not make it the model's: a reconcile finds that
     its child is missing, and asks who made the object that has the child's name.
     """
-    if any(owner.get("controller") for owner in item["metadata"].get("ownerReferences") or []):
-        return None
-    return pod_key(item)
+    return None if controller(item) else pod_key(item)
 
 
 @dataclass(frozen=True)

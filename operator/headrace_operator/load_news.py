@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from headrace_api import progress
 from headrace_api.load import ModelLoad
 from headrace_operator.kinds import key_of
 from headrace_operator.observed import Key, Object
@@ -17,7 +18,7 @@ from headrace_operator.world import SeenWorld
 _SHOWN_SECONDS = 1.0
 
 
-@dataclass(frozen=True)
+@dataclass
 class LoadNews:
     """Takes what the queue says."""
 
@@ -32,8 +33,7 @@ class LoadNews:
 
     def hear(self, load: Mapping[str, ModelLoad]) -> None:
         """Take the numbers of every model."""
-        self._heard.clear()
-        self._heard.update({name: one.model_copy(update={"taken": 0}) for name, one in load.items()})  # is not shown
+        self._heard = {name: _worth_a_look(one) for name, one in load.items()}
         self.world.set_load(dict(load))
         for key in self.autoscaler.hear(dict(load)):
             self.wake(key)
@@ -49,10 +49,18 @@ class LoadNews:
 
     def _show(self) -> None:
         changed = {name for name in {*self._shown, *self._heard} if self._shown.get(name) != self._heard.get(name)}
-        self._shown.clear()
-        self._shown.update(self._heard)
+        self._shown = self._heard
         for model in self._models(changed):
             self.wake(key_of(model))
 
     def _models(self, names: set[str]) -> list[Object]:
         return [model for model in self.world.models() if self.world.queue_name(model) in names] if names else []
+
+
+def _worth_a_look(load: ModelLoad) -> ModelLoad:
+    """What is worth a look: no requests that came and went, and of a download only every twentieth."""
+    steps = {
+        name: one.model_copy(update={"done_bytes": progress.twentieths(one.done_bytes, one.total_bytes)})
+        for name, one in load.starting.items()
+    }
+    return load.model_copy(update={"taken": 0, "starting": steps})

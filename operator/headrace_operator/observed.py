@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from headrace_api import names
 from headrace_api.inference_model_status import PendingRender, RolloutStatus, ScalingStatus
 from headrace_api.load import ModelLoad
 
@@ -69,11 +70,27 @@ class Observed:
         uid = self.model["metadata"]["uid"]
         return tuple(child for child in self.children if controller_uid(child) in {None, uid})
 
+    @property
+    def deployment(self) -> Object | None:
+        """The model's workload; None when there is none."""
+        return next((child for child in self.own if child["kind"] == "Deployment"), None)
+
+
+def controller(item: Object) -> Object | None:
+    """The owner reference to the object that controls `item`; None when nothing does."""
+    owners = item.get("metadata", {}).get("ownerReferences") or []
+    return next((owner for owner in owners if owner.get("controller")), None)
+
 
 def controller_uid(item: Object) -> str | None:
     """The uid of the object that controls `item`; None when nothing does."""
-    owners = item.get("metadata", {}).get("ownerReferences", [])
-    return next((owner["uid"] for owner in owners if owner.get("controller")), None)
+    owner = controller(item)
+    return owner["uid"] if owner else None
+
+
+def version(item: Object) -> int:
+    """The resource version: of two of one object the newer one has the greater."""
+    return int(item["metadata"]["resourceVersion"])
 
 
 @dataclass(frozen=True)
@@ -90,7 +107,7 @@ class Problem:
     @property
     def text(self) -> str:
         """The message with the hint."""
-        return f"{self.message}. To mend it: {self.hint}" if self.hint else self.message
+        return f"{self.message}. {names.HINT}{self.hint}" if self.hint else self.message
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ class Lists(Protocol):
         """The watched objects of a kind in one namespace, or in all."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Resync:
     """Compares what was seen with what there is, every `seconds`."""
 
@@ -47,7 +47,7 @@ class Resync:
     _hurry: asyncio.Event = field(default_factory=asyncio.Event)
     _unseen: dict[str, float] = field(default_factory=dict)
     """The uids that were listed and not seen, with the time of the list that first had them."""
-    _listed: list[float] = field(default_factory=lambda: [0.0])
+    _listed: float = 0.0
     """The time of the newest list."""
 
     def deaf_seconds(self) -> float:
@@ -55,7 +55,7 @@ class Resync:
 
         Counted up to the newest list, so that it does not grow while the API server is away.
         """
-        return self._listed[0] - min(list(self._unseen.values()), default=self._listed[0])
+        return self._listed - min(list(self._unseen.values()), default=self._listed)
 
     async def run(self) -> None:
         """Compare until cancelled; an API server that does not answer is asked again."""
@@ -116,7 +116,7 @@ class Resync:
         for uid in self._unseen.keys() - unseen:
             del self._unseen[uid]
         self._unseen.update(dict.fromkeys(unseen - self._unseen.keys(), now))
-        self._listed[0] = now
+        self._listed = now
 
     async def _list(self) -> set[str]:
         """The uids of everything that the indices should hold."""

@@ -1,13 +1,13 @@
 """The status as a pure function of what was seen and decided."""
 
 import contextlib
+from dataclasses import replace
 
 from pydantic import ValidationError
 
 from headrace_api.inference_model import InferenceModelSpec
-from headrace_api.inference_model_status import (
-    InferenceModelStatus,
-)
+from headrace_api.inference_model_status import InferenceModelStatus, StartingWorker
+from headrace_api.load import ModelLoad
 from headrace_operator import conditions, root_cause
 from headrace_operator.conditions import Workers
 from headrace_operator.foreign import scaled_by_other, told
@@ -19,6 +19,8 @@ from headrace_operator.render.revision import worker_fingerprint, worker_hash
 from headrace_operator.scaling import decided
 
 _NOTHING = Plan()
+_STARTING_SHOWN = 10
+"""How many workers `starting` lists."""
 
 
 def status(  # noqa: PLR0913  # what was seen, decided and done
@@ -44,7 +46,7 @@ def status(  # noqa: PLR0913  # what was seen, decided and done
     spec = read_spec(observed.model, config)
     if isinstance(spec, Problem):
         return _refused(observed, problem or spec, now)
-    workers = _workers(observed, spec, decision, settled=settled)
+    workers = replace(_workers(observed, spec, decision, settled=settled), starting=_starting(observed.load))
     cause = root_cause.cause(observed, queue_url(spec, config)) if settled else None
     drafts = conditions.of_workers(spec, workers, problem, cause, decision)
     load = observed.load
@@ -60,10 +62,11 @@ def status(  # noqa: PLR0913  # what was seen, decided and done
         model_name=spec.model_name,
         queued=load.queued if load else None,
         running=load.running if load else None,
+        starting=list(workers.starting[:_STARTING_SHOWN]) or None,
         fingerprint=worker_fingerprint(file) if file else stored.fingerprint,
         config_hash=worker_hash(file) if file else stored.config_hash,
         endpoint=endpoint(queue_url(spec, config)),
-        scaling=told(decided.current(observed), _deployment(observed)),
+        scaling=told(decided.current(observed), observed.deployment),
         rollout=stored.rollout if problem or decision.problem else decision.rollout,
         pending_render=decision.pending_render,
     )
@@ -81,8 +84,12 @@ def endpoint(queue: str) -> str | None:
 
 def ready_reason(state: Object) -> tuple[str, str, str]:
     """Status, reason and message of the Ready condition in a status object; empty texts when there is none."""
-    ready: Object = next((one for one in state.get("conditions", []) if one["type"] == "Ready"), {})
+    ready = _ready(state)
     return ready.get("status", ""), ready.get("reason", ""), ready.get("message", "")
+
+
+def _ready(state: Object) -> Object:
+    return next((one for one in state.get("conditions", []) if one["type"] == "Ready"), {})
 
 
 def _refused(observed: Observed, problem: Problem, now: str) -> InferenceModelStatus:
@@ -94,6 +101,7 @@ def _refused(observed: Observed, problem: Problem, now: str) -> InferenceModelSt
     numbers = {
         "observed_generation": generation,
         "conditions": conditions.stamp(drafts, _before(observed), generation, now),
+        "starting": list(_starting(observed.load)[:_STARTING_SHOWN]) or None,
     }
     if workers:
         numbers |= {
@@ -106,11 +114,27 @@ def _refused(observed: Observed, problem: Problem, now: str) -> InferenceModelSt
 
 def _live_workers(observed: Observed, before: InferenceModelStatus) -> Workers | None:
     """The workers that the workload has and asks for; None when there never was one."""
-    deployment = _deployment(observed)
+    deployment = observed.deployment
     if deployment is None and before.replicas is None:
         return None
     desired = int(deployment["spec"]["replicas"]) if deployment else 0
-    return Workers(desired=desired, ready=_count(observed, "readyReplicas"), updated=True)
+    ready = _count(observed, "readyReplicas")
+    return Workers(desired=desired, ready=ready, updated=True, starting=_starting(observed.load))
+
+
+def _starting(load: ModelLoad | None) -> tuple[StartingWorker, ...]:
+    """All workers that are not ready yet, by name."""
+    found = sorted(load.starting.items()) if load else ()
+    return tuple(
+        StartingWorker(
+            worker=name,
+            state=one.state,
+            detail=one.detail or None,
+            done_bytes=one.done_bytes,
+            total_bytes=one.total_bytes,
+        )
+        for name, one in found
+    )
 
 
 def _stored(status: Object) -> InferenceModelStatus:
@@ -125,7 +149,7 @@ def _stored(status: Object) -> InferenceModelStatus:
 
 
 def _workers(observed: Observed, spec: InferenceModelSpec, decision: Plan, *, settled: bool) -> Workers:
-    deployment = _deployment(observed)
+    deployment = observed.deployment
     desired = decided.replicas(observed, spec)
     if deployment is None:
         return Workers(desired=desired, ready=0, updated=settled and not spec.enabled)
@@ -144,7 +168,7 @@ def _was_ready(observed: Observed, decision: Plan) -> bool:
     Somebody's annotation raises the Deployment's generation, too. Where its content is as rendered, its numbers hold
     until its controller has looked at it again.
     """
-    ready: Object = next((one for one in _before(observed) if one["type"] == "Ready"), {})
+    ready = _ready(observed.model.get("status") or {})
     same = ready.get("observedGeneration") == _generation(observed)
     rollout = decision.rollout
     return ready.get("status") == "True" and same and (rollout is None or rollout.revision == rollout.ready_revision)
@@ -163,10 +187,6 @@ def _generation(observed: Observed) -> int:
     return int(observed.model["metadata"].get("generation", 0))
 
 
-def _deployment(observed: Observed) -> Object | None:
-    return next((child for child in observed.own if child["kind"] == "Deployment"), None)
-
-
 def _count(observed: Observed, field: str) -> int:
-    deployment = _deployment(observed) or {}
+    deployment = observed.deployment or {}
     return int((deployment.get("status") or {}).get(field, 0))

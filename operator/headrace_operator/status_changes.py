@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-_NUMBERS = frozenset({"replicas", "readyReplicas", "workers", "queued", "running"})
+_NUMBERS = frozenset({"replicas", "readyReplicas", "workers", "queued", "running", "starting"})
 """Fields that people look at now and then, and that no controller waits for."""
 _SETTLED_SECONDS = 5.0
 _MOVING_SECONDS = 30.0

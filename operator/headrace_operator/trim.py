@@ -60,12 +60,8 @@ def pod(item: Object) -> None:
     _intern(item)
 
 
-def replicas_owner(item: Object) -> str | None:
-    """The autoscaler that owns `spec.replicas`, by the managed fields: `kubectl scale` is none."""
-    return (_replicas_entry(item) or {}).get("manager")
-
-
 def _replicas_entry(item: Object) -> Object | None:
+    """The managed fields of the autoscaler that owns `spec.replicas`: `kubectl scale` is none."""
     for entry in item["metadata"].get("managedFields") or []:
         fields = entry.get("fieldsV1") or {}
         if (

@@ -1,4 +1,4 @@
-"""What the operator has seen, from kopf's indices and the queue: read at the moment of each reconcile.
+"""What the operator has seen, from the indices of its watches and the queue: read at the moment of each reconcile.
 
 What it hands out is what the indices hold, not a copy: nobody changes an observed object.
 """
@@ -8,7 +8,7 @@ from typing import Protocol
 
 from headrace_api.load import ModelLoad
 from headrace_operator.kinds import MODEL, POD, Kind, by_name
-from headrace_operator.observed import Capacity, Key, Node, Object, Observed
+from headrace_operator.observed import Capacity, Key, Node, Object, Observed, version
 from headrace_operator.root_cause.capacity import used
 
 Index = Mapping[Key, Iterable[Object]]
@@ -43,7 +43,7 @@ class SeenWorld:
         self._used: Mapping[tuple[str, str], int] | None = None
 
     def bind(self, indices: Mapping[str, Index]) -> None:
-        """Take kopf's live indices, by `Kind.index`."""
+        """Take the live indices, by `Kind.index`."""
         self._indices = indices
         self._used = None
 
@@ -58,8 +58,8 @@ class SeenWorld:
     def bury(self, uids: set[str]) -> None:
         """These objects do not exist any more, whatever the indices say.
 
-        kopf takes an object out of its indices when it sees the deletion. A deletion that falls between a watch that
-        broke off and the list that follows is never seen. The same may have happened to what was written, and not
+        An index loses an object when its watch tells of the deletion. A deletion that falls between a watch that broke
+        off and the list that follows is never seen. The same may have happened to what was written, and not
         heard of since.
         """
         self._buried = frozenset(uids)
@@ -82,7 +82,7 @@ class SeenWorld:
         kind = self._by_name[answer["kind"]]
         uid = answer["metadata"]["uid"]
         told = (item for item in self._indices.get(kind.index, {}).get(key, ()) if item["metadata"]["uid"] == uid)
-        if uid in self._gone or any(_version(item) >= _version(answer) for item in told):
+        if uid in self._gone or any(version(item) >= version(answer) for item in told):
             return
         now = dict(answer)
         kind.trim(now)
@@ -96,7 +96,7 @@ class SeenWorld:
             self._gone.add(item["metadata"]["uid"])
         waited_for = self._written.get(key, {})
         answer = waited_for.get(item["metadata"]["uid"])
-        if answer and (gone or _version(item) >= _version(answer)):
+        if answer and (gone or version(item) >= version(answer)):
             del waited_for[item["metadata"]["uid"]]
             if not waited_for:
                 del self._written[key]
@@ -172,11 +172,7 @@ def _has_no_place(pod: Object) -> bool:
 
 def _age(item: Object) -> tuple[str, int]:
     """Order objects of one name: kopf may tell of a new object before it tells that its predecessor is gone."""
-    return str(item["metadata"]["creationTimestamp"]), _version(item)
-
-
-def _version(item: Object) -> int:
-    return int(item["metadata"]["resourceVersion"])
+    return str(item["metadata"]["creationTimestamp"]), version(item)
 
 
 def model_name(model: Object) -> str:

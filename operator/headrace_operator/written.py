@@ -7,7 +7,7 @@ a memory of convenience: when it is lost, with the process, the next reconcile w
 from dataclasses import replace
 
 from headrace_api import names
-from headrace_operator.observed import Confirmed, Key, Object, Observed
+from headrace_operator.observed import Confirmed, Key, Object, Observed, version
 
 
 class Written:
@@ -32,7 +32,7 @@ class Written:
     def overlay(self, key: Key, observed: Observed) -> Observed:
         """What was observed, with the status that was written if the watch has not told of it yet."""
         model, written = observed.model, self._models.get(key)
-        if written and written["metadata"]["uid"] == model["metadata"]["uid"] and _version(model) < _version(written):
+        if written and written["metadata"]["uid"] == model["metadata"]["uid"] and version(model) < version(written):
             model = {**model, "status": written["status"]}
         else:
             self._models.pop(key, None)
@@ -42,7 +42,3 @@ class Written:
         """The model is gone."""
         self._models.pop(key, None)
         self._confirmed.pop(key, None)
-
-
-def _version(item: Object) -> int:
-    return int(item["metadata"]["resourceVersion"])

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from headrace_api.base import KubernetesDocument
+from headrace_api.wire import WorkerState
 
 ConditionType = Literal["Ready", "Reconciling", "Stalled", "ConfigValid", "WorkersReady", "ModelLoaded", "UpToDate"]
 
@@ -46,6 +47,16 @@ class PendingRender(KubernetesDocument):
     changes: list[str] = Field(default=[], description="The fields that would change.")
 
 
+class StartingWorker(KubernetesDocument):
+    """A worker that is connected to the queue and not ready yet, by its own account."""
+
+    worker: str = Field(description="What it calls itself: in Kubernetes, its pod's name.")
+    state: WorkerState = Field(description="How far it is: fetching weights, loading them, warming up.")
+    detail: str | None = Field(default=None, description="What it is at, or why it has to begin again.")
+    done_bytes: int | None = Field(default=None, description="Bytes of the weights that it has.")
+    total_bytes: int | None = Field(default=None, description="Bytes of the weights, as far as their size is known.")
+
+
 class InferenceModelStatus(KubernetesDocument):
     """What the operator saw."""
 
@@ -62,6 +73,11 @@ class InferenceModelStatus(KubernetesDocument):
     model_name: str | None = Field(default=None, description="The name that clients ask for.")
     queued: int | None = Field(default=None, description="Requests that wait for a worker.")
     running: int | None = Field(default=None, description="Requests that workers have.")
+    starting: list[StartingWorker] | None = Field(
+        default=None,
+        description="Workers that are connected to the queue and not ready yet, the first ten by name; told now and "
+        "then, so that a long download costs few writes.",
+    )
     fingerprint: str | None = Field(
         default=None,
         description="The hash of the generator section of the running revision's worker_config.toml, by which its "

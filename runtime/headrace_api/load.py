@@ -8,6 +8,7 @@ calling them unknown. The queue sends a `Load` when the operator connects and wh
 from typing import Literal
 
 from headrace_api.base import Message
+from headrace_api.wire import WorkerState
 
 OPERATOR_PATH = "/operator"
 """Where a queue accepts the operator, on its admin port."""
@@ -20,6 +21,15 @@ class Catalogue(Message):
     models: list[str]
 
 
+class Starting(Message):
+    """How far a connected worker is that does not take requests yet: what its newest `wire.Report` says."""
+
+    state: WorkerState
+    detail: str = ""
+    done_bytes: int | None = None
+    total_bytes: int | None = None
+
+
 class ModelLoad(Message):
     """How much one model has to do, now."""
 
@@ -28,7 +38,9 @@ class ModelLoad(Message):
     running: int = 0
     """Requests that a worker has."""
     workers: int = 0
-    """Workers that are connected and take requests for the model."""
+    """Workers that are connected, ready, and take requests for the model."""
+    starting: dict[str, Starting] = {}
+    """Those that are connected but not ready yet, by the name that they registered with."""
     in_flight: dict[str, int] = {}
     """Requests that each connected worker has, by the name that it registered with (in a pod: the pod's name).
 

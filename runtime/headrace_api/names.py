@@ -33,3 +33,6 @@ ENV_WORKER_NAME = "HEADRACE_WORKER_NAME"
 ENV_GRACE_SECONDS = "HEADRACE_GRACE_SECONDS"
 ENV_OPERATOR_PREFIX = "HEADRACE_OPERATOR_"
 """The operator's settings as variables of its container; `headrace diff` reads them there."""
+
+HINT = "To mend it: "
+"""In the messages of conditions: between a root cause and what to do about it."""

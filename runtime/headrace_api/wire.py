@@ -10,6 +10,8 @@ With the subprotocol `headrace.v1` it carries many requests at once and is pull-
 - A worker may be there before it can serve: `Register.state` and, when it changes, `Report` say how far it is. It takes
   jobs once it grants credits.
 - `Serving` replaces the models that it registered with: an adapter has come or gone.
+- Until it is ready a worker is given nothing; granting credits says that it is. One that falls back from `ready` loses
+  its credits and keeps its jobs. `draining` and `stopped` mean what `Drain` does.
 - The worker grants credits; each `Job` that the queue sends uses up one of them.
 - Response bytes are binary frames; one frame carries pieces of any number of jobs (`encode_pieces`). For a streamed
   request the pieces, put together, are the engine's server-sent events; otherwise they are the response body. The
@@ -98,14 +100,14 @@ class Register(Registration):
 
 
 class Report(Message):
-    """How far a worker is that cannot serve yet; told when it changes, no more than once a second."""
+    """How far a worker is; told when its state changes, and for its progress no more than once a second."""
 
     type: Literal["report"] = "report"
     state: WorkerState
     detail: str = ""
     """For people: which file it fetches, or why it has to begin again."""
-    done_bytes: int | None = None
-    total_bytes: int | None = None
+    done_bytes: int | None = Field(default=None, ge=0)
+    total_bytes: int | None = Field(default=None, ge=0)
     """Of the weights that are being fetched, as far as their size is known."""
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from headrace_api.load import Starting
 from headrace_queue import errors
 from headrace_queue.accounts import Accounts
 from headrace_queue.exchange import Call, End, Exchange
@@ -24,8 +25,8 @@ _LAST_WORDS_SECONDS = 1
 class WorkerLink(Protocol):
     """The connection of one worker, as the dispatcher sees it. No method blocks or raises."""
 
-    def give(self, job: int, call: Call) -> None:
-        """Send the worker a job."""
+    def give(self, job: int, call: Call, waited_s: float, /) -> None:
+        """Send the worker a job that has been here for so long."""
 
     def cancel(self, job: int) -> None:
         """Ask the worker to stop a job."""
@@ -93,10 +94,10 @@ class Dispatcher:
         if not self.schedule.free(call.model) and self._is_full(len(call.raw)):
             raise errors.saturated(self.schedule.waiting)
         label = self._names.label(call.model)
-        exchange = Exchange(call, next(self._numbers), label, self.limits.client_buffer_bytes, abort)
+        loop = asyncio.get_running_loop()
+        exchange = Exchange(call, next(self._numbers), label, self.limits.client_buffer_bytes, abort, loop.time())
         self._exchanges[exchange.ticket] = exchange
         self._open.add(exchange)
-        loop = asyncio.get_running_loop()
         exchange.deadline = loop.call_later(self.limits.request_seconds, self._time_out, exchange)
         self.schedule.enqueue(exchange.ticket, call.model)
         self._hold(exchange)
@@ -123,14 +124,16 @@ class Dispatcher:
 
     # ---- workers
 
-    def join(self, link: WorkerLink, models: Iterable[str] | None, name: str = "") -> int:
+    def join(
+        self, link: WorkerLink, models: Iterable[str] | None, name: str = "", starting: Starting | None = None
+    ) -> int:
         """A worker is there, with no credits yet; `models` is None for a generalist. Returns its number here.
 
-        `name` is what the worker calls itself: in a pod, the pod's name.
+        `name` is what the worker calls itself: in a pod, the pod's name. `starting` is None for one that is ready.
         """
         worker = next(self._numbers)
         self._seats[worker] = _Seat(link)
-        self.schedule.add(worker, models, name)
+        self.schedule.add(worker, models, name, starting)
         if self._dismissing:
             self._dismiss(worker)
         self._notify()
@@ -150,6 +153,15 @@ class Dispatcher:
         """A worker can take so many more jobs."""
         self.schedule.grant(worker, number)
         self._assign(self.schedule.models_of(worker))
+
+    def report(self, worker: int, starting: Starting | None) -> None:
+        """How far a worker is that is not ready; None once it is."""
+        self._assign(None if self.schedule.report(worker, starting) else ())
+
+    def replace_models(self, worker: int, models: Iterable[str]) -> None:
+        """A worker answers to these models from now on: what waits for a new one is handed out at once."""
+        self.schedule.replace_models(worker, models)
+        self._assign(None)
 
     def stop_giving(self, worker: int) -> None:
         """A worker drains."""
@@ -244,7 +256,7 @@ class Dispatcher:
             exchange.job = job = next(self._numbers) % 2**32
             self._jobs[job] = _Job(exchange, worker)
             self._seats[worker].jobs.add(job)
-            self._seats[worker].link.give(job, exchange.call)
+            self._seats[worker].link.give(job, exchange.call, asyncio.get_running_loop().time() - exchange.began)
         self._notify()
 
     def _try_again(self, exchange: Exchange) -> None:

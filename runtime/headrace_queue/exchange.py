@@ -43,13 +43,17 @@ class Exchange:
     that is not streamed only when it is complete, so that until then another worker can begin anew.
     """
 
-    def __init__(self, call: Call, ticket: int, label: str, limit: int, abort: Callable[[], None]) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917  # what it is, and when it began
+        self, call: Call, ticket: int, label: str, limit: int, abort: Callable[[], None], began: float
+    ) -> None:
         self.call = call
         self.ticket = ticket
         self.label = label
         """The metrics' label for its model: the same for all of its life, also when the model's workers have left."""
         self.abort = abort
         """Breaks the client's connection off: for a client that does not read."""
+        self.began = began
+        """When it came, on the event loop's clock."""
         self.attempts = 0
         self.job: int | None = None
         """The number under which a worker has it now."""

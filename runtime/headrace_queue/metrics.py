@@ -58,8 +58,8 @@ class LoadCollector(Collector):
         """One sample per label and gauge; models that share a label are added up."""
         totals: dict[str, list[int]] = {}
         for model, load in self._load().items():
-            total = totals.setdefault(self._label(model), [0, 0, 0])
-            for index, value in enumerate((load.queued, load.running, load.workers)):
+            total = totals.setdefault(self._label(model), [0] * len(_GAUGES))
+            for index, value in enumerate((load.queued, load.running, load.workers, len(load.starting))):
                 total[index] += value
         for index, (name, text) in enumerate(_GAUGES):
             family = GaugeMetricFamily(name, text, labels=("model",))
@@ -75,4 +75,5 @@ _GAUGES = (
     ("headrace_queue_queued_requests", "Requests that wait for a worker."),
     ("headrace_queue_running_requests", "Requests that a worker has."),
     ("headrace_queue_workers", "Connected workers that are dedicated to the model and take requests."),
+    ("headrace_queue_starting_workers", "Connected workers that are dedicated to the model and not ready yet."),
 )

@@ -4,7 +4,8 @@ A request is a `ticket`: a number that grows with arrival. Within a model the ol
 comes back from a worker keeps its number and so stands in front again. Among a model's workers the one with the most
 free credits takes it. A generalist (a worker of the seed's protocol, which announces no model) takes only requests
 for models that match the patterns and that no dedicated worker serves at the time: an answer never comes from an
-unknown model while the right one is there.
+unknown model while the right one is there. A worker that is not ready yet is told of, but serves nothing: what waits
+for its models is held, or goes to others.
 """
 
 import heapq
@@ -14,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-from headrace_api.load import ModelLoad
+from headrace_api.load import ModelLoad, Starting
 
 
 @dataclass
@@ -23,8 +24,15 @@ class _Worker:
     """None for a generalist."""
     name: str = ""
     """What it calls itself; several may have one name."""
+    starting: Starting | None = None
+    """How far it is; None once it is ready."""
+    draining: bool = False
     credits: int = 0
     tickets: set[int] = field(default_factory=set)
+
+
+_Index = dict[str, dict[int, _Worker]]
+"""Workers by model and number."""
 
 
 class Schedule:
@@ -33,7 +41,9 @@ class Schedule:
     def __init__(self, generalist_patterns: Sequence[str] = ("*",)) -> None:
         self._patterns = tuple(generalist_patterns)
         self._workers: dict[int, _Worker] = {}
-        self._serving: dict[str, dict[int, _Worker]] = {}
+        self._announced: _Index = {}
+        """The dedicated workers that serve a model, and those that will when they are ready."""
+        self._serving: _Index = {}
         self._generalists: dict[int, _Worker] = {}
         self._waiting: dict[str, list[int]] = {}
         self._model: dict[int, str] = {}
@@ -41,25 +51,55 @@ class Schedule:
         self._taken: dict[str, int] = {}
         """Only of models that `load` told of last: clients may ask for any number of others."""
 
-    def add(self, worker: int, models: Iterable[str] | None, name: str = "") -> None:
-        """Let a worker in, without credits; `models` is None for a generalist."""
-        names = None if models is None else frozenset(models)
-        self._workers[worker] = entry = _Worker(names, name)
-        for model in names or ():
-            self._serving.setdefault(model, {})[worker] = entry
-        if names is None:
-            self._generalists[worker] = entry
+    def add(self, worker: int, models: Iterable[str] | None, name: str = "", starting: Starting | None = None) -> None:
+        """Let a worker in, without credits; `models` is None for a generalist, `starting` for one that is ready."""
+        self._workers[worker] = entry = _Worker(None if models is None else frozenset(models), name, starting)
+        self._enter(worker, entry)
+
+    def report(self, worker: int, starting: Starting | None) -> bool:
+        """How far a worker is, None for ready.
+
+        Returns whether it was ready and is not any more: then it has no credits, and others may take its place.
+        """
+        entry = self._workers[worker]
+        before, entry.starting = entry.starting, starting
+        if (before is None) == (starting is None):
+            return False
+        entry.credits = 0
+        self._leave(worker, entry)
+        self._enter(worker, entry)
+        return starting is not None
+
+    def replace_models(self, worker: int, models: Iterable[str]) -> None:
+        """A dedicated worker answers to these from now on; what it has of others, it keeps."""
+        entry = self._workers[worker]
+        self._leave(worker, entry)
+        entry.models = frozenset(models)
+        self._enter(worker, entry)
 
     def drain(self, worker: int) -> None:
         """Give this worker nothing more; what it has, it keeps."""
         entry = self._workers[worker]
-        entry.credits = 0
+        self._leave(worker, entry)
+        entry.credits, entry.draining = 0, True
+
+    def _enter(self, worker: int, entry: _Worker) -> None:
+        if entry.draining:
+            return
+        for index in (self._announced,) if entry.starting else (self._announced, self._serving):
+            for model in entry.models or ():
+                index.setdefault(model, {})[worker] = entry
+        if entry.models is None and not entry.starting:
+            self._generalists[worker] = entry
+
+    def _leave(self, worker: int, entry: _Worker) -> None:
         self._generalists.pop(worker, None)
-        for model in entry.models or ():
-            peers = self._serving.get(model, {})
-            peers.pop(worker, None)
-            if not peers:
-                self._serving.pop(model, None)
+        for index in (self._announced, self._serving):
+            for model in entry.models or ():
+                peers = index.get(model, {})
+                peers.pop(worker, None)
+                if not peers:
+                    index.pop(model, None)
 
     def remove(self, worker: int) -> None:
         """Forget a worker; the tickets that it had wait again, at their old places."""
@@ -69,9 +109,13 @@ class Schedule:
         del self._workers[worker]
 
     def grant(self, worker: int, credits_: int) -> None:
-        """The worker can take so many more; a draining worker's credits count for nothing."""
-        if self._takes_work(worker):
-            self._workers[worker].credits += credits_
+        """The worker can take so many more, so it is ready; a draining worker's credits count for nothing."""
+        entry = self._workers[worker]
+        if entry.draining:
+            return
+        if entry.starting:
+            self.report(worker, None)
+        entry.credits += credits_
 
     def enqueue(self, ticket: int, model: str) -> None:
         """A request waits."""
@@ -117,7 +161,7 @@ class Schedule:
         return model not in self._waiting and self._choose(model) is not None
 
     def serves(self, model: str) -> bool:
-        """Whether a connected worker takes requests for `model`."""
+        """Whether a connected worker takes requests for `model`, or will when it is ready."""
         return self.has_dedicated(model) or bool(self._generalists and self._matches(model))
 
     def models_of(self, worker: int) -> frozenset[str] | None:
@@ -125,12 +169,12 @@ class Schedule:
         return self._workers[worker].models
 
     def dedicated(self) -> set[str]:
-        """The models that dedicated workers serve."""
-        return set(self._serving)
+        """The models that dedicated workers serve, or will when they are ready."""
+        return set(self._announced)
 
     def has_dedicated(self, model: str) -> bool:
-        """Whether a dedicated worker takes requests for `model`."""
-        return model in self._serving
+        """Whether a dedicated worker takes requests for `model`, or will when it is ready."""
+        return model in self._announced
 
     @property
     def generalists(self) -> int:
@@ -150,7 +194,7 @@ class Schedule:
     def load(self, models: Iterable[str] = ()) -> dict[str, ModelLoad]:
         """The load of `models` and of all others that have requests; `workers` counts dedicated ones."""
         running = Counter(self._model[ticket] for ticket in self._holder)
-        in_flight = self._in_flight()
+        in_flight, starting = self._in_flight(), self._starting()
         names = sorted({*models, *self._waiting, *running})
         self._taken = {model: self._taken.get(model, 0) for model in names}
         return {
@@ -158,6 +202,7 @@ class Schedule:
                 queued=len(self._waiting.get(model, ())),
                 running=running[model],
                 workers=len(self._serving.get(model, ())),
+                starting=starting.get(model, {}),
                 in_flight=in_flight.get(model, {}),
                 taken=self._taken[model],
             )
@@ -173,11 +218,13 @@ class Schedule:
                 names[entry.name] = names.get(entry.name, 0) + len(entry.tickets)
         return found
 
-    def _takes_work(self, worker: int) -> bool:
-        entry = self._workers[worker]
-        if entry.models is None:
-            return worker in self._generalists
-        return any(worker in self._serving.get(model, ()) for model in entry.models)
+    def _starting(self) -> dict[str, dict[str, Starting]]:
+        found: dict[str, dict[str, Starting]] = {}
+        for entry in self._workers.values():
+            if entry.starting and not entry.draining:
+                for model in entry.models or ():
+                    found.setdefault(model, {})[entry.name] = entry.starting
+        return found
 
     def _matches(self, model: str) -> bool:
         return any(fnmatchcase(model, pattern) for pattern in self._patterns)

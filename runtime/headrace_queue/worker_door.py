@@ -80,9 +80,9 @@ class WorkerDoor:
         if registration is None:
             return
         protocol = wire.SUBPROTOCOL if speaks_v1 else "seed"
-        machine = registration.model_dump(include={"worker", "models", "fingerprint", "cpu_count", "vram"})
-        log = self._log.bind(peer=peer, protocol=protocol, connection=next(self._numbers), **machine)
-        log.info("worker joined")
+        who = registration.model_dump(include={"worker", "models", "fingerprint"})
+        log = self._log.bind(peer=peer, protocol=protocol, connection=next(self._numbers), **who)
+        log.info("worker joined", **registration.model_dump(exclude={"type", *who}, exclude_defaults=True))
         try:
             if isinstance(registration, wire.Register):
                 await V1Session(self._dispatcher, outbox, registration, log).run(socket)

@@ -1,12 +1,14 @@
 """The queue's end of a `headrace.v1` connection; the messages and their meaning are in `headrace_api.wire`."""
 
 import json
+from typing import Any
 
 import structlog
 from aiohttp import WSCloseCode, WSMsgType, web
 from pydantic import ValidationError
 
 from headrace_api import wire
+from headrace_api.load import Starting
 from headrace_queue.dispatch import Dispatcher
 from headrace_queue.exchange import Call, End
 from headrace_queue.invalid import in_words
@@ -16,9 +18,10 @@ _REASON_CHARACTERS = 300
 """Of what a worker says; a log line is no place for more."""
 
 
-def job_message(job: int, call: Call) -> str:
+def job_message(job: int, call: Call, waited_s: float) -> str:
     """A `wire.Job` as JSON; the client's body goes in as it came, neither parsed nor rebuilt."""
-    head = {"type": "job", "job": job, "request_id": call.request_id, "openai_url": call.openai_url}
+    head: dict[str, Any] = {"type": "job", "job": job, "request_id": call.request_id, "openai_url": call.openai_url}
+    head["waited_s"] = round(waited_s, 6)
     return json.dumps(head)[:-1] + ',"openai_req":' + call.raw.decode() + "}"
 
 
@@ -28,9 +31,9 @@ class V1Link:
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
 
-    def give(self, job: int, call: Call) -> None:
+    def give(self, job: int, call: Call, waited_s: float, /) -> None:
         """Send a job."""
-        self._outbox.put(job_message(job, call))
+        self._outbox.put(job_message(job, call, waited_s))
 
     def cancel(self, job: int) -> None:
         """Ask to stop a job."""
@@ -55,7 +58,10 @@ class V1Session:
         self._outbox = outbox
         self._log = log
         outbox.put(wire.Registered().model_dump_json())
-        self._worker = dispatcher.join(V1Link(outbox), register.models, register.worker)
+        self._state = register.state
+        report = wire.Report(state=register.state)
+        self._worker = dispatcher.join(V1Link(outbox), register.models, register.worker, _starting(report))
+        self._take(report)  # a worker that drains comes back only for what is not acknowledged yet
 
     async def run(self, socket: web.WebSocketResponse) -> None:
         """Serve the worker until its connection ends."""
@@ -83,8 +89,34 @@ class V1Session:
                 self._outbox.put(wire.Ack(request_id=message.request_id).model_dump_json())
             case wire.HandBack():
                 request_id = self._dispatcher.hand_back(self._worker, message.job)
-                self._log.info("handed back", request_id=request_id, reason=message.reason[:_REASON_CHARACTERS])
+                self._log.info("handed back", request_id=request_id, reason=_short(message.reason))
             case wire.Drain():
                 self._dispatcher.stop_giving(self._worker)
+            case wire.Report():
+                self._take(message)
+            case wire.Serving():
+                self._log.info("serves other models", models=message.models, adapters=message.adapters)
+                self._dispatcher.replace_models(self._worker, message.models)
             case wire.Register():
                 raise ValueError("a worker registers once per connection")
+
+    def _take(self, report: wire.Report) -> None:
+        if report.state != self._state:
+            self._log.info("worker state", before=self._state, state=report.state, detail=_short(report.detail))
+            self._state = report.state
+        if report.state in {"draining", "stopped"}:
+            self._dispatcher.stop_giving(self._worker)
+        else:
+            self._dispatcher.report(self._worker, _starting(report))
+
+
+def _starting(report: wire.Report) -> Starting | None:
+    """What is told of a worker that is not ready; None for one that is."""
+    if report.state == "ready":
+        return None
+    done, total = report.done_bytes, report.total_bytes
+    return Starting(state=report.state, detail=_short(report.detail), done_bytes=done, total_bytes=total)
+
+
+def _short(said: str) -> str:
+    return said[:_REASON_CHARACTERS]

@@ -1,6 +1,7 @@
 """Puts what many jobs have to say into few WebSocket frames, in an order that the protocol allows."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 from pydantic import BaseModel
@@ -27,11 +28,12 @@ class Batcher:
     """Collects pieces and messages; `run` sends them.
 
     All pieces that are there when `run` gets its turn leave in one binary frame, and before the messages. So the pieces
-    of a job come before its `Result` as long as they were added before it.
+    of a job come before its `Result` as long as they were added before it. `count` is told the size of each frame.
     """
 
-    def __init__(self, sender: Sender) -> None:
+    def __init__(self, sender: Sender, count: Callable[[int], None] = lambda _size: None) -> None:
         self._sender = sender
+        self._count = count
         self._pieces: list[tuple[int, bytes]] = []
         self._messages: list[str] = []
         self._size = 0
@@ -64,8 +66,9 @@ class Batcher:
             self._filled.clear()
             pieces, self._pieces = self._pieces, []
             messages, self._messages = self._messages, []
-            self._size = 0
+            size, self._size = self._size, 0
             if pieces:
+                self._count(size)
                 await self._sender.send_bytes(encode_pieces(pieces))
             for text in messages:
                 await self._sender.send_str(text)

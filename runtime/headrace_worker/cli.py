@@ -58,13 +58,13 @@ def _run(loaded: Loaded) -> None:
         environment = settings.read(log_level=loaded.log_level)
         logs.configure(environment.log_level)
         token = settings.usable_token(environment, loaded.config.queue.token)
-        plan = app.plan(loaded.config, environment, token)
+        # What can be told without weights is told before anything is started or fetched.
+        engines.check(loaded.config.generator)
+        status = asyncio.run(app.run(loaded.config, environment, token))
     except EngineConfigError as error:
         _fail(located(loaded.text, loaded.name, str(error)))
     except settings.SettingsError as error:
         _fail(str(error))
-    try:
-        status = asyncio.run(app.run(plan, environment))
     except probes.ProbesError as error:
         _fail(str(error), status=1)
     raise typer.Exit(status)

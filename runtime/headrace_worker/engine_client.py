@@ -63,6 +63,10 @@ class EngineClient:
         """Ask the engine's `/health` once."""
         return await health.answers(self._session, self._base_url)
 
+    async def metrics(self, path: str, prefix: str) -> str | None:
+        """See `health.metrics`."""
+        return await health.metrics(self._session, self._base_url + path, prefix)
+
     async def run(self, path: str, request: Mapping[str, Any], emit: Emit) -> Outcome:
         """Do a request and emit the answer's bytes as they come; an error answer is in the outcome instead.
 

@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import socket
+import subprocess
 import sys
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -139,3 +140,25 @@ async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:
         rest = b"" if len(rest) > _LONGEST_LINE else rest
     if rest.strip():
         yield rest.decode(errors="replace")
+
+
+class ScriptError(RuntimeError):
+    """A script failed, was killed, or took too long."""
+
+
+def run_script(script: Path, seconds: float) -> str:
+    """Run a script of the standard library alone, and return what it prints.
+
+    Raises:
+        ScriptError: it did not end well, or not in time.
+    """
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", str(script)], capture_output=True, timeout=seconds, check=False, text=True
+        )
+    except (subprocess.TimeoutExpired, OSError) as error:
+        raise ScriptError(f"{script.name}: {error}") from error
+    if done.returncode:
+        last = done.stderr.strip().rpartition("\n")[2]
+        raise ScriptError(f"{script.name} {exit_text(done.returncode)}: {last}")
+    return done.stdout

@@ -1,4 +1,4 @@
-"""Tells an engine that hangs from one that is busy."""
+"""Looks after a running engine: asks its `/health` and its metrics again and again (what follows: `watchdog`)."""
 
 import asyncio
 import time
@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable
 
 import aiohttp
 
+from headrace_worker.watchdog import Sign, Watch, hung, seen
+
 EVERY_S = 5.0
 TIMEOUT_S = 5.0
-HUNG_AFTER = 6
-"""So many failed checks in a row: 30 s when they fail at once, 60 s when each of them times out."""
 
 
 async def answers(session: aiohttp.ClientSession, base_url: str) -> bool:
@@ -22,21 +22,31 @@ async def answers(session: aiohttp.ClientSession, base_url: str) -> bool:
         return False
 
 
-async def until_hung(
-    check: Callable[[], Awaitable[bool]], heard_at: Callable[[], float], note: Callable[[bool], None]
-) -> float:
-    """Check again and again, and return once the engine must be given up: the seconds since its last sign of life.
+async def metrics(session: aiohttp.ClientSession, url: str, prefix: str) -> str | None:
+    """What the engine counts of its own work: the lines of its metrics that begin with `prefix`; None without answer.
 
-    `heard_at` is when anything last came from the engine (on the monotonic clock): an engine that is too busy to answer
-    a check but gets on with its work is alive. `note` is told the outcome of every check.
+    The rest, a process's CPU time for one, moves in an engine that hangs too.
     """
-    alive_at, failures = time.monotonic(), 0
-    while failures < HUNG_AFTER:
-        began = time.monotonic()
+    timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+    try:
+        async with session.get(url, timeout=timeout) as response:
+            text = await response.text(errors="replace")
+    except (aiohttp.ClientError, ConnectionError, TimeoutError):
+        return None
+    if response.status != 200:
+        return None
+    return "\n".join(line for line in text.splitlines() if line.startswith(prefix))
+
+
+async def until_hung(look: Callable[[Watch], Awaitable[Sign]], note: Callable[[bool], None], longest_s: float) -> str:
+    """Look again and again, and return once the engine must be given up, with the reason in words.
+
+    `look` sees one sign of the engine, `note` is told whether it is healthy, `longest_s` is that of `watchdog.hung`.
+    """
+    now = time.monotonic()
+    watch = Watch(seen_at=now, alive_at=now, moved_at=now)
+    while (reason := hung(watch, longest_s)) is None:
         await asyncio.sleep(EVERY_S)
-        if await check() or heard_at() >= began:
-            alive_at, failures = time.monotonic(), 0
-        else:
-            failures += 1
-        note(failures == 0)
-    return time.monotonic() - alive_at
+        watch = seen(watch, await look(watch))
+        note(watch.healthy)
+    return reason

@@ -1,10 +1,19 @@
-"""The worker's Prometheus metrics, in a registry of their own."""
+"""The worker's Prometheus metrics, in a registry of their own.
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+What is counted per request costs microseconds a request; nothing is counted per token.
+"""
 
-from headrace_api.wire import HandBack, Result
+import time
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Enum, Gauge, Histogram
+
+from headrace_api.wire import HandBack, Result, Usage
+from headrace_worker.life import State
 
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+_FIRST_TOKEN_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_INTER_TOKEN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1)
 
 
 class Metrics:
@@ -12,28 +21,65 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.requests = Counter(
-            "headrace_worker_requests",
-            "Requests ended, by HTTP status or handback.",
-            ["status"],
-            registry=self.registry,
+        self._entered_at = time.monotonic()
+        self.state = self._made(Enum, "state", "1 for the state that it is in.", states=[one.value for one in State])
+        self.state_seconds = self._made(
+            Gauge, "state_seconds", "How long a state lasts, or lasted before the next began.", labelnames=["state"]
         )
-        self.tokens = Counter(
-            "headrace_worker_tokens", "Tokens, as the engine counts them.", ["kind"], registry=self.registry
+        self.requests = self._made(
+            Counter, "requests", "Requests ended, by HTTP status or handback.", labelnames=["status"]
         )
-        self.in_flight = Gauge("headrace_worker_requests_in_flight", "Requests under way.", registry=self.registry)
-        self.slots = Gauge("headrace_worker_slots", "Requests taken at a time.", registry=self.registry)
-        self.seconds = Histogram(
-            "headrace_worker_request_seconds", "Time a request took.", buckets=_SECONDS, registry=self.registry
+        self.tokens = self._made(Counter, "tokens", "Tokens, as the engine counts them.", labelnames=["kind"])
+        self.in_flight = self._made(Gauge, "requests_in_flight", "Requests under way.")
+        self.slots = self._made(Gauge, "slots", "Requests taken at a time.")
+        self.credits = self._made(Gauge, "credits", "Further requests that the queue may send now.")
+        self.seconds = self._made(Histogram, "request_seconds", "Time a request took.", buckets=_SECONDS)
+        self.queue_wait = self._made(
+            Histogram, "queue_wait_seconds", "Time a request was in the queue before it came.", buckets=_SECONDS
         )
-        self.connections = Counter(
-            "headrace_worker_queue_connections", "Connections made to the queue.", registry=self.registry
+        self.first_token = self._made(
+            Histogram,
+            "time_to_first_token_seconds",
+            "From a request's coming to the first piece of its stream.",
+            buckets=_FIRST_TOKEN_SECONDS,
         )
-        self.registered = Gauge("headrace_worker_registered", "1 while registered.", registry=self.registry)
-        self.engine_healthy = Gauge("headrace_worker_engine_healthy", "1 while healthy.", registry=self.registry)
-        self.engine_start_seconds = Gauge(
-            "headrace_worker_engine_start_seconds", "How long the engine took to start.", registry=self.registry
+        self.inter_token = self._made(
+            Histogram,
+            "inter_token_seconds",
+            "Mean time between the tokens of a stream, once per request.",
+            buckets=_INTER_TOKEN_SECONDS,
         )
+        self.fetched = self._made(Gauge, "fetch_bytes", "Bytes of the model that are here.")
+        self.to_fetch = self._made(Gauge, "fetch_total_bytes", "Bytes of the model, as far as its size is known.")
+        self.connections = self._made(Counter, "queue_connections", "Connections made to the queue.")
+        self.registered = self._made(Gauge, "registered", "1 while registered.")
+        self.engine_healthy = self._made(Gauge, "engine_healthy", "1 while healthy.")
+        self.engine_starts = self._made(Counter, "engine_starts", "How often the engine was started.")
+        self.engine_start_seconds = self._made(Gauge, "engine_start_seconds", "How long the engine took to start.")
+        self.engine_metrics = self._made(
+            Gauge, "engine_metrics_up", "1 when the engine's own metrics are on this page."
+        )
+        self._state = State.FETCHING
+
+    def _made(self, kind: type[Any], name: str, text: str, **more: Any) -> Any:
+        return kind(f"headrace_worker_{name}", text, registry=self.registry, **more)
+
+    def enter(self, state: State) -> None:
+        """Note the next state."""
+        self.bring_up_to_date()
+        self._entered_at, self._state = time.monotonic(), state
+        self.state.state(state.value)
+
+    def bring_up_to_date(self) -> None:
+        """Count the time in the present state until now: before the metrics are read."""
+        self.state_seconds.labels(self._state.value).set(time.monotonic() - self._entered_at)
+
+    def progress(self, done_bytes: int | None, total_bytes: int | None) -> None:
+        """Note how much of the model is here."""
+        if done_bytes is not None:
+            self.fetched.set(done_bytes)
+        if total_bytes is not None:
+            self.to_fetch.set(total_bytes)
 
     def count(self, ending: Result | HandBack) -> None:
         """Count a job's end."""
@@ -44,3 +90,9 @@ class Metrics:
         if ending.usage:
             self.tokens.labels("prompt").inc(ending.usage.prompt_tokens)
             self.tokens.labels("completion").inc(ending.usage.completion_tokens)
+
+    def streamed(self, began: float, first: float, ended: float, usage: Usage | None) -> None:
+        """Count a stream's times, on the monotonic clock: when its request came, its first piece and its end."""
+        self.first_token.observe(first - began)
+        if usage and usage.completion_tokens > 1:
+            self.inter_token.observe((ended - first) / (usage.completion_tokens - 1))

@@ -7,11 +7,14 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 
+import aiohttp
 import structlog
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from headrace_worker.status import State, Status
+from headrace_worker import engine_metrics
+from headrace_worker.life import State
+from headrace_worker.status import Status
 
 log = structlog.get_logger()
 
@@ -20,11 +23,15 @@ class ProbesError(RuntimeError):
     """The probes cannot be served."""
 
 
-def application(status: Status) -> web.Application:
-    """The HTTP application for `metrics_port`."""
+def application(status: Status, http: aiohttp.ClientSession) -> web.Application:
+    """The HTTP application for `metrics_port`; `http` is for asking the engine."""
 
     async def metrics(_request: web.Request) -> web.Response:
-        body = generate_latest(status.metrics.registry)
+        source = status.engine_metrics
+        engines = await engine_metrics.fetch(http, source) if source else None
+        status.metrics.engine_metrics.set(engines is not None)
+        status.metrics.bring_up_to_date()
+        body = generate_latest(status.metrics.registry) + (engines or "").encode()
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def healthz(_request: web.Request) -> web.Response:
@@ -53,13 +60,7 @@ async def serving(status: Status, metrics_port: int, tcp_ports: Sequence[int]) -
     Raises:
         ProbesError: the metrics port cannot be listened on.
     """
-    runner = web.AppRunner(application(status), access_log=None)
-    await runner.setup()
-    try:
-        try:
-            await web.TCPSite(runner, None, metrics_port).start()
-        except OSError as error:
-            raise ProbesError(f"monitoring.metrics_port: cannot listen on port {metrics_port}: {error}") from error
+    async with aiohttp.ClientSession() as http, _listening(application(status, http), metrics_port):
         doors = asyncio.create_task(_tcp_doors(status, tcp_ports))
         try:
             yield
@@ -67,6 +68,18 @@ async def serving(status: Status, metrics_port: int, tcp_ports: Sequence[int]) -
             doors.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await doors
+
+
+@contextlib.asynccontextmanager
+async def _listening(app: web.Application, port: int) -> AsyncIterator[None]:
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, None, port).start()
+        except OSError as error:
+            raise ProbesError(f"monitoring.metrics_port: cannot listen on port {port}: {error}") from error
+        yield
     finally:
         await runner.cleanup()
 
@@ -74,13 +87,14 @@ async def serving(status: Status, metrics_port: int, tcp_ports: Sequence[int]) -
 async def _tcp_doors(status: Status, ports: Sequence[int]) -> None:
     servers: list[asyncio.Server] = []
     try:
-        while True:
-            if status.ready and not servers:
-                servers = [server for port in ports if (server := await _door(port))]
-            elif not status.ready:
-                _close(servers)
-            await status.changed.wait()
-            status.changed.clear()
+        with status.watch() as changed:
+            while True:
+                if status.ready and not servers:
+                    servers = [server for port in ports if (server := await _door(port))]
+                elif not status.ready:
+                    _close(servers)
+                await changed.wait()
+                changed.clear()
     finally:
         _close(servers)
 

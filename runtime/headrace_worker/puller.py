@@ -5,7 +5,6 @@ import contextlib
 import random
 import socket
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -15,10 +14,9 @@ import structlog
 
 from headrace_api import wire
 from headrace_api.wire import SUBPROTOCOL, WORKER_PATH, Register, Registration
-from headrace_worker.engine_client import EngineClient
-from headrace_worker.metrics import Metrics
 from headrace_worker.seed import SeedSession
 from headrace_worker.session import Session
+from headrace_worker.status import Status
 from headrace_worker.v1 import Unacked, V1Session
 
 FIRST_DELAY_S = 0.2
@@ -93,20 +91,19 @@ class PullPlan:
     url: str
     token: str | None
     register: Register
-    slots: int
+    """Without what changes: state, adapters, capacity."""
     fast_retries: int
 
 
 class Puller:
-    """The reconnect loop. `run` ends only after `drain`."""
+    """The reconnect loop. `run` ends only after `drain`.
 
-    def __init__(
-        self, plan: PullPlan, engine: EngineClient, metrics: Metrics, on_registered: Callable[[bool], None]
-    ) -> None:
+    It connects to a Headrace queue at once, and takes jobs when the worker is ready; to a Spider only then.
+    """
+
+    def __init__(self, plan: PullPlan, status: Status) -> None:
         self._plan = plan
-        self._engine = engine
-        self._metrics = metrics
-        self._on_registered = on_registered
+        self._status = status
         self._unacked = Unacked()
         self._session: Session | None = None
         self._stopping = asyncio.Event()
@@ -131,12 +128,23 @@ class Puller:
         async with aiohttp.ClientSession(ws_response_class=_Socket) as http:
             while not self._stopping.is_set():
                 before, self._refusal = self._refusal, None
+                await self._until_welcome()
                 served = await self._connect_and_serve(http)
                 self._judge(before)
                 failures = 1 if served else failures + 1
                 delay = retry_delay(failures, self._plan.fast_retries, random.random())  # noqa: S311 (no secret)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), delay)
+
+    async def _until_welcome(self) -> None:
+        """A Spider would send a worker that is not ready requests: it has no message that says that it is not."""
+        if (self._is_spider or self._may_be_spider) and not self._status.offered:
+            ready, stopping = (
+                asyncio.ensure_future(waited) for waited in (self._status.until_offered(), self._stopping.wait())
+            )
+            await asyncio.wait({ready, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            ready.cancel()
+            stopping.cancel()
 
     def _judge(self, before: str | None) -> None:
         """Note whether the last attempt was refused, and whether that has gone on for long."""
@@ -154,7 +162,7 @@ class Puller:
 
     async def _connect_and_serve(self, http: aiohttp.ClientSession) -> bool:
         """Whether the connection got as far as being registered."""
-        if not await self._engine.healthy():
+        if (offer := self._status.offered) and not await offer.engine.healthy():
             log.warning("the engine does not answer its health check; the worker does not connect to the queue")
             return False
         headers = {"Authorization": f"Bearer {self._plan.token}"} if self._plan.token else {}
@@ -180,8 +188,13 @@ class Puller:
         return await self._serve(connection)
 
     async def _serve(self, connection: aiohttp.ClientWebSocketResponse) -> bool:
-        self._metrics.connections.inc()
+        self._status.metrics.connections.inc()
         session = self._session = self._session_for(connection)
+        if session is None:
+            log.info("the queue is a Spider: the worker connects to it when it is ready", url=self._plan.url)
+            self._may_be_spider = True
+            await connection.close()
+            return False
         self._may_be_spider = False
         watch = asyncio.create_task(self._watch(session, connection))
         if self._stopping.is_set():
@@ -190,20 +203,23 @@ class Puller:
             await session.run()
         finally:
             self._session = None
-            self._on_registered(False)
+            self._status.set_registered(False)
             watch.cancel()
         if isinstance(session, V1Session) and session.is_spider:
             self._is_spider = True
         self._report_end(connection)
         return session.registered.is_set()
 
-    def _session_for(self, connection: aiohttp.ClientWebSocketResponse) -> Session:
-        plan = self._plan
+    def _session_for(self, connection: aiohttp.ClientWebSocketResponse) -> Session | None:
+        """The connection's session; None with a Spider when the worker is not ready."""
+        plan, status = self._plan, self._status
         if connection.protocol == SUBPROTOCOL:
-            return V1Session(connection, self._engine, plan.register, plan.slots, self._unacked, self._metrics)
+            return V1Session(connection, plan.register, status, self._unacked)
+        if not (offer := status.offered):
+            return None
         machine = Registration.model_validate(plan.register.model_dump())
         _keep_alive(connection)
-        return SeedSession(connection, self._engine, machine, self._metrics)
+        return SeedSession(connection, offer.engine, machine, status)
 
     async def _watch(self, session: Session, connection: aiohttp.ClientWebSocketResponse) -> None:
         try:
@@ -216,7 +232,7 @@ class Puller:
             await connection.close()
             return
         log.info("registered with the queue", url=self._plan.url, protocol=type(session).__name__)
-        self._on_registered(True)
+        self._status.set_registered(True)
 
     def _report_end(self, connection: aiohttp.ClientWebSocketResponse) -> None:
         code = connection.close_code

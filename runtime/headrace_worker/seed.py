@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from headrace_api.wire import Registration, SeedRequest
 from headrace_worker.engine_client import EngineClient, EngineLostError, error_body
-from headrace_worker.metrics import Metrics
+from headrace_worker.status import Status
 
 _SETTLED_S = 2.0
 """A connection that has been open for so long counts as accepted, for the protocol has no message that says so."""
@@ -31,7 +31,7 @@ class SeedSession:
     socket: aiohttp.ClientWebSocketResponse
     engine: EngineClient
     registration: Registration
-    metrics: Metrics
+    status: Status
     registered: asyncio.Event = field(default_factory=asyncio.Event)
     _requests: asyncio.Queue[str | bytes] = field(default_factory=asyncio.Queue)
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
@@ -75,9 +75,13 @@ class SeedSession:
             text = await self._requests.get()
             if self._draining:
                 return
-            with self.metrics.in_flight.track_inprogress(), self.metrics.seconds.time():
-                answer = await self._answer(text)
-            self.metrics.requests.labels("error" if "error" in answer else "200").inc()
+            self.status.begin_request(stream=False)
+            try:
+                with self.status.metrics.seconds.time():
+                    answer = await self._answer(text)
+            finally:
+                self.status.end_request(stream=False)
+            self.status.metrics.requests.labels("error" if "error" in answer else "200").inc()
             await self.socket.send_str(json.dumps(answer))
             if self._requests.empty():
                 self._idle.set()
@@ -88,7 +92,10 @@ class SeedSession:
         except ValidationError as error:
             where = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
             return error_body(f"not a request of the worker protocol: {where}", "invalid_request_error")
+        log.debug("request", openai_req=request.openai_req)
         try:
-            return await self.engine.complete(request.openai_req)
+            answer = await self.engine.complete(request.openai_req)
         except EngineLostError as error:
             return error_body(f"the engine was lost: {error}", "engine_lost")
+        log.debug("answer", answer=answer)
+        return answer

@@ -27,8 +27,18 @@ class Settings:
     queue_token: str | None
     """Wins over the configuration file's token."""
     worker_name: str
+    ln_url: str
+    """What the original protocol calls the worker's link URL; told to queues as it is."""
+    model_cache: Path
+    """Where Hugging Face's own libraries keep models: its file system is the one that has to have room."""
     grace_seconds: float
     """How long requests that are under way may go on after SIGTERM."""
+    hang_seconds: float
+    """How long an engine may have requests and give no token; 0 stands for ever."""
+    inter_token_seconds: float
+    """The longest that the time between two tokens of a stream shall become by taking more requests."""
+    cache: Path
+    """Where the worker keeps what it makes once per machine, beside models."""
     vllm_python: str
     """The Python interpreter that has vLLM."""
     termination_log: Path | None
@@ -48,7 +58,12 @@ def read(environ: Mapping[str, str] | None = None, *, log_level: str | None = No
         log_level=_log_level(env.get("LOG_LEVEL") or log_level or "info"),
         queue_token=_token(env),
         worker_name=env.get("HEADRACE_WORKER_NAME") or socket.gethostname(),
+        ln_url=env.get("HEADRACE_LN_URL") or "",
+        model_cache=_model_cache(env),
         grace_seconds=_seconds("HEADRACE_GRACE_SECONDS", env.get("HEADRACE_GRACE_SECONDS") or "25"),
+        hang_seconds=_seconds("HEADRACE_HANG_SECONDS", env.get("HEADRACE_HANG_SECONDS") or "180"),
+        inter_token_seconds=_seconds("HEADRACE_INTER_TOKEN_SECONDS", env.get("HEADRACE_INTER_TOKEN_SECONDS") or "0.2"),
+        cache=_cache(env),
         vllm_python=env.get("HEADRACE_VLLM_PYTHON") or sys.executable,
         termination_log=_termination_log(env.get("HEADRACE_TERMINATION_LOG")),
         engine_environment={name: value for name, value in env.items() if name not in _KEPT_FROM_ENGINES},
@@ -69,6 +84,17 @@ def usable_token(settings: Settings, file_token: str | None) -> str | None:
             "(--show-token prints a configuration with its real one), or take queue.token out of the configuration"
         )
     return token or None
+
+
+def _model_cache(env: Mapping[str, str]) -> Path:
+    """As `huggingface_hub.constants` finds it."""
+    home = env.get("HF_HOME") or f"{env.get('XDG_CACHE_HOME') or '~/.cache'}/huggingface"
+    return Path(env.get("HF_HUB_CACHE") or f"{home}/hub").expanduser()
+
+
+def _cache(env: Mapping[str, str]) -> Path:
+    named = env.get("HEADRACE_CACHE") or f"{env.get('XDG_CACHE_HOME') or '~/.cache'}/headrace"
+    return Path(named).expanduser()
 
 
 def _token(env: Mapping[str, str]) -> str | None:

@@ -1,38 +1,78 @@
-"""The worker's state, and what readiness follows from it."""
+"""What the worker is at this moment, for those who show it or tell it: probes, metrics, the connection to the queue."""
 
 import asyncio
-from dataclasses import dataclass, field
-from enum import Enum
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
+from headrace_api.wire import Usage
+from headrace_worker.engine_client import EngineClient
+from headrace_worker.engine_metrics import Source
+from headrace_worker.life import State
 from headrace_worker.metrics import Metrics
 
 
-class State(Enum):
-    """Where in its life the worker is."""
+@dataclass(frozen=True)
+class Progress:
+    """How far a state is."""
 
-    STARTING = "starting"
-    """The engine is not answering yet."""
-    READY = "ready"
-    """The engine has answered; the worker pulls whenever it is connected."""
-    DRAINING = "draining"
-    """Finishing; no new requests."""
-    STOPPED = "stopped"
-    """Ended as asked."""
-    FAILED = "failed"
-    """The engine has died."""
+    detail: str = ""
+    """For people: which file is fetched, or why the worker has failed."""
+    done_bytes: int | None = None
+    total_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What the worker offers its queue while it is ready."""
+
+    engine: EngineClient
+    slots: int
+    """Requests that it takes at a time."""
+    adapters: tuple[str, ...] = ()
+    """Model names beside those that it registers with."""
+
+
+@dataclass
+class Traffic:
+    """What has been counted of answers since the worker began; bytes once a frame, all else once a request."""
+
+    sent_bytes: int = 0
+    ended: int = 0
+    stream_tokens: int = 0
+    """Of streams that have ended, all but the first of each."""
+    stream_s: float = 0.0
+    """The time between those tokens, together."""
+    since: float = 0.0
+    """Streams count that began later, on the monotonic clock: as many slots as now were there all of their time."""
+
+    def sent(self, size: int) -> None:
+        """Count a frame."""
+        self.sent_bytes += size
 
 
 @dataclass
 class Status:
-    """What the probes show."""
+    """The worker's state and what follows from it."""
 
     metrics: Metrics
-    state: State = State.STARTING
+    state: State = State.FETCHING
+    progress: Progress = Progress()
+    offer: Offer | None = None
+    engine_metrics: Source | None = None
+    """Where the engine has its own metrics; None while there is no engine."""
     engine_healthy: bool = False
     registered: bool = False
     tried: bool = False
     """Whether registering has been tried for a while, with or without success."""
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    under_way: int = 0
+    """Requests that the engine has."""
+    streams: int = 0
+    """Those of them that are streamed."""
+    traffic: Traffic = field(default_factory=Traffic)
+    _been_ready: bool = False
+    _watchers: set[asyncio.Event] = field(default_factory=set)
 
     @property
     def ready(self) -> bool:
@@ -41,12 +81,12 @@ class Status:
 
     @property
     def started(self) -> bool:
-        """Whether the engine has answered, and the queue too or not for so long that it is not just about to.
+        """Whether the engine has been ready, and the queue too or not for so long that it is not just about to.
 
         Where a worker has started but is not ready, it is the connection with the queue that is missing: this is how
         those who see no more of a pod than its probes (`started` and `ready`) can tell.
         """
-        return self.state is not State.STARTING and (self.registered or self.tried)
+        return self._been_ready and (self.registered or self.tried)
 
     def missing(self) -> list[str]:
         """What stands in the way of readiness."""
@@ -54,16 +94,42 @@ class Status:
         problems += [] if self.engine_healthy else ["the engine is not healthy"]
         return problems + ([] if self.registered else ["not registered with the queue"])
 
-    def set_state(self, state: State) -> None:
+    def set_state(self, state: State, detail: str = "") -> None:
         """Go on to the next state."""
         self.state = state
-        self.changed.set()
+        self.metrics.enter(state)
+        self.progress = Progress(detail)
+        self._been_ready |= state is State.READY
+        self._tell()
+
+    def set_progress(self, progress: Progress) -> None:
+        """Note how far the state is."""
+        self.progress = progress
+        self.metrics.progress(progress.done_bytes, progress.total_bytes)
+        self._tell()
+
+    def set_offer(self, offer: Offer) -> None:
+        """Note what the worker can do from now on."""
+        self.offer = offer
+        self.metrics.slots.set(offer.slots)
+        self._tell()
+
+    def set_adapters(self, adapters: Sequence[str]) -> None:
+        """Note which adapters can be asked for from now on."""
+        if self.offer:
+            self.set_offer(replace(self.offer, adapters=tuple(adapters)))
+
+    def set_slots(self, slots: int) -> None:
+        """Note how many requests are taken at a time from now on."""
+        if self.offer:
+            self.traffic.since = time.monotonic()
+            self.set_offer(replace(self.offer, slots=slots))
 
     def set_engine_healthy(self, healthy: bool) -> None:
         """Note whether the engine answers."""
         self.engine_healthy = healthy
         self.metrics.engine_healthy.set(healthy)
-        self.changed.set()
+        self._tell()
 
     def set_tried(self) -> None:
         """Note that registering has been tried for a while."""
@@ -73,4 +139,51 @@ class Status:
         """Note whether the queue knows the worker."""
         self.registered = registered
         self.metrics.registered.set(registered)
-        self.changed.set()
+        self._tell()
+
+    def begin_request(self, *, stream: bool) -> None:
+        """Note that the engine gets a request."""
+        self.under_way += 1
+        self.streams += stream
+        self.metrics.in_flight.inc()
+
+    def end_request(self, *, stream: bool) -> None:
+        """Note that one has ended."""
+        self.under_way -= 1
+        self.streams -= stream
+        self.traffic.ended += 1
+        self.metrics.in_flight.dec()
+
+    def end_stream(self, began: float, first: float, ended: float, usage: Usage | None) -> None:
+        """Note a stream's times, on the monotonic clock: when its request came, its first piece and its end."""
+        self.metrics.streamed(began, first, ended, usage)
+        if usage and usage.completion_tokens > 1 and began >= self.traffic.since:
+            self.traffic.stream_tokens += usage.completion_tokens - 1
+            self.traffic.stream_s += ended - first
+
+    @contextlib.contextmanager
+    def watch(self) -> Iterator[asyncio.Event]:
+        """An event that is set at every change; whoever waits for it clears it."""
+        event = asyncio.Event()
+        self._watchers.add(event)
+        try:
+            yield event
+        finally:
+            self._watchers.discard(event)
+
+    @property
+    def offered(self) -> Offer | None:
+        """The offer, while jobs may be taken."""
+        return self.offer if self.state is State.READY else None
+
+    async def until_offered(self) -> Offer:
+        """Wait until jobs may be taken."""
+        with self.watch() as changed:
+            while (offer := self.offered) is None:
+                changed.clear()
+                await changed.wait()
+        return offer
+
+    def _tell(self) -> None:
+        for event in self._watchers:
+            event.set()

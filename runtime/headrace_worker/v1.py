@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 import json
+import time
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -21,14 +22,19 @@ from headrace_api.wire import (
     Register,
     Registered,
     Result,
+    Serving,
     queue_messages,
 )
+from headrace_worker import transcripts
 from headrace_worker.batcher import Batcher
 from headrace_worker.engine_client import EngineClient, EngineLostError, Outcome, error_body
-from headrace_worker.metrics import Metrics
+from headrace_worker.reports import Reports
+from headrace_worker.status import Offer, Status
 
 _ACK_PATIENCE_S = 2.0
 _UNACKED_LIMIT = 10_000
+_LOST = (500, 502, 503)
+"""After pieces were sent: the engine, or the worker, did not finish."""
 
 Stop = Literal["cancelled", "cut short", "connection lost"]
 
@@ -68,11 +74,17 @@ class _Running:
     """A job under way."""
 
     job: Job
+    engine: EngineClient
     task: asyncio.Task[Outcome] | None = None
     sent: bool = False
     """Whether a piece went out: from then on the job cannot be given to another worker."""
     stop: Stop | None = None
     """Why its task is being cancelled."""
+
+    @property
+    def stream(self) -> bool:
+        """Whether its answer comes in pieces."""
+        return self.job.openai_req.get("stream") is True
 
 
 @dataclass
@@ -80,41 +92,90 @@ class V1Session:
     """One connection; `run` returns when it has ended."""
 
     socket: aiohttp.ClientWebSocketResponse
-    engine: EngineClient
     register: Register
-    slots: int
+    status: Status
     unacked: Unacked
-    metrics: Metrics
     registered: asyncio.Event = field(default_factory=asyncio.Event)
     draining: bool = False
     is_spider: bool = False
     """The other side took the subprotocol without knowing it: its first message was a request of the seed protocol."""
     _jobs: dict[int, _Running] = field(default_factory=dict)
+    _credits: int = 0
+    """Granted, and not used by the queue so far."""
+    _served: tuple[str, ...] = ()
+    """The adapters that the queue knows of."""
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
     _closing: asyncio.Task[None] | None = None
     _closes_when_idle: bool = False
 
     def __post_init__(self) -> None:
-        self._out = Batcher(self.socket)
+        self._out = Batcher(self.socket, self.status.traffic.sent)
+        self._reports = Reports(self.status, self._out.message)
         self._idle.set()
 
     async def run(self) -> None:
         """Register, then serve until either side closes or the connection breaks."""
         sender = asyncio.create_task(self._out.run())
         reader = asyncio.create_task(self._read())
-        self._out.message(self.register)
+        teller = asyncio.create_task(self._tell())
+        self._introduce()
         try:
-            await asyncio.wait({sender, reader}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({sender, reader, teller}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             await self._abandon_jobs()
-            for task in (sender, reader):
+            self.status.metrics.credits.set(0)
+            for task in (sender, reader, teller):
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError, aiohttp.ClientError, ConnectionError):
                     await task
             await self.socket.close()
 
+    def _introduce(self) -> None:
+        offer = self.status.offer
+        self._served = offer.adapters if offer else ()
+        now = {
+            "models": [*self.register.models, *self._served],
+            "adapters": list(self._served),
+            "capacity": offer.slots if offer else self.register.capacity,
+            "state": self.status.state.value,
+        }
+        self._out.message(self.register.model_copy(update=now))
+        self._reports.registered_as(self.status.state)
+
+    async def _tell(self) -> None:
+        """Tell the queue what changes: how far the worker is, what it serves, how many jobs it takes."""
+        await self.registered.wait()
+        with self.status.watch() as changed:
+            while True:
+                wait_s = self._reports.due()
+                if offer := self.status.offered:
+                    self._serve(offer)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(changed.wait(), wait_s)
+                changed.clear()
+
+    def _serve(self, offer: Offer) -> None:
+        if offer.adapters != self._served:
+            self._served = offer.adapters
+            models = [*self.register.models, *self._served]
+            self._out.message(Serving(models=models, adapters=list(self._served)))
+        self._grant()
+
+    def _grant(self) -> None:
+        """Grant what is missing; a worker that takes fewer jobs than before lets credits run out instead."""
+        offer = self.status.offered
+        if offer is None or self.draining or not self.registered.is_set():
+            return
+        missing = offer.slots - self._credits - len(self._jobs)
+        if missing > 0:
+            self._credits += missing
+            self.status.metrics.credits.set(self._credits)
+            self._out.message(Credit(n=missing))
+
     async def drain(self, reason: str, patience_s: float) -> None:
         """Take no more jobs; wait for those under way; hand back or break off what is left; close."""
+        if self.registered.is_set():
+            self._reports.now()
         if not self.draining:
             self.draining = True
             self._out.message(Drain(reason=reason))
@@ -162,32 +223,46 @@ class V1Session:
     def _on_registered(self) -> None:
         for result in self.unacked.all():
             self._out.message(result)
-        if not self.draining:
-            self._out.message(Credit(n=self.slots))
         self.registered.set()
+        self._grant()
 
     def _accept(self, job: Job) -> None:
-        if self.draining or job.job in self._jobs:
-            reason = "the worker is draining" if self.draining else f"the job number {job.job} is in use"
-            self._out.message(HandBack(job=job.job, reason=reason))
+        self._credits = max(0, self._credits - 1)
+        self.status.metrics.credits.set(self._credits)
+        self.status.metrics.queue_wait.observe(job.waited_s)
+        offer = self.status.offered
+        if offer is None or self.draining or job.job in self._jobs:
+            self._out.message(HandBack(job=job.job, reason=self._why_not(job)))
             return
-        running = _Running(job)
+        running = _Running(job, offer.engine)
         self._jobs[job.job] = running
         self._idle.clear()
-        self.metrics.in_flight.inc()
+        self.status.begin_request(stream=running.stream)
         running.task = asyncio.create_task(self._do(running))
         # In a callback, because a task that is cancelled before its first turn runs none of its own code.
         running.task.add_done_callback(functools.partial(self._finish, running))
 
+    def _why_not(self, job: Job) -> str:
+        if self.draining:
+            return "the worker is draining"
+        return f"the job number {job.job} is in use" if job.job in self._jobs else f"the worker is {self.status.state}"
+
     async def _do(self, running: _Running) -> Outcome:
-        job = running.job
+        job, metrics = running.job, self.status.metrics
+        began = first = time.monotonic()
 
         async def emit(data: bytes) -> None:
-            running.sent = True
+            nonlocal first
+            if not running.sent:
+                running.sent, first = True, time.monotonic()
             await self._out.piece(job.job, data)
 
-        with self.metrics.seconds.time():
-            return await self.engine.run(job.openai_url, job.openai_req, emit)
+        with metrics.seconds.time():
+            told = transcripts.logged(job.request_id, job.openai_req, emit)
+            outcome = await running.engine.run(job.openai_url, job.openai_req, told)
+        if running.sent and running.stream:
+            self.status.end_stream(began, first, time.monotonic(), outcome.usage)
+        return outcome
 
     def _finish(self, running: _Running, task: asyncio.Task[Outcome]) -> None:
         if not task.cancelled() and isinstance(error := task.exception(), EngineLostError):
@@ -195,14 +270,14 @@ class V1Session:
             self._stop_taking("the engine was lost")
         ending = _ending(running, task)
         del self._jobs[running.job.job]
-        self.metrics.in_flight.dec()
+        self.status.end_request(stream=running.stream)
         if ending is not None:
-            self.metrics.count(ending)
+            self.status.metrics.count(ending)
             if isinstance(ending, Result):
                 self.unacked.add(ending)
+                _log_lost(running, ending)
             self._out.message(ending)
-            if not self.draining:
-                self._out.message(Credit(n=1))
+            self._grant()
         if not self._jobs:
             self._idle.set()
         self._close_when_idle()
@@ -250,6 +325,13 @@ def _is_seed_request(data: object) -> bool:
 
 def _result(job: Job, outcome: Outcome) -> Result:
     return Result(job=job.job, request_id=job.request_id, status=outcome.status, usage=outcome.usage, body=outcome.body)
+
+
+def _log_lost(running: _Running, result: Result) -> None:
+    """Name a request that cannot be given to another worker any more, and is not complete."""
+    if running.sent and result.status in _LOST:
+        why = (result.body or {}).get("error", {}).get("message")
+        log.error("a request is lost part-way", request_id=result.request_id, status=result.status, reason=why)
 
 
 def _broken_off(running: _Running, reason: str, status: int) -> Result | HandBack:

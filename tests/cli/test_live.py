@@ -129,8 +129,12 @@ def test_a_whole_page():
         },
         rollout={"revision": "r2", "readyRevision": "r1", "failedRevision": "r0"},
         pendingRender={"revision": "r3", "changes": ["spec.image"]},
+        starting=[
+            {"worker": "p", "state": "fetching", "detail": "a", "doneBytes": 32 * 10**8, "totalBytes": 141 * 10**8},
+            {"worker": "lab", "state": "loading"},
+        ],
     )
-    first, conditions, workers, events = sections(
+    first, conditions, workers, starting, events = sections(
         given,
         [pod(container(waiting={"reason": "ImagePullBackOff"}))],
         [{"lastTimestamp": "2026-01-01T23:59:30Z", "type": "Warning", "reason": "X", "message": "y"}],
@@ -152,6 +156,7 @@ def test_a_whole_page():
     }
     assert [row[0] for row in conditions.rows] == ["Ready", "Stalled"]
     assert workers.rows == [("p", "ImagePullBackOff", "2", "1 h", "-", "-")]
+    assert starting.rows == [("p", "fetching", "3.2 of 14.1 GB", "a"), ("lab", "loading", "-", "-")]
     assert events.rows == [("30 s", "Warning", "X", "y")]
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import sys
 import urllib.error
 import urllib.request
 
@@ -23,15 +22,13 @@ def plane():
 @pytest.fixture(scope="session")
 def operator(plane):
     port = planes.free_port()
-    options = [
-        f"--health-port={port}",
-        f"--queue-url={CONFIG.queue_url}",
-        f"--images={json.dumps(dict(CONFIG.images))}",
-        "--namespaces=default",
-    ]
-    plane.start(
-        "operator", [sys.executable, "-m", "headrace_operator", *options], {"KUBECONFIG": str(plane.kubeconfig)}
-    )
+    options = {
+        "health-port": str(port),
+        "queue-url": CONFIG.queue_url,
+        "images": json.dumps(dict(CONFIG.images)),
+        "namespaces": "default",
+    }
+    plane.start_operator(options)
     asyncio.run(_ready(port))
     yield plane.children["operator"]
     plane.stop("operator")

@@ -1,7 +1,6 @@
 """Models on 200 GPU nodes: the real operator, API server, controllers and scheduler; nodes and pods played by kwok."""
 
 import json
-import sys
 import time
 from collections import Counter
 
@@ -157,9 +156,7 @@ def plane():
             "namespaces": "default",
             "health-port": str(planes.free_port()),
         }
-        words = [f"--{name}={value}" for name, value in options.items()]
-        environment = {"KUBECONFIG": str(found.kubeconfig)}
-        found.start("operator", [sys.executable, "-m", "headrace_operator", *words], environment)
+        found.start_operator(options)
         found.apply(*(one for one, *_ in (*FIT.values(), *WAIT.values())), model("unknown", 1, "gh200"))
         yield found
 

@@ -1,9 +1,7 @@
 """A real operator process against a real API server, as the chart would start it but for the pod."""
 
 import json
-import os
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -62,9 +60,8 @@ def plane() -> Iterator[planes.Plane]:
 
 
 @pytest.fixture(scope="module")
-def operator(plane: planes.Plane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+def operator(plane: planes.Plane) -> Iterator[Operator]:
     port = planes.free_port()
-    log = tmp_path_factory.mktemp("operator") / "log"
     options = {
         "namespaces": "default",
         "queue-url": "http://queue.example:8080",
@@ -74,18 +71,13 @@ def operator(plane: planes.Plane, tmp_path_factory: pytest.TempPathFactory) -> I
         "resync-seconds": "5",
         "log-level": "INFO",
     }
-    command = [sys.executable, "-m", "headrace_operator", *(f"--{name}={value}" for name, value in options.items())]
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            command, env={**os.environ, "KUBECONFIG": str(plane.kubeconfig)}, stdout=file, stderr=subprocess.STDOUT
-        )
-    started = Operator(process, port, log)
+    plane.start_operator(options)
+    started = Operator(plane.children["operator"], port, plane.folder / "operator.log")
     try:
         wait_for("the operator is ready", lambda: started.get("/readyz")[0] == 200)
         yield started
     finally:
-        process.terminate()
-        assert process.wait(20) == 0, log.read_text()[-3000:]
+        assert plane.stop("operator", seconds=20) == 0, started.log.read_text()[-3000:]
 
 
 def model(name: str, **spec: Any) -> Object:

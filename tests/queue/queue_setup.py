@@ -12,6 +12,7 @@ import openai
 import websockets
 from prometheus_client import CollectorRegistry
 
+from headrace_api.load import Load, ModelLoad
 from headrace_queue.app import QueueServer
 from headrace_queue.settings import Settings
 
@@ -52,6 +53,17 @@ class Queue:
 
 def operator(queue: Queue) -> websockets.connect:
     return websockets.connect(queue.admin_url.replace("http", "ws") + "/operator")
+
+
+async def load_until(socket: websockets.ClientConnection, expected: dict[str, ModelLoad]) -> int:
+    """How many messages came until one said `expected`."""
+    count = 0
+    async with asyncio.timeout(5):
+        while True:
+            count += 1
+            models = Load.model_validate_json(await socket.recv()).models
+            if {name: one.model_copy(update={"taken": 0}) for name, one in models.items()} == expected:
+                return count
 
 
 async def eventually(condition: Callable[[], bool], seconds: float = 5) -> None:

@@ -5,23 +5,12 @@ import asyncio
 import openai
 import pytest
 import websockets
-from queue_setup import PLAIN, Queue, eventually, operator
+from queue_setup import PLAIN, Queue, eventually, load_until, operator
 from v1_worker import V1Worker
 
 from headrace_api import wire
 from headrace_api.load import Catalogue, Load, ModelLoad
 from headrace_queue import operator_socket
-
-
-async def load_until(socket: websockets.ClientConnection, expected: dict[str, ModelLoad]) -> int:
-    """How many messages came until one said `expected`."""
-    count = 0
-    async with asyncio.timeout(5):
-        while True:
-            count += 1
-            models = Load.model_validate_json(await socket.recv()).models
-            if {name: one.model_copy(update={"taken": 0}) for name, one in models.items()} == expected:
-                return count
 
 
 async def test_load_follows_the_requests(queue: Queue) -> None:

@@ -4,9 +4,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from headrace_api.load import Starting
 from headrace_queue.schedule import Schedule
 
 MODELS = ("a", "b", "seed-c")
+LOADING = Starting(state="loading")
 
 
 class ScheduleMachine(RuleBasedStateMachine):
@@ -20,6 +22,7 @@ class ScheduleMachine(RuleBasedStateMachine):
         self.running: dict[int, tuple[str, int]] = {}
         self.workers: dict[int, frozenset[str] | None] = {}
         self.draining: set[int] = set()
+        self.starting: set[int] = set()
         self.credits: dict[int, int] = {}
 
     def decide(self, models: frozenset[str] | None) -> None:
@@ -28,7 +31,7 @@ class ScheduleMachine(RuleBasedStateMachine):
             assert all(other > ticket for other, name in self.waiting.items() if name == model), (
                 "not first in first out"
             )
-            assert worker not in self.draining
+            assert worker not in self.draining | self.starting
             serves = self.workers[worker]
             peers = self.dedicated(model)
             if serves is None:
@@ -42,16 +45,38 @@ class ScheduleMachine(RuleBasedStateMachine):
 
     def dedicated(self, model: str) -> dict[int, int]:
         """The credits of the workers that this model has for itself."""
-        return {w: c for w, c in self.credits.items() if model in (self.workers[w] or ()) and w not in self.draining}
+        away = self.draining | self.starting
+        return {w: c for w, c in self.credits.items() if model in (self.workers[w] or ()) and w not in away}
 
     def generalists(self) -> dict[int, int]:
-        return {w: c for w, c in self.credits.items() if self.workers[w] is None and w not in self.draining}
+        away = self.draining | self.starting
+        return {w: c for w, c in self.credits.items() if self.workers[w] is None and w not in away}
 
-    @rule(models=st.none() | st.frozensets(st.sampled_from(MODELS), min_size=1))
-    def join(self, models: frozenset[str] | None) -> None:
+    @rule(models=st.none() | st.frozensets(st.sampled_from(MODELS), min_size=1), starting=st.booleans())
+    def join(self, models: frozenset[str] | None, starting: bool) -> None:
         worker = next(self.numbers)
         self.workers[worker], self.credits[worker] = models, 0
-        self.schedule.add(worker, models)
+        if starting:
+            self.starting.add(worker)
+        self.schedule.add(worker, models, str(worker), LOADING if starting else None)
+
+    @rule(data=st.data(), starting=st.booleans())
+    def report(self, data: st.DataObject, starting: bool) -> None:
+        if self.workers:
+            worker = data.draw(st.sampled_from(sorted(self.workers)))
+            if starting != (worker in self.starting):
+                self.starting ^= {worker}
+                self.credits[worker] = 0
+            self.schedule.report(worker, LOADING if starting else None)
+            self.decide(None)
+
+    @rule(data=st.data(), models=st.frozensets(st.sampled_from(MODELS), min_size=1))
+    def replace_models(self, data: st.DataObject, models: frozenset[str]) -> None:
+        if dedicated := sorted(worker for worker, names in self.workers.items() if names is not None):
+            worker = data.draw(st.sampled_from(dedicated))
+            self.workers[worker] = models
+            self.schedule.replace_models(worker, models)
+            self.decide(None)
 
     @rule(data=st.data(), number=st.integers(1, 4))
     def grant(self, data: st.DataObject, number: int) -> None:
@@ -59,6 +84,7 @@ class ScheduleMachine(RuleBasedStateMachine):
             worker = data.draw(st.sampled_from(sorted(self.workers)))
             self.schedule.grant(worker, number)
             if worker not in self.draining:
+                self.starting.discard(worker)
                 self.credits[worker] += number
             self.decide(self.schedule.models_of(worker))
 
@@ -68,6 +94,7 @@ class ScheduleMachine(RuleBasedStateMachine):
             worker = data.draw(st.sampled_from(sorted(self.workers)))
             self.schedule.remove(worker)
             self.draining.discard(worker)
+            self.starting.discard(worker)
             del self.workers[worker], self.credits[worker]
             for ticket, (model, holder) in list(self.running.items()):
                 if holder == worker:
@@ -117,6 +144,10 @@ class ScheduleMachine(RuleBasedStateMachine):
         load = self.schedule.load(MODELS)
         for model in MODELS:
             assert load[model].queued == list(self.waiting.values()).count(model)
+            assert load[model].workers == len(self.dedicated(model))
+            here = {w for w, names in self.workers.items() if model in (names or ()) and w not in self.draining}
+            assert load[model].starting == {str(w): LOADING for w in here & self.starting}
+            assert self.schedule.has_dedicated(model) == bool(here)
             assert load[model].running == [name for name, _ in self.running.values()].count(model)
 
     @invariant()

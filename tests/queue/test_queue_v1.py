@@ -17,11 +17,11 @@ from headrace_queue.worker_socket import job_message
 REGISTER_AGAIN = wire.Register(worker="", models=["m"], fingerprint="", cpu_count=1, disk_space=1, vram=1)
 
 
-@given(st.dictionaries(st.text(), st.text() | st.integers() | st.lists(st.text())), st.text())
-def test_a_job_message_is_a_job(body: dict[str, object], url: str) -> None:
+@given(st.dictionaries(st.text(), st.text() | st.integers() | st.lists(st.text())), st.text(), st.floats(0, 1e6))
+def test_a_job_message_is_a_job(body: dict[str, object], url: str, waited_s: float) -> None:
     call = Call("r", "m", url, json.dumps(body).encode())
-    expected = wire.Job(job=7, request_id="r", openai_url=url, openai_req=body)
-    assert wire.queue_messages.validate_json(job_message(7, call)) == expected
+    expected = wire.Job(job=7, request_id="r", openai_url=url, openai_req=body, waited_s=round(waited_s, 6))
+    assert wire.queue_messages.validate_json(job_message(7, call, waited_s)) == expected
 
 
 async def test_pieces_of_several_jobs_in_one_frame(queue: Queue) -> None:

@@ -15,12 +15,20 @@ _M = TypeVar("_M", bound=BaseModel)
 
 
 class V1Worker:
-    def __init__(self, url: str, *models: str, credit: int = 0, token: str | None = None, name: str = "fake") -> None:
+    def __init__(
+        self,
+        url: str,
+        *models: str,
+        credit: int = 0,
+        token: str | None = None,
+        name: str = "fake",
+        state: wire.WorkerState = "ready",
+    ) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else None
         self._connecting = connect(
             url, subprotocols=[Subprotocol(wire.SUBPROTOCOL)], additional_headers=headers, max_size=None
         )
-        self._register = wire.Register(worker=name, models=list(models), fingerprint="f" * 16, **MACHINE)
+        self._register = wire.Register(worker=name, models=list(models), fingerprint="f" * 16, state=state, **MACHINE)
         self._credit = credit
         self.socket: ClientConnection
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from tests.waiting import until
 
-from headrace_api.load import ModelLoad
+from headrace_api.load import ModelLoad, Starting
 from headrace_operator.kinds import watched
 from headrace_operator.load_news import LoadNews
 from headrace_operator.reconcile import Reconciler, Refused
@@ -239,4 +239,22 @@ async def test_a_first_request_wakes_its_model_just_after_another_models_numbers
     woken.clear()
     news.hear({"o": ModelLoad(queued=2), NAME: ModelLoad(queued=1)})
     assert woken == [KEY]
+    task.cancel()
+
+
+async def test_a_download_is_looked_at_every_twentieth_and_a_new_state_at_once(autoscaler, cluster):
+    world, woken = SeenWorld(watched(pod_monitors=False)), []
+    news = LoadNews(world, autoscaler, woken.append, seconds=0)
+    task = asyncio.create_task(news.run())
+    world.bind({"inferencemodels": {KEY: [cluster.model]}})
+    news.hear({NAME: ModelLoad()})
+    await until(lambda: woken)
+    for done in range(1001):
+        far = Starting(state="fetching", done_bytes=done * 14_000_000, total_bytes=14_000_000_000)
+        news.hear({NAME: ModelLoad(starting={"w": far})})
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    await until(lambda: len(woken) == 1 + 21)
+    news.hear({NAME: ModelLoad(starting={"w": Starting(state="loading")})})
+    await until(lambda: len(woken) == 1 + 22)
     task.cancel()

@@ -1,11 +1,13 @@
 """The table of root causes: each example is told by its own rule, and by no other."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 from tests.reconcile import root_cause_engine_examples, root_cause_examples
 from tests.reconcile.root_cause_examples import ended, pod, unscheduled, waiting, worker
 
+from headrace_api.load import ModelLoad
 from headrace_operator.observed import Capacity, Node, Observed
 from headrace_operator.root_cause import RULES, cause, lost
 from headrace_operator.root_cause.capacity import Devices, asked, free_gpus, matches, taints, used
@@ -102,6 +104,13 @@ def test_a_crash_is_history_once_the_engine_has_started_again():
     state = worker(state={"running": {}}, lastState=end, restartCount=1, started=True)
     assert reason(pod(phase="Running", containerStatuses=[state])) == "QueueUnreachable"
     assert reason(pod(phase="Running", containerStatuses=[{**state, "ready": True}])) is None
+
+
+def test_a_worker_that_the_queue_has_is_about_to_be_ready():
+    starting = pod(phase="Running", containerStatuses=[worker(state={"running": {}}, started=True)])
+    ready = pod(phase="Running", containerStatuses=[worker(state={"running": {}}, started=True, ready=True)])
+    assert cause(replace(observed(starting, ready), load=ModelLoad(workers=2)), QUEUE) is None
+    assert cause(replace(observed(starting, ready), load=ModelLoad(workers=1)), QUEUE).reason == "QueueUnreachable"
 
 
 def test_without_a_startup_probe_nobody_knows_whether_an_engine_has_started():

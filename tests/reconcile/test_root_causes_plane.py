@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import sys
 
 import pytest
 from tests import plane as planes
@@ -81,14 +80,13 @@ def model(name, gpus, replicas, **selector):
 def operator(plane):
     """A real operator with the rights of its service account."""
     token = plane.kubectl("create", "token", "operator", "--duration=1h").strip()
-    environment = {"KUBECONFIG": str(plane.kubeconfig_for(token, "operator"))}
-    options = [
-        f"--health-port={planes.free_port()}",
-        "--queue-url=http://queue:8080",
-        f"--images={json.dumps(CONFIG)}",
-        "--namespaces=default",
-    ]
-    plane.start("operator", [sys.executable, "-m", "headrace_operator", *options], environment)
+    options = {
+        "health-port": str(planes.free_port()),
+        "queue-url": "http://queue:8080",
+        "images": json.dumps(CONFIG),
+        "namespaces": "default",
+    }
+    plane.start_operator(options, plane.kubeconfig_for(token, "operator"))
     try:
         yield
     finally:

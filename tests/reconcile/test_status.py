@@ -6,8 +6,9 @@ import pytest
 from tests.reconcile import kstatus
 from tests.reconcile.root_cause_examples import ended, unscheduled
 
+from headrace_api import progress
 from headrace_api.inference_model_status import PendingRender, RolloutStatus, ScalingStatus
-from headrace_api.load import ModelLoad
+from headrace_api.load import ModelLoad, Starting
 from headrace_api.worker_config import Generator, fingerprint
 from headrace_operator.observed import Observed, Plan, Problem
 from headrace_operator.status import endpoint, status
@@ -272,3 +273,56 @@ def test_the_workers_of_an_earlier_model_of_the_name_are_not_counted(model, conf
     }
     found = status(Observed(model, (former,)), None, config, "2026-01-01T00:00:00Z")
     assert (found.replicas, found.ready_replicas, found.workers) == (0, 0, "0/2")
+
+
+def starting(*numbers, state="fetching", **more):
+    return {f"sample-{number}": Starting(state=state, **more) for number in numbers}
+
+
+def test_a_worker_that_starts_is_told_of_with_how_far_it_is(tell):
+    far = starting(1, detail="a.safetensors", done_bytes=3_200_000_000, total_bytes=14_100_000_000)
+    item = tell(workload=deployment(), load=ModelLoad(starting=far))
+    assert item["status"]["starting"] == [
+        {
+            "worker": "sample-1",
+            "state": "fetching",
+            "detail": "a.safetensors",
+            "doneBytes": 3_200_000_000,
+            "totalBytes": 14_100_000_000,
+        }
+    ]
+    loaded = conditions(item)["ModelLoaded"]
+    assert (loaded["status"], loaded["reason"]) == ("False", "NotLoaded")
+    assert loaded["message"].endswith(": sample-1 is fetching 3.2 of 14.1 GB (a.safetensors)")
+    assert "starting" not in tell(workload=deployment(2), load=ModelLoad(workers=2), before=item)["status"]
+    assert "starting" not in tell(workload=deployment(), load=None, before=item)["status"]
+
+
+def test_of_many_workers_that_start_ten_are_listed_and_three_are_in_the_message(tell):
+    item = tell(workload=deployment(), load=ModelLoad(starting=starting(*range(10, 30), state="loading")))
+    assert [one["worker"] for one in item["status"]["starting"]] == [f"sample-{number}" for number in range(10, 20)]
+    message = conditions(item)["ModelLoaded"]["message"]
+    assert message.endswith(
+        "sample-10 is loading; sample-11 is loading; sample-12 is loading, and 17 more are starting"
+    )
+
+
+def test_workers_of_an_earlier_spec_that_start_are_told_of_too(tell, model):
+    model["spec"]["engine"].pop("modelId")
+    item = tell(workload=deployment(), load=ModelLoad(starting=starting(1, state="warming")))
+    assert item["status"]["starting"] == [{"worker": "sample-1", "state": "warming"}]
+    assert "sample-1 is warming" in conditions(item)["ModelLoaded"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "expected"),
+    [
+        (None, None, ""),
+        (0, 14_100_000_000, "0.0 of 14.1 GB"),
+        (None, 14_100_000_000, "0.0 of 14.1 GB"),
+        (1_500_000, 140_000_000, "1.5 of 140.0 MB"),
+        (3_200_000_000, None, "3.2 GB"),
+    ],
+)
+def test_amounts_are_in_the_unit_of_the_whole(done, total, expected):
+    assert progress.amount(done, total) == expected

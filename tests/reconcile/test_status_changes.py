@@ -24,6 +24,7 @@ def waits(**after):
 def test_numbers_and_the_words_for_them_can_wait():
     assert waits(replicas=1)
     assert waits(workers="1/2", readyReplicas=1, queued=7, running=2)
+    assert waits(starting=[{"worker": "w", "state": "fetching", "doneBytes": 1}])
     assert waits(conditions=[condition(message="1 of 2 workers are ready")], workers="1/2")
 
 

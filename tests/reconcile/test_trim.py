@@ -39,11 +39,16 @@ def test_the_owner_of_the_replicas_outlives_the_managed_fields():
 
 
 def test_only_an_autoscaler_owns_replicas():
-    assert trim.replicas_owner(deployment(managed("kubectl", "scale", REPLICAS))) is None
-    assert trim.replicas_owner(deployment(managed("kube-controller-manager", None, REPLICAS))) is None
     status = {"f:status": {"f:replicas": {}}}
-    assert trim.replicas_owner(deployment(managed("kube-controller-manager", "scale", status))) is None
-    assert trim.replicas_owner({"metadata": {}}) is None
+    for entries in (
+        [managed("kubectl", "scale", REPLICAS)],
+        [managed("kube-controller-manager", None, REPLICAS)],
+        [managed("kube-controller-manager", "scale", status)],
+        [],
+    ):
+        item = deployment(*entries)
+        trim.workload(item)
+        assert trim.REPLICAS_OWNER not in item["metadata"]
 
 
 def test_of_a_pod_only_what_causes_are_read_from_is_kept():

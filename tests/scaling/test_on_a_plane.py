@@ -72,9 +72,8 @@ class Installed:
 def installed() -> Iterator[Installed]:
     with planes.running(controllers=True) as plane:
         port, admin = planes.free_port(), planes.free_port()
-        module = [sys.executable, "-m"]
         options = ["--host", "127.0.0.1", "--port", str(port), "--admin-port", str(admin)]
-        plane.start("queue", [*module, "headrace_queue", *options])
+        plane.start("queue", [sys.executable, "-m", "headrace_queue", *options])
         operator = {
             "namespaces": "default",
             "queue-url": f"http://127.0.0.1:{port}",
@@ -82,9 +81,7 @@ def installed() -> Iterator[Installed]:
             "images": json.dumps({"LlamaCppEngine": "example.com/runtime:1"}),
             "health-port": str(planes.free_port()),
         }
-        words = [f"--{name}={value}" for name, value in operator.items()]
-        environment = {"KUBECONFIG": str(plane.kubeconfig), "PYTHONPATH": os.pathsep.join(sys.path)}
-        plane.start("operator", [*module, "headrace_operator", *words], environment)
+        plane.start_operator(operator)
         yield Installed(plane, port)
         for name in ("operator", "queue"):
             print((plane.folder / f"{name}.log").read_text()[-4000:])  # noqa: T201  # shown with a failure

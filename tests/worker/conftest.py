@@ -11,8 +11,10 @@ import pytest
 
 from headrace_api.wire import Register
 from headrace_worker.engine_client import EngineClient
+from headrace_worker.life import State
 from headrace_worker.metrics import Metrics
 from headrace_worker.puller import Puller, PullPlan, worker_url
+from headrace_worker.status import Offer, Status
 from tests.worker.scripted_engine import ScriptedEngine
 from tests.worker.scripted_queue import ScriptedQueue
 
@@ -22,9 +24,18 @@ REGISTER = Register(cpu_count=8, disk_space=500, vram=0, worker="w-1", models=["
 @dataclass
 class Pulling:
     puller: Puller
-    metrics: Metrics
+    status: Status
     task: asyncio.Task[None]
     registered: list[bool] = field(default_factory=list)
+    """What came after one another."""
+
+    async def note(self) -> None:
+        with self.status.watch() as changed:
+            while True:
+                if [self.status.registered] != (self.registered[-1:] or [False]):
+                    self.registered.append(self.status.registered)
+                await changed.wait()
+                changed.clear()
 
 
 @pytest.fixture
@@ -42,19 +53,24 @@ async def engine() -> AsyncIterator[ScriptedEngine]:
 @pytest.fixture
 def pulling(engine: ScriptedEngine) -> Callable[..., AbstractAsyncContextManager[Pulling]]:
     @contextlib.asynccontextmanager
-    async def start(url: str, slots: int = 4, token: str | None = None) -> AsyncIterator[Pulling]:
-        plan = PullPlan(worker_url(url), token, REGISTER, slots, fast_retries=7)
-        metrics = Metrics()
-        registered: list[bool] = []
+    async def start(url: str, slots: int = 4, token: str | None = None, ready: bool = True) -> AsyncIterator[Pulling]:
+        plan = PullPlan(worker_url(url), token, REGISTER, fast_retries=7)
+        status = Status(Metrics())
         async with aiohttp.ClientSession() as session:
             client = EngineClient(session, engine.url, "public-name", {"stop": ["</s>"]})
-            puller = Puller(plan, client, metrics, registered.append)
-            task = asyncio.create_task(puller.run())
+            status.set_offer(Offer(client, slots))
+            if ready:
+                status.set_state(State.READY)
+            puller = Puller(plan, status)
+            tasks = [asyncio.create_task(puller.run())]
+            running = Pulling(puller, status, tasks[0])
+            tasks.append(asyncio.create_task(running.note()))
             try:
-                yield Pulling(puller, metrics, task, registered)
+                yield running
             finally:
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+                for task in tasks:
+                    task.cancel()
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await task
 
     return start

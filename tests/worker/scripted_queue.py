@@ -9,7 +9,17 @@ from typing import Any, TypeVar
 from aiohttp import WSMsgType, web
 from pydantic import BaseModel
 
-from headrace_api.wire import SUBPROTOCOL, Ack, Credit, Job, Register, Registered, decode_pieces, worker_messages
+from headrace_api.wire import (
+    SUBPROTOCOL,
+    Ack,
+    Credit,
+    Job,
+    Register,
+    Registered,
+    Report,
+    decode_pieces,
+    worker_messages,
+)
 
 M = TypeVar("M", bound=BaseModel)
 PATIENCE_S = 15
@@ -22,6 +32,8 @@ class Connection:
         self.socket = socket
         self.headers = headers
         self.messages: asyncio.Queue[BaseModel] = asyncio.Queue()
+        """All but the reports."""
+        self.reports: list[Report] = []
         self.frames: list[list[tuple[int, bytes]]] = []
         self.answers: dict[int, bytes] = defaultdict(bytes)
         self.piece = asyncio.Event()
@@ -30,7 +42,8 @@ class Connection:
     async def read(self) -> None:
         async for frame in self.socket:
             if frame.type is WSMsgType.TEXT:
-                self.messages.put_nowait(worker_messages.validate_json(frame.data))
+                message = worker_messages.validate_json(frame.data)
+                self.reports.append(message) if isinstance(message, Report) else self.messages.put_nowait(message)
             elif frame.type is WSMsgType.BINARY:
                 self.frames.append(list(decode_pieces(frame.data)))
                 for job, data in self.frames[-1]:

@@ -90,7 +90,8 @@ async def test_a_spider_is_served(tmp_path: Path) -> None:
 
 async def test_sigterm_while_the_queue_is_away(tmp_path: Path) -> None:
     async with worker(tmp_path, "http://127.0.0.1:9", GENERATOR) as process:
-        await until(lambda: "cannot reach the queue" in process.log.read_text(), START_S)
+        await until(lambda: '"state": "ready"' in process.log.read_text(), START_S)
+        assert "cannot reach the queue" in process.log.read_text()
         status, body = await process.probe("/readyz")
         assert (status, json.loads(body)["missing"]) == (503, ["not registered with the queue"])
         children = process.children()

@@ -103,7 +103,7 @@ async def test_a_spider_that_takes_the_subprotocol_is_asked_again_without(pullin
             assert set(registration) == set(Registration.model_fields)
             assert (await spider.ask(connection, "quick"))["usage"] == USAGE
             await connection.close()
-        assert worker.registered[:2] == [False, True]
+        assert worker.registered.count(True) == 2
     assert offers[:3] == ["headrace.v1", None, None]
 
 

@@ -22,7 +22,7 @@ async def test_registers_grants_its_slots_and_answers(queue: ScriptedQueue, pull
     async with pulling(queue.url, slots=3, token="secret") as worker:
         connection = await queue.connection()
         register, credit = await connection.greet()
-        assert (register, credit.n) == (REGISTER, 3)
+        assert (register, credit.n) == (REGISTER.model_copy(update={"capacity": 3}), 3)
         assert connection.headers["Authorization"] == "Bearer secret"
         await connection.ask(7, "quick")
         result = await connection.expect(Result)

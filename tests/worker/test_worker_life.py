@@ -1,24 +1,62 @@
-"""The worker's life at its edges: a signal before it has begun, an engine that hangs."""
+"""The worker's life, state by state, with engines that have a trouble of their own."""
 
 import asyncio
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import psutil
 import pytest
+from websockets.asyncio.server import serve
 
-from headrace_api.wire import Drain, HandBack, Result
-from headrace_api.worker_config import Generator, Monitoring, Queue, WorkerConfig
-from headrace_worker import app, health, settings
-from headrace_worker.engine_process import free_port
-from headrace_worker.engines.protocol import EngineCommand
-from headrace_worker.engines.vllm import Vllm
-from headrace_worker.puller import PullPlan, worker_url
-from tests.worker import hanging_engine
-from tests.worker.conftest import REGISTER
-from tests.worker.scripted_queue import ScriptedQueue
+from headrace_api.wire import WORKER_PATH, Credit, Drain, HandBack, Register, Registered, Result, Serving
+from headrace_api.worker_config import Generator
+from headrace_worker import health, life, puller
+from headrace_worker.engine_client import EngineClient
+from headrace_worker.engines.protocol import EngineConfigError
+from headrace_worker.life import Cause, State
+from headrace_worker.parts import OnProgress, PreparationError
+from headrace_worker.status import Progress
+from tests.waiting import until
+from tests.worker.living import living
+from tests.worker.scripted_queue import Connection, ScriptedQueue
+from tests.worker.seed_spider import Spider
+from tests.worker.seed_spider import url as spider_url
+from tests.worker.worker_process import all_gone
+
+
+def test_a_life_in_order() -> None:
+    state = State.FETCHING
+    for cause in (Cause.FETCHED, Cause.ANSWERED, Cause.WARMED, Cause.ASKED_TO_STOP, Cause.DRAINED):
+        state = life.after(state, cause)
+    assert state is State.STOPPED
+
+
+@pytest.mark.parametrize("state", list(State))
+def test_every_state_but_the_last_can_be_ended_by_a_signal_or_is_being_ended(state: State) -> None:
+    if state in {State.STOPPED, State.FAILED}:
+        assert life.causes(state) == frozenset()
+    elif state is State.DRAINING:
+        assert life.after(state, Cause.DRAINED) is State.STOPPED
+    else:
+        assert life.after(state, Cause.ASKED_TO_STOP) is State.DRAINING
+        assert life.after(state, Cause.REFUSED) is State.FAILED
+
+
+def test_what_cannot_follow_is_an_error() -> None:
+    with pytest.raises(ValueError, match="a worker that is fetching cannot go on because the engine has given its"):
+        life.after(State.FETCHING, Cause.WARMED)
+
+
+def test_failing_ends_in_failed_and_only_ready_serves() -> None:
+    for state in State:
+        for cause in life.causes(state):
+            following = life.after(state, cause)
+            assert (following is State.READY) == (cause is Cause.WARMED)
+            assert state is not following
 
 
 async def test_sigterm_before_anything_has_begun(tmp_path: Path) -> None:
@@ -40,38 +78,233 @@ def test_nothing_is_loaded_before_signals_are_heard() -> None:
     assert not {"aiohttp", "asyncio", "pydantic", "structlog", "typer"} & set(done.stdout.split())
 
 
-async def test_a_hung_engine_is_killed(
-    tmp_path: Path, queue: ScriptedQueue, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+class Fetching:
+    """A fetch that goes as far as it is let; what it leaves half-done it cleans up."""
+
+    def __init__(self, *progress: Progress) -> None:
+        self.progress = progress
+        self.go_on = asyncio.Event()
+        self.cleaned_up = False
+
+    async def __call__(self, generator: Generator, progress: OnProgress, /) -> Generator:
+        try:
+            for one in self.progress:
+                progress(one)
+                await asyncio.sleep(0.02)
+            await self.go_on.wait()
+        finally:
+            self.cleaned_up = True
+        return generator
+
+
+async def registered(queue: ScriptedQueue) -> tuple[Connection, Register]:
+    connection = await queue.connection()
+    register = await connection.expect(Register)
+    await connection.send(Registered())
+    return connection, register
+
+
+def states(connection: Connection) -> list[str]:
+    return [report.state for report in connection.reports]
+
+
+async def test_registers_at_once_reports_how_far_it_is_and_grants_when_ready(
+    tmp_path: Path, queue: ScriptedQueue
+) -> None:
+    fetch = Fetching(*(Progress("model.safetensors", done, 100) for done in range(0, 100, 10)))
+    async with living(tmp_path, queue.url, fetch=fetch) as worker:
+        connection, register = await registered(queue)
+        assert (register.state, register.capacity, register.models) == ("fetching", None, ["m"])
+        await until(lambda: [report.done_bytes for report in connection.reports][-1:] == [90])
+        assert len(connection.reports) <= 3  # of ten within 0.2 s
+        assert connection.reports[-1].model_dump() == {
+            "type": "report",
+            "state": "fetching",
+            "detail": "model.safetensors",
+            "done_bytes": 90,
+            "total_bytes": 100,
+        }
+        assert (await worker.probe("/readyz"))[1]["missing"][0] == "the worker is fetching"
+        assert (await worker.probe("/startedz"))[0] == 503
+        assert connection.messages.empty()
+        fetch.go_on.set()
+        assert (await connection.expect(Credit)).n == 4
+        await until(lambda: states(connection)[-1:] == ["ready"])
+        assert states(connection)[-3:] == ["loading", "warming", "ready"]
+        assert (await worker.probe("/readyz"))[0] == 200
+        worker.sigterm()
+        await connection.expect(Drain)
+        assert await worker.status() == 0
+        assert states(connection)[-1] == "draining"
+
+
+async def test_a_refused_token_is_known_before_the_weights_are_there(
+    tmp_path: Path, queue: ScriptedQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(puller, "REFUSED_S", 0.5)
+    queue.refuse = 401
+    fetch = Fetching()
+    async with living(tmp_path, queue.url, fetch=fetch) as worker:
+        assert await worker.status(20) == 1
+        assert worker.termination_log.read_text().splitlines()[0].endswith("this worker's token (status 401)")
+        assert fetch.cleaned_up
+
+
+async def test_sigterm_while_fetching(tmp_path: Path, queue: ScriptedQueue) -> None:
+    fetch = Fetching()
+    async with living(tmp_path, queue.url, fetch=fetch) as worker:
+        connection, _ = await registered(queue)
+        worker.sigterm()
+        await connection.expect(Drain)
+        assert await worker.status(3) == 0
+        assert fetch.cleaned_up
+        assert "was told to stop before its engine was started, after" in worker.termination_log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("trouble", "state", "words"),
+    [("slow", "loading", "before its engine answered"), ("sound", "ready", "while serving")],
+)
+async def test_sigterm_with_an_engine(
+    tmp_path: Path, queue: ScriptedQueue, trouble: str, state: str, words: str
+) -> None:
+    async with living(tmp_path, queue.url, trouble) as worker:
+        await registered(queue)
+        await worker.until_in(state)
+        await until(lambda: len(psutil.Process().children(recursive=True)) == 2)
+        children = psutil.Process().children(recursive=True)
+        worker.sigterm()
+        assert await worker.status(5) == 0
+        assert f"was told to stop {words}" in worker.termination_log.read_text()
+        assert await all_gone(children)
+
+
+async def test_weights_that_cannot_be_had(tmp_path: Path, queue: ScriptedQueue) -> None:
+    why = "s3://bucket/model: access denied (403); give credentials"
+
+    async def fetch(_generator: Generator, _progress: OnProgress, /) -> Generator:
+        await asyncio.sleep(0.3)
+        raise PreparationError(why)
+
+    async with living(tmp_path, queue.url, fetch=fetch) as worker:
+        connection, _ = await registered(queue)
+        assert await worker.status() == 1
+        assert worker.termination_log.read_text().startswith(why)
+        assert [(report.state, report.detail) for report in connection.reports] == [("failed", why)]
+
+
+async def test_an_environment_that_cannot_be_made(tmp_path: Path, queue: ScriptedQueue) -> None:
+    async def prepare(
+        _generator: Generator, _environment: Mapping[str, str], _progress: OnProgress, /
+    ) -> Mapping[str, str]:
+        raise PreparationError("runtime_env.pip: no such package")
+
+    async with living(tmp_path, queue.url, prepare_environment=prepare) as worker:
+        assert await worker.status() == 1
+        assert worker.termination_log.read_text().startswith("runtime_env.pip: no such package")
+
+
+async def test_a_configuration_that_proves_unusable(tmp_path: Path, queue: ScriptedQueue) -> None:
+    def decide(*_: object) -> None:
+        raise EngineConfigError("generator.max_total_tokens: 9 is too much")
+
+    async with living(tmp_path, queue.url, decide=decide) as worker:
+        with pytest.raises(EngineConfigError, match="9 is too much"):
+            await worker.status()
+        assert worker.termination_log.read_text().startswith("generator.max_total_tokens")
+
+
+@pytest.mark.parametrize(
+    ("trouble", "words"),
+    [
+        ("cold", "the engine answered its first request with 500: "),
+        ("brittle", "the engine exited with status 3 before it was ready"),
+    ],
+)
+async def test_an_engine_without_a_first_token(tmp_path: Path, queue: ScriptedQueue, trouble: str, words: str) -> None:
+    async with living(tmp_path, queue.url, trouble) as worker:
+        connection, _ = await registered(queue)
+        assert await worker.status() == 1
+        message = worker.termination_log.read_text()
+        assert message.startswith(words)
+        assert ("no kernel image is available" if trouble == "cold" else "illegal memory access") in message
+        assert states(connection)[-1] == "failed"
+        assert "ready" not in states(connection)
+        assert [type(message) for message in connection.messages._queue] == [Drain]  # type: ignore[attr-defined]
+
+
+async def test_a_spider_gets_a_worker_that_is_ready(tmp_path: Path) -> None:
+    fetch, spider = Fetching(), Spider()
+    async with (
+        serve(spider.accept, "127.0.0.1", 0) as server,
+        living(tmp_path, spider_url(server) + WORKER_PATH, fetch=fetch) as worker,
+    ):
+        await asyncio.sleep(1)
+        assert spider.workers.empty()
+        fetch.go_on.set()
+        await asyncio.wait_for(spider.workers.get(), 15)
+        assert (await worker.probe("/healthz"))[1] == {"state": "ready"}
+
+
+async def test_sigterm_while_a_spider_waits_for_it(tmp_path: Path) -> None:
+    async with (
+        serve(Spider().accept, "127.0.0.1", 0) as server,
+        living(tmp_path, spider_url(server) + WORKER_PATH, fetch=Fetching()) as worker,
+    ):
+        await asyncio.sleep(0.5)
+        worker.sigterm()
+        assert await worker.status(3) == 0
+
+
+async def test_adapters_are_told_to_the_queue_and_registered_with_again(tmp_path: Path, queue: ScriptedQueue) -> None:
+    async def keep(_engine: EngineClient, serve_: Callable[[Sequence[str]], None], /) -> None:
+        serve_(["m:legal"])
+        await asyncio.Event().wait()
+
+    async with living(tmp_path, queue.url, keep_adapters=keep):
+        first, register = await registered(queue)
+        assert register.adapters == []
+        await first.expect(Credit)
+        serving = await first.expect(Serving)
+        assert (serving.models, serving.adapters) == (["m", "m:legal"], ["m:legal"])
+        await first.socket.close()
+        _, again = await registered(queue)
+        assert (again.models, again.adapters, again.state) == (["m", "m:legal"], ["m:legal"], "ready")
+
+
+@pytest.mark.parametrize(
+    ("trouble", "hang_seconds", "words"),
+    [
+        ("stopped", "180", "the engine has not answered its health check for "),
+        ("silent", "0.5", "the engine has requests and has given no token for "),
+    ],
+)
+async def test_a_hung_engine_is_killed(  # noqa: PLR0917 (fixtures)
+    tmp_path: Path,
+    queue: ScriptedQueue,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    trouble: str,
+    hang_seconds: str,
+    words: str,
 ) -> None:
     monkeypatch.setattr(health, "EVERY_S", 0.05)
     monkeypatch.setattr(health, "TIMEOUT_S", 0.2)
-    termination_log, port = tmp_path / "termination-log", free_port()
-    plan = app.Plan(
-        WorkerConfig(
-            edition=1,
-            generator=Generator(type="VLLMEngine", model_id="m"),
-            queue=Queue(url=queue.url),
-            monitoring=Monitoring(metrics_port=free_port()),
-        ),
-        Vllm(),
-        EngineCommand([sys.executable, hanging_engine.__file__, str(port)]),
-        port,
-        PullPlan(worker_url(queue.url), None, REGISTER, 4, 7),
-    )
-    running = asyncio.create_task(
-        app.run(plan, settings.read({**os.environ, "HEADRACE_TERMINATION_LOG": str(termination_log)}))
-    )
-    connection = await queue.connection()
-    await connection.greet()
-    await connection.ask(1, "hello", stream=True)
-    await connection.first_piece()
-    await connection.ask(2, "hello", stream=True)
-    await connection.expect(Drain)
-    ends = [await asyncio.wait_for(connection.messages.get(), 15) for _ in range(2)]
-    assert {type(end): end.model_dump()["job"] for end in ends} == {Result: 1, HandBack: 2}
-    assert [end.status for end in ends if isinstance(end, Result)] == [502]
-    await connection.ack("request-1")
-    assert await asyncio.wait_for(running, 15) == 1
-    words = "the engine has not answered its health check for"
-    assert termination_log.read_text().startswith(words)
-    assert words in capsys.readouterr().out
+    async with living(tmp_path, queue.url, trouble, HEADRACE_HANG_SECONDS=hang_seconds) as worker:
+        connection = await queue.connection()
+        await connection.greet()
+        await connection.ask(1, "hello", stream=True)
+        await connection.first_piece()
+        await connection.ask(2, "hello", stream=True)
+        await connection.expect(Drain)
+        ends = [await asyncio.wait_for(connection.messages.get(), 15) for _ in range(2)]
+        assert {type(end): end.model_dump()["job"] for end in ends} == {Result: 1, HandBack: 2}
+        assert [end.status for end in ends if isinstance(end, Result)] == [502]
+        await connection.ack("request-1")
+        assert await worker.status() == 1
+        assert worker.termination_log.read_text().startswith(words)
+        logged = capsys.readouterr().out
+        assert words in logged
+        assert "request-1" in next(line for line in logged.splitlines() if "lost part-way" in line)
+        assert states(connection)[-2:] == ["ready", "failed"]
+        assert connection.reports[-1].detail.startswith(words)

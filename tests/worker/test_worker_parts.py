@@ -1,7 +1,6 @@
 """The small parts that the worker is made of."""
 
 import asyncio
-import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -12,13 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace_api.wire import Gpu, Usage, decode_pieces
-from headrace_worker import facts, health, probes, termination
+from headrace_worker import probes, termination
 from headrace_worker.batcher import Batcher
 from headrace_worker.engine_process import exit_text, free_port
+from headrace_worker.life import State
 from headrace_worker.metrics import Metrics
 from headrace_worker.puller import retry_delay, worker_url
 from headrace_worker.sse import UsageTap
-from headrace_worker.status import State, Status
+from headrace_worker.status import Status
 from tests.waiting import until
 from tests.worker.conftest import Pulling
 from tests.worker.scripted_engine import CHUNKS, DONE, USAGE, USAGE_CHUNK
@@ -130,33 +130,6 @@ async def test_a_full_connection_holds_the_jobs_back_and_loses_nothing() -> None
     assert isinstance(sender.sent[-1], str)
 
 
-async def checked(answers: list[bool], heard: list[bool]) -> list[bool]:
-    """What is noted of these checks; the engine is heard of between them, or not; then no sign of life."""
-    noted: list[bool] = []
-
-    async def check() -> bool:
-        return answers.pop(0) if answers else False
-
-    def heard_at() -> float:
-        return time.monotonic() if heard and heard.pop(0) else 0.0
-
-    silent_s = await asyncio.wait_for(health.until_hung(check, heard_at, noted.append), 10)
-    assert silent_s >= health.HUNG_AFTER * health.EVERY_S
-    return noted
-
-
-async def test_an_engine_hangs_only_after_failed_checks_in_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "EVERY_S", 0.001)
-    failures = [False] * health.HUNG_AFTER
-    assert await checked([], []) == failures
-    assert await checked([True, *failures[1:], True], []) == [True, *failures[1:], True, *failures]
-
-
-async def test_an_engine_that_goes_on_answering_is_busy_not_hung(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "EVERY_S", 0.001)
-    assert await checked([], [True] * 20) == [True] * 20 + [False] * health.HUNG_AFTER
-
-
 @pytest.mark.parametrize(
     ("code", "words"), [(0, "exited with status 0"), (137, "was killed by SIGKILL"), (-15, "was killed by SIGTERM")]
 )
@@ -254,16 +227,6 @@ def test_started_without_the_queue_only_after_trying_for_a_while() -> None:
     assert status.started
 
 
-def test_registration_without_and_with_gpus() -> None:
-    plain = facts.registration(facts.NvidiaFacts())
-    assert (plain.vram, plain.nv_gpu_count, plain.ln_url) == (0, None, "")
-    assert plain.cpu_count > 0
-    assert plain.disk_space > 0
-    gpus = (Gpu(name="K80", memory=11441), Gpu(name="shared"))
-    both = facts.registration(facts.NvidiaFacts("465.19.01", gpus))
-    assert (both.vram, both.nv_gpu_count, both.nv_driver_version) == (11441, 2, "465.19.01")
-
-
 async def accepts(port: int) -> bool:
     try:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -282,12 +245,12 @@ async def test_probes_follow_the_state() -> None:
         async with http.get(f"{base}/readyz") as response:
             assert response.status == 503
             assert (await response.json())["missing"] == [
-                "the worker is starting",
+                "the worker is fetching",
                 "the engine is not healthy",
                 "not registered with the queue",
             ]
         async with http.get(f"{base}/startedz") as response:
-            assert (response.status, await response.json()) == (503, {"started": False, "state": "starting"})
+            assert (response.status, await response.json()) == (503, {"started": False, "state": "fetching"})
         assert not await accepts(tcp_port)
         status.set_state(State.READY)
         status.set_engine_healthy(True)

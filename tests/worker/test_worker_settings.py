@@ -36,6 +36,7 @@ def test_a_masked_token_is_refused_unless_the_environment_has_the_real_one() -> 
         ("HEADRACE_GRACE_SECONDS", "soon", "0 or more"),
         ("HEADRACE_GRACE_SECONDS", "-1", "0 or more"),
         ("HEADRACE_GRACE_SECONDS", "nan", "0 or more"),
+        ("HEADRACE_HANG_SECONDS", "never", "0 or more"),
         ("HEADRACE_QUEUE_TOKEN_FILE", "/nonexistent/token", "cannot read"),
     ],
 )

@@ -19,7 +19,7 @@ class Live:
     @property
     def deployment(self) -> Object:
         """The Deployment; empty when there is none."""
-        return next((child for child in self.observed.own if child["kind"] == "Deployment"), {})
+        return self.observed.deployment or {}
 
     @property
     def revision(self) -> str:

@@ -65,6 +65,8 @@ class Evidence:
     ended: Ended | None = None
     capacity: Capacity | None = None
     queue_url: str = ""
+    all_connected: bool = False
+    """Whether the queue has as many workers of the model as have started."""
 
     @property
     def started(self) -> bool:
@@ -83,13 +85,14 @@ class Evidence:
         return found
 
 
-def of_pod(
+def of_pod(  # noqa: PLR0913  # what is known beside the pod
     pod: Object,
     template: Object | None = None,
     capacity: Capacity | None = None,
     queue_url: str = "",
     *,
     overdue: bool = False,
+    all_connected: bool = False,
 ) -> Evidence:
     """What a worker's pod says."""
     scheduled = condition(pod, "PodScheduled")
@@ -105,6 +108,7 @@ def of_pod(
         ended=_ended(worker_status(pod), probed=_probed(template or {})),
         capacity=capacity,
         queue_url=queue_url,
+        all_connected=all_connected,
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from headrace_operator.observed import Object, Observed, Problem
-from headrace_operator.root_cause.evidence import Evidence, lost, of_deployment, of_pod
+from headrace_operator.root_cause.evidence import Evidence, lost, of_deployment, of_pod, worker_status
 from headrace_operator.root_cause.table import RULES
 
 
@@ -13,7 +13,7 @@ def cause(observed: Observed, queue_url: str = "") -> Problem | None:
     Only what is said of the present template counts: a worker of an earlier spec that still fails says nothing of the
     present one.
     """
-    deployment = next((child for child in observed.own if child["kind"] == "Deployment"), None)
+    deployment = observed.deployment
     if deployment is None or not _current(deployment):
         return None
     evidence = list(_evidence(observed, deployment, queue_url))
@@ -23,10 +23,26 @@ def cause(observed: Observed, queue_url: str = "") -> Problem | None:
 def _evidence(observed: Observed, deployment: Object, queue_url: str) -> Iterator[Evidence]:
     own = of_deployment(deployment)
     yield own
-    template = deployment["spec"]["template"]
+    template, connected = deployment["spec"]["template"], _all_connected(observed)
     for pod in observed.pods:
         if (not pod["metadata"].get("deletionTimestamp") or lost(pod)) and _is_of(pod, template):
-            yield of_pod(pod, template.get("spec"), observed.capacity, queue_url, overdue=own.overdue)
+            yield of_pod(
+                pod,
+                template.get("spec"),
+                observed.capacity,
+                queue_url,
+                overdue=own.overdue,
+                all_connected=connected,
+            )
+
+
+def _all_connected(observed: Observed) -> bool:
+    """Whether no worker that has started is missing at the queue: the kubelet asks for readiness a moment later.
+
+    Workers outside the cluster count, too, and may hide one that is missing; it is then told of when it is overdue.
+    """
+    started = sum(bool(worker_status(pod).get("started")) for pod in observed.pods)
+    return observed.load is not None and observed.load.workers >= started
 
 
 def _current(deployment: Object) -> bool:

@@ -15,7 +15,7 @@ def _refused(what: str, evidence: Evidence) -> str | None:
 def _unregistered(evidence: Evidence) -> str | None:
     status = worker_status(evidence.pod)
     running = "running" in (status.get("state") or {})
-    if not running or not evidence.started or status.get("ready"):
+    if not running or not evidence.started or status.get("ready") or evidence.all_connected:
         return None
     return (
         f"the engine of worker {evidence.worker} has started, but the worker is not registered with the queue at "

@@ -32,7 +32,7 @@ def last_replicas(observed: Observed, policy: Autoscaling) -> int:
     before = stored(observed.model)
     if before:
         return policy.first_replicas if before.decided_by == "spec.enabled" else before.desired_replicas
-    running = next((child for child in observed.own if child["kind"] == "Deployment"), {}).get("spec", {})
+    running = (observed.deployment or {}).get("spec", {})
     return int(running.get("replicas", policy.first_replicas))
 
 

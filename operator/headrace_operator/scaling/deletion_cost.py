@@ -15,7 +15,7 @@ def costs(observed: Observed, deployment: Object) -> list[tuple[Object, int]]:
     None when it does not lower the number of workers or takes all of them, when the queue's numbers are missing, or for
     pods that are annotated so already.
     """
-    live = next((child for child in observed.own if child["kind"] == "Deployment"), {}).get("spec", {})
+    live = (observed.deployment or {}).get("spec", {})
     wanted = deployment["spec"].get("replicas", 0)
     if not 0 < wanted < live.get("replicas", 0) or observed.load is None:
         return []

@@ -89,9 +89,8 @@ def proposal(policy: Autoscaling, replicas: int, ongoing: float) -> int:
     """What `replicas` should become for so many ongoing requests, delays left aside."""
     need = ongoing / policy.target_ongoing_requests_per_replica
     smoothing = _smoothing(policy, up=need > replicas)
-    wanted = _up(
-        policy, replicas + smoothing * (need - replicas)
-    )  # the formula above, which also holds for no replicas
+    # the formula above, which also holds for no replicas
+    wanted = _up(policy, replicas + smoothing * (need - replicas))
     if need <= replicas:
         wanted = max(wanted, _up(policy, need))
         if wanted == replicas and _up(policy, need) < replicas:

@@ -1,4 +1,4 @@
-"""A peer's operator, ready-made: how many of its models it has served, and when."""
+"""A peer's operator, ready-made: how many of its models it has made a pod for, and when."""
 
 import asyncio
 import os
@@ -29,8 +29,6 @@ class PeerFiles:
     """A manifest with NAME in it."""
     resource: str
     """The resource of its models, in the plural."""
-    served: str
-    """A dotted path into a model that holds something once the operator has served it."""
 
     @classmethod
     def read(cls, command: str) -> "PeerFiles":
@@ -41,14 +39,11 @@ class PeerFiles:
         """
         variable = os.environ.__getitem__
         prefix = "HEADRACE_BENCH_PEER_"
-        served = os.environ.get(f"{prefix}SERVED", "status.replicas.all")
-        return cls(
-            command, variable(f"{prefix}CRDS"), variable(f"{prefix}MODEL"), variable(f"{prefix}RESOURCE"), served
-        )
+        return cls(command, variable(f"{prefix}CRDS"), variable(f"{prefix}MODEL"), variable(f"{prefix}RESOURCE"))
 
 
 async def measure(plane: Plane, client: Client, files: PeerFiles, models: int, give_up: float) -> dict[str, float]:
-    """Create as many of the peer's models; returns how many it had `served` after so many `seconds`."""
+    """Create as many of the peer's models, of one pod each; returns how many had it (`served`) after `seconds`."""
     await asyncio.to_thread(plane.kubectl, "apply", "--server-side", "-f", files.crds)
     await client.make_namespace()
     program = Program(plane, "peer", shlex.split(files.command), {"POD_NAMESPACE": NAMESPACE})
@@ -62,15 +57,8 @@ async def measure(plane: Plane, client: Client, files: PeerFiles, models: int, g
         making = asyncio.create_task(client.make_all(path, items))
         while served < models and time.perf_counter() - began < give_up:
             await asyncio.sleep(_LOOK_SECONDS)
-            found = await client.send("GET", path)
-            served = sum(bool(_at(item, files.served)) for item in found["items"])
+            served = await client.count(f"/api/v1/namespaces/{NAMESPACE}/pods")
         await making
         return {"served": served, "seconds": time.perf_counter() - began, "peak_mib": program.memory_mib("VmHWM")}
     finally:
         program.stop()
-
-
-def _at(item: object, path: str) -> object:
-    for name in path.split("."):
-        item = item.get(name) if isinstance(item, dict) else None
-    return item

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 _TIMES_OF_LIMIT = 2.0
@@ -78,9 +78,11 @@ class Report:
         lines.append("writes: " + ", ".join(f"{name} {count}" for name, count in sorted(self.writes.items())))
         if self.peer:
             served, seconds = self.peer["served"], self.peer["seconds"]
-            lines.append(f"the peer had served {served:.0f} of {self.models} of its models after {seconds:.1f} s")
+            lines.append(
+                f"the peer had made pods for {served:.0f} of {self.models} of its models after {seconds:.1f} s"
+            )
         return "\n".join(lines) + "\n"
 
     def figures(self) -> dict[str, Any]:
         """For programs."""
-        return asdict(self)
+        return {**asdict(replace(self, writes=Counter())), "writes": dict(self.writes)}  # asdict knows no Counter

@@ -1,0 +1,24 @@
+"""Prompts and answers in the log, at `debug` only: whoever sets that level has asked for them."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+
+from headrace_worker.engine_client import Emit
+
+log = structlog.get_logger()
+
+
+def logged(request_id: str, request: Mapping[str, Any], emit: Emit) -> Emit:
+    """Log the request now and each piece of its answer as it is emitted; at other levels `emit` itself, for free."""
+    if not log.is_enabled_for(logging.DEBUG):
+        return emit
+    log.debug("request", request_id=request_id, openai_req=request)
+
+    async def emit_and_log(data: bytes) -> None:
+        log.debug("answer", request_id=request_id, piece=data.decode(errors="replace"))
+        await emit(data)
+
+    return emit_and_log

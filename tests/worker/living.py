@@ -1,0 +1,75 @@
+"""A whole worker in this process, with an engine program that a test chooses and parts that it replaces."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from headrace_api.worker_config import Generator, Monitoring, Queue, WorkerConfig
+from headrace_worker import app, settings
+from headrace_worker.decision import Decision
+from headrace_worker.engine_process import free_port
+from headrace_worker.engines import Chosen
+from headrace_worker.engines.protocol import EngineCommand, EngineFacts
+from headrace_worker.parts import Parts
+from tests.worker import troubled_engine
+
+
+@dataclass
+class Living:
+    task: asyncio.Task[int]
+    termination_log: Path
+    metrics_port: int
+
+    async def status(self, seconds: float = 15) -> int:
+        """The exit status."""
+        return await asyncio.wait_for(asyncio.shield(self.task), seconds)
+
+    async def probe(self, path: str) -> tuple[int, Any]:
+        url = f"http://127.0.0.1:{self.metrics_port}{path}"
+        async with aiohttp.ClientSession() as http, http.get(url) as response:
+            return response.status, json.loads(await response.text())
+
+    async def until_in(self, state: str) -> None:
+        async with asyncio.timeout(15):
+            while (await self.probe("/healthz"))[1]["state"] != state:
+                await asyncio.sleep(0.02)
+
+    def sigterm(self) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+@contextlib.asynccontextmanager
+async def living(
+    folder: Path, url: str, trouble: str = "sound", queue: dict[str, Any] | None = None, **more: Any
+) -> AsyncIterator[Living]:
+    """Run a worker; upper-case keywords are environment variables, the others are its parts."""
+    config = WorkerConfig(
+        edition=1,
+        generator=Generator(type="VLLMEngine", model_id="m"),
+        queue=Queue(url=url, **(queue or {})),
+        monitoring=Monitoring(metrics_port=free_port()),
+    )
+
+    def decide(chosen: Chosen, facts: EngineFacts) -> Decision:
+        argv = [sys.executable, troubled_engine.__file__, str(facts.port), trouble]
+        return Decision(chosen.engine, chosen.generator, EngineCommand(argv), facts.port, slots=4)
+
+    termination_log = folder / "termination-log"
+    variables = {name: value for name, value in more.items() if name.isupper()}
+    parts = {name: value for name, value in more.items() if not name.isupper()}
+    environment = settings.read({**os.environ, "HEADRACE_TERMINATION_LOG": str(termination_log), **variables})
+    task = asyncio.create_task(app.run(config, environment, None, Parts(**{"decide": decide, **parts})))
+    try:
+        yield Living(task, termination_log, config.monitoring.metrics_port)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,178 @@
+"""How many requests at a time: the controller against a model of an engine, and the same through the protocol."""
+
+import asyncio
+import json
+import random
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace_api.wire import Credit, Result
+from headrace_worker import capacity, learner
+from headrace_worker.capacity import Capacity, Window, after, first
+from headrace_worker.learner import Memory, is_full, learn, seen
+from headrace_worker.status import Traffic
+from tests.waiting import until
+from tests.worker.conftest import Pulling
+from tests.worker.scripted_engine import ScriptedEngine
+from tests.worker.scripted_queue import ScriptedQueue
+
+Start = Callable[..., AbstractAsyncContextManager[Pulling]]
+TOKEN_S = 0.02
+"""The modelled engine's time for one step, as long as its batch is not full."""
+
+
+def modelled(limit: int, saturates_at: int, chance: random.Random) -> Window:
+    """An engine whose steps take the same time up to `saturates_at` requests, and proportionally longer beyond."""
+    step_s = TOKEN_S * max(1.0, limit / saturates_at)
+    return Window(limit / step_s * chance.uniform(0.98, 1.02), step_s * chance.uniform(0.98, 1.02))
+
+
+def limits(start: Capacity, saturates_at: int, windows: int, seed: int = 1) -> Iterator[int]:
+    chance, now = random.Random(seed), start  # noqa: S311 (no secret)
+    for _ in range(windows):
+        now = after(now, modelled(now.limit, saturates_at, chance))
+        yield now.limit
+
+
+@pytest.mark.parametrize("saturates_at", [8, 20, 40, 64, 100, 200])
+@pytest.mark.parametrize("learned", [None, 1, 8, 256])
+def test_settles_about_where_throughput_saturates(saturates_at: int, learned: int | None) -> None:
+    found = list(limits(first(256, bound_s=0.05, learned=learned), saturates_at, 200))
+    settled = sorted(found[100:])
+    assert 0.75 * saturates_at <= settled[len(settled) // 2] <= max(2.5 * saturates_at, capacity.FIRST)
+
+
+def test_takes_all_slots_of_an_engine_that_never_saturates() -> None:
+    found = list(limits(first(256, bound_s=0.2), 1000, 40))
+    assert found.index(256) < 15
+    assert set(found[15:]) == {256}
+
+
+def test_falls_below_the_bound_between_tokens_and_stays_about_there() -> None:
+    # at 0.05 s a step it has 2.5 times as many requests as it saturates at
+    found = list(limits(first(256, bound_s=0.05, learned=256), 40, 100))
+    assert max(found[10:]) <= 2.5 * 40 * 1.25
+    assert min(found) >= 40
+
+
+def test_an_engine_that_is_slow_alone_is_not_starved() -> None:
+    found = list(limits(first(64, bound_s=0.001), 16, 60))
+    assert min(found) >= 10
+    assert sorted(found)[len(found) // 2] in range(14, 24)
+
+
+def test_a_lowering_is_judged_by_streams_that_began_after_it() -> None:
+    lowered = after(first(64, bound_s=0.05, learned=60), Window(100, 0.06))
+    assert lowered.limit == 42
+    assert after(lowered, Window(100, None)) == lowered
+    assert after(lowered, Window(100, 0.045)).limit == 42
+    assert after(lowered, Window(100, 0.059)).limit == 60
+    assert after(lowered, Window(100, 0.052)).limit == 29
+
+
+def test_learns_nothing_while_it_has_less_to_do_than_it_might() -> None:
+    now = first(256, bound_s=0.2)
+    assert after(now, Window(100, 0.01, full=False)).limit == now.limit
+
+
+def test_a_raise_that_brings_nothing_is_taken_back_and_tried_again_later() -> None:
+    now = first(256, bound_s=1.0, learned=40)
+    found = []
+    for _ in range(14):
+        now = after(now, Window(1000.0, 0.02))
+        found.append(now.limit)
+    assert found == [50, 40, 40, 40, 40, 40, 40, 50, 40, 40, 40, 40, 40, 40]
+
+
+@given(
+    st.integers(1, 300),
+    st.integers(1, 300) | st.none(),
+    st.lists(st.tuples(st.floats(0, 1e6), st.floats(0, 10) | st.none(), st.booleans()), max_size=50),
+)
+def test_never_less_than_one_and_never_more_than_the_slots(
+    most: int, learned: int | None, history: list[tuple[float, float | None, bool]]
+) -> None:
+    now = first(most, 0.2, learned)
+    for throughput, inter_token_s, full in history:
+        now = after(now, Window(throughput, inter_token_s, full))
+        assert 1 <= now.limit <= most
+
+
+def test_is_full_with_hardly_a_slot_free() -> None:
+    assert [is_full(under_way, 1) for under_way in (0, 1)] == [False, True]
+    assert [is_full(under_way, 32) for under_way in (26, 27, 32)] == [False, True, True]
+
+
+def test_a_window_from_what_was_counted() -> None:
+    before = Traffic(1000, ended=1, stream_tokens=10, stream_s=1.0)
+    now = Traffic(5000, ended=5, stream_tokens=110, stream_s=6.0)
+    assert seen(before, now, 2.0, full=True, streams=True) == Window(2000.0, 0.05, full=True)
+    assert seen(before, now, 2.0, full=True, streams=False) == Window(2000.0, 0.05, full=False)
+    assert seen(before, Traffic(1000, ended=500), 2.0, full=True, streams=False).full
+    assert seen(before, before, 2.0, full=True, streams=True) == Window(0.0, None, full=True)
+
+
+def test_what_was_learned_is_kept_by_fingerprint(tmp_path: Path) -> None:
+    file = tmp_path / "state" / "capacity.json"
+    one, other = Memory(file, "a" * 16), Memory(file, "b" * 16)
+    assert one.recall() is None
+    one.keep(40)
+    other.keep(7)
+    assert (one.recall(), other.recall()) == (40, 7)
+    for number in range(150):
+        Memory(file, str(number)).keep(1)
+    assert one.recall() is None
+    assert len(json.loads(file.read_text())) == 100
+    assert list(file.parent.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("content", ["", "no json", "[1]", '{"aaaaaaaaaaaaaaaa": "x"}', '{"aaaaaaaaaaaaaaaa": -4}'])
+def test_a_file_that_cannot_be_used_is_as_good_as_none(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "capacity.json"
+    file.write_text(content)
+    memory = Memory(file, "a" * 16)
+    assert memory.recall() is None
+    memory.keep(5)
+    assert memory.recall() == 5
+    Memory(tmp_path / "capacity.json" / "beneath a file", "a").keep(5)
+
+
+async def test_more_is_granted_and_less_by_withholding(
+    queue: ScriptedQueue, engine: ScriptedEngine, pulling: Start
+) -> None:
+    async with pulling(queue.url, slots=2) as worker:
+        connection = await queue.connection()
+        _, credit = await connection.greet()
+        assert credit.n == 2
+        worker.status.set_slots(5)
+        assert (await connection.expect(Credit)).n == 3
+        for job in range(5):
+            await connection.ask(job, "held", stream=True)
+        await until(lambda: len(connection.answers) == 5)
+        worker.status.set_slots(4)
+        engine.go_on.set()
+        ends = [await connection.expect(kind) for kind in (Result, Result, Credit, Result, Credit, Result, Credit)]
+        assert [end.n for end in ends if isinstance(end, Credit)] == [1, 1, 1]
+
+
+async def test_learns_from_what_goes_over_the_connection(
+    queue: ScriptedQueue, pulling: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learner, "TICK_S", 0.02)
+    memory = Memory(tmp_path / "capacity.json", "f" * 16)
+    async with pulling(queue.url, slots=2) as worker:
+        connection = await queue.connection()
+        await connection.greet()
+        learning = asyncio.create_task(learn(worker.status, first(8, 10.0, 2), memory))
+        for job in range(2):
+            await connection.ask(job, "held", stream=True)
+        assert (await connection.expect(Credit)).n == 1  # full: one more is tried
+        await until(lambda: memory.recall() == 2)  # which brought nothing
+        assert worker.status.offer
+        assert worker.status.offer.slots == 2
+        learning.cancel()
