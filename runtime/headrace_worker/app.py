@@ -14,6 +14,8 @@ from headrace_worker.parts import Parts
 from headrace_worker.puller import Puller, PullPlan, worker_url
 from headrace_worker.settings import Settings
 from headrace_worker.status import Status
+from headrace_worker.store.part import ModelStore
+from headrace_worker.store.settings import StoreSettings
 from headrace_worker.worker import Worker
 
 
@@ -30,6 +32,11 @@ def pull_plan(config: WorkerConfig, settings: Settings, token: str | None, machi
         hostings=queue.hostings,
     )
     return PullPlan(worker_url(queue.url), token, register, queue.http_request_retries)
+
+
+def standard_parts(store: StoreSettings) -> Parts:
+    """What a worker's life is made of."""
+    return Parts(fetch=ModelStore(store))
 
 
 async def run(config: WorkerConfig, settings: Settings, token: str | None, parts: Parts | None = None) -> int:

@@ -9,14 +9,6 @@ from headrace_api.inference_model import InferenceModelSpec
 from headrace_api.rules.finding import Facts, Finding, Rule, at
 
 
-def _mirrors(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
-    for name, mirror in (("s3Mirror", spec.engine.s3_mirror), ("gcsMirror", spec.engine.gcs_mirror)):
-        if mirror:
-            message = "is kept, but this version does not fetch from buckets: the worker refuses to start"
-            hint = "mount the weights with spec.template and name their folder in engine.weightSetDirectories"
-            yield Finding("HR903", "warning", at("engine", name), message, hint)
-
-
 def _tensorrt(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
     if spec.engine.type == "TRTLLMEngine":
         message = "TRTLLMEngine is kept, but this version has no worker for it: the worker refuses to start"
@@ -83,7 +75,6 @@ def _multiplexing(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
 
 
 RULES = (
-    Rule("HR903", "warning", "mirrors are kept; weights are not fetched from buckets", _mirrors),
     Rule("HR904", "warning", "TRTLLMEngine is kept; no worker runs it", _tensorrt),
     Rule("HR905", "warning", "EmbeddingEngine is kept; no worker runs it", _embeddings),
     Rule(
@@ -94,7 +85,12 @@ RULES = (
     ),
     Rule("HR907", "warning", "modelType other than text-generation is kept; the engines generate text", _model_type),
     Rule("HR908", "warning", "more than one weight set directory is kept; the worker loads one", _weight_sets),
-    Rule("HR909", "warning", "ray.modelSource is kept; weights are not fetched from buckets", _other_buckets),
+    Rule(
+        "HR909",
+        "warning",
+        "ray.modelSource is kept; weights are fetched from S3 and Google Cloud Storage only",
+        _other_buckets,
+    ),
     Rule("HR910", "warning", "ray.loraConfig is kept; adapters are not fetched from buckets", _adapters),
     Rule("HR913", "warning", "ray.envVarsToPropagate is kept; no variables are propagated", _propagated),
     Rule("HR914", "warning", "ray.multiplexConfig is kept; a worker serves one model", _multiplexing),

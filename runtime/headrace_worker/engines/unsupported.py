@@ -6,12 +6,7 @@ from typing import Any
 from headrace_api.worker_config import EngineType, Generator
 from headrace_worker.engines.protocol import EngineConfigError
 
-_MIRROR = (
-    "this version does not fetch weights from a bucket; copy them to a folder and name it in weight_set_directories"
-)
 _REASONS: Mapping[str, str] = {
-    "s3_mirror_config": _MIRROR,
-    "gcs_mirror_config": _MIRROR,
     "scheduler_policy": "only TRTLLMEngine has it; leave it out",
     "logger_level": "only TRTLLMEngine has it; set LOG_LEVEL in the environment for the worker's own log",
     "max_num_sequences": "only TRTLLMEngine has it; use engine_kwargs.max_num_seqs with VLLMEngine, and "

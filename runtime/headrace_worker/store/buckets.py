@@ -16,7 +16,7 @@ from headrace_worker.store.credentials import Provider
 from headrace_worker.store.errors import AttemptError
 from headrace_worker.store.files import RemoteFile
 from headrace_worker.store.settings import StoreSettings
-from headrace_worker.store.sync_arguments import SyncArguments
+from headrace_api.s3_sync import SyncArguments
 
 _MOST_SMALL = 4096
 _KEYS_OF_THE_CLIENT = ("aws:kms", "aws:kms:dsse")

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from headrace_worker.engines import gguf as gguf_files
 from headrace_worker.store.errors import StoreError
-from headrace_worker.store.sync_arguments import SyncArguments
+from headrace_api.s3_sync import SyncArguments
 
 HASH_FILE = "hash"
 """The file of a mirror that says which snapshot it is."""

@@ -4,11 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from headrace_api import s3_sync
+from headrace_api.s3_sync import SyncArguments
 from headrace_api.worker_config import ExtraFiles, GcsMirror, Generator, S3AwsCredentials, S3Mirror
 from headrace_worker.engines.gguf import split_name
-from headrace_worker.store import source, sync_arguments
+from headrace_worker.store import source
+from headrace_worker.store.address import is_address
 from headrace_worker.store.source import Source
-from headrace_worker.store.sync_arguments import SyncArguments
+from headrace_worker.store.errors import StoreError
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,38 @@ def of_generator(generator: Generator, exists: Callable[[str], bool] = source.ex
     )
 
 
+def streamed_from(generator: Generator) -> str | None:
+    """The bucket that vLLM itself streams weights from, with `load_format = "runai_streamer"`; else None."""
+    kwargs = {name.replace("-", "_"): value for name, value in generator.engine_kwargs.items()}
+    if generator.type != "VLLMEngine" or not str(kwargs.get("load_format")).startswith("runai_streamer"):
+        return None
+    mirror = generator.s3_mirror_config or generator.gcs_mirror_config
+    place = mirror.bucket_uri if mirror and not generator.weight_set_directories else generator.source
+    return place if place and is_address(place) else None
+
+
+def with_paths(generator: Generator, model: str, tokenizer: str | None) -> Generator:
+    """The section as the engine shall read it: where things are here, and nothing left to fetch."""
+    changed: dict[str, object] = {
+        "weight_set_directories": [model, *generator.weight_set_directories[1:]],
+        "s3_mirror_config": None,
+        "gcs_mirror_config": None,
+    }
+    if tokenizer:
+        changed["tokenizer_id"] = tokenizer
+    return generator.model_copy(update=changed)
+
+
+def check(generator: Generator) -> None:
+    """Refuse what can be seen to be wrong before anything is fetched.
+
+    Raises:
+        StoreError: an argument of `s3_sync_args` is not accepted.
+    """
+    if generator.s3_mirror_config:
+        _sync(generator.s3_mirror_config)
+
+
 def mirrored_name(generator: Generator) -> str:
     """What a mirror's folder in the cache is called: the id on the hub, else the model's id; not a path."""
     candidates = (generator.hf_model_id, generator.model_id)
@@ -98,7 +133,10 @@ def _extra(mirror: S3Mirror | GcsMirror | None, files: ExtraFiles) -> StoreReque
 
 def _sync(mirror: S3Mirror | GcsMirror | None) -> SyncArguments:
     arguments = mirror.s3_sync_args if isinstance(mirror, S3Mirror) else None
-    return sync_arguments.parse(arguments or [])
+    try:
+        return s3_sync.parse(arguments or [])
+    except ValueError as error:
+        raise StoreError(f"generator.s3_mirror_config.s3_sync_args: {error}") from error
 
 
 def _credentials(mirror: S3Mirror | GcsMirror | None) -> S3AwsCredentials | None:

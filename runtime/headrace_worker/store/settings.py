@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from headrace_worker.settings import SettingsError, model_cache
 from headrace_worker.store.retry import Retries
 
 _SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[KMGT]i?)?B?")
@@ -19,10 +20,6 @@ _UNITS = {"": 1} | {
 }
 _TRUE = {"1", "on", "yes", "true"}
 _MIB = 2**20
-
-
-class StoreSettingsError(ValueError):
-    """An environment variable says something that the store cannot use."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +55,11 @@ def read(environ: Mapping[str, str] | None = None) -> StoreSettings:
     """Read the settings from `environ`, the process's own when absent.
 
     Raises:
-        StoreSettingsError: a value is not usable; the message names the variable and what is accepted.
+        SettingsError: a value is not usable; the message names the variable and what is accepted.
     """
     env = os.environ if environ is None else environ
     return StoreSettings(
-        cache=_cache(env),
+        cache=model_cache(env),
         limit_bytes=_size("HEADRACE_MODEL_CACHE_LIMIT", env.get("HEADRACE_MODEL_CACHE_LIMIT")),
         offline=(env.get("HF_HUB_OFFLINE") or env.get("TRANSFORMERS_OFFLINE") or "").lower() in _TRUE,
         hub_endpoint=env.get("HF_ENDPOINT") or None,
@@ -73,18 +70,10 @@ def read(environ: Mapping[str, str] | None = None) -> StoreSettings:
     )
 
 
-def _cache(env: Mapping[str, str]) -> Path:
-    """As `huggingface_hub.constants` finds it, so that engines and the hub's own tools find the same."""
-    if named := env.get("HF_HUB_CACHE") or env.get("HUGGINGFACE_HUB_CACHE"):
-        return Path(named).expanduser()
-    home = env.get("HF_HOME") or f"{env.get('XDG_CACHE_HOME') or '~/.cache'}/huggingface"
-    return Path(home).expanduser() / "hub"
-
-
 def _size(name: str, text: str | None) -> int | None:
     if not text:
         return None
     found = _SIZE.fullmatch(text.strip())
     if not found or float(found["number"]) == 0:
-        raise StoreSettingsError(f"{name}: {text!r} is not a size; accepted: bytes, or for example 500Gi")
+        raise SettingsError(f"{name}: {text!r} is not a size; accepted: bytes, or for example 500Gi")
     return int(float(found["number"]) * _UNITS[found["unit"] or ""])

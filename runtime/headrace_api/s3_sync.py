@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from headrace_worker.store.errors import StoreError
 
 _WITH_VALUE = {"--endpoint-url": "endpoint_url", "--region": "region", "--source-region": "region"}
 _NO_SIGN = "--no-sign-request"
@@ -65,7 +64,7 @@ def parse(arguments: Sequence[str]) -> SyncArguments:
     """Read the list.
 
     Raises:
-        StoreError: an argument is unknown, or has no value or one that is not accepted.
+        ValueError: an argument is unknown, or has no value or one that is not accepted.
     """
     result = SyncArguments()
     for name, value in _pairs(arguments):
@@ -108,6 +107,6 @@ def _values(name: str) -> int | None:
     return 0 if name == _NO_SIGN else _WITHOUT_EFFECT.get(name)
 
 
-def _refused(argument: str, why: str) -> StoreError:
+def _refused(argument: str, why: str) -> ValueError:
     shown = re.sub(r"\s+", " ", argument)
-    return StoreError(f"generator.s3_mirror_config.s3_sync_args: {shown!r} is not accepted: {why}")
+    return ValueError(f"{shown!r:.80} is not accepted: {why}")
