@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-
 _WITH_VALUE = {"--endpoint-url": "endpoint_url", "--region": "region", "--source-region": "region"}
 _NO_SIGN = "--no-sign-request"
 _REQUEST_PAYER = "--request-payer"

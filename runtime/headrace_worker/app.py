@@ -15,7 +15,6 @@ from headrace_worker.puller import Puller, PullPlan, worker_url
 from headrace_worker.settings import Settings
 from headrace_worker.status import Status
 from headrace_worker.store.part import ModelStore
-from headrace_worker.store.settings import StoreSettings
 from headrace_worker.worker import Worker
 
 
@@ -34,9 +33,13 @@ def pull_plan(config: WorkerConfig, settings: Settings, token: str | None, machi
     return PullPlan(worker_url(queue.url), token, register, queue.http_request_retries)
 
 
-def standard_parts(store: StoreSettings) -> Parts:
-    """What a worker's life is made of."""
-    return Parts(fetch=ModelStore(store))
+def standard_parts(settings: Settings) -> Parts:
+    """What a worker's life is made of.
+
+    Raises:
+        SettingsError: an environment variable is not usable.
+    """
+    return Parts(fetch=ModelStore(settings.engine_environment))
 
 
 async def run(config: WorkerConfig, settings: Settings, token: str | None, parts: Parts | None = None) -> int:

@@ -13,7 +13,6 @@ from headrace_worker import app, config_file, config_text, engines, logs, probes
 from headrace_worker.config_file import Loaded
 from headrace_worker.engines.protocol import EngineConfigError
 from headrace_worker.store import request
-from headrace_worker.store import settings as store_settings
 from headrace_worker.store.errors import StoreError
 
 cli = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -65,7 +64,7 @@ def _run(loaded: Loaded) -> None:
         # What can be told without weights is told before anything is started or fetched.
         engines.check(loaded.config.generator)
         request.check(loaded.config.generator)
-        parts = app.standard_parts(store_settings.read())
+        parts = app.standard_parts(environment)
         status = asyncio.run(app.run(loaded.config, environment, token, parts))
     except (EngineConfigError, StoreError) as error:
         _fail(located(loaded.text, loaded.name, str(error)))

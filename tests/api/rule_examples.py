@@ -229,6 +229,7 @@ EXAMPLES: dict[str, tuple[list[Spec], list[Spec]]] = {
         [
             s({"s3Mirror": {**_S3, "s3SyncArgs": ["--region eu-west-1"]}}),
             s({"s3Mirror": {**_S3, "s3SyncArgs": ["no-sign-request"]}}),
+            s({"s3Mirror": {**_S3, "s3SyncArgs": ["--sse", "AES256"]}}),
         ],
         [s({"s3Mirror": {**_S3, "s3SyncArgs": ["--no-sign-request", "--exclude", "a b*"]}})],
     ),

@@ -7,11 +7,10 @@ import asyncio
 import sys
 from dataclasses import replace
 
-from tests.store.conftest import MIB, QUICK
-
 from headrace_worker.store.fetch import fetch
 from headrace_worker.store.progress import Progress
 from headrace_worker.store.request import StoreRequest
+from headrace_worker.store.retry import Retries
 from headrace_worker.store.settings import read
 from headrace_worker.store.source import Source
 
@@ -19,7 +18,12 @@ from headrace_worker.store.source import Source
 def main() -> None:
     """Fetch."""
     cache, uri, name = sys.argv[1:4]
-    quick = {"s3_endpoint": sys.argv[4], "chunk_bytes": MIB, "parallel": 4, "retries": QUICK}
+    quick = {
+        "s3_endpoint": sys.argv[4],
+        "chunk_bytes": 2**20,
+        "parallel": 4,
+        "retries": Retries(first_s=0.01, longest_s=0.05),
+    }
     settings = replace(read({"HF_HUB_CACHE": cache}), **quick)
     request = StoreRequest(Source("bucket", uri), name)
     found = asyncio.run(fetch(request, settings, _tell))

@@ -208,7 +208,8 @@ RULES = (
         r"|is neither a file nor a folder"
         r"|does not appear to have a file named|Cannot find any model weights|must hold exactly one \.gguf"
         r"|Repo id must be in the form|Invalid repository ID or local directory|outgoing traffic has been disabled"
-        r"|404 Client Error|\bNoSuchKey\b|\bNoSuchBucket\b|cannot be fetched: .*\b404 |\.gguf files? (?:fit|is quantized)|there is no \.gguf file|is not a folder that can be read",
+        r"|404 Client Error|\bNoSuchKey\b|\bNoSuchBucket\b|cannot be fetched: .*\b404 |is not a folder that can be read"
+        r"|\.gguf files? (?:fit|is quantized)|there is no \.gguf file",
         "There are no weights under this name or path.",
         "correct spec.engine.modelId or hfModelId; without a token that may read it, a private model looks so, too",
     ),

@@ -67,8 +67,8 @@ def _sync_arguments(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
     try:
         s3_sync.parse(arguments or [])
     except ValueError as error:
-        what, _, accepted = str(error).partition(": ")
-        yield Finding("HR404", "error", at("engine.s3Mirror.s3SyncArgs"), what, accepted)
+        what, hint = str(error).split(": ", 1)
+        yield Finding("HR404", "error", at("engine.s3Mirror.s3SyncArgs"), what, hint)
 
 
 def _destinations(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:

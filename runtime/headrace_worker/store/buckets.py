@@ -10,15 +10,18 @@ import aiohttp
 import obstore
 from obstore.store import GCSStore, S3Store
 
+from headrace_api.s3_sync import SyncArguments
 from headrace_worker.store import retry
 from headrace_worker.store.address import Address
 from headrace_worker.store.credentials import Provider
 from headrace_worker.store.errors import AttemptError
 from headrace_worker.store.files import RemoteFile
 from headrace_worker.store.settings import StoreSettings
-from headrace_api.s3_sync import SyncArguments
 
 _MOST_SMALL = 4096
+_S3_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION")
+_GCS_KEYS = ("GOOGLE_SERVICE_ACCOUNT_KEY", "GOOGLE_SERVICE_ACCOUNT", "GOOGLE_APPLICATION_CREDENTIALS")
+_SECRETS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
 _KEYS_OF_THE_CLIENT = ("aws:kms", "aws:kms:dsse")
 
 
@@ -119,7 +122,7 @@ def _open(where: Address, access: Access) -> S3Store | GCSStore:
 def _open_s3(where: Address, access: Access) -> S3Store:
     arguments = access.arguments
     endpoint = arguments.endpoint_url or access.settings.s3_endpoint
-    config: dict[str, Any] = {}
+    config = _from_environment(_S3_KEYS, access)
     if endpoint:
         config["endpoint"] = endpoint.rstrip("/")
     if arguments.region:
@@ -129,18 +132,25 @@ def _open_s3(where: Address, access: Access) -> S3Store:
     if where.anonymous or arguments.anonymous:
         config["skip_signature"] = True
     elif access.provider:
+        config = {name: value for name, value in config.items() if name.lower() not in _SECRETS}
         return S3Store(where.bucket, config=config, credential_provider=access.provider, **_client(endpoint, access))  # type: ignore[arg-type]
     return S3Store(where.bucket, config=config, **_client(endpoint, access))  # type: ignore[arg-type]
 
 
 def _open_gcs(where: Address, access: Access) -> GCSStore:
     endpoint = access.settings.gcs_endpoint
-    config: dict[str, Any] = {}
+    config = _from_environment(_GCS_KEYS, access)
     if endpoint:
         config["base_url"] = endpoint.rstrip("/")
     if where.anonymous:
         config["skip_signature"] = True
     return GCSStore(where.bucket, config=config, **_client(endpoint, access))  # type: ignore[arg-type]
+
+
+def _from_environment(names: tuple[str, ...], access: Access) -> dict[str, Any]:
+    """The keys in the settings' environment, which may have more than that of the process."""
+    environment = access.settings.environment
+    return {name.lower(): environment[name] for name in names if environment.get(name)}
 
 
 def _client(endpoint: str | None, access: Access) -> dict[str, Any]:

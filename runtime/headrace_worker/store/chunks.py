@@ -6,8 +6,8 @@ nothing. (After a crash of the whole machine bytes may be missing that a line pr
 """
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from headrace_worker.store.files import RemoteFile
 
@@ -21,6 +21,8 @@ class State:
 
     done: frozenset[int] = frozenset()
     """Numbers of chunks."""
+    digests: Mapping[int, str] = field(default_factory=dict)
+    """Of those, the MD5 in hexadecimal, where it was made on the way."""
     verified: bool = False
 
 
@@ -30,9 +32,9 @@ def header(file: RemoteFile, chunk_bytes: int) -> str:
     return json.dumps(known, sort_keys=True) + "\n"
 
 
-def line(what: int | str) -> str:
+def line(what: int | str, digest: str = "") -> str:
     """A further line."""
-    return f"{what}\n"
+    return f"{what} {digest}".rstrip() + "\n"
 
 
 def read(journal: str, file: RemoteFile, chunk_bytes: int) -> State | None:
@@ -42,8 +44,20 @@ def read(journal: str, file: RemoteFile, chunk_bytes: int) -> State | None:
         return None
     whole = [entry.rstrip("\n") for entry in lines[1:] if entry.endswith("\n")]
     last = count(file.size, chunk_bytes)
-    done = frozenset(int(entry) for entry in whole if entry.isdecimal() and int(entry) < last)
-    return State(done, VERIFIED in whole)
+    found = {int(words[0]): words[1:] for entry in whole if (words := entry.split()) and words[0].isdecimal()}
+    done = {number: rest for number, rest in found.items() if number < last}
+    digests = {number: rest[0] for number, rest in done.items() if rest}
+    return State(frozenset(done), digests, VERIFIED in whole)
+
+
+def size_for(part_bytes: int | None, usual_bytes: int) -> int:
+    """The size of a file's chunks: that of the parts that its hash is made of, so that each is hashed as it comes.
+
+    Args:
+        part_bytes: the size of those parts; None where the hash is another.
+        usual_bytes: the size otherwise, and where parts would be far smaller or larger.
+    """
+    return part_bytes if part_bytes and usual_bytes // 2 <= part_bytes <= usual_bytes * 8 else usual_bytes
 
 
 def count(size: int, chunk_bytes: int) -> int:

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -30,6 +29,8 @@ class Download:
         self._settings = settings
         self._tracker = tracker
         self._places = asyncio.Semaphore(settings.parallel)
+        self._turn = asyncio.Lock()
+        """One file after the other asks for its ranges, so that the first is checked while the next still comes."""
         self._pool = ThreadPoolExecutor(max_workers=_workers(settings.parallel), thread_name_prefix="store")
         self._hashing = ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="hash")
 
@@ -41,22 +42,16 @@ class Download:
         """
         try:
             async with asyncio.TaskGroup() as group:
-                waiting = deque(partials)
-                for _ in range(min(self._settings.parallel, len(waiting))):
-                    group.create_task(self._work(waiting))
+                for partial in partials:
+                    if not partial.state.verified:
+                        group.create_task(self._file(partial))
         except* StoreError as errors:
             raise errors.exceptions[0] from None
         finally:
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._hashing.shutdown(wait=True, cancel_futures=True)
 
-    async def _work(self, waiting: deque[Partial]) -> None:
-        while waiting:
-            await self._file(waiting.popleft())
-
     async def _file(self, partial: Partial) -> None:
-        if partial.state.verified:
-            return
         wrong: list[str] = []
         while True:
             await self._fetch(partial)
@@ -76,7 +71,7 @@ class Download:
 
     async def _fetch(self, partial: Partial) -> None:
         try:
-            async with asyncio.TaskGroup() as group:
+            async with asyncio.TaskGroup() as group, self._turn:
                 for number in partial.missing():
                     await self._places.acquire()
                     group.create_task(self._chunk(partial, number))
@@ -95,8 +90,9 @@ class Download:
         self._tracker.add(end - start, partial.file.name)
 
     async def _verify(self, partial: Partial) -> verify.Verdict:
-        check = verify.check_for(partial.file.etag, partial.file.size)
-        return await asyncio.to_thread(verify.verify, partial.path, check, self._hashing)
+        if partial.is_right_already():
+            return verify.Verdict(right=True)
+        return await asyncio.to_thread(verify.verify, partial.path, partial.check, self._hashing)
 
     async def _believed(self, file: RemoteFile, found: str, before: list[str]) -> bool:
         """Whether a file may be right although its ETag is not the hash of its content."""

@@ -94,7 +94,7 @@ async def _from_bucket(request: StoreRequest, settings: StoreSettings, show: Sho
         raise StoreError(str(error)) from error
     provider = None
     if request.credentials:
-        provider = credentials.provider(request.credentials, settings.environment or {}, settings.retries)
+        provider = credentials.provider(request.credentials, settings.environment, settings.retries)
     bucket = buckets.Bucket(where, buckets.Access(settings, request.sync, provider))
     places = _places(settings, request, request.name or f"{where.bucket}/{where.prefix.replace('/', '--')}")
     async with _alone(places, show, str(where)) as tracker:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
+from headrace_api.s3_sync import SyncArguments
 from headrace_worker.engines import gguf as gguf_files
 from headrace_worker.store.errors import StoreError
-from headrace_api.s3_sync import SyncArguments
 
 HASH_FILE = "hash"
 """The file of a mirror that says which snapshot it is."""

@@ -4,7 +4,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from headrace_worker.store import chunks
+from headrace_worker.store import chunks, verify
 from headrace_worker.store.files import RemoteFile
 
 
@@ -14,10 +14,15 @@ class Partial:
     def __init__(self, file: RemoteFile, path: Path, journals: Path, chunk_bytes: int) -> None:
         self.file = file
         self.path = path
-        self._chunk_bytes = chunk_bytes
+        self.check = verify.check_for(file.etag, file.size)
+        part = self.check.part_sizes[0] if self.check.part_sizes else None
+        self._chunk_bytes = chunks.size_for(part, chunk_bytes)
+        self._hashes = part == self._chunk_bytes
+        self._digests: dict[int, str] = {}
         name = hashlib.sha256(file.name.encode()).hexdigest()[:32]
         self._journal = journals / f"{name}.journal"
         self.state = self._read()
+        self._digests.update(self.state.digests)
 
     @property
     def done_bytes(self) -> int:
@@ -41,6 +46,7 @@ class Partial:
             data.truncate(self.file.size)
         self._journal.write_text(chunks.header(self.file, self._chunk_bytes))
         self.state = chunks.State()
+        self._digests.clear()
 
     def take(self, path: Path) -> None:
         """Use a file that is known to be right, without copying it."""
@@ -60,6 +66,7 @@ class Partial:
     def write(self, number: int, data: memoryview) -> None:
         """Put a chunk into the file, and then into the journal."""
         start, _ = self.span(number)
+        digest = hashlib.md5(data, usedforsecurity=False).hexdigest() if self._hashes else ""
         descriptor = os.open(self.path, os.O_WRONLY)
         try:
             while data:
@@ -67,16 +74,26 @@ class Partial:
                 start, data = start + written, data[written:]
         finally:
             os.close(descriptor)
-        self._note(number)
+        if digest:
+            self._digests[number] = digest
+        self._note(number, digest)
+
+    def is_right_already(self) -> bool:
+        """Whether the hashes that were made on the way say that the file is right."""
+        count = chunks.count(self.file.size, self._chunk_bytes)
+        if not self._hashes or len(self._digests) < count:
+            return False
+        joined = b"".join(bytes.fromhex(self._digests[number]) for number in range(count))
+        return hashlib.md5(joined, usedforsecurity=False).digest() == self.check.digest
 
     def mark_verified(self) -> None:
         """Note that the file is right."""
         self._note(chunks.VERIFIED)
         self.state = chunks.State(verified=True)
 
-    def _note(self, what: int | str) -> None:
+    def _note(self, what: int | str, digest: str = "") -> None:
         with self._journal.open("ab", buffering=0) as journal:
-            journal.write(chunks.line(what).encode())
+            journal.write(chunks.line(what, digest).encode())
 
     def _read(self) -> chunks.State:
         try:

@@ -10,8 +10,8 @@ from headrace_api.worker_config import ExtraFiles, GcsMirror, Generator, S3AwsCr
 from headrace_worker.engines.gguf import split_name
 from headrace_worker.store import source
 from headrace_worker.store.address import is_address
-from headrace_worker.store.source import Source
 from headrace_worker.store.errors import StoreError
+from headrace_worker.store.source import Source
 
 
 @dataclass(frozen=True)
@@ -70,13 +70,17 @@ def streamed_from(generator: Generator) -> str | None:
     return place if place and is_address(place) else None
 
 
-def with_paths(generator: Generator, model: str, tokenizer: str | None) -> Generator:
-    """The section as the engine shall read it: where things are here, and nothing left to fetch."""
-    changed: dict[str, object] = {
-        "weight_set_directories": [model, *generator.weight_set_directories[1:]],
-        "s3_mirror_config": None,
-        "gcs_mirror_config": None,
-    }
+def with_paths(generator: Generator, model: str | None, tokenizer: str | None) -> Generator:
+    """The section as the engine shall read it: where things are here, and nothing left to fetch.
+
+    Args:
+        generator: the section as it was written.
+        model: where the weights are now; None where they are where the section says.
+        tokenizer: where the tokenizer is now, likewise.
+    """
+    changed: dict[str, object] = {"s3_mirror_config": None, "gcs_mirror_config": None}
+    if model:
+        changed["weight_set_directories"] = [model, *generator.weight_set_directories[1:]]
     if tokenizer:
         changed["tokenizer_id"] = tokenizer
     return generator.model_copy(update=changed)

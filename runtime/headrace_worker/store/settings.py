@@ -1,9 +1,8 @@
 """What the environment tells the model store: where the cache is, how large it may be, and keys of the hub.
 
-The keys of buckets (`AWS_*`, `GOOGLE_*`) are read by the library that speaks to them.
+Of the keys of buckets (`AWS_*`, `GOOGLE_*`), the library that speaks to them reads more than is named here.
 """
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -40,8 +39,8 @@ class StoreSettings:
     """`AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL` or `AWS_ENDPOINT`."""
     gcs_endpoint: str | None = None
     """`GOOGLE_BASE_URL`, or the emulator's `STORAGE_EMULATOR_HOST`."""
-    environment: Mapping[str, str] | None = None
-    """Where `auth_token_env_variable` is looked up."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Where `auth_token_env_variable` and keys of buckets are looked up."""
     chunk_bytes: int = 8 * _MIB
     """Of one request."""
     parallel: int = 16
@@ -51,13 +50,12 @@ class StoreSettings:
     retries: Retries = field(default_factory=Retries)
 
 
-def read(environ: Mapping[str, str] | None = None) -> StoreSettings:
-    """Read the settings from `environ`, the process's own when absent.
+def read(env: Mapping[str, str]) -> StoreSettings:
+    """Read the settings from environment variables.
 
     Raises:
         SettingsError: a value is not usable; the message names the variable and what is accepted.
     """
-    env = os.environ if environ is None else environ
     return StoreSettings(
         cache=model_cache(env),
         limit_bytes=_size("HEADRACE_MODEL_CACHE_LIMIT", env.get("HEADRACE_MODEL_CACHE_LIMIT")),
