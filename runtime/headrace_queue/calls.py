@@ -8,7 +8,7 @@ from headrace_queue.errors import ApiError, bad_body
 from headrace_queue.exchange import Call
 
 CHAT = "/v1/chat/completions"
-PATHS = (CHAT, "/v1/completions", "/v1/embeddings")
+PATHS = (CHAT, "/v1/completions", "/v1/embeddings", "/tokenize")
 """The paths that a request can have; a worker gets to know which it was."""
 
 

@@ -1,14 +1,14 @@
 """What to start: looked at (`survey`, which reads names of files), then decided (`decide`, pure)."""
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from headrace_api.worker_config import Generator
+from headrace_worker import engines
 from headrace_worker.engine_process import free_port
-from headrace_worker.engines import Chosen, choose, installed
-from headrace_worker.engines.protocol import Engine, EngineCommand, EngineFacts
+from headrace_worker.engines import Chosen
+from headrace_worker.engines.protocol import Engine, EngineApi, EngineCommand, EngineFacts, Programs, text_api
 
 
 @dataclass(frozen=True)
@@ -24,27 +24,21 @@ class Decision:
     """Requests that the engine works on at a time."""
     request_defaults: Mapping[str, list[Any]] = field(default_factory=dict)
     """See `Engine.request_defaults`."""
-    metrics: tuple[str, str] | None = None
-    """The path of its metrics, and what those of its own begin with."""
+    api: EngineApi = field(default_factory=text_api)
+    """What it serves over HTTP."""
     notes: tuple[str, ...] = ()
     """For the log: how the engine was chosen, and what of the section has no effect."""
 
 
-def survey(generator: Generator, served_name: str, vllm_python: str, nvidia_gpus: int) -> tuple[Chosen, EngineFacts]:
+def survey(generator: Generator, served_name: str, programs: Programs, nvidia_gpus: int) -> tuple[Chosen, EngineFacts]:
     """See which engine can load what is there, and where exactly it is.
 
     Raises:
         EngineConfigError: there is none, the weights are not there, or it is not clear which files are meant.
     """
-    chosen = choose(generator, installed(vllm_python))
-    facts = EngineFacts(
-        weights=chosen.engine.locate(chosen.generator),
-        served_name=served_name,
-        port=free_port(),
-        python=sys.executable,
-        vllm_python=vllm_python,
-        nvidia_gpus=nvidia_gpus,
-    )
+    chosen = engines.choose(generator, engines.installed(programs))
+    weights = chosen.engine.locate(chosen.generator)
+    facts = engines.facts(weights, served_name, free_port(), programs, nvidia_gpus)
     return chosen, facts
 
 
@@ -62,5 +56,6 @@ def decide(chosen: Chosen, facts: EngineFacts, /) -> Decision:
         port=facts.port,
         slots=engine.slots(generator),
         request_defaults=engine.request_defaults(generator),
+        api=engine.api(generator),
         notes=chosen.notes,
     )

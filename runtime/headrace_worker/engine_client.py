@@ -3,21 +3,20 @@
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
-from pydantic import ValidationError
 
 from headrace_api.wire import Usage
 from headrace_api.worker_config import Generation
 from headrace_worker import health
 from headrace_worker.engines import generate_kwargs, prompt_formats
-from headrace_worker.sse import UsageTap
+from headrace_worker.engines.protocol import CHAT_PATH, COMPLETIONS_PATH, EngineApi, text_api
+from headrace_worker.sse import UsageTap, usage_of
 
-CHAT_PATH = "/v1/chat/completions"
-PATHS = (CHAT_PATH, "/v1/completions")
-"""What an engine is asked for."""
+_GENERATES = (CHAT_PATH, COMPLETIONS_PATH)
+"""The paths whose requests have generation parameters."""
 
 Emit = Callable[[bytes], Awaitable[None]]
 
@@ -40,22 +39,27 @@ def error_body(message: str, code: str) -> dict[str, Any]:
     return {"error": {"message": message, "type": code, "param": None, "code": code}}
 
 
+@dataclass(frozen=True)
+class Dialect:
+    """What makes a client's request one for this engine and this model."""
+
+    served_name: str
+    defaults: Mapping[str, list[Any]] = field(default_factory=dict)
+    """See `Engine.request_defaults`."""
+    generation: Generation = field(default_factory=Generation)
+    api: EngineApi = field(default_factory=text_api)
+
+
 class EngineClient:
     """Requests to one engine that serves one model."""
 
-    def __init__(
-        self,
-        session: aiohttp.ClientSession,
-        base_url: str,
-        served_name: str,
-        defaults: Mapping[str, list[Any]],
-        generation: Generation | None = None,
-    ) -> None:
+    def __init__(self, session: aiohttp.ClientSession, base_url: str, dialect: Dialect) -> None:
         self._session = session
         self._base_url = base_url
-        self._served_name = served_name
-        self._defaults = defaults
-        self._generation = generation or Generation()
+        self._served_name = dialect.served_name
+        self._defaults = dialect.defaults
+        self._generation = dialect.generation
+        self._api = dialect.api
         self.heard_at = 0.0
         """When anything last came from the engine in answer to a request, on the monotonic clock."""
 
@@ -73,8 +77,8 @@ class EngineClient:
         Raises:
             EngineLostError: the engine's connection broke, perhaps after bytes were emitted.
         """
-        if path not in PATHS:
-            message = f"this worker does not serve {path!r}; it serves: {', '.join(PATHS)}"
+        if path not in self._api.paths:
+            message = f"this worker does not serve {path!r}; it serves: {', '.join(self._api.paths)}"
             return Outcome(404, body=error_body(message, "not_found"))
         prompt_format = self._generation.prompt_format
         if path == CHAT_PATH and prompt_format is not None:
@@ -85,7 +89,7 @@ class EngineClient:
         return await self._ask(path, request, emit)
 
     async def _ask(self, path: str, request: Mapping[str, Any], emit: Emit) -> Outcome:
-        body = self.prepared(request)
+        body = self.prepared(path, request)
         try:
             async with self._session.post(self._base_url + path, json=body) as response:
                 received = self._received(response)
@@ -119,10 +123,14 @@ class EngineClient:
             outcome.body or _object(b"".join(pieces)) or error_body("the engine's answer is not JSON", "engine_error")
         )
 
-    def prepared(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """The request as the engine gets it: its own model name, default stops first, usage asked for in streams."""
+    def prepared(self, path: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        """The request as the engine gets it: its own names, default stops first, usage asked for in streams."""
+        renamed = self._api.renamed.get(path, {})
+        body = {renamed.get(name, name): value for name, value in request.items()} | {"model": self._served_name}
+        return self._generating(body) if path in _GENERATES else body
+
+    def _generating(self, request: Mapping[str, Any]) -> dict[str, Any]:
         body = generate_kwargs.merged(self._generation.generate_kwargs, request)
-        body["model"] = self._served_name
         for key, values in self._defaults.items():
             given = body.get(key)
             body[key] = [*values, *(given if isinstance(given, list) else [] if given is None else [given])]
@@ -156,12 +164,8 @@ async def _pass_on(received: AsyncIterator[bytes], tap: UsageTap, emit: Emit) ->
 
 async def _pass_whole(received: AsyncIterator[bytes], emit: Emit) -> Outcome:
     data = await _whole(received)
-    try:
-        usage = Usage.model_validate((_object(data) or {}).get("usage"))
-    except ValidationError:
-        usage = None
     await emit(data)
-    return Outcome(200, usage)
+    return Outcome(200, usage_of(data))
 
 
 def _object(data: bytes) -> dict[str, Any] | None:

@@ -43,6 +43,18 @@ def exit_text(code: int) -> str:
     return f"exited with status {code}"
 
 
+def write_files(command: EngineCommand) -> None:
+    """Write what the command wants to have written; for the worker's user only.
+
+    Raises:
+        OSError: it cannot be; also when a folder is there already, which could be somebody else's.
+    """
+    for folder in {Path(path).parent for path in command.files}:
+        folder.mkdir(mode=0o700)
+    for path, text in command.files.items():
+        Path(path).write_text(text, encoding="utf-8")
+
+
 class EngineProcess:
     """A running engine, in a process group of its own (see `guard` for why there is a process in between)."""
 
@@ -61,8 +73,9 @@ class EngineProcess:
         """Start the engine; `on_line` gets every line that it writes, `environment` is added to by the command's.
 
         Raises:
-            OSError: the guard cannot be started.
+            OSError: the guard cannot be started, or a file of the command cannot be written.
         """
+        write_files(command)
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", "-S", str(Path(guard.__file__))),
             *command.argv,

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from headrace_worker.engines.protocol import Programs
+
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 
 _DEFAULT_TERMINATION_LOG = Path("/dev/termination-log")
@@ -39,8 +41,8 @@ class Settings:
     """The longest that the time between two tokens of a stream shall become by taking more requests."""
     cache: Path
     """Where the worker keeps what it makes once per machine, beside models."""
-    vllm_python: str
-    """The Python interpreter that has vLLM."""
+    programs: Programs
+    """Where the engines' programs are."""
     termination_log: Path | None
     """Where Kubernetes reads why a container ended."""
     engine_environment: Mapping[str, str]
@@ -64,7 +66,7 @@ def read(environ: Mapping[str, str] | None = None, *, log_level: str | None = No
         hang_seconds=_seconds("HEADRACE_HANG_SECONDS", env.get("HEADRACE_HANG_SECONDS") or "180"),
         inter_token_seconds=_seconds("HEADRACE_INTER_TOKEN_SECONDS", env.get("HEADRACE_INTER_TOKEN_SECONDS") or "0.2"),
         cache=_cache(env),
-        vllm_python=env.get("HEADRACE_VLLM_PYTHON") or sys.executable,
+        programs=_programs(env),
         termination_log=_termination_log(env.get("HEADRACE_TERMINATION_LOG")),
         engine_environment={name: value for name, value in env.items() if name not in _KEPT_FROM_ENGINES},
     )
@@ -84,6 +86,15 @@ def usable_token(settings: Settings, file_token: str | None) -> str | None:
             "(--show-token prints a configuration with its real one), or take queue.token out of the configuration"
         )
     return token or None
+
+
+def _programs(env: Mapping[str, str]) -> Programs:
+    return Programs(
+        python=sys.executable,
+        vllm=env.get("HEADRACE_VLLM_PYTHON") or sys.executable,
+        embeddings=env.get("HEADRACE_EMBEDDINGS_PYTHON") or sys.executable,
+        trtllm_serve=env.get("HEADRACE_TRTLLM_SERVE") or "trtllm-serve",
+    )
 
 
 def model_cache(env: Mapping[str, str]) -> Path:

@@ -11,6 +11,20 @@ _END = b"\n\n"
 _HAS_USAGE = re.compile(rb'"usage"\s*:\s*\{')
 """Matches outside of JSON strings only: within one, the quotes would be escaped."""
 
+_DECODER = json.JSONDecoder()
+_LONGEST_USAGE = 10_000
+
+
+def usage_of(data: bytes) -> Usage | None:
+    """The usage in a whole answer, without reading the rest of it: an answer with many embeddings is large."""
+    for found in _HAS_USAGE.finditer(data):
+        try:
+            told, _ = _DECODER.raw_decode(data[found.end() - 1 : found.end() + _LONGEST_USAGE].decode(errors="replace"))
+            return Usage.model_validate(told)
+        except (ValueError, ValidationError):
+            continue
+    return None
+
 
 class UsageTap:
     """Passes events on; remembers the usage; keeps the event that only carries usage unless `keep_usage`."""

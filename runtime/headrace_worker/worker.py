@@ -16,7 +16,7 @@ import structlog
 from headrace_api.worker_config import WorkerConfig, fingerprint
 from headrace_worker import capacity, decision, health, life, termination, warm
 from headrace_worker.decision import Decision
-from headrace_worker.engine_client import PATHS, EngineClient
+from headrace_worker.engine_client import Dialect, EngineClient
 from headrace_worker.engine_metrics import Source
 from headrace_worker.engine_process import EngineExitedError, EngineProcess, exit_text
 from headrace_worker.engines.protocol import EngineConfigError
@@ -99,11 +99,12 @@ class Worker:
             decided.command, decided.port, environment, lambda line: _log_engine(self.status, line)
         )
         self.status.metrics.engine_starts.inc()
-        metrics_url = f"{engine.base_url}/metrics"
-        self.status.engine_metrics = Source(metrics_url, self.config.model_name, decided.generator.type)
+        if decided.api.metrics_path:
+            metrics_url = engine.base_url + decided.api.metrics_path
+            self.status.engine_metrics = Source(metrics_url, self.config.model_name, decided.generator.type)
         await self._unless_ended(pulling, self._load(engine))
         self._go(Cause.ANSWERED)
-        await self._unless_ended(pulling, self._warm(engine))
+        await self._unless_ended(pulling, self._warm(engine, decided))
         await self._unless_ended(pulling, self._serve(engine, decided))
 
     async def _fetch(self) -> tuple[Decision, Any]:
@@ -114,8 +115,8 @@ class Worker:
             environment = await self.parts.prepare_environment(generator, inherited, self.status.set_progress)
         except PreparationError as error:
             raise End(Cause.NOT_FETCHED, str(error)) from error
-        python = self.settings.vllm_python
-        chosen, facts = decision.survey(generator, self.config.model_name, python, self.nvidia_gpus)
+        programs = self.settings.programs
+        chosen, facts = decision.survey(generator, self.config.model_name, programs, self.nvidia_gpus)
         decided = self.parts.decide(chosen, facts)
         for note in decided.notes:
             log.info(note)
@@ -131,10 +132,10 @@ class Worker:
         self.status.metrics.engine_start_seconds.set(seconds)
         log.info("the engine answers", seconds=round(seconds, 1))
 
-    async def _warm(self, engine: EngineProcess) -> None:
+    async def _warm(self, engine: EngineProcess, decided: Decision) -> None:
         began = time.monotonic()
         try:
-            await warm.first_token(self.http, engine.base_url, PATHS, self.config.model_name)
+            await warm.first_token(self.http, engine.base_url, decided.api.warm, self.config.model_name)
         except warm.WarmUpError as error:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(engine.wait(), DYING_S)
@@ -144,7 +145,8 @@ class Worker:
 
     async def _serve(self, engine: EngineProcess, decided: Decision) -> None:
         config, generation = self.config, decided.generator.generation
-        client = EngineClient(self.http, engine.base_url, config.model_name, decided.request_defaults, generation)
+        dialect = Dialect(config.model_name, decided.request_defaults, generation, decided.api)
+        client = EngineClient(self.http, engine.base_url, dialect)
         self.status.set_engine_healthy(True)
         given = config.queue.max_concurrent_queries
         memory = Memory(self.settings.cache / "capacity.json", fingerprint(config.generator))
@@ -171,8 +173,8 @@ class Worker:
         """One sign of the engine; its metrics are asked for only where they matter."""
         answers, under_way = await client.healthy(), self.status.under_way
         metrics = None
-        if decided.metrics and under_way and client.heard_at < before.seen_at:
-            metrics = await client.metrics(*decided.metrics)
+        if decided.api.metrics_path and under_way and client.heard_at < before.seen_at:
+            metrics = await client.metrics(decided.api.metrics_path, decided.api.metrics_prefix)
         return Sign(time.monotonic(), answers, under_way, client.heard_at, metrics)
 
     async def _keep_adapters(self, client: EngineClient) -> None:

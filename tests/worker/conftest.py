@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from headrace_api.wire import Register
-from headrace_worker.engine_client import EngineClient
+from headrace_worker.engine_client import Dialect, EngineClient
 from headrace_worker.life import State
 from headrace_worker.metrics import Metrics
 from headrace_worker.puller import Puller, PullPlan, worker_url
@@ -57,7 +57,7 @@ def pulling(engine: ScriptedEngine) -> Callable[..., AbstractAsyncContextManager
         plan = PullPlan(worker_url(url), token, REGISTER, fast_retries=7)
         status = Status(Metrics())
         async with aiohttp.ClientSession() as session:
-            client = EngineClient(session, engine.url, "public-name", {"stop": ["</s>"]})
+            client = EngineClient(session, engine.url, Dialect("public-name", {"stop": ["</s>"]}))
             status.set_offer(Offer(client, slots))
             if ready:
                 status.set_state(State.READY)

@@ -25,6 +25,9 @@ M = TypeVar("M", bound=BaseModel)
 PATIENCE_S = 15
 
 
+CHAT = "/v1/chat/completions"
+
+
 class Connection:
     """One worker's connection."""
 
@@ -63,8 +66,10 @@ class Connection:
         await self.socket.send_str(message.model_dump_json())
 
     async def ask(self, job: int, content: str, **more: Any) -> None:
-        request = {"model": "public-name", "messages": [{"role": "user", "content": content}], **more}
-        url = "/v1/chat/completions"
+        await self.ask_path(CHAT, job, messages=[{"role": "user", "content": content}], **more)
+
+    async def ask_path(self, url: str, job: int, **request: Any) -> None:
+        request = {"model": "public-name", **request}
         await self.send(Job(job=job, request_id=f"request-{job}", openai_url=url, openai_req=request))
 
     async def ack(self, request_id: str) -> None:

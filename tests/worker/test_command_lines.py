@@ -1,6 +1,7 @@
 """The engines' command lines, as golden values."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,11 @@ from headrace_api.worker_config import Generator
 from headrace_worker.engines import engine_for, generate_kwargs
 from headrace_worker.engines.llamacpp import LlamaCpp
 from headrace_worker.engines.llamacpp_server import parameters
-from headrace_worker.engines.protocol import EngineConfigError, EngineFacts
+from headrace_worker.engines.protocol import EngineConfigError, EngineFacts, Programs
 from headrace_worker.engines.vllm import Vllm
 
-FACTS = EngineFacts("/models/m", "public-name", 12345, "/venv/bin/python", "/vllm/bin/python")
-GPU_FACTS = EngineFacts("/models/m", "public-name", 12345, "/venv/bin/python", "/vllm/bin/python", nvidia_gpus=2)
+FACTS = EngineFacts("/models/m", "public-name", 12345, Programs("/venv/bin/python", "/vllm/bin/python"))
+GPU_FACTS = replace(FACTS, nvidia_gpus=2)
 VLLM_START = [
     *("/vllm/bin/python", "-m", "vllm.entrypoints.openai.api_server"),
     *("--model", "/models/m", "--served-model-name", "public-name", "--host", "127.0.0.1", "--port", "12345"),
@@ -101,7 +102,7 @@ def test_llamacpp_defaults() -> None:
         "model": "/models/m",
         "alias": "public-name",
         "port": 12345,
-        "options": {"n_parallel": 4},
+        "options": {"endpoint_metrics": True, "n_parallel": 4},
     }
     assert command.env == {"A": "b"}
 
@@ -109,7 +110,7 @@ def test_llamacpp_defaults() -> None:
 def test_llamacpp_max_total_tokens_is_per_slot() -> None:
     generator = llamacpp(max_total_tokens=512, engine_kwargs={"n_parallel": 3, "n_batch": 64})
     options = json.loads(LlamaCpp().command(generator, FACTS).argv[3])["options"]
-    assert options == {"n_parallel": 3, "n_batch": 64, "n_ctx": 1536}
+    assert options == {"endpoint_metrics": True, "n_parallel": 3, "n_batch": 64, "n_ctx": 1536}
     assert LlamaCpp().slots(generator) == 3
 
 
@@ -169,14 +170,20 @@ def test_llamacpp_options_reach_their_fields() -> None:
 
 def test_gguf_files_are_found_or_asked_for(tmp_path: Path) -> None:
     generator = llamacpp(weight_set_directories=[str(tmp_path)])
-    with pytest.raises(EngineConfigError, match=r"exactly one \.gguf file; it holds: none"):
+    with pytest.raises(EngineConfigError, match=r"in the folder '.*': there is no \.gguf file"):
         LlamaCpp().locate(generator)
-    (tmp_path / "a.gguf").touch()
-    assert LlamaCpp().locate(generator) == str(tmp_path / "a.gguf")
-    (tmp_path / "b.gguf").touch()
-    with pytest.raises(EngineConfigError, match=r"it holds: a\.gguf, b\.gguf"):
+    (tmp_path / "a.Q8_0.gguf").touch()
+    assert LlamaCpp().locate(generator) == str(tmp_path / "a.Q8_0.gguf")
+    (tmp_path / "a.Q4_K_M.gguf").touch()
+    with pytest.raises(
+        EngineConfigError, match=r"several .*: a\.Q4_K_M\.gguf, a\.Q8_0\.gguf; quantizations: Q4_K_M, Q8_0"
+    ):
         LlamaCpp().locate(generator)
-    assert LlamaCpp().locate(llamacpp(hf_model_id=str(tmp_path / "b.gguf"))) == str(tmp_path / "b.gguf")
+    assert LlamaCpp().locate(llamacpp(hf_model_id=f"{tmp_path}:q4_k_m")) == str(tmp_path / "a.Q4_K_M.gguf")
+    with pytest.raises(
+        EngineConfigError, match=r"no \.gguf file is quantized as 'Q5_0'; there are: a.Q4_K_M.gguf, a.Q8"
+    ):
+        LlamaCpp().locate(llamacpp(hf_model_id=f"{tmp_path}:Q5_0"))
     with pytest.raises(EngineConfigError, match="neither a file nor a folder"):
         LlamaCpp().locate(llamacpp(hf_model_id=str(tmp_path / "c.gguf")))
 
@@ -208,10 +215,11 @@ def test_vllm_tokenizers_that_it_would_not_find_are_refused() -> None:
         LlamaCpp().command(llamacpp(tokenizer_id="a/b"), FACTS)
 
 
-@pytest.mark.parametrize("kind", ["TRTLLMEngine", "EmbeddingEngine"])
-def test_engines_of_other_workers_are_refused(kind: Any) -> None:
-    with pytest.raises(EngineConfigError, match=f"does not serve '{kind}'; it serves: LlamaCppEngine, VLLMEngine"):
-        engine_for(kind)
+def test_engines_that_nobody_has_are_refused() -> None:
+    with pytest.raises(
+        EngineConfigError, match=r"does not serve 'acme.Fast'; it serves: EmbeddingEngine, LlamaCppEngin"
+    ):
+        engine_for("acme.Fast")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import json
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -77,6 +78,46 @@ async def test_answers_streamed_and_whole_then_leaves_on_sigterm(tmp_path: Path,
         assert QUESTION not in process.log.read_text()
         assert process.process.stdout
         assert await process.process.stdout.read() == b""
+
+
+SAID: tuple[dict[str, Any], ...] = (
+    {"temperature": 0},
+    {"temperature": 0, "stream": True, "stream_options": {"include_usage": True}},
+    {"temperature": 1.5, "seed": 7, "max_tokens": 30, "ignore_eos": True},
+    {"temperature": 1.5, "seed": 7, "max_tokens": 30, "ignore_eos": True, "stream": True},
+    {"temperature": 0, "logprobs": True, "top_logprobs": 3},
+)
+"""Requests whose answers are determined."""
+
+
+async def same_as_the_engines_own(process: WorkerProcess, connection: Connection, first_job: int) -> None:
+    for job, more in enumerate(SAID, first_job):
+        await connection.ask(job, QUESTION, **more)
+        assert (await connection.expect(Result)).status == 200
+        await connection.ack(f"request-{job}")
+        await connection.expect(Credit)
+        request = {"model": "public-name", "messages": [{"role": "user", "content": QUESTION}], **more}
+        assert essence(connection.answers[job]) == essence(await process.ask_engine(request))
+
+
+def essence(answer: bytes) -> list[dict[str, Any]]:
+    """What of an answer, or of each event of a stream, is not of this one request: no ids, no times."""
+    events = [event.removeprefix(b"data: ") for event in answer.split(b"\n\n") if event]
+    bodies = [json.loads(event) for event in events if event != b"[DONE]"]
+    kept = [{key: body.get(key) for key in ("object", "model", "choices")} for body in bodies]
+    counts = ("prompt_tokens", "completion_tokens", "total_tokens")  # not how many of them were in a cache
+    return [*kept, *({key: usage[key] for key in counts} for body in bodies if (usage := body.get("usage")))]
+
+
+async def test_answers_are_the_engines_own(tmp_path: Path, queue: ScriptedQueue) -> None:
+    async with serving(tmp_path, queue) as (process, connection):
+        await same_as_the_engines_own(process, connection, 1)
+        await connection.ask_path("/tokenize", 10, prompt=QUESTION)
+        assert (await connection.expect(Result)).status == 200
+        direct = await process.ask_engine({"content": QUESTION}, "/tokenize")
+        assert json.loads(connection.answers[10]) == json.loads(direct)
+        assert len(json.loads(direct)["tokens"]) > 5
+        assert "llamacpp:" in await process.engine_metrics()
 
 
 async def test_a_spider_is_served(tmp_path: Path) -> None:

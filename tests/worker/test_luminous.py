@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 from headrace_api.worker_config import Generator, fingerprint
-from headrace_worker.engines import SERVED, check, choose, installed
+from headrace_worker.engines import check, choose, installed
 from headrace_worker.engines.luminous import Listing, listing
 from headrace_worker.engines.luminous import choose as choose_from
-from headrace_worker.engines.protocol import EngineConfigError
+from headrace_worker.engines.protocol import EngineConfigError, Programs
 from tests.worker.worker_process import SAMPLE_MODEL
 
 ALL = ("LlamaCppEngine", "VLLMEngine", "TRTLLMEngine", "EmbeddingEngine")
+TEXT = ("LlamaCppEngine", "VLLMEngine")
 HUGGING_FACE = ("config.json", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "tokenizer.json")
 
 
@@ -31,7 +32,7 @@ def in_folder(*names: str, architectures: tuple[str, ...] = ("LlamaForCausalLM",
         ((*HUGGING_FACE, "modules.json"), ALL, "EmbeddingEngine", "modules.json"),
         ((*HUGGING_FACE, "model.gguf"), ALL, "VLLMEngine", "config.json"),
         ((*HUGGING_FACE, "model.gguf"), ("LlamaCppEngine",), "LlamaCppEngine", "model.gguf"),
-        (("config.json", "rank0.engine", "model.gguf"), SERVED, "LlamaCppEngine", "model.gguf"),
+        (("config.json", "rank0.engine", "model.gguf"), TEXT, "LlamaCppEngine", "model.gguf"),
     ],
 )
 def test_files_tell_the_engine(names: tuple[str, ...], available: Any, engine: str, first_file: str) -> None:
@@ -63,7 +64,7 @@ def test_files_tell_the_engine(names: tuple[str, ...], available: Any, engine: s
 )
 def test_a_folder_that_cannot_be_served_is_described(found_in: Listing, says: str) -> None:
     with pytest.raises(EngineConfigError) as caught:
-        choose_from(found_in, SERVED)
+        choose_from(found_in, TEXT)
     assert str(caught.value).startswith("generator.weight_set_directories: '/w' holds ")
     assert says in str(caught.value)
 
@@ -74,7 +75,7 @@ def luminous(folder: Path, **keys: Any) -> Generator:
 
 def test_the_sample_models_folder_goes_to_the_engine_that_is_installed() -> None:
     generator = luminous(SAMPLE_MODEL, tokenizer_path=str(SAMPLE_MODEL / "tokenizer.json"))
-    with_vllm = choose(generator, SERVED)
+    with_vllm = choose(generator, TEXT)
     assert (with_vllm.kind, with_vllm.generator.tokenizer_path) == ("VLLMEngine", generator.tokenizer_path)
     without = choose(generator, ("LlamaCppEngine",))
     assert (without.kind, without.generator.tokenizer_path) == ("LlamaCppEngine", None)
@@ -84,15 +85,17 @@ def test_the_sample_models_folder_goes_to_the_engine_that_is_installed() -> None
 
 
 def test_a_named_vllm_interpreter_is_believed_to_have_it() -> None:
-    assert "VLLMEngine" in installed("/vllm/bin/python")
+    assert {"VLLMEngine", "EmbeddingEngine"} <= installed(Programs("/bin/python", vllm="/vllm/bin/python"))
+    assert "sentence-transformers" in installed(Programs("/bin/python", "/bin/python", embeddings="/light/bin/python"))
+    assert "VLLMEngine" not in installed(Programs("/bin/python", vllm="/bin/python"))
 
 
 def test_folders_that_are_not_there(tmp_path: Path) -> None:
     for path, reason in ((tmp_path / "none", "No such file"), (SAMPLE_MODEL / "config.json", "Not a directory")):
         with pytest.raises(EngineConfigError, match=f"cannot be read: {reason}.*accepted: the folder that holds"):
-            choose(luminous(path), SERVED)
+            choose(luminous(path), TEXT)
     with pytest.raises(EngineConfigError, match="weight_set_directories: missing; luminous"):
-        choose(Generator(type="luminous"), SERVED)
+        choose(Generator(type="luminous"), TEXT)
 
 
 @pytest.mark.parametrize("config", ["", "[]", "{}", '{"architectures": 5}', "[" * 100_000, '{"architectures": [1]}'])
@@ -101,7 +104,7 @@ def test_a_config_without_architectures_is_no_model(tmp_path: Path, config: str)
     (tmp_path / "model.safetensors").touch()
     assert listing(str(tmp_path)).architectures == ()
     with pytest.raises(EngineConfigError, match=r"found: config\.json without architectures, model.safetensors"):
-        choose(luminous(tmp_path), SERVED)
+        choose(luminous(tmp_path), TEXT)
 
 
 def test_a_check_needs_no_weights_but_looks_at_those_that_are_there(tmp_path: Path) -> None:
@@ -119,7 +122,7 @@ def test_a_check_needs_no_weights_but_looks_at_those_that_are_there(tmp_path: Pa
         check(luminous(tmp_path, engine_kwargs={"port": 1}))
 
 
-@pytest.mark.parametrize("engine", SERVED)
+@pytest.mark.parametrize("engine", TEXT)
 @pytest.mark.parametrize(
     ("keys", "says"),
     [
@@ -140,8 +143,8 @@ def test_a_check_needs_no_weights_but_looks_at_those_that_are_there(tmp_path: Pa
 )
 def test_keys_without_effect_are_refused(engine: Any, keys: dict[str, Any], says: str) -> None:
     with pytest.raises(EngineConfigError, match=says):
-        choose(Generator(type=engine, model_id="m", **keys), SERVED)
+        choose(Generator(type=engine, model_id="m", **keys), TEXT)
 
 
 def test_text_generation_is_what_both_engines_do() -> None:
-    choose(Generator(type="VLLMEngine", model_id="m", model_type="text-generation"), SERVED)
+    choose(Generator(type="VLLMEngine", model_id="m", model_type="text-generation"), TEXT)

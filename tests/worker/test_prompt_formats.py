@@ -14,9 +14,9 @@ import pytest
 from headrace_api.prompts import DISABLED, DisabledPromptFormat, PromptFormat
 from headrace_api.wire import Credit, Job, Result
 from headrace_api.worker_config import Generation, Generator
-from headrace_worker.engine_client import EngineClient, Outcome
+from headrace_worker.engine_client import Dialect, EngineClient, Outcome
 from headrace_worker.engines import engine_for
-from headrace_worker.engines.protocol import EngineConfigError, EngineFacts
+from headrace_worker.engines.protocol import EngineConfigError, EngineFacts, Programs
 from tests.worker import scripted_queue
 from tests.worker.scripted_engine import ScriptedEngine
 from tests.worker.scripted_queue import Connection, ScriptedQueue
@@ -51,7 +51,9 @@ async def outcome(engine: ScriptedEngine, generation: Generation, path: str, **r
         await asyncio.sleep(0)
 
     async with aiohttp.ClientSession() as session:
-        return await EngineClient(session, engine.url, "m", {"stop": ["x"]}, generation).run(path, request, nowhere)
+        return await EngineClient(session, engine.url, Dialect("m", {"stop": ["x"]}, generation)).run(
+            path, request, nowhere
+        )
 
 
 async def test_the_engine_gets_one_message_with_the_prompt(engine: ScriptedEngine) -> None:
@@ -107,7 +109,7 @@ async def test_without_a_format_messages_are_the_engines_business(engine: Script
 
 @pytest.mark.parametrize("kind", ["LlamaCppEngine", "VLLMEngine"])
 def test_the_engines_own_template_is_used_unless_there_is_a_format(kind: Any) -> None:
-    facts = EngineFacts("w", "m", 1, "python", "python")
+    facts = EngineFacts("w", "m", 1, Programs("python", "python"))
 
     def argv(**more: Any) -> str:
         return " ".join(engine_for(kind).command(Generator(type=kind, model_id="m", **more), facts).argv)

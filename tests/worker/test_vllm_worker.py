@@ -9,7 +9,7 @@ import pytest
 from headrace_api.wire import Credit, Result
 from tests.worker import scripted_queue
 from tests.worker.scripted_queue import ScriptedQueue
-from tests.worker.test_llamacpp_worker import ANSWER, QUESTION, text_of
+from tests.worker.test_llamacpp_worker import ANSWER, QUESTION, same_as_the_engines_own, text_of
 from tests.worker.worker_process import ROOT, SAMPLE_MODEL, all_gone, worker
 
 pytestmark = [pytest.mark.engine, pytest.mark.vllm]
@@ -19,7 +19,7 @@ GENERATOR = {
     "type": "luminous",  # which is vLLM, for it is installed and what the folder holds is first of all vLLM's
     "weight_set_directories": [str(SAMPLE_MODEL)],
     "tokenizer_path": str(SAMPLE_MODEL / "tokenizer.json"),
-    "max_total_tokens": 256,
+    "max_total_tokens": 1024,
     "engine_kwargs": {"max_num_seqs": 4, "enforce_eager": True, "dtype": "float32"},
     "generation": {"stopping_sequences": ["<never said>"]},
     "runtime_env": {"env_vars": {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}},
@@ -58,13 +58,20 @@ async def test_answers_then_fails_with_its_engine_core(
         await connection.expect(Credit)
         assert too_long.status == 400
 
-        await connection.ask(4, QUESTION, stream=True, ignore_eos=True, max_tokens=200, temperature=0)
+        await same_as_the_engines_own(process, connection, 10)
+        await connection.ask_path("/tokenize", 20, prompt=QUESTION)
+        assert (await connection.expect(Result)).status == 200
+        await connection.expect(Credit)
+        assert json.loads(connection.answers[20])["count"] > 5
+
+        # so many tokens that the answer is not complete before the kill, however slow this process is
         connection.piece.clear()
+        await connection.ask(4, QUESTION, stream=True, ignore_eos=True, max_tokens=900, temperature=0)
         await connection.first_piece()
         everything = process.children()
         next(child for child in everything if "EngineCore" in child.name()).kill()
         assert (await connection.expect(Result)).status == 502
-        for request in range(1, 5):
+        for request in (1, 2, 3, 4, 20):
             await connection.ack(f"request-{request}")
         assert await process.exit_status(30) == 1
         assert "EngineDeadError" in process.termination_log.read_text()

@@ -74,7 +74,7 @@ def said(text: str, name: str) -> str:
             "edition = 1\n[generator]\ntype = 'GPT'\nmodel_id = 'm'\n",
             (
                 "line 3: generator.type: 'GPT' is not accepted; accepted: 'VLLMEngine', 'TRTLLMEngine', "
-                "'EmbeddingEngine', 'LlamaCppEngine' or 'luminous'"
+                "'EmbeddingEngine', 'LlamaCppEngine', 'luminous' or a name like vendor.Name"
             ),
         ),
         (

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -40,6 +41,23 @@ class WorkerProcess:
             while (await self.probe("/readyz"))[0] != 200:
                 assert self.process.returncode is None, self.log.read_text()
                 await asyncio.sleep(0.05)
+
+    def engine_url(self) -> str:
+        """Where its engine listens, as its log has it."""
+        for line in self.log.read_text().splitlines():
+            if '"starting the engine"' in line and (found := re.search(r'port\\*":? ?"?,? ?"?(\d+)', line)):
+                return f"http://127.0.0.1:{found[1]}"
+        raise AssertionError(self.log.read_text())
+
+    async def ask_engine(self, request: dict[str, Any], path: str = "/v1/chat/completions") -> bytes:
+        """The engine's own answer, past worker and queue."""
+        async with aiohttp.ClientSession() as http, http.post(self.engine_url() + path, json=request) as response:
+            assert response.status == 200, await response.text()
+            return await response.read()
+
+    async def engine_metrics(self) -> str:
+        async with aiohttp.ClientSession() as http, http.get(self.engine_url() + "/metrics") as response:
+            return await response.text()
 
     def children(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 _NAMED = re.compile(r"(?P<source>.+[^:/]):(?P<quant>[A-Za-z0-9][A-Za-z0-9_.-]*)")
 _PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE)
 _QUANT = re.compile(
-    r"(?:^|[-._/])((?:UD-)?(?:I?Q\d(?:_[A-Z0-9]+)*|TQ\d_\d|B?F16|F32|MXFP4(?:_MOE)?))(?=$|[-._/])", re.IGNORECASE
+    r"(?:^|[-._/])((?:UD-)?(?:I?Q\d(?:_[A-Z0-9]+)*|TQ\d_\d|B?F16|F32|MXFP4(?:_MOE)?))(?=$|[-./])", re.IGNORECASE
 )
 _MOST_NAMES = 20
 
@@ -59,7 +59,7 @@ def _models(names: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _has(stem: str, quant: str) -> bool:
-    return re.search(rf"(?:^|[-._/]){re.escape(quant)}(?:$|[-._/])", stem, re.IGNORECASE) is not None
+    return re.search(rf"(?:^|[-._/]){re.escape(quant)}(?:$|[-./])", stem, re.IGNORECASE) is not None
 
 
 def _missing(parts: list[str]) -> tuple[int, int] | None:

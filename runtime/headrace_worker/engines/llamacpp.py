@@ -2,13 +2,22 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from headrace_api import refusals
 from headrace_api.worker_config import Generator
-from headrace_worker.engines import arguments, prompt_formats
-from headrace_worker.engines.protocol import EngineCommand, EngineConfigError, EngineFacts
+from headrace_worker.engines import arguments, gguf, prompt_formats
+from headrace_worker.engines.protocol import (
+    TOKENIZE_PATH,
+    EngineApi,
+    EngineCommand,
+    EngineConfigError,
+    EngineFacts,
+    embedding_api,
+    text_api,
+)
 
 _DEFAULT_SLOTS = 4
 
@@ -17,23 +26,22 @@ class LlamaCpp:
     """llama.cpp's server with a GGUF model."""
 
     def locate(self, generator: Generator) -> str:
-        """The GGUF file: `source` itself, or the only `.gguf` in the folder `source`."""
-        source = Path(generator.source)
-        if source.is_file():
-            return str(source)
-        if not source.is_dir():
+        """The GGUF file: `source` itself, or the one meant in the folder `source` (see `gguf.choose_files`)."""
+        if Path(generator.source).is_file():
+            return generator.source
+        name, quant = gguf.split_name(generator.source)
+        folder = Path(name)
+        if not folder.is_dir():
             raise EngineConfigError(
-                f"generator: {str(source)!r} is neither a file nor a folder; llama.cpp needs the path of a .gguf file "
-                "or of a folder with exactly one, in weight_set_directories, hf_model_id or model_id"
+                f"generator: {name!r} is neither a file nor a folder; llama.cpp needs the path of a .gguf file, or of "
+                "a folder with one (or with several: then name:Q4_K_M says which), in weight_set_directories, "
+                "hf_model_id or model_id"
             )
-        files = sorted(source.glob("*.gguf"))
-        if len(files) != 1:
-            names = ", ".join(file.name for file in files) or "none"
-            raise EngineConfigError(
-                f"generator: the folder {str(source)!r} must hold exactly one .gguf file; it holds: {names}. "
-                "Name the file instead of the folder"
-            )
-        return str(files[0])
+        try:
+            files = gguf.choose_files((str(path.relative_to(folder)) for path in folder.rglob("*")), quant)
+        except gguf.GgufError as error:
+            raise EngineConfigError(f"generator: in the folder {name!r}: {error}") from error
+        return str(folder / files[0])
 
     def command(self, generator: Generator, facts: EngineFacts) -> EngineCommand:
         """See `Engine.command`: `llamacpp_server` gets the parameters as one JSON argument."""
@@ -43,12 +51,13 @@ class LlamaCpp:
             "model": facts.weights,
             "alias": facts.served_name,
             "port": facts.port,
-            "options": {name: value for name, value in generator.engine_kwargs.items() if value is not None}
+            "options": {"endpoint_metrics": True}
+            | {name: value for name, value in generator.engine_kwargs.items() if value is not None}
             | {"n_parallel": self.slots(generator)}
             | _context(generator, self.slots(generator))
             | _chat_template(generator),
         }
-        argv = [facts.python, "-m", "headrace_worker.engines.llamacpp_server", json.dumps(parameters)]
+        argv = [facts.programs.python, "-m", "headrace_worker.engines.llamacpp_server", json.dumps(parameters)]
         return EngineCommand(argv, dict(generator.runtime_env.env_vars))
 
     def slots(self, generator: Generator) -> int:
@@ -67,6 +76,16 @@ class LlamaCpp:
                     "stop at token ids; accepted: text (the model's own end tokens always stop it)"
                 )
         return {"stop": list(sequences)} if sequences else {}
+
+    def api(self, generator: Generator) -> EngineApi:
+        """With `engine_kwargs.embedding` it embeds; otherwise it generates text."""
+        embeds = generator.engine_kwargs.get("embedding") is True
+        return replace(
+            embedding_api() if embeds else text_api(TOKENIZE_PATH),
+            metrics_path="" if generator.engine_kwargs.get("endpoint_metrics") is False else "/metrics",
+            metrics_prefix="llamacpp:",
+            renamed={TOKENIZE_PATH: {"prompt": "content"}},
+        )
 
 
 def _context(generator: Generator, slots: int) -> dict[str, int]:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import get_args
 
 from headrace_api.worker_config import EngineType
 from headrace_worker.engines.protocol import EngineConfigError
@@ -56,7 +57,7 @@ def listing(folder: str) -> Listing:
     return Listing(folder, tuple(names), _architectures(Path(folder) / "config.json"))
 
 
-def choose(found_in: Listing, installed: Collection[EngineType]) -> Found:
+def choose(found_in: Listing, installed: Collection[str]) -> Found:
     """The engine for a folder. Pure.
 
     Raises:
@@ -74,7 +75,7 @@ def choose(found_in: Listing, installed: Collection[EngineType]) -> Found:
     held = "; ".join(f"{item.engine} ({', '.join(item.files[:3])})" for item in candidates)
     raise EngineConfigError(
         f"{_KEY}: {found_in.folder!r} holds weights for an engine that this worker does not have; found: {held}; "
-        f"this worker has: {', '.join(sorted(installed)) or 'none'}"
+        f"this worker has: {', '.join(sorted(set(installed) & set(get_args(EngineType)))) or 'none'}"
     )
 
 

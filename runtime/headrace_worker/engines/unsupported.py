@@ -6,18 +6,22 @@ from typing import Any
 from headrace_api.worker_config import EngineType, Generator
 from headrace_worker.engines.protocol import EngineConfigError
 
-_REASONS: Mapping[str, str] = {
-    "scheduler_policy": "only TRTLLMEngine has it; leave it out",
-    "logger_level": "only TRTLLMEngine has it; set LOG_LEVEL in the environment for the worker's own log",
-    "max_num_sequences": "only TRTLLMEngine has it; use engine_kwargs.max_num_seqs with VLLMEngine, and "
-    "engine_kwargs.n_parallel with LlamaCppEngine",
-    "max_tokens_in_paged_kv_cache": "only TRTLLMEngine has it; leave it out",
-    "kv_cache_free_gpu_mem_fraction": "only TRTLLMEngine has it; use memory_safety_margin",
-    "enable_trt_overlap": "only TRTLLMEngine has it; leave it out",
-    "max_batch_size": "only EmbeddingEngine has it; leave it out",
-    "batch_wait_timeout_s": "only EmbeddingEngine has it; leave it out",
-    "optimize": "only EmbeddingEngine has it; leave it out",
+_OF_ONE: Mapping[str, tuple[EngineType, str]] = {
+    "scheduler_policy": ("TRTLLMEngine", "leave it out"),
+    "logger_level": ("TRTLLMEngine", "set LOG_LEVEL in the environment for the worker's own log"),
+    "max_num_sequences": (
+        "TRTLLMEngine",
+        "use engine_kwargs.max_num_seqs with VLLMEngine, and engine_kwargs.n_parallel with LlamaCppEngine",
+    ),
+    "max_tokens_in_paged_kv_cache": ("TRTLLMEngine", "leave it out"),
+    "kv_cache_free_gpu_mem_fraction": ("TRTLLMEngine", "use memory_safety_margin"),
+    "enable_trt_overlap": ("TRTLLMEngine", "leave it out"),
+    "max_batch_size": ("EmbeddingEngine", "leave it out"),
+    "batch_wait_timeout_s": ("EmbeddingEngine", "leave it out"),
+    "optimize": ("EmbeddingEngine", "leave it out"),
 }
+"""Keys that one engine only has, and what to do with the others."""
+_OF_TEXT = ("LlamaCppEngine", "VLLMEngine")
 _TEXT_GENERATION = "text-generation"
 
 
@@ -27,10 +31,11 @@ def refuse(generator: Generator) -> None:
     Raises:
         EngineConfigError: one of them is set; the message names it and what to do instead.
     """
-    for key, reason in _REASONS.items():
-        _refuse_set(key, getattr(generator, key), generator.type, reason)
-    if generator.model_type != _TEXT_GENERATION:
-        reason = f"this worker's engines generate text; leave it out or write {_TEXT_GENERATION!r}"
+    for key, (engine, instead) in _OF_ONE.items():
+        if generator.type != engine:
+            _refuse_set(key, getattr(generator, key), generator.type, f"only {engine} has it; {instead}")
+    if generator.type in _OF_TEXT and generator.model_type != _TEXT_GENERATION:
+        reason = f"it generates text; leave it out or write {_TEXT_GENERATION!r}"
         _refuse_set("model_type", generator.model_type, generator.type, reason)
     for key in generator.runtime_env.model_extra or {}:
         raise EngineConfigError(
@@ -44,7 +49,7 @@ def refuse(generator: Generator) -> None:
         )
 
 
-def _refuse_set(key: str, value: Any, engine: EngineType, reason: str) -> None:
+def _refuse_set(key: str, value: Any, engine: str, reason: str) -> None:
     if value is not None:
         written = "a table" if hasattr(value, "model_dump") else repr(value)
         raise EngineConfigError(f"generator.{key}: {written} is not accepted with {engine}: {reason}")

@@ -2,12 +2,22 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from headrace_api import engine_arguments, refusals
-from headrace_api.worker_config import Generator, StoppingSequence
-from headrace_worker.engines import arguments, prompt_formats
-from headrace_worker.engines.protocol import EngineCommand, EngineConfigError, EngineFacts
+from headrace_api.worker_config import Generator
+from headrace_worker.engines import arguments, prompt_formats, stops
+from headrace_worker.engines.protocol import (
+    TOKENIZE_PATH,
+    Call,
+    EngineApi,
+    EngineCommand,
+    EngineConfigError,
+    EngineFacts,
+    embedding_api,
+    text_api,
+)
 
 _DEFAULT_MAX_NUM_SEQS = 256
 """Requests in one batch. vLLM's own default depends on the GPU; it is always given, so that the worker takes no more
@@ -16,8 +26,23 @@ _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json"
 _TOKENIZER_SUFFIXES = (".json", ".model")
 
 
+class VllmAdapters:
+    """vLLM's LoRA adapters; the server takes them where it was started for it (see `Vllm.command`)."""
+
+    def load(self, name: str, path: str) -> Call:
+        """See `AdapterDialect.load`."""
+        return Call("/v1/load_lora_adapter", {"lora_name": name, "lora_path": path})
+
+    def unload(self, name: str) -> Call:
+        """See `AdapterDialect.unload`."""
+        return Call("/v1/unload_lora_adapter", {"lora_name": name})
+
+
 class Vllm:
     """`python -m vllm.entrypoints.openai.api_server`."""
+
+    def __init__(self, runner: str | None = None) -> None:
+        self._runner = runner
 
     def locate(self, generator: Generator) -> str:
         """The source itself: vLLM resolves paths and Hugging Face ids."""
@@ -27,13 +52,13 @@ class Vllm:
         """See `Engine.command`: what the worker decides, then `engine_kwargs` by vLLM's rules for flags."""
         arguments.refuse_wrong(generator, "VLLMEngine")
         table = engine_arguments.table("vllm")
-        own = _own_flags(generator, facts)
+        own = _own_flags(generator, facts) | ({"runner": self._runner} if self._runner else {})
         kwargs = {table.canonical(name): value for name, value in generator.engine_kwargs.items()}
         kwargs["max_num_seqs"] = self.slots(generator)
         flags = [part for name, value in {**own, **kwargs}.items() for part in _arguments(name, value)]
         # Without this, the answers to our own health checks would push the useful lines out of the log's tail.
         flags += [] if "disable_uvicorn_access_log" in kwargs else ["--disable-uvicorn-access-log"]
-        argv = [facts.vllm_python, "-m", "vllm.entrypoints.openai.api_server", *flags]
+        argv = [facts.programs.vllm, "-m", "vllm.entrypoints.openai.api_server", *flags]
         return EngineCommand(argv, dict(generator.runtime_env.env_vars))
 
     def slots(self, generator: Generator) -> int:
@@ -45,10 +70,13 @@ class Vllm:
 
     def request_defaults(self, generator: Generator) -> Mapping[str, list[Any]]:
         """Text becomes `stop`, token ids become `stop_token_ids`; vLLM has no stop at several ids in a row."""
-        sequences = generator.generation.stopping_sequences
-        texts = [item for item in sequences if isinstance(item, str)]
-        ids = [_token_id(item) for item in sequences if not isinstance(item, str)]
-        return {key: values for key, values in (("stop", texts), ("stop_token_ids", ids)) if values}
+        return stops.texts_and_ids(generator.generation.stopping_sequences, "vLLM", refusals.vllm_stops_at)
+
+    def api(self, generator: Generator) -> EngineApi:
+        """A server that was told to be a pooling one embeds; any other generates text."""
+        pooling = generator.engine_kwargs.get("runner") == "pooling"
+        api = embedding_api() if pooling else replace(text_api(TOKENIZE_PATH), adapters=VllmAdapters())
+        return replace(api, metrics_path="/metrics", metrics_prefix="vllm:")
 
 
 def _own_flags(generator: Generator, facts: EngineFacts) -> dict[str, Any]:
@@ -122,16 +150,3 @@ def _arguments(name: str, value: Any) -> list[str]:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def _token_id(sequence: StoppingSequence) -> int:
-    match sequence if refusals.vllm_stops_at(sequence) else None:
-        case int() as alone:
-            return alone
-        case [int() as single]:
-            return single
-        case _:
-            raise EngineConfigError(
-                f"generator.generation.stopping_sequences: {sequence!r} is not accepted, because vLLM stops at single "
-                "token ids only; accepted: text, a token id, or a list of one token id"
-            )
