@@ -197,7 +197,8 @@ RULES = (
         "WeightsForbidden",
         r"[Cc]annot access gated repo|trying to access a gated repo|Invalid credentials|\bAccessDenied\b"
         r"|401 Client Error(?!.*\n?.*Repository Not Found)|403 (?:Client Error|Forbidden)|InvalidAccessKeyId"
-        r"|SignatureDoesNotMatch|cannot be fetched: .*\b40[13] |gave no keys|the environment variable \S+ is not set",
+        r"|SignatureDoesNotMatch|cannot be fetched: 40[13] (?!.*Repository Not Found)"
+        r"|gave no keys|the environment variable \S+ is not set",
         "The place of the weights does not let this worker have them (401 or 403).",
         "accept the model's licence there, and give the worker a token or key that may read it (HF_TOKEN, AWS_* "
         "or GOOGLE_*, from the Secret of spec.engine.credentialsSecretRef)",
