@@ -214,7 +214,7 @@ ENGINES = (
     ),
     log(
         "WeightsSourceUnreachable",
-        "generator: s3://models/x: cannot be fetched: GET http://127.0.0.1:9/models?list-type=2&prefix=x%2F in 155.007µs"
+        "generator: s3://models/x: cannot be fetched: GET http://127.0.0.1:9/models?list-type=2&prefix=x%2F in 155µs"
         " - HTTP error: error sending request",
         "s3://models/x",
         where="run",

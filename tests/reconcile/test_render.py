@@ -121,7 +121,7 @@ def test_keys_for_weights_come_from_a_secret_and_are_nowhere_else(rendered):
     assert "mine" not in own["ConfigMap"]["data"]["worker_config.toml"]
 
 
-def test_the_installations_keys_for_weights_are_the_default(rendered, config, model):
+def test_the_installations_keys_for_weights_are_the_default(config, model):
     default = config.model_copy(update={"credentials_secret_name": "all-models"})
     for engine, name in (({}, "all-models"), ({"credentialsSecretRef": {"name": "mine"}}, "mine")):
         spec = InferenceModelSpec.model_validate({**model["spec"], "engine": {**model["spec"]["engine"], **engine}})
