@@ -66,7 +66,7 @@ async def test_answers_then_fails_with_its_engine_core(
         await connection.expect(Credit)
         assert too_long.status == 400
 
-        await same_as_the_engines_own(process, connection, 10)
+        await same_as_the_engines_own(process, connection, 10, stop=["<never said>"])
         await connection.ask_path("/tokenize", 20, prompt=QUESTION)
         assert (await connection.expect(Result)).status == 200
         await connection.expect(Credit)
