@@ -105,7 +105,7 @@ def test_never_less_than_one_and_never_more_than_the_slots(
 
 def test_is_full_with_hardly_a_slot_free() -> None:
     assert [is_full(under_way, 1) for under_way in (0, 1)] == [False, True]
-    assert [is_full(under_way, 32) for under_way in (26, 27, 32)] == [False, True, True]
+    assert [is_full(under_way, 32) for under_way in (27, 28, 32)] == [False, True, True]
 
 
 def test_a_window_from_what_was_counted() -> None:
