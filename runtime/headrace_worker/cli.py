@@ -47,7 +47,7 @@ def worker(
 def _check(loaded: Loaded) -> None:
     """What the files say, and what they say of this machine where it is there: a check needs no weights."""
     try:
-        for note in engines.check(loaded.config.generator):
+        for note in (*engines.check(loaded.config.generator), *engines.on_this_machine(loaded.config.generator)):
             sys.stderr.write(f"note: {note}\n")
     except EngineConfigError as error:
         _fail(located(loaded.text, loaded.name, str(error)))
@@ -60,7 +60,9 @@ def _run(loaded: Loaded) -> None:
         token = settings.usable_token(environment, loaded.config.queue.token)
         # What can be told without weights is told before anything is started or fetched.
         engines.check(loaded.config.generator)
-        status = asyncio.run(app.run(loaded.config, environment, token))
+        path = None if loaded.converted else Path(loaded.name)
+        parts = app.standard_parts(loaded.config, environment, path)
+        status = asyncio.run(app.run(loaded.config, environment, token, parts))
     except EngineConfigError as error:
         _fail(located(loaded.text, loaded.name, str(error)))
     except settings.SettingsError as error:

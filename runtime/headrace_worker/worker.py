@@ -6,7 +6,7 @@ The connection to the queue is there from the beginning, so that a refused token
 import asyncio
 import contextlib
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -14,8 +14,8 @@ import aiohttp
 import structlog
 
 from headrace_api.worker_config import WorkerConfig, fingerprint
-from headrace_worker import capacity, decision, health, life, termination, warm
-from headrace_worker.decision import Decision
+from headrace_worker import capacity, decision, engines, health, life, termination, warm
+from headrace_worker.decision import Decision, OnMachine
 from headrace_worker.engine_client import Dialect, EngineClient
 from headrace_worker.engine_metrics import Source
 from headrace_worker.engine_process import EngineExitedError, EngineProcess, exit_text
@@ -107,20 +107,19 @@ class Worker:
         await self._unless_ended(pulling, self._warm(engine, decided))
         await self._unless_ended(pulling, self._serve(engine, decided))
 
-    async def _fetch(self) -> tuple[Decision, Any]:
-        generator = self.config.generator
+    async def _fetch(self) -> tuple[Decision, Mapping[str, str]]:
+        settings, tell = self.settings, self.status.set_progress
+        machine = OnMachine(settings.programs, settings.engine_environment, self.nvidia_gpus)
         try:
-            generator = await self.parts.fetch(generator, self.status.set_progress)
-            inherited = self.settings.engine_environment
-            environment = await self.parts.prepare_environment(generator, inherited, self.status.set_progress)
+            generator = await self.parts.fetch(self.config.generator, tell)
+            chosen = engines.choose(generator, engines.installed(machine.programs))
+            here = await self.parts.adapters.before_start(chosen)
+            decided = self.parts.decide(*decision.prepared(chosen, self.config.model_name, machine, here))
+            for note in decided.notes:
+                log.info(note)
+            return decided, await self.parts.prepare_environment(decided, machine.environment, tell)
         except PreparationError as error:
             raise End(Cause.NOT_FETCHED, str(error)) from error
-        programs = self.settings.programs
-        chosen, facts = decision.survey(generator, self.config.model_name, programs, self.nvidia_gpus)
-        decided = self.parts.decide(chosen, facts)
-        for note in decided.notes:
-            log.info(note)
-        return decided, environment
 
     async def _load(self, engine: EngineProcess) -> None:
         began = time.monotonic()
@@ -145,7 +144,7 @@ class Worker:
 
     async def _serve(self, engine: EngineProcess, decided: Decision) -> None:
         config, generation = self.config, decided.generator.generation
-        dialect = Dialect(config.model_name, decided.request_defaults, generation, decided.api)
+        dialect = Dialect(config.model_name, decided.request_defaults, generation, decided.api, decided.routes)
         client = EngineClient(self.http, engine.base_url, dialect)
         self.status.set_engine_healthy(True)
         given = config.queue.max_concurrent_queries
@@ -154,7 +153,7 @@ class Worker:
         self.status.set_offer(Offer(client, given or known.limit))
         self._go(Cause.WARMED)
         tried = asyncio.get_running_loop().call_later(TRIED_S, self.status.set_tried)
-        works = [self.parts.keep_adapters(client, self.status.set_adapters)]
+        works = [self.parts.adapters.keep(client, self.status.set_adapters)]
         works += [] if given else [learn(self.status, known, memory)]
         beside = [asyncio.create_task(_logged(work)) for work in works]
 
