@@ -338,8 +338,6 @@ EXAMPLES: dict[str, tuple[list[Spec], list[Spec]]] = {
         [s(rollout={"maintenanceWindows": [{"start": "01:00", "durationMinutes": 1, "timeZone": "Europe/Berlin"}]})],
     ),
     "HR903": ([s({"s3Mirror": _S3}), s({"gcsMirror": {"bucketUri": "gs://bucket"}})], [s()]),
-    "HR904": ([s(_TRT)], [s()]),
-    "HR905": ([s(_EMBEDDING)], [s()]),
     "HR906": (
         [s({"runtimeEnv": {"conda": "a"}}), s({"runtimeEnv": {"pip": {"packages": "a"}}})],
         [s({"runtimeEnv": {"envVars": {"A": "1"}, "pip": ["a"]}})],

@@ -75,6 +75,7 @@ async def test_answers_then_fails_with_its_engine_core(
 
         await connection.ask(1, QUESTION, stream=True, temperature=0)
         streamed = await connection.expect(Result)
+        assert streamed.usage
         await connection.expect(Credit)
         await connection.ask(2, QUESTION, temperature=0)
         whole = await connection.expect(Result)
@@ -83,6 +84,13 @@ async def test_answers_then_fails_with_its_engine_core(
         assert text_of(connection.answers[1]) == ANSWER
         assert json.loads(connection.answers[2])["choices"][0]["message"]["content"] == ANSWER
         assert streamed.usage == whole.usage
+        page = (await process.probe("/metrics"))[1]
+        (generated,) = [line for line in page.splitlines() if line.startswith("vllm:generation_tokens_total{")]
+        assert 'headrace_model="public-name",headrace_engine="VLLMEngine"' in generated
+        assert float(generated.rpartition(" ")[2]) >= 2 * streamed.usage.completion_tokens
+        log = process.log.read_text()
+        assert QUESTION not in log
+        assert ANSWER not in log
 
         the_cache_is_as_large_as_expected(process.log.read_text())
         await adapters_come_and_go(connection, tmp_path)
@@ -92,7 +100,7 @@ async def test_answers_then_fails_with_its_engine_core(
         await connection.expect(Credit)
         assert too_long.status == 400
 
-        await same_as_the_engines_own(process, connection, 10)
+        await same_as_the_engines_own(process, connection, 10, stop=["<never said>"])
         await connection.ask_path("/tokenize", 20, prompt=QUESTION)
         assert (await connection.expect(Result)).status == 200
         await connection.expect(Credit)

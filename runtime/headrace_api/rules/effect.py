@@ -18,18 +18,6 @@ def _mirrors(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
             yield Finding("HR903", "warning", at("engine", name), message, hint)
 
 
-def _tensorrt(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
-    if spec.engine.type == "TRTLLMEngine":
-        message = "TRTLLMEngine is kept, but this version has no worker for it: the worker refuses to start"
-        yield Finding("HR904", "warning", at("engine.type"), message, "use VLLMEngine until then")
-
-
-def _embeddings(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
-    if spec.engine.type == "EmbeddingEngine":
-        message = "EmbeddingEngine is kept, but this version has no worker for it: the worker refuses to start"
-        yield Finding("HR905", "warning", at("engine.type"), message, "use VLLMEngine with an embedding model")
-
-
 def _runtime_env(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
     for wrong in runtime_env.refused(spec.engine.runtime_env.model_extra or {}):
         message = f"is kept, but the worker refuses to start with it: {wrong.reason}"
@@ -82,8 +70,6 @@ def _multiplexing(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
 
 RULES = (
     Rule("HR903", "warning", "mirrors are kept; weights are not fetched from buckets", _mirrors),
-    Rule("HR904", "warning", "TRTLLMEngine is kept; no worker runs it", _tensorrt),
-    Rule("HR905", "warning", "EmbeddingEngine is kept; no worker runs it", _embeddings),
     Rule(
         "HR906",
         "warning",

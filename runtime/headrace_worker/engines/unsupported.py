@@ -50,8 +50,8 @@ def refuse(generator: Generator) -> None:
     if generator.type in _WITHOUT_ADAPTERS and (generator.has_adapters or len(generator.weight_set_directories) > 1):
         key = "adapters" if generator.has_adapters else "weight_set_directories"
         raise EngineConfigError(
-            f"generator.{key}: not accepted with {generator.type}, which serves one set of weights; accepted: none, and "
-            "one folder"
+            f"generator.{key}: not accepted with {generator.type}, which serves one set of weights; "
+            "accepted: none, and one folder"
         )
 
 
