@@ -1,6 +1,5 @@
 """The part of a worker's life that has adapters (see `headrace_worker.parts.Adapters`)."""
 
-import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,18 +9,20 @@ from headrace_worker.adapters.look import AdapterError, Here
 from headrace_worker.adapters.wanted import Place
 from headrace_worker.engine_client import EngineClient
 from headrace_worker.engines import Chosen
+from headrace_worker.store.errors import StoreError
+from headrace_worker.store.part import ModelStore
 
 
-async def local(source: str) -> Path:
-    """An adapter that is on this machine (see `FetchAdapter`).
+def from_store(store: ModelStore) -> FetchAdapter:
+    """Adapters from wherever models come from."""
 
-    Raises:
-        AdapterError: it is not.
-    """
-    path = Path(source)
-    if not await asyncio.to_thread(path.exists):
-        raise AdapterError(f"{source!r} is neither a file nor a folder")
-    return path
+    async def fetch(source: str) -> Path:
+        try:
+            return await store.source(source)
+        except StoreError as error:
+            raise AdapterError(str(error)) from error
+
+    return fetch
 
 
 class WithAdapters:
