@@ -193,7 +193,11 @@ def test_the_name_of_the_folder() -> None:
 async def test_the_engine_has_them_and_the_worker_does_not(tmp_path: Path, queue: ScriptedQueue) -> None:
     wheel(tmp_path / "wheels", "millrace", "1.0")
     options = ["--no-index", "--find-links", str(tmp_path / "wheels")]
-    runtime = {"env_vars": {"MILL": "wheel"}, "pip": {"packages": ["millrace"], "pip_install_options": options}}
+    own = os.environ.get("PYTHONPATH", "/own")
+    runtime = {
+        "env_vars": {"MILL": "wheel", "PYTHONPATH": own},
+        "pip": {"packages": ["millrace"], "pip_install_options": options},
+    }
     generator = {**GENERATOR, "runtime_env": runtime}
     async with worker(tmp_path, queue.url, generator, HEADRACE_CACHE=str(tmp_path / "cache")) as process:
         connection = await queue.connection()
@@ -203,5 +207,7 @@ async def test_the_engine_has_them_and_the_worker_does_not(tmp_path: Path, queue
         engine = next(child for child in process.children() if "llamacpp_server" in " ".join(child.cmdline()))
         environment = engine.environ()
         assert environment["MILL"] == "wheel"
-        assert (Path(environment["PYTHONPATH"].split(":")[0]) / "millrace.py").is_file()
+        first, _, rest = environment["PYTHONPATH"].partition(":")
+        assert (Path(first) / "millrace.py").is_file()
+        assert rest == own
         assert "packages" not in psutil.Process(process.process.pid).environ().get("PYTHONPATH", "")
