@@ -103,6 +103,12 @@ class Adapter(KubernetesDocument):
     )
 
 
+class SecretRef(KubernetesDocument):
+    """A Secret in the model's namespace."""
+
+    name: str = Field(min_length=1, description="The Secret's name.")
+
+
 class Memory(KubernetesDocument):
     """How much accelerator memory the engine takes."""
 
@@ -144,6 +150,13 @@ class Engine(KubernetesDocument):
     runtime_env: RuntimeEnv = Field(default=RuntimeEnv(), description="Environment of the engine process.")
     s3_mirror: S3Mirror | None = Field(default=None, description="Weights in S3 instead of the Hugging Face Hub.")
     gcs_mirror: GcsMirror | None = Field(default=None, description="Weights in Google Cloud Storage instead.")
+    credentials_secret_ref: SecretRef | None = Field(
+        default=None,
+        description=(
+            "A Secret whose keys become the worker's environment: HF_TOKEN, AWS_ACCESS_KEY_ID, "
+            "GOOGLE_SERVICE_ACCOUNT_KEY and so on; the chart's runtime.credentialsSecret when absent."
+        ),
+    )
     generation: Generation = Field(default=Generation(), description="Default generation parameters.")
     model_local_path: str | None = Field(default=None, description="TRTLLMEngine: the directory of the built engine.")
     scheduler_policy: SchedulerPolicy | None = Field(

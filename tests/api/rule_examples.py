@@ -234,6 +234,7 @@ EXAMPLES: dict[str, tuple[list[Spec], list[Spec]]] = {
         [
             s({"s3Mirror": {**_S3, "s3SyncArgs": ["--region eu-west-1"]}}),
             s({"s3Mirror": {**_S3, "s3SyncArgs": ["no-sign-request"]}}),
+            s({"s3Mirror": {**_S3, "s3SyncArgs": ["--sse", "AES256"]}}),
         ],
         [s({"s3Mirror": {**_S3, "s3SyncArgs": ["--no-sign-request", "--exclude", "a b*"]}})],
     ),
@@ -337,7 +338,6 @@ EXAMPLES: dict[str, tuple[list[Spec], list[Spec]]] = {
         ],
         [s(rollout={"maintenanceWindows": [{"start": "01:00", "durationMinutes": 1, "timeZone": "Europe/Berlin"}]})],
     ),
-    "HR903": ([s({"s3Mirror": _S3}), s({"gcsMirror": {"bucketUri": "gs://bucket"}})], [s()]),
     "HR906": (
         [s({"runtimeEnv": {"conda": "a"}}), s({"runtimeEnv": {"pip": {"packages": "a"}}})],
         [s({"runtimeEnv": {"envVars": {"A": "1"}, "pip": ["a"]}})],

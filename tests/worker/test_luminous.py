@@ -126,11 +126,6 @@ def test_a_check_needs_no_weights_but_looks_at_those_that_are_there(tmp_path: Pa
 @pytest.mark.parametrize(
     ("keys", "says"),
     [
-        (
-            {"s3_mirror_config": {"bucket_uri": "s3://b"}},
-            "generator.s3_mirror_config: a table .* copy them to a folder",
-        ),
-        ({"gcs_mirror_config": {"bucket_uri": "gs://b"}}, "generator.gcs_mirror_config: a table .* weight_set_direct"),
         ({"scheduler_policy": "MAX_UTILIZATION"}, "generator.scheduler_policy: 'MAX_UTILIZATION' .* only TRTLLMEngine"),
         ({"logger_level": "INFO"}, "generator.logger_level: 'INFO' .* set LOG_LEVEL in the environment"),
         ({"max_num_sequences": 8}, "generator.max_num_sequences: 8 .* use engine_kwargs.max_num_seqs with VLLMEngine"),

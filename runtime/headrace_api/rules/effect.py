@@ -10,14 +10,6 @@ from headrace_api.inference_model import InferenceModelSpec
 from headrace_api.rules.finding import Facts, Finding, Rule, at
 
 
-def _mirrors(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
-    for name, mirror in (("s3Mirror", spec.engine.s3_mirror), ("gcsMirror", spec.engine.gcs_mirror)):
-        if mirror:
-            message = "is kept, but this version does not fetch from buckets: the worker refuses to start"
-            hint = "mount the weights with spec.template and name their folder in engine.weightSetDirectories"
-            yield Finding("HR903", "warning", at("engine", name), message, hint)
-
-
 def _runtime_env(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
     for wrong in runtime_env.refused(spec.engine.runtime_env.model_extra or {}):
         message = f"is kept, but the worker refuses to start with it: {wrong.reason}"
@@ -69,7 +61,6 @@ def _multiplexing(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
 
 
 RULES = (
-    Rule("HR903", "warning", "mirrors are kept; weights are not fetched from buckets", _mirrors),
     Rule(
         "HR906",
         "warning",
@@ -83,7 +74,12 @@ RULES = (
         "weightSetDirectories after the first are LoRA adapters; others cannot be loaded",
         _weight_sets,
     ),
-    Rule("HR909", "warning", "ray.modelSource is kept; weights are not fetched from buckets", _other_buckets),
+    Rule(
+        "HR909",
+        "warning",
+        "ray.modelSource is kept; weights are fetched from S3 and Google Cloud Storage only",
+        _other_buckets,
+    ),
     Rule("HR910", "warning", "ray.loraConfig is kept; adapters are not fetched from buckets", _adapters),
     Rule("HR913", "warning", "ray.envVarsToPropagate is kept; no variables are propagated", _propagated),
     Rule("HR914", "warning", "ray.multiplexConfig is kept; a worker serves one model", _multiplexing),

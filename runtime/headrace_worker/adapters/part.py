@@ -1,27 +1,14 @@
 """The part of a worker's life that has adapters (see `headrace_worker.parts.Adapters`)."""
 
-import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
 from headrace_worker.adapters import loaders
 from headrace_worker.adapters.keeper import FetchAdapter, Keeper, Told
-from headrace_worker.adapters.look import AdapterError, Here
+from headrace_worker.adapters.look import Here
 from headrace_worker.adapters.wanted import Place
 from headrace_worker.engine_client import EngineClient
 from headrace_worker.engines import Chosen
-
-
-async def local(source: str) -> Path:
-    """An adapter that is on this machine (see `FetchAdapter`).
-
-    Raises:
-        AdapterError: it is not.
-    """
-    path = Path(source)
-    if not await asyncio.to_thread(path.exists):
-        raise AdapterError(f"{source!r} is neither a file nor a folder")
-    return path
 
 
 class WithAdapters:

@@ -7,10 +7,6 @@ from headrace_api import runtime_env
 from headrace_api.worker_config import EngineType, Generator
 from headrace_worker.engines.protocol import EngineConfigError
 
-_MIRROR = (
-    "this version does not fetch weights from a bucket; copy them to a folder and name it in weight_set_directories"
-)
-_REASONS: Mapping[str, str] = {"s3_mirror_config": _MIRROR, "gcs_mirror_config": _MIRROR}
 _OF_ONE: Mapping[str, tuple[EngineType, str]] = {
     "scheduler_policy": ("TRTLLMEngine", "leave it out"),
     "logger_level": ("TRTLLMEngine", "set LOG_LEVEL in the environment for the worker's own log"),
@@ -36,8 +32,6 @@ def refuse(generator: Generator) -> None:
     Raises:
         EngineConfigError: one of them is set; the message names it and what to do instead.
     """
-    for key, reason in _REASONS.items():
-        _refuse_set(key, getattr(generator, key), generator.type, reason)
     for key, (engine, instead) in _OF_ONE.items():
         if generator.type != engine:
             _refuse_set(key, getattr(generator, key), generator.type, f"only {engine} has it; {instead}")
