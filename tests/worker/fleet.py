@@ -43,8 +43,8 @@ class Fleet:
 
     def __init__(self, folder: Path, url: str) -> None:
         self.url = url
-        self.model = folder / "fleet-of-this-test.gguf"
-        """A name that occurs in the command line of these engines only."""
+        self.model = folder / f"fleet-{os.getpid()}.gguf"
+        """Its name occurs in the command lines of these engines only."""
         shutil.copyfile(GGUF, self.model)
         self._folder = folder
         self._numbers = itertools.count(1)
@@ -57,18 +57,20 @@ class Fleet:
         await self._stack.aclose()
 
     async def start(self, name: str, **more: Any) -> WorkerProcess:
-        """Start a worker."""
+        """Start a worker; upper-case keywords are environment variables, the others keys of its generator section."""
         folder = self._folder / f"{name}-{next(self._numbers)}"
         folder.mkdir()
         kwargs = {"n_threads": 1, "n_threads_batch": 1, "n_threads_http": 8}
+        variables = {key: value for key, value in more.items() if key.isupper()}
         generator = {
             "type": "LlamaCppEngine",
             "model_id": str(self.model),
             "max_total_tokens": 256,
             "engine_kwargs": kwargs,
+            **{key: value for key, value in more.items() if not key.isupper()},
         }
         return await self._stack.enter_async_context(
-            worker(folder, self.url, generator | more, HEADRACE_WORKER_NAME=name)
+            worker(folder, self.url, generator, HEADRACE_WORKER_NAME=name, **variables)
         )
 
     async def started(self, count: int) -> list[WorkerProcess]:
@@ -79,7 +81,7 @@ class Fleet:
 
     def engines(self) -> list[psutil.Process]:
         """All processes of this fleet's engines, also those that nobody looks after any more."""
-        return [process for process in psutil.process_iter() if str(self.model) in _command(process)]
+        return [process for process in psutil.process_iter() if self.model.name in _command(process)]
 
 
 def _command(process: psutil.Process) -> str:

@@ -18,13 +18,15 @@ from pathlib import Path
 import psutil
 
 from headrace_worker.life import State
+from tests.store import servers
 from tests.worker.clients import Answer, Clients
 from tests.worker.fleet import MODEL, START_S, Fleet, engine_of, queue_process
 from tests.worker.worker_process import WorkerProcess, all_gone
 
 WORKERS = 3
+MIB = 2**20
 _LONGEST_S = {
-    State.FETCHING: 0.02,
+    State.FETCHING: 1.0,
     State.LOADING: 0.5,
     State.WARMING: 0.05,
     State.READY: 0.8,
@@ -39,6 +41,8 @@ class Story:
 
     kills: Counter[str] = field(default_factory=Counter)
     orphans: list[str] = field(default_factory=list)
+    half_visible: list[str] = field(default_factory=list)
+    """What a killed download left where engines look for models, without being complete."""
     answers: list[Answer] = field(default_factory=list)
 
     def bad(self) -> list[Answer]:
@@ -51,29 +55,78 @@ class Story:
         return f"{sum(self.kills.values())} kills {dict(self.kills)}; {len(self.answers)} requests {dict(kinds)}"
 
 
-async def story(folder: Path, moments: int, seed: int) -> Story:
-    """Kill so often, one worker at a time, and start another in its place each time."""
+async def story(folder: Path, moments: int, seed: int, pause_s: float = 0.1) -> Story:
+    """Kill so often, one worker at a time, and start another in its place; `pause_s` is that of the clients."""
     told, chance = Story(), random.Random(seed)  # noqa: S311 (no secret)
     states = [state for _, state in zip(range(moments), _round(), strict=False)]
     chance.shuffle(states)
     async with queue_process() as url, Fleet(folder, url) as fleet:
-        workers = await fleet.started(WORKERS)
-        async with Clients(url, MODEL, seed, pause_s=0.02).asking() as clients:
-            for state in states:
-                place = chance.randrange(WORKERS)
-                if state in {State.READY, State.DRAINING}:
-                    await _kill_in(workers[place], state, chance, told)
-                    workers[place] = await fleet.start(f"w{place}")
-                    await workers[place].until_ready(START_S)
-                else:
-                    await _kill_in(await fleet.start("newcomer"), state, chance, told)
-            told.answers = clients.answers
-        for one in workers:
-            one.process.send_signal(signal.SIGTERM)
-            assert await one.exit_status(40) == 0, one.log.read_text()[-3000:]
+        with servers.s3(folder) as bucket:
+            mirror = Mirror(bucket, fleet.model)
+            workers = await fleet.started(WORKERS)
+            async with Clients(url, MODEL, seed, pause_s=pause_s).asking() as clients:
+                for number, state in enumerate(states):
+                    place = chance.randrange(WORKERS)
+                    if state in {State.READY, State.DRAINING}:
+                        await _kill_in(workers[place], state, chance, told)
+                        workers[place] = await fleet.start(f"w{place}")
+                        await workers[place].until_ready(START_S)
+                    elif state is State.FETCHING:
+                        await _kill_fetching(fleet, mirror, folder / f"hub-{number}", chance, told)
+                    else:
+                        await _kill_in(await fleet.start("newcomer"), state, chance, told)
+                told.answers = clients.answers
+            for one in workers:
+                await _stop(one)
         if not await all_gone(fleet.engines()):
             told.orphans += [str(process) for process in fleet.engines()]
     return told
+
+
+class Mirror:
+    """The sample model in a bucket, beside enough else that fetching takes a moment."""
+
+    def __init__(self, bucket: servers.S3, model: Path) -> None:
+        self.files = {model.name: model.read_bytes(), "more.bin": servers.content(96 * MIB, seed=1)}
+        bucket.put("models", {f"fleet/{name}": content for name, content in self.files.items()}, part=16 * MIB)
+        self._url = bucket.url
+
+    async def start(self, fleet: Fleet, cache: Path) -> WorkerProcess:
+        """Start a worker that has to fetch it."""
+        return await fleet.start(
+            "newcomer",
+            model_id="acme/fleet",
+            s3_mirror_config={"bucket_uri": "s3://models/fleet/"},
+            AWS_ENDPOINT_URL=self._url,
+            AWS_ACCESS_KEY_ID=servers.KEY,
+            AWS_SECRET_ACCESS_KEY=servers.SECRET,
+            AWS_REGION="us-east-1",
+            HF_HUB_CACHE=str(cache),
+        )
+
+    def half_visible(self, cache: Path) -> list[str]:
+        """Snapshots in the cache that are there without being complete."""
+        complete = {name: len(content) for name, content in self.files.items()}
+        return [  # sizes are enough: the store compares hashes before a folder is there
+            f"{snapshot}: {found}"
+            for snapshot in cache.glob("models--*/snapshots/*")
+            if (found := {path.name: path.stat().st_size for path in snapshot.iterdir()}) != complete
+        ]
+
+
+async def _kill_fetching(fleet: Fleet, mirror: Mirror, cache: Path, chance: random.Random, told: Story) -> None:
+    """Kill a worker that fetches; the next one in the same cache gets on with it."""
+    await _kill_in(await mirror.start(fleet, cache), State.FETCHING, chance, told)
+    told.half_visible += mirror.half_visible(cache)
+    again = await mirror.start(fleet, cache)
+    await again.until_ready(START_S)
+    told.half_visible += mirror.half_visible(cache)
+    await _stop(again)
+
+
+async def _stop(one: WorkerProcess) -> None:
+    one.process.send_signal(signal.SIGTERM)
+    assert await one.exit_status(40) == 0, one.log.read_text()[-3000:]
 
 
 def _round() -> Iterator[State]:
@@ -122,10 +175,10 @@ def main() -> None:
     """Kill as often as the command line says and print what was seen."""
     moments, seed = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1
     with tempfile.TemporaryDirectory() as folder:
-        told = asyncio.run(story(Path(folder), moments, seed))
-    sys.stdout.write(f"{told.summary()}\norphans: {told.orphans}\n")
+        told = asyncio.run(story(Path(folder), moments, seed, pause_s=0.02))
+    sys.stdout.write(f"{told.summary()}\norphans: {told.orphans}; half visible: {told.half_visible}\n")
     sys.stdout.writelines(f"{answer}\n" for answer in told.bad()[:20])
-    sys.exit(bool(told.bad() or told.orphans))
+    sys.exit(bool(told.bad() or told.orphans or told.half_visible))
 
 
 if __name__ == "__main__":
