@@ -9,7 +9,7 @@ import aiohttp
 from headrace_api.wire import Register
 from headrace_api.worker_config import WorkerConfig, fingerprint
 from headrace_worker import facts, probes
-from headrace_worker.adapters.part import WithAdapters, from_store
+from headrace_worker.adapters.part import WithAdapters
 from headrace_worker.facts import Machine
 from headrace_worker.metrics import Metrics
 from headrace_worker.parts import Parts
@@ -46,7 +46,7 @@ def standard_parts(config: WorkerConfig, settings: Settings, path: Path | None) 
     return Parts(
         fetch=store,
         prepare_environment=Packages(settings.programs.python, settings.cache),
-        adapters=WithAdapters(config.model_name, path, from_store(store)),
+        adapters=WithAdapters(config.model_name, path, store.adapter),
     )
 
 

@@ -155,9 +155,9 @@ class Worker:
         self.status.set_offer(Offer(client, given or known.limit))
         self._go(Cause.WARMED)
         tried = asyncio.get_running_loop().call_later(TRIED_S, self.status.set_tried)
-        beside = [asyncio.create_task(self._keep_adapters(client))]
-        if given is None:
-            beside.append(asyncio.create_task(learn(self.status, known, memory)))
+        works = [self.parts.adapters.keep(client, self.status.set_adapters)]
+        works += [] if given else [learn(self.status, known, memory)]
+        beside = [asyncio.create_task(_logged(work)) for work in works]
 
         async def look(watch: Watch) -> Sign:
             return await self._look(client, decided, watch)
@@ -177,12 +177,6 @@ class Worker:
         if decided.api.metrics_path and under_way and client.heard_at < before.seen_at:
             metrics = await client.metrics(decided.api.metrics_path, decided.api.metrics_prefix)
         return Sign(time.monotonic(), answers, under_way, client.heard_at, metrics)
-
-    async def _keep_adapters(self, client: EngineClient) -> None:
-        try:
-            await self.parts.adapters.keep(client, self.status.set_adapters)
-        except Exception:
-            log.exception("adapters are not looked after any more: those that are loaded stay")
 
     async def _unless_ended(self, pulling: asyncio.Task[None], work: Coroutine[Any, Any, T]) -> T:
         """Do what a state is for.
@@ -266,6 +260,14 @@ class Worker:
     def _write(self, message: str) -> None:
         if self.settings.termination_log:
             termination.write(self.settings.termination_log, message, self._engine.tail if self._engine else [])
+
+
+async def _logged(work: Coroutine[Any, Any, None]) -> None:
+    """Work beside serving, which goes on without it."""
+    try:
+        await work
+    except Exception:
+        log.exception("adapters, or how many requests are taken at a time, stay as they are")
 
 
 def _log_engine(status: Status, line: str) -> None:

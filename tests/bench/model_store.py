@@ -11,6 +11,7 @@ Each is a process of its own; the store's time is from the call to the snapshot,
 import argparse
 import asyncio
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -70,19 +71,29 @@ def _upload(server: servers.S3, mebibytes: int, files: int) -> None:
 
 def _compare(url: str, folder: Path, options: argparse.Namespace) -> int:
     seconds: dict[str, list[float]] = {"store": [], "store, unchecked": [], options.peer.name: []}
+    cpu: dict[str, list[float]] = {name: [] for name in seconds}
     for _ in range(options.repeat):
         for name, times in seconds.items():
+            before = _cpu()
             times.append(_once(name, url, folder / "to", options))
+            cpu[name].append(_cpu() - before)
     medians = {name: statistics.median(times) for name, times in seconds.items()}
     peer = medians[options.peer.name]
     for name, median in medians.items():
         spread = " ".join(f"{one:.2f}" for one in seconds[name])
         sys.stdout.write(
-            f"{name:18}{options.mebibytes / median:8.0f} MiB/s  {peer / median:5.2f} of the peer  ({spread} s)\n"
+            f"{name:18}{options.mebibytes / median:8.0f} MiB/s  {peer / median:5.2f} of the peer  "
+            f"CPU {statistics.median(cpu[name]):.2f} s  ({spread} s)\n"
         )
     reached = peer / medians["store"] >= TARGET
     sys.stdout.write(f"target: at least {TARGET} of the peer: {'reached' if reached else 'MISSED'}\n")
     return 0 if reached else 1
+
+
+def _cpu() -> float:
+    """CPU seconds of all processes that have ended, their start included."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _once(name: str, url: str, target: Path, options: argparse.Namespace) -> float:
@@ -96,7 +107,7 @@ def _once(name: str, url: str, target: Path, options: argparse.Namespace) -> flo
         return time.monotonic() - began
     command = [sys.executable, __file__, "--peer", options.peer, "--store", url, target]
     command += ["--unchecked"] if "unchecked" in name else []
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
 
 
 def _store(url: str, cache: str, *, unchecked: bool) -> int:

@@ -128,7 +128,7 @@ async def through_server(python: str, repeat: int) -> list[list[float]]:
             cpu = after.user + after.system - before.user - before.system + time.process_time() - own
             first = await bench.first_tokens(url, "bench", 30)
             if number:  # the first warms up
-                rounds.append([rate, first, cpu / (2 * bench.STREAMS * bench.TOKENS / 1000)])
+                rounds.append([rate, first, cpu / (bench.ROUNDS * bench.STREAMS * bench.TOKENS / 1000)])
     return rounds
 
 

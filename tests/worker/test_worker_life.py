@@ -68,7 +68,7 @@ async def test_sigterm_before_anything_has_begun(tmp_path: Path) -> None:
     os.mkfifo(config)
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "headrace_worker", "--config", str(config))
     # Opening a pipe waits for the other side: here, for the worker to read its configuration.
-    writing = await asyncio.wait_for(asyncio.to_thread(os.open, config, os.O_WRONLY), 20)
+    writing = await asyncio.wait_for(asyncio.to_thread(os.open, config, os.O_WRONLY), 60)
     try:
         process.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(process.wait(), 5) == 0

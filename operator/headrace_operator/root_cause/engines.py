@@ -49,7 +49,10 @@ def _start_timeout(evidence: Evidence) -> str | None:
     ended = evidence.ended
     if ended is None or ended.exit_code:
         return None
-    line = line_of(re.compile("the worker was told to stop before its engine answered.*"), ended.text)
+    line = line_of(
+        re.compile("the worker was told to stop before its engine (?:was started|answered|had given a token).*"),
+        ended.text,
+    )
     if ended.text and not line:
         return None
     said = line or "it had not even begun"
@@ -197,7 +200,8 @@ RULES = (
         "WeightsForbidden",
         r"[Cc]annot access gated repo|trying to access a gated repo|Invalid credentials|\bAccessDenied\b"
         r"|401 Client Error(?!.*\n?.*Repository Not Found)|403 (?:Client Error|Forbidden)|InvalidAccessKeyId"
-        r"|SignatureDoesNotMatch|cannot be fetched: .*\b40[13] |gave no keys|the environment variable \S+ is not set",
+        r"|SignatureDoesNotMatch|cannot be fetched: 40[13] (?!.*Repository Not Found)"
+        r"|gave no keys|the environment variable \S+ is not set",
         "The place of the weights does not let this worker have them (401 or 403).",
         "accept the model's licence there, and give the worker a token or key that may read it (HF_TOKEN, AWS_* "
         "or GOOGLE_*, from the Secret of spec.engine.credentialsSecretRef)",
@@ -250,7 +254,7 @@ RULES = (
     ),
     _rule(
         "EngineHung",
-        r"the engine has not answered its health check for",
+        r"the engine has not answered its health check for|the engine has requests and has given no token for",
         "The engine's process ran but did not answer any more; the worker killed it.",
         "look at the engine's log before that (kubectl logs --previous)",
         "comes again",

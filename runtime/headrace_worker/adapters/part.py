@@ -5,24 +5,10 @@ from pathlib import Path
 
 from headrace_worker.adapters import loaders
 from headrace_worker.adapters.keeper import FetchAdapter, Keeper, Told
-from headrace_worker.adapters.look import AdapterError, Here
+from headrace_worker.adapters.look import Here
 from headrace_worker.adapters.wanted import Place
 from headrace_worker.engine_client import EngineClient
 from headrace_worker.engines import Chosen
-from headrace_worker.store.errors import StoreError
-from headrace_worker.store.part import ModelStore
-
-
-def from_store(store: ModelStore) -> FetchAdapter:
-    """Adapters from wherever models come from."""
-
-    async def fetch(source: str) -> Path:
-        try:
-            return await store.source(source)
-        except StoreError as error:
-            raise AdapterError(str(error)) from error
-
-    return fetch
 
 
 class WithAdapters:
