@@ -74,6 +74,7 @@ _ALL = (
     Image("operator", "Headrace operator", "headrace-operator", ("operator",), "operator/Containerfile"),
     Image("queue", "Headrace queue", "headrace-queue", ("queue",), "runtime/Containerfile.queue"),
     _runtime("llamacpp", "llama.cpp", extras=("worker", "llamacpp"), vendor=False),
+    _runtime("embeddings", "sentence-transformers", extras=("worker", "embeddings"), vendor=False),
     _runtime("vllm", "vLLM"),
     _runtime("vllm-cpu", "vLLM on CPU"),
     _runtime("tensorrt-llm", "TensorRT-LLM"),

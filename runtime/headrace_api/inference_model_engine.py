@@ -6,7 +6,7 @@ from pydantic import ConfigDict, Field, StrictInt, StrictStr, model_validator
 
 from headrace_api.base import KubernetesDocument
 from headrace_api.portable import PortableMap, not_portable
-from headrace_api.worker_config import EngineType, LoggerLevel, Optimize, SchedulerPolicy
+from headrace_api.worker_config import ADAPTER_NAME, EngineType, LoggerLevel, Optimize, SchedulerPolicy
 
 VERBATIM = Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})
 FreeForm = Annotated[PortableMap, VERBATIM]
@@ -99,6 +99,16 @@ class SecretRef(KubernetesDocument):
     name: str = Field(min_length=1, description="The Secret's name.")
 
 
+class Adapter(KubernetesDocument):
+    """Further weights on top of the model's own (LoRA)."""
+
+    name: str = Field(pattern=ADAPTER_NAME, description="It is asked for as MODEL:NAME.")
+    source: str = Field(
+        min_length=1,
+        description="A folder or file in the worker's pod, a Hugging Face id, s3://bucket/folder/ or gs://bucket/folder/.",
+    )
+
+
 class Memory(KubernetesDocument):
     """How much accelerator memory the engine takes."""
 
@@ -174,6 +184,11 @@ class Engine(KubernetesDocument):
     tokenizer_path: str | None = Field(default=None, description="A tokenizer that is not beside the weights.")
     weight_set_directories: list[str] = Field(
         default=[], description="Directories in the worker's pod with the weights; before hfModelId."
+    )
+    adapters: list[Adapter] = Field(
+        default=[],
+        description="LoRA adapters that are served beside the model; a change of them restarts no worker.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
     memory: Memory = Field(default=Memory(), description="How much accelerator memory the engine takes.")
     unstable: Unstable = Field(default=Unstable(), description="Settings without a promise.")

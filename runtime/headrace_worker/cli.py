@@ -49,7 +49,7 @@ def worker(
 def _check(loaded: Loaded) -> None:
     """What the files say, and what they say of this machine where it is there: a check needs no weights."""
     try:
-        for note in engines.check(loaded.config.generator):
+        for note in (*engines.check(loaded.config.generator), *engines.on_this_machine(loaded.config.generator)):
             sys.stderr.write(f"note: {note}\n")
         request.check(loaded.config.generator)
     except (EngineConfigError, StoreError) as error:
@@ -64,7 +64,8 @@ def _run(loaded: Loaded) -> None:
         # What can be told without weights is told before anything is started or fetched.
         engines.check(loaded.config.generator)
         request.check(loaded.config.generator)
-        parts = app.standard_parts(environment)
+        path = None if loaded.converted else Path(loaded.name)
+        parts = app.standard_parts(loaded.config, environment, path)
         status = asyncio.run(app.run(loaded.config, environment, token, parts))
     except (EngineConfigError, StoreError) as error:
         _fail(located(loaded.text, loaded.name, str(error)))

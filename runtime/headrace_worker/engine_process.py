@@ -19,8 +19,9 @@ from headrace_worker.engines.protocol import EngineCommand
 
 TAIL_LINES = 200
 _LONGEST_LINE = 2000
-_POLL_S = 0.1
-_SLOWEST_POLL_S = 1.0
+_POLL_S = 0.02
+_SLOWEST_POLL_S = 0.25
+"""So much later than it could be is a worker ready at most; the question costs the engine half a millisecond."""
 
 
 class EngineExitedError(RuntimeError):

@@ -3,14 +3,12 @@
 A driver that is missing or broken is no reason not to work: what it does not tell is left out, and the log says why.
 """
 
-import contextlib
+import ctypes
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import pynvml
 import structlog
 
 from headrace_api.wire import Gpu, Registration
@@ -18,11 +16,9 @@ from headrace_worker import opencl
 from headrace_worker.cpus import cpu_count
 from headrace_worker.engine_process import ScriptError, run_script
 
-_MB = 2**20
 _GB = 10**9
 _OPENCL_S = 10.0
-_ABSENT = (pynvml.NVML_ERROR_LIBRARY_NOT_FOUND, pynvml.NVML_ERROR_DRIVER_NOT_LOADED)
-"""No NVIDIA driver, or one that found no GPU: nothing is wrong."""
+_NVML = "libnvidia-ml.so.1"
 
 log = structlog.get_logger()
 
@@ -56,7 +52,7 @@ class Machine:
 
 def machine(cache: Path) -> Machine:
     """Ask the machine; `cache` is the folder of the model cache, which need not be there yet."""
-    return Machine(nvidia(), open_cl(), cpu_count(), free_bytes(cache))
+    return Machine(nvidia() if _is_there(_NVML) else NvidiaFacts(), open_cl(), cpu_count(), free_bytes(cache))
 
 
 def registration(found: Machine, ln_url: str = "") -> Registration:
@@ -81,21 +77,10 @@ def registration(found: Machine, ln_url: str = "") -> Registration:
 
 def nvidia() -> NvidiaFacts:
     """Ask the NVIDIA driver; memory in MB (2**20 bytes, as NVIDIA's own tools count)."""
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError as error:
-        if error.value not in _ABSENT:
-            log.warning("the NVIDIA driver does not work", error=str(error))
-        return NvidiaFacts()
-    try:
-        driver = str(pynvml.nvmlSystemGetDriverVersion())
-        return NvidiaFacts(driver, tuple(gpu for index in range(pynvml.nvmlDeviceGetCount()) for gpu in _gpus(index)))
-    except (pynvml.NVMLError, UnicodeDecodeError) as error:
-        log.warning("the NVIDIA driver does not work", error=str(error))
-        return NvidiaFacts()
-    finally:
-        with contextlib.suppress(pynvml.NVMLError):
-            pynvml.nvmlShutdown()
+    from headrace_worker import nvml  # noqa: PLC0415 (`pynvml` loads for a tenth of a second: see `machine`)
+
+    driver, gpus = nvml.ask()
+    return NvidiaFacts(driver, gpus)
 
 
 def open_cl() -> OpenClFacts:
@@ -116,41 +101,12 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(there).free
 
 
-def _gpus(index: int) -> Iterator[Gpu]:
-    """The GPU with this number, or its MIG slices; one that has fallen off the bus is no use to an engine."""
+def _is_there(library: str) -> bool:
     try:
-        handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-    except pynvml.NVMLError as error:
-        log.warning("a GPU does not answer", index=index, error=str(error))
-        return
-    for device in _slices(handle) or [handle]:
-        yield _gpu(device)
-
-
-def _slices(handle: object) -> list[object]:
-    try:
-        if not pynvml.nvmlDeviceGetMigMode(handle)[0]:
-            return []
-        count = pynvml.nvmlDeviceGetMaxMigDeviceCount(handle)
-    except pynvml.NVMLError:  # most GPUs cannot be divided
-        return []
-    return [device for index in range(count) if (device := _slice(handle, index))]
-
-
-def _slice(handle: object, index: int) -> object | None:
-    try:
-        found: object = pynvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, index)
-    except pynvml.NVMLError:  # not in use
-        return None
-    return found
-
-
-def _gpu(handle: object) -> Gpu:
-    try:
-        memory = int(pynvml.nvmlDeviceGetMemoryInfo(handle).total) // _MB
-    except pynvml.NVMLError:  # some GPUs share the machine's memory and report none of their own
-        memory = None
-    return Gpu(name=str(pynvml.nvmlDeviceGetName(handle)), memory=memory)
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
 
 
 def _megabytes(gpus: tuple[Gpu, ...]) -> int:

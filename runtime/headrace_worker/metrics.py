@@ -6,7 +6,7 @@ What is counted per request costs microseconds a request; nothing is counted per
 import time
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Enum, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from headrace_api.wire import HandBack, Result, Usage
 from headrace_worker.life import State
@@ -22,7 +22,7 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._entered_at = time.monotonic()
-        self.state = self._made(Enum, "state", "1 for the state that it is in.", states=[one.value for one in State])
+        self.state = self._made(Gauge, "state", "1 for the state that it is in.", labelnames=["state"])
         self.state_seconds = self._made(
             Gauge, "state_seconds", "How long a state lasts, or lasted before the next began.", labelnames=["state"]
         )
@@ -52,6 +52,9 @@ class Metrics:
         self.fetched = self._made(Gauge, "fetch_bytes", "Bytes of the model that are here.")
         self.to_fetch = self._made(Gauge, "fetch_total_bytes", "Bytes of the model, as far as its size is known.")
         self.connections = self._made(Counter, "queue_connections", "Connections made to the queue.")
+        self.adapters = self._made(
+            Gauge, "adapters", "Adapters that are wanted, by whether they are served.", labelnames=["state"]
+        )
         self.registered = self._made(Gauge, "registered", "1 while registered.")
         self.engine_healthy = self._made(Gauge, "engine_healthy", "1 while healthy.")
         self.engine_starts = self._made(Counter, "engine_starts", "How often the engine was started.")
@@ -60,6 +63,8 @@ class Metrics:
             Gauge, "engine_metrics_up", "1 when the engine's own metrics are on this page."
         )
         self._state = State.FETCHING
+        for state in State:
+            self.state.labels(state.value).set(state is self._state)
 
     def _made(self, kind: type[Any], name: str, text: str, **more: Any) -> Any:
         return kind(f"headrace_worker_{name}", text, registry=self.registry, **more)
@@ -67,8 +72,9 @@ class Metrics:
     def enter(self, state: State) -> None:
         """Note the next state."""
         self.bring_up_to_date()
+        self.state.labels(self._state.value).set(0)
         self._entered_at, self._state = time.monotonic(), state
-        self.state.state(state.value)
+        self.state.labels(state.value).set(1)
 
     def bring_up_to_date(self) -> None:
         """Count the time in the present state until now: before the metrics are read."""

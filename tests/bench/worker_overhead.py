@@ -28,6 +28,7 @@ import psutil
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "runtime" / "sample_model" / "sample-chat"
 STREAMS = 64
+ROUNDS = 2
 TOKENS = 128
 CHAT = "/v1/chat/completions"
 LOSS_PERCENT, FIRST_MS, START_S = 3.0, 2.0, 1.0
@@ -36,26 +37,26 @@ _END = b"\n\n"
 
 
 @dataclass
-class Round:
-    """One measurement of one path."""
+class Load:
+    """One round under load."""
 
     tokens_per_second: float
-    first_ms: float
-    """Median time to the first token with one stream at a time."""
-    worker_cpu: float = 0.0
+    worker_cpu: float
     """CPU seconds per 1000 tokens."""
-    queue_cpu: float = 0.0
+    queue_cpu: float
 
 
 @dataclass
 class Rounds:
     """All of a path's."""
 
-    all: list[Round] = field(default_factory=list)
+    loads: list[Load] = field(default_factory=list)
+    first_ms: list[float] = field(default_factory=list)
+    """Median times to the first token, with one stream at a time."""
 
     def median(self, name: str) -> float:
-        """The median of a figure."""
-        return statistics.median(getattr(one, name) for one in self.all)
+        """The median of a figure under load."""
+        return statistics.median(getattr(one, name) for one in self.loads)
 
 
 @dataclass
@@ -106,14 +107,14 @@ async def stream(url: str, body: bytes) -> tuple[float, int, bytes]:
 
 
 async def load(url: str, name: str) -> float:
-    """All streams at once, three times over; tokens per second."""
+    """All streams at once, some times over; tokens per second."""
     body = json.dumps(request(name)).encode()
     began = time.perf_counter()
-    for _ in range(2):
+    for _ in range(ROUNDS):
         for _, events, last in await asyncio.gather(*(stream(url, body) for _ in range(STREAMS))):
             if events < TOKENS or b"[DONE]" not in last:
                 raise RuntimeError(f"a broken answer from {url}: {events} events, ending {last!r}")
-    return 2 * STREAMS * TOKENS / (time.perf_counter() - began)
+    return ROUNDS * STREAMS * TOKENS / (time.perf_counter() - began)
 
 
 async def first_tokens(url: str, name: str, count: int = 60) -> float:
@@ -244,38 +245,55 @@ async def bare_start(folder: Path, http: aiohttp.ClientSession, argv: list[str])
             process.wait(30)
 
 
-async def measure(setup: Setup, url: str) -> Round:
-    """One round of one path."""
+async def loaded(setup: Setup, url: str) -> Load:
+    """One round under load on one path."""
     worker, queue = setup.worker.cpu(), setup.queue.cpu()
     rate = await load(url, "bench")
-    thousands = 2 * STREAMS * TOKENS / 1000
-    worker, queue = (setup.worker.cpu() - worker) / thousands, (setup.queue.cpu() - queue) / thousands
-    return Round(rate, await first_tokens(url, "bench"), worker, queue)
+    thousands = ROUNDS * STREAMS * TOKENS / 1000
+    return Load(rate, (setup.worker.cpu() - worker) / thousands, (setup.queue.cpu() - queue) / thousands)
+
+
+@contextlib.contextmanager
+def apart(setup: Setup, cpus: set[int]) -> Iterator[None]:
+    """The engine on CPUs of its own, everything else on the others; where there are others."""
+    everything = os.sched_getaffinity(0)
+    (engine,) = (one for one in setup.worker.process.children() if "guard" in str(one.cmdline()))
+    others = (psutil.Process(), setup.worker.process, setup.queue.process)
+    try:
+        for one in others:
+            pin(one, everything - cpus or everything)
+        pin(engine, cpus)
+        yield
+    finally:
+        for one in others:
+            pin(one, everything)
+
+
+async def measure(setup: Setup, repeat: int, cpus: set[int], paths: dict[str, Rounds]) -> None:
+    """All rounds, the paths in turn."""
+    urls = {"engine": setup.engine_url, "queue": setup.queue_url}
+    with apart(setup, cpus):
+        for url in urls.values():
+            await load(url, "bench")
+        for _ in range(repeat):
+            for name, url in urls.items():
+                paths[name].loads.append(await loaded(setup, url))
+    for _ in range(repeat):
+        for name, url in urls.items():
+            paths[name].first_ms.append(await first_tokens(url, "bench"))
 
 
 async def compare(repeat: int, vllm: str | None, cpus: set[int]) -> bool:
     """The benchmark; whether its targets are reached."""
-    everything = os.sched_getaffinity(0)
     paths = {"engine": Rounds(), "queue": Rounds()}
     starts, bare_starts = [], []
     with tempfile.TemporaryDirectory() as name:
         async with aiohttp.ClientSession() as http:
-            for number in range(1 if vllm else 3):
+            for number in range(1 if vllm else repeat):
                 async with running(Path(name), http, vllm) as setup:
                     starts.append(setup.ready_s)
                     if number == 0:
-                        (engine,) = (one for one in setup.worker.process.children() if "guard" in str(one.cmdline()))
-                        if everything - cpus:
-                            pin(psutil.Process(), everything - cpus)
-                            pin(setup.worker.process, everything - cpus)
-                            pin(setup.queue.process, everything - cpus)
-                            pin(engine, cpus)
-                        for url in (setup.engine_url, setup.queue_url):
-                            await load(url, "bench")
-                        for _ in range(repeat):
-                            paths["engine"].all.append(await measure(setup, setup.engine_url))
-                            paths["queue"].all.append(await measure(setup, setup.queue_url))
-                        pin(psutil.Process(), everything)
+                        await measure(setup, repeat, cpus, paths)
                 bare_starts.append(await bare_start(Path(name), http, setup.argv))
     return report(paths, statistics.median(starts), statistics.median(bare_starts))
 
@@ -286,18 +304,23 @@ def report(paths: dict[str, Rounds], start: float, bare: float) -> bool:
     engine, queue = paths["engine"], paths["queue"]
     losses = [
         100 * (1 - through.tokens_per_second / direct.tokens_per_second)
-        for direct, through in zip(engine.all, queue.all, strict=True)
+        for direct, through in zip(engine.loads, queue.loads, strict=True)
     ]
+    rates = engine.median("tokens_per_second"), queue.median("tokens_per_second")
+    firsts = statistics.median(engine.first_ms), statistics.median(queue.first_ms)
     write(f"{'':36}{'engine':>10}{'through':>10}\n")
-    for name, text in (("tokens_per_second", f"tokens/s, {STREAMS} streams"), ("first_ms", "first token, ms")):
-        write(f"{text:36}{engine.median(name):10.2f}{queue.median(name):10.2f}\n")
-    write(f"{'start to ready, s':36}{bare:10.2f}{start:10.2f}\n")
+    for text, one, other in (
+        (f"tokens/s, {STREAMS} streams", *rates),
+        ("first token, ms", *firsts),
+        ("start to ready, s", bare, start),
+    ):
+        write(f"{text:36}{one:10.2f}{other:10.2f}\n")
     worker_cpu, queue_cpu = queue.median("worker_cpu"), queue.median("queue_cpu")
     write(f"{'CPU s per 1000 tokens: worker, queue':36}{worker_cpu:10.4f}{queue_cpu:10.4f}\n")
     loss = statistics.median(losses)
     targets = (
         ("throughput lost, %", loss, LOSS_PERCENT),
-        ("first token later by, ms", queue.median("first_ms") - engine.median("first_ms"), FIRST_MS),
+        ("first token later by, ms", firsts[1] - firsts[0], FIRST_MS),
         ("ready later by, s", start - bare, START_S),
     )
     for text, value, limit in targets:

@@ -118,9 +118,11 @@ def test_errors_are_those_of_lint(headrace, model_text):
     assert result.err.startswith("<stdin>:4: HR003: spec.engine.type: 'Llama' is not accepted; write one of VLLMEngine")
 
 
-def test_an_engine_without_an_image_is_told(headrace, model_text):
+def test_an_engine_without_an_image_is_told(headrace, model_text, tmp_path):
     text = model_text.replace("LlamaCppEngine", "EmbeddingEngine")
-    result = headrace("render", "-", text=text)
+    values = tmp_path / "values.yaml"
+    values.write_text("runtime: {images: {EmbeddingEngine: null}}\n")
+    result = headrace("render", "--values", values, "-", text=text)
     assert result.status == 1
     assert "<stdin>:4: spec.engine.type: the chart has no runtime image for EmbeddingEngine" in result.err
     assert (

@@ -311,6 +311,18 @@ ENGINES = (
         "run",
     ),
     Example(
+        "EngineHung",
+        ended("the engine has requests and has given no token for 180 s\nlast lines:\nserving"),
+        ("no token for 180 s",),
+        "run",
+    ),
+    Example(
+        "EngineStartTimeout",
+        ended("the worker was told to stop before its engine was started, after 7201 s\nlast lines:\n", 0),
+        ("did not start in time", "7201 s"),
+        "run",
+    ),
+    Example(
         "EngineStartTimeout",
         ended("the worker was told to stop before its engine answered, after 3601 s\nlast lines:\n", 0),
         ("did not start in time", "3601 s"),

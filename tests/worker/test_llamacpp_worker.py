@@ -23,7 +23,7 @@ pytestmark = pytest.mark.engine
 QUESTION = "Who won the world series in 2020?"
 ANSWER = "The Los Angeles Dodgers won the World Series in 2020."
 GENERATOR = {"type": "LlamaCppEngine", "model_id": str(GGUF), "max_total_tokens": 256}
-START_S = 20
+START_S = 60
 ENDLESS = {"stream": True, "ignore_eos": True, "max_tokens": 200, "temperature": 0}
 
 
@@ -90,23 +90,33 @@ SAID: tuple[dict[str, Any], ...] = (
 """Requests whose answers are determined."""
 
 
-async def same_as_the_engines_own(process: WorkerProcess, connection: Connection, first_job: int) -> None:
+async def same_as_the_engines_own(
+    process: WorkerProcess, connection: Connection, first_job: int, **of_the_worker: Any
+) -> None:
+    """`of_the_worker`: what the worker's configuration adds to each request."""
     for job, more in enumerate(SAID, first_job):
         await connection.ask(job, QUESTION, **more)
         assert (await connection.expect(Result)).status == 200
         await connection.ack(f"request-{job}")
         await connection.expect(Credit)
-        request = {"model": "public-name", "messages": [{"role": "user", "content": QUESTION}], **more}
+        request = {"model": "public-name", "messages": [{"role": "user", "content": QUESTION}], **more, **of_the_worker}
         assert essence(connection.answers[job]) == essence(await process.ask_engine(request))
 
 
-def essence(answer: bytes) -> list[dict[str, Any]]:
-    """What of an answer, or of each event of a stream, is not of this one request: no ids, no times."""
+def essence(answer: bytes) -> dict[str, Any]:
+    """What of an answer is not of this one request: no ids, no times, and not which tokens left together."""
     events = [event.removeprefix(b"data: ") for event in answer.split(b"\n\n") if event]
     bodies = [json.loads(event) for event in events if event != b"[DONE]"]
-    kept = [{key: body.get(key) for key in ("object", "model", "choices")} for body in bodies]
+    choices = [choice for body in bodies for choice in body["choices"]]
+    said = [choice.get("message") or choice.get("delta") or {} for choice in choices]
     counts = ("prompt_tokens", "completion_tokens", "total_tokens")  # not how many of them were in a cache
-    return [*kept, *({key: usage[key] for key in counts} for body in bodies if (usage := body.get("usage")))]
+    return {
+        "kinds": {(body["object"], body["model"]) for body in bodies},
+        "text": "".join(part.get("content") or "" for part in said),
+        "ends": [choice["finish_reason"] for choice in choices if choice.get("finish_reason")],
+        "logprobs": [one for choice in choices for one in (choice.get("logprobs") or {}).get("content") or []],
+        "usage": [[usage[key] for key in counts] for body in bodies if (usage := body.get("usage"))],
+    }
 
 
 async def test_answers_are_the_engines_own(tmp_path: Path, queue: ScriptedQueue) -> None:
@@ -195,7 +205,7 @@ async def test_an_engine_that_cannot_start_fails_the_worker(tmp_path: Path, queu
 
 async def test_sigterm_while_the_engine_starts(tmp_path: Path, queue: ScriptedQueue) -> None:
     async with worker(tmp_path, queue.url, GENERATOR) as process:
-        await until(lambda: len(process.children()) > 0, START_S)
+        await until(lambda: "starting the engine" in process.log.read_text(), START_S)
         process.process.send_signal(signal.SIGTERM)
         assert await process.exit_status() == 0
         assert process.termination_log.read_text().startswith(

@@ -136,7 +136,10 @@ def test_a_check_needs_no_weights_but_looks_at_those_that_are_there(tmp_path: Pa
         ({"batch_wait_timeout_s": 0.1}, "generator.batch_wait_timeout_s: 0.1 .* only EmbeddingEngine has it"),
         ({"optimize": "onnx"}, "generator.optimize: 'onnx' .* only EmbeddingEngine has it"),
         ({"model_type": "embedding"}, "generator.model_type: 'embedding' .* write 'text-generation'"),
-        ({"runtime_env": {"pip": ["x"]}}, r"generator.runtime_env.pip: not accepted.* accepted: env_vars"),
+        (
+            {"runtime_env": {"conda": {}}},
+            r"runtime_env.conda: not accepted: the engine runs in .*; write the pa",
+        ),
         ({"weight_set_directories": ["/a", "/b"]}, r"weight_set_directories: \['/a', '/b'\] .* accepted: one folder"),
         ({"generation": {"generate_kwargs": {"stream": True}}}, "generate_kwargs.stream: not accepted, because every"),
     ],

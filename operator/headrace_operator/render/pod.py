@@ -33,7 +33,7 @@ def pod_template(spec: InferenceModelSpec, labels: dict[str, str], config: Rende
             **_pull_secrets(config),
             **placement(spec, labels, profile, config.node_lost_seconds),
             "containers": [_container(spec, config)],
-            "volumes": volumes(spec, config.model_cache),
+            "volumes": volumes(spec, labels[names.LABEL_MODEL], config.model_cache),
         },
     }
     merged = strategic_merge(template, spec.template)

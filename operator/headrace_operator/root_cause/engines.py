@@ -49,7 +49,10 @@ def _start_timeout(evidence: Evidence) -> str | None:
     ended = evidence.ended
     if ended is None or ended.exit_code:
         return None
-    line = line_of(re.compile("the worker was told to stop before its engine answered.*"), ended.text)
+    line = line_of(
+        re.compile("the worker was told to stop before its engine (?:was started|answered|had given a token).*"),
+        ended.text,
+    )
     if ended.text and not line:
         return None
     said = line or "it had not even begun"
@@ -251,7 +254,7 @@ RULES = (
     ),
     _rule(
         "EngineHung",
-        r"the engine has not answered its health check for",
+        r"the engine has not answered its health check for|the engine has requests and has given no token for",
         "The engine's process ran but did not answer any more; the worker killed it.",
         "look at the engine's log before that (kubectl logs --previous)",
         "comes again",

@@ -5,30 +5,15 @@ Whoever gives a field its effect removes its warning here.
 
 from collections.abc import Iterator
 
+from headrace_api import runtime_env
 from headrace_api.inference_model import InferenceModelSpec
 from headrace_api.rules.finding import Facts, Finding, Rule, at
 
 
-def _tensorrt(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
-    if spec.engine.type == "TRTLLMEngine":
-        message = "TRTLLMEngine is kept, but this version has no worker for it: the worker refuses to start"
-        yield Finding("HR904", "warning", at("engine.type"), message, "use VLLMEngine until then")
-
-
-def _embeddings(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
-    if spec.engine.type == "EmbeddingEngine":
-        message = "EmbeddingEngine is kept, but this version has no worker for it: the worker refuses to start"
-        yield Finding("HR905", "warning", at("engine.type"), message, "use VLLMEngine with an embedding model")
-
-
 def _runtime_env(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
-    others = spec.engine.runtime_env.model_extra or {}
-    if others:
-        message = (
-            f"{', '.join(others)} {'is' if len(others) == 1 else 'are'} kept, but the worker refuses to start with it"
-        )
-        hint = "put packages and files into the runtime image"
-        yield Finding("HR906", "warning", at("engine.runtimeEnv"), message, hint)
+    for wrong in runtime_env.refused(spec.engine.runtime_env.model_extra or {}):
+        message = f"is kept, but the worker refuses to start with it: {wrong.reason}"
+        yield Finding("HR906", "warning", at("engine.runtimeEnv", *wrong.key.split(".")), message, wrong.hint)
 
 
 def _model_type(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
@@ -40,8 +25,11 @@ def _model_type(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
 
 def _weight_sets(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
     if len(spec.engine.weight_set_directories) > 1:
-        message = f"{len(spec.engine.weight_set_directories)} folders are kept, but the worker starts with one only"
-        yield Finding("HR908", "warning", at("engine.weightSetDirectories"), message, "name one folder")
+        message = (
+            "the first folder is the model; the worker refuses to start where the others are no LoRA adapters of it"
+        )
+        hint = "name one folder, and adapters in engine.adapters, which can change while workers run"
+        yield Finding("HR908", "warning", at("engine.weightSetDirectories"), message, hint)
 
 
 def _other_buckets(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
@@ -56,9 +44,7 @@ def _other_buckets(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
 def _adapters(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
     if spec.ray.lora_config:
         message = "is kept, but this version loads no adapters from a folder of them"
-        yield Finding(
-            "HR910", "warning", at("ray.loraConfig"), message, "name them in engine.engineKwargs.lora_modules"
-        )
+        yield Finding("HR910", "warning", at("ray.loraConfig"), message, "name each of them in engine.adapters")
 
 
 def _propagated(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
@@ -75,16 +61,19 @@ def _multiplexing(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
 
 
 RULES = (
-    Rule("HR904", "warning", "TRTLLMEngine is kept; no worker runs it", _tensorrt),
-    Rule("HR905", "warning", "EmbeddingEngine is kept; no worker runs it", _embeddings),
     Rule(
         "HR906",
         "warning",
-        "runtimeEnv's keys other than envVars are kept; the worker does not act on them",
+        "runtimeEnv's keys other than envVars and pip are kept; the worker does not act on them",
         _runtime_env,
     ),
     Rule("HR907", "warning", "modelType other than text-generation is kept; the engines generate text", _model_type),
-    Rule("HR908", "warning", "more than one weight set directory is kept; the worker loads one", _weight_sets),
+    Rule(
+        "HR908",
+        "warning",
+        "weightSetDirectories after the first are LoRA adapters; others cannot be loaded",
+        _weight_sets,
+    ),
     Rule(
         "HR909",
         "warning",

@@ -8,6 +8,7 @@ from headrace_api.rules.finding import Facts, Finding, Rule, at
 
 _STOPS = {
     "VLLMEngine": (refusals.vllm_stops_at, "write text, a token id, or a list of one token id"),
+    "TRTLLMEngine": (refusals.vllm_stops_at, "write text, a token id, or a list of one token id"),
     "LlamaCppEngine": (refusals.llamacpp_stops_at, "write text; the model's own end tokens always stop it"),
 }
 

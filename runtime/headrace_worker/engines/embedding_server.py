@@ -10,6 +10,7 @@ there are `max_batch_size` texts. One thread computes; meanwhile the next batch 
 
 import asyncio
 import base64
+import importlib.util
 import json
 import sys
 from collections import deque
@@ -51,6 +52,8 @@ class SentenceTransformerModel:
         import torch  # noqa: PLC0415 (takes seconds: only in the engine's process)
         from sentence_transformers import SentenceTransformer  # noqa: PLC0415
 
+        if told["backend"] == "onnx" and not importlib.util.find_spec("optimum"):
+            raise SystemExit(f"ModuleNotFoundError: optimize: onnx needs optimum-onnx, which {sys.executable} has not")
         options = dict(told["options"])
         dtype = options.pop("dtype", None)
         model_kwargs = {} if dtype in {None, "auto"} else {"torch_dtype": getattr(torch, str(dtype))}
@@ -68,7 +71,11 @@ class SentenceTransformerModel:
         self._tokenizer = self._model.tokenizer
         self._prefix = self._model.prompts.get(self._model.default_prompt_name or "", "")
         self.vocabulary = len(self._tokenizer)
-        self.dimensions = int(self._model.get_embedding_dimension())
+        # renamed in 6.0
+        dimensions = (
+            getattr(self._model, "get_embedding_dimension", None) or self._model.get_sentence_embedding_dimension
+        )
+        self.dimensions = int(dimensions())
         self.normalizes = type(list(self._model.children())[-1]).__name__ == "Normalize"
         self.limit = _limit(told["max_total_tokens"], self._model.max_seq_length, self._positions())
 

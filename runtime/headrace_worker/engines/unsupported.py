@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from headrace_api import runtime_env
 from headrace_api.worker_config import EngineType, Generator
 from headrace_worker.engines.protocol import EngineConfigError
 
@@ -37,11 +38,8 @@ def refuse(generator: Generator) -> None:
     if generator.type in _OF_TEXT and generator.model_type != _TEXT_GENERATION:
         reason = f"it generates text; leave it out or write {_TEXT_GENERATION!r}"
         _refuse_set("model_type", generator.model_type, generator.type, reason)
-    for key in generator.runtime_env.model_extra or {}:
-        raise EngineConfigError(
-            f"generator.runtime_env.{key}: not accepted, because the worker starts its engine in the image as it is; "
-            "accepted: env_vars"
-        )
+    for wrong in runtime_env.refused(generator.runtime_env.model_extra or {}):
+        raise EngineConfigError(f"generator.runtime_env.{wrong.key}: not accepted: {wrong.reason}; {wrong.hint}")
     if len(generator.weight_set_directories) > 1:
         raise EngineConfigError(
             f"generator.weight_set_directories: {generator.weight_set_directories!r} is not accepted; accepted: one "

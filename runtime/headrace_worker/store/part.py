@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from headrace_api.worker_config import Generator
+from headrace_worker.adapters.look import AdapterError
 from headrace_worker.parts import OnProgress, PreparationError
 from headrace_worker.status import Progress as Told
 from headrace_worker.store import request as requests
@@ -43,13 +44,16 @@ class ModelStore:
             raise PreparationError(f"generator: {error}") from error
         return requests.with_paths(generator, model, tokenizer)
 
-    async def source(self, text: str, progress: OnProgress | None = None) -> Path:
-        """The local path of an adapter or of anything else that is named by one text, as `generator.hf_model_id` is.
+    async def adapter(self, source: str) -> Path:
+        """The local path of an adapter; where it may come from is what `generator.hf_model_id` may be.
 
         Raises:
-            StoreError: it cannot be had.
+            AdapterError: it cannot be had.
         """
-        return await self._fetch(requests.plain(text), progress or _unseen)
+        try:
+            return await self._fetch(requests.plain(source), _unseen)
+        except StoreError as error:
+            raise AdapterError(str(error)) from error
 
     async def _elsewhere(self, request: StoreRequest | None, progress: OnProgress) -> str | None:
         """The path of something that is not here yet; of what the section names by its path, the engine finds it."""
