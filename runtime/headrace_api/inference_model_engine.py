@@ -93,12 +93,6 @@ class GcsMirror(KubernetesDocument):
     extra_files: list[ExtraFiles] = Field(default=[], description="Folders that are fetched beside the weights.")
 
 
-class SecretRef(KubernetesDocument):
-    """A Secret in the model's namespace."""
-
-    name: str = Field(min_length=1, description="The Secret's name.")
-
-
 class Adapter(KubernetesDocument):
     """Further weights on top of the model's own (LoRA)."""
 
@@ -107,6 +101,12 @@ class Adapter(KubernetesDocument):
         min_length=1,
         description="A folder or file in the worker's pod, a Hugging Face id, s3://bucket/folder/ or gs://bucket/folder/.",
     )
+
+
+class SecretRef(KubernetesDocument):
+    """A Secret in the model's namespace."""
+
+    name: str = Field(min_length=1, description="The Secret's name.")
 
 
 class Memory(KubernetesDocument):
