@@ -8,6 +8,7 @@ from typing import Any
 
 import aiohttp
 import obstore
+import structlog
 from obstore.store import GCSStore, S3Store
 
 from headrace_api.s3_sync import SyncArguments
@@ -17,6 +18,8 @@ from headrace_worker.store.credentials import Provider
 from headrace_worker.store.errors import AttemptError
 from headrace_worker.store.files import RemoteFile
 from headrace_worker.store.settings import StoreSettings
+
+log = structlog.get_logger()
 
 _MOST_SMALL = 4096
 _S3_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION")
@@ -90,12 +93,20 @@ class Bucket:
         return options
 
     async def encrypted(self, file: RemoteFile) -> bool:
-        """Whether S3 encrypts the file with a key of its owner: then its ETag is no MD5 of the content."""
+        """Whether S3 encrypts the file with a key of its owner: then its ETag is no MD5 of the content.
+
+        False where the server does not say: then the file is fetched again, and what is wrong is told.
+        """
         if not isinstance(self._store, S3Store) or self.where.anonymous or self._access.arguments.anonymous:
             return False
-        url = await obstore.sign_async(self._store, "HEAD", file.key, timedelta(minutes=5))
-        async with aiohttp.ClientSession() as session, session.head(url) as answer:
-            headers = answer.headers
+        try:
+            url = await obstore.sign_async(self._store, "HEAD", file.key, timedelta(minutes=5))
+            timeout = aiohttp.ClientTimeout(total=self._access.settings.read_timeout_s)
+            async with aiohttp.ClientSession(timeout=timeout) as session, session.head(url) as answer:
+                headers = answer.headers
+        except Exception as error:  # noqa: BLE001 - its text has the signed address in it, which is a secret
+            log.warning("the server does not say how a file is encrypted", file=file.name, error=type(error).__name__)
+            return False
         return (
             headers.get("x-amz-server-side-encryption") in _KEYS_OF_THE_CLIENT
             or "x-amz-server-side-encryption-customer-algorithm" in headers
