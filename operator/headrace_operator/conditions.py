@@ -159,7 +159,7 @@ def _summary(workers: Workers, cause: Problem | None, *, reached: bool, enabled:
     if not reached:
         if cause:
             return cause.reason, cause.text
-        return "Progressing", f"{workers.ready} of {workers.desired} workers are ready"
+        return "Progressing", f"{workers.ready} of {workers.desired} workers are ready{_how_far(workers.starting)}"
     if not enabled:
         return "Disabled", "spec.enabled is false: nothing runs"
     if not workers.desired:

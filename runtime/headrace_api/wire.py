@@ -85,7 +85,7 @@ class Register(Registration):
     """A `headrace.v1` worker's first message: its machine and what it serves."""
 
     type: Literal["register"] = "register"
-    worker: str
+    worker: str = Field(max_length=253)
     """A name for people, unique among the workers of a model: the pod's name in Kubernetes."""
     models: list[str] = Field(min_length=1)
     """The model names it answers to; an adapter's is `<model>:<adapter>`."""

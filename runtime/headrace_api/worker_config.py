@@ -169,7 +169,7 @@ class Queue(Document):
     http_request_retries: int = Field(default=7, ge=0)
     hostings: list[str] = []
     max_concurrent_queries: int | None = Field(default=None, ge=1)
-    """Requests at the same time; the engine's own number of slots when absent."""
+    """Requests at the same time; learned, up to the engine's slots, when absent."""
 
 
 class Monitoring(Document):

@@ -298,7 +298,9 @@ class Dispatcher:
             self._waiting_bytes -= len(exchange.call.raw)
 
     def _give_up(self, exchange: Exchange) -> None:
-        self._close(exchange, End.failed(errors.no_worker(exchange.call.model, self.limits.hold_seconds)))
+        model = exchange.call.model
+        starting = self.schedule.starting(model)
+        self._close(exchange, End.failed(errors.no_worker(model, self.limits.hold_seconds, starting)))
 
     def _time_out(self, exchange: Exchange) -> None:
         self._close(exchange, End.failed(errors.timed_out(self.limits.request_seconds)))

@@ -12,8 +12,11 @@ stand in one place. The statuses choose the exception that the official `openai`
     504 request_timeout         InternalServerError     the answer took longer than `--request-seconds`
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
+
+from headrace_api import progress
+from headrace_api.load import Starting
 
 RETRY_AFTER_SECONDS = 5
 """What `Retry-After` says where trying again can help."""
@@ -67,9 +70,14 @@ def saturated(waiting: int) -> ApiError:
     return ApiError(429, "queue_full", f"The queue is full: {waiting} requests wait. Try again later.", retry=True)
 
 
-def no_worker(model: str, seconds: float) -> ApiError:
-    """No worker took the request while it was held."""
-    return ApiError(503, "no_worker", f"No worker took the request for '{model}' within {seconds:g} s.", retry=True)
+def no_worker(model: str, seconds: float, starting: Sequence[Starting]) -> ApiError:
+    """No worker took the request while it was held; `starting` are those that may take the next one."""
+    message = f"No worker took the request for '{model}' within {seconds:g} s."
+    if starting:
+        one = max(starting, key=lambda each: progress.twentieths(each.done_bytes, each.total_bytes))
+        how_far = progress.words(one.state, one.done_bytes, one.total_bytes, None)
+        message += f" {len(starting)} starting: {how_far}."
+    return ApiError(503, "no_worker", message, retry=True)
 
 
 def draining() -> ApiError:

@@ -176,6 +176,10 @@ class Schedule:
         """Whether a dedicated worker takes requests for `model`, or will when it is ready."""
         return model in self._announced
 
+    def starting(self, model: str) -> list[Starting]:
+        """How far the workers are that will serve `model`."""
+        return [entry.starting for entry in self._announced.get(model, {}).values() if entry.starting]
+
     @property
     def generalists(self) -> int:
         """How many generalists take work."""

@@ -6,7 +6,7 @@ What is counted per request costs microseconds a request; nothing is counted per
 import time
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Enum, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from headrace_api.wire import HandBack, Result, Usage
 from headrace_worker.life import State
@@ -22,7 +22,7 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._entered_at = time.monotonic()
-        self.state = self._made(Enum, "state", "1 for the state that it is in.", states=[one.value for one in State])
+        self.state = self._made(Gauge, "state", "1 for the state that it is in.", labelnames=["state"])
         self.state_seconds = self._made(
             Gauge, "state_seconds", "How long a state lasts, or lasted before the next began.", labelnames=["state"]
         )
@@ -60,6 +60,8 @@ class Metrics:
             Gauge, "engine_metrics_up", "1 when the engine's own metrics are on this page."
         )
         self._state = State.FETCHING
+        for state in State:
+            self.state.labels(state.value).set(state is self._state)
 
     def _made(self, kind: type[Any], name: str, text: str, **more: Any) -> Any:
         return kind(f"headrace_worker_{name}", text, registry=self.registry, **more)
@@ -67,8 +69,9 @@ class Metrics:
     def enter(self, state: State) -> None:
         """Note the next state."""
         self.bring_up_to_date()
+        self.state.labels(self._state.value).set(0)
         self._entered_at, self._state = time.monotonic(), state
-        self.state.state(state.value)
+        self.state.labels(state.value).set(1)
 
     def bring_up_to_date(self) -> None:
         """Count the time in the present state until now: before the metrics are read."""

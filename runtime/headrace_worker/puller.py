@@ -98,7 +98,8 @@ class PullPlan:
 class Puller:
     """The reconnect loop. `run` ends only after `drain`.
 
-    It connects to a Headrace queue at once, and takes jobs when the worker is ready; to a Spider only then.
+    It connects at once. With a Headrace queue it registers at once, too, and takes jobs when the worker is ready; with
+    a Spider it registers only then.
     """
 
     def __init__(self, plan: PullPlan, status: Status) -> None:
@@ -109,6 +110,8 @@ class Puller:
         self._stopping = asyncio.Event()
         self._is_spider = False
         self._may_be_spider = False
+        self._was_early = False
+        """Whether a Spider closed the last connection before the worker was ready to register."""
         self._refusal: str | None = None
         self._refused_since = 0.0
         self._gives_up_because = ""
@@ -137,8 +140,8 @@ class Puller:
                     await asyncio.wait_for(self._stopping.wait(), delay)
 
     async def _until_welcome(self) -> None:
-        """A Spider would send a worker that is not ready requests: it has no message that says that it is not."""
-        if (self._is_spider or self._may_be_spider) and not self._status.offered:
+        """Keep away, until the worker is ready, from a Spider that would send requests before, or was left waiting."""
+        if (self._is_spider or self._may_be_spider or self._was_early) and not self._status.offered:
             ready, stopping = (
                 asyncio.ensure_future(waited) for waited in (self._status.until_offered(), self._stopping.wait())
             )
@@ -190,11 +193,6 @@ class Puller:
     async def _serve(self, connection: aiohttp.ClientWebSocketResponse) -> bool:
         self._status.metrics.connections.inc()
         session = self._session = self._session_for(connection)
-        if session is None:
-            log.info("the queue is a Spider: the worker connects to it when it is ready", url=self._plan.url)
-            self._may_be_spider = True
-            await connection.close()
-            return False
         self._may_be_spider = False
         watch = asyncio.create_task(self._watch(session, connection))
         if self._stopping.is_set():
@@ -205,23 +203,24 @@ class Puller:
             self._session = None
             self._status.set_registered(False)
             watch.cancel()
-        if isinstance(session, V1Session) and session.is_spider:
-            self._is_spider = True
+        if isinstance(session, V1Session):
+            self._is_spider |= session.is_spider
+        else:
+            self._was_early = self._status.offered is None
         self._report_end(connection)
         return session.registered.is_set()
 
-    def _session_for(self, connection: aiohttp.ClientWebSocketResponse) -> Session | None:
-        """The connection's session; None with a Spider when the worker is not ready."""
+    def _session_for(self, connection: aiohttp.ClientWebSocketResponse) -> Session:
         plan, status = self._plan, self._status
         if connection.protocol == SUBPROTOCOL:
             return V1Session(connection, plan.register, status, self._unacked)
-        if not (offer := status.offered):
-            return None
         machine = Registration.model_validate(plan.register.model_dump())
         _keep_alive(connection)
-        return SeedSession(connection, offer.engine, machine, status)
+        return SeedSession(connection, machine, status)
 
     async def _watch(self, session: Session, connection: aiohttp.ClientWebSocketResponse) -> None:
+        if isinstance(session, SeedSession):
+            await self._status.until_offered()
         try:
             await asyncio.wait_for(session.registered.wait(), _REGISTERED_S)
         except TimeoutError:

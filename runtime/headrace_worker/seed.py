@@ -29,7 +29,6 @@ class SeedSession:
     """One connection; `run` returns when it has ended."""
 
     socket: aiohttp.ClientWebSocketResponse
-    engine: EngineClient
     registration: Registration
     status: Status
     registered: asyncio.Event = field(default_factory=asyncio.Event)
@@ -42,12 +41,10 @@ class SeedSession:
         self._idle.set()
         # Read and answer separately: a connection that breaks while the engine works must be noticed.
         reader = asyncio.create_task(self._read())
-        answerer = asyncio.create_task(self._answer_all())
-        settled = asyncio.get_running_loop().call_later(_SETTLED_S, self.registered.set)
+        answerer = asyncio.create_task(self._register_and_answer())
         try:
             await asyncio.wait({reader, answerer}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            settled.cancel()
             for task in (reader, answerer):
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError, aiohttp.ClientError, ConnectionError):
@@ -69,8 +66,17 @@ class SeedSession:
                 self._idle.clear()
                 self._requests.put_nowait(frame.data)
 
-    async def _answer_all(self) -> None:
+    async def _register_and_answer(self) -> None:
+        """A Spider sends requests to whoever has registered, so that has to wait until the worker is ready."""
+        offer = await self.status.until_offered()
         await self.socket.send_str(self.registration.model_dump_json())
+        settled = asyncio.get_running_loop().call_later(_SETTLED_S, self.registered.set)
+        try:
+            await self._answer_all(offer.engine)
+        finally:
+            settled.cancel()
+
+    async def _answer_all(self, engine: EngineClient) -> None:
         while True:
             text = await self._requests.get()
             if self._draining:
@@ -78,7 +84,7 @@ class SeedSession:
             self.status.begin_request(stream=False)
             try:
                 with self.status.metrics.seconds.time():
-                    answer = await self._answer(text)
+                    answer = await self._answer(engine, text)
             finally:
                 self.status.end_request(stream=False)
             self.status.metrics.requests.labels("error" if "error" in answer else "200").inc()
@@ -86,7 +92,7 @@ class SeedSession:
             if self._requests.empty():
                 self._idle.set()
 
-    async def _answer(self, text: str | bytes) -> dict[str, Any]:
+    async def _answer(self, engine: EngineClient, text: str | bytes) -> dict[str, Any]:
         try:
             request = SeedRequest.model_validate_json(text)
         except ValidationError as error:
@@ -94,7 +100,7 @@ class SeedSession:
             return error_body(f"not a request of the worker protocol: {where}", "invalid_request_error")
         log.debug("request", openai_req=request.openai_req)
         try:
-            answer = await self.engine.complete(request.openai_req)
+            answer = await engine.complete(request.openai_req)
         except EngineLostError as error:
             return error_body(f"the engine was lost: {error}", "engine_lost")
         log.debug("answer", answer=answer)

@@ -75,6 +75,18 @@ async def test_generalists_go_on_while_the_right_worker_starts(start: Start) -> 
         schedule.remove(1000)
 
 
+async def test_who_has_waited_in_vain_is_told_how_far_the_workers_are(start: Start) -> None:
+    queue = await start(hold_seconds=0.3)
+    async with (
+        V1Worker(queue.worker_url, "m", name="near", state="fetching") as worker,
+        V1Worker(queue.worker_url, "m", name="far", state="fetching"),
+    ):
+        await worker.send(wire.Report(state="fetching", done_bytes=3 * 10**9, total_bytes=14 * 10**9))
+        with pytest.raises(openai.InternalServerError, match=r"2 starting: fetching 3\.0 of 14\.0 GB") as caught:
+            await queue.ask()
+    assert caught.value.response.headers["retry-after"]
+
+
 async def test_what_waits_for_a_new_model_is_handed_out_at_once(start: Start) -> None:
     queue = await start(models=("m:a",))
     async with operator(queue) as socket, V1Worker(queue.worker_url, "m", credit=3) as worker:

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 
+from headrace_api.load import ModelLoad, Starting
 from headrace_operator.reconcile import Reconciler, Refused
 from headrace_operator.scaling.autoscaler import Autoscaler
 
@@ -359,6 +360,7 @@ async def test_nothing_that_is_observed_is_changed(reconciler, cluster):
 class Later:
     def __init__(self):
         self.asked = []
+        self.calm = False
 
     def add_after(self, key, seconds):
         self.asked.append((key, seconds))
@@ -366,7 +368,22 @@ class Later:
     def postpone(self, key, seconds):
         assert seconds > 0
         self.asked.append(key)
-        return True
+        return not self.calm
+
+
+async def test_a_download_costs_writes_in_calm_moments_only(cluster, config):
+    """Of a hundred reports as many are written as there were calm moments, and the newest at the end."""
+    turns = Later()
+    reconciler = Reconciler(cluster, cluster, config, lambda: "2026-01-01T00:00:00Z", turns)
+    await reconciler.reconcile(KEY)
+    cluster.writes.clear()
+    for percent in range(100):
+        far = Starting(state="fetching", done_bytes=percent * 10**9, total_bytes=100 * 10**9)
+        cluster.load = ModelLoad(starting={"sample-1": far})
+        turns.calm = percent in {30, 99}
+        await reconciler.reconcile(KEY)
+    assert cluster.writes == [("status", "InferenceModel")] * 2
+    assert cluster.model["status"]["starting"][0]["doneBytes"] == 99 * 10**9
 
 
 async def test_numbers_wait_for_a_calm_moment_and_conditions_take_them_along(cluster, config):

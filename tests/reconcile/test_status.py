@@ -294,6 +294,9 @@ def test_a_worker_that_starts_is_told_of_with_how_far_it_is(tell):
     loaded = conditions(item)["ModelLoaded"]
     assert (loaded["status"], loaded["reason"]) == ("False", "NotLoaded")
     assert loaded["message"].endswith(": sample-1 is fetching 3.2 of 14.1 GB (a.safetensors)")
+    assert conditions(item)["Ready"]["message"] == (
+        "0 of 2 workers are ready: sample-1 is fetching 3.2 of 14.1 GB (a.safetensors)"
+    )
     assert "starting" not in tell(workload=deployment(2), load=ModelLoad(workers=2), before=item)["status"]
     assert "starting" not in tell(workload=deployment(), load=None, before=item)["status"]
 

@@ -58,7 +58,7 @@ async def story(folder: Path, moments: int, seed: int) -> Story:
     chance.shuffle(states)
     async with queue_process() as url, Fleet(folder, url) as fleet:
         workers = await fleet.started(WORKERS)
-        async with Clients(url, MODEL, seed).asking() as clients:
+        async with Clients(url, MODEL, seed, pause_s=0.02).asking() as clients:
             for state in states:
                 place = chance.randrange(WORKERS)
                 if state in {State.READY, State.DRAINING}:

@@ -20,7 +20,7 @@ import pytest
 import tomli_w
 from packaging.requirements import Requirement
 
-from headrace_api.wire import Credit, Result
+from headrace_api.wire import Credit, Register, Registered, Result
 from headrace_worker.config_file import load
 from headrace_worker.engine_process import free_port
 from headrace_worker.settings import read
@@ -96,8 +96,10 @@ async def answers(queue: ScriptedQueue, process: asyncio.subprocess.Process, log
     assert process.returncode is None, await asyncio.to_thread(log.read_text)
     connection = await queue.connection()
     assert connection.headers["Authorization"] == "Bearer a-token"
-    register, _ = await connection.greet()
-    assert register.models == ["lab/sample"]
+    assert (await connection.expect(Register)).models == ["lab/sample"]
+    await connection.send(Registered())
+    await until(lambda: not connection.messages.empty() or process.returncode is not None, 60)
+    await connection.expect(Credit)
     await connection.ask(1, QUESTION, temperature=0)
     await connection.expect(Result)
     await connection.expect(Credit)

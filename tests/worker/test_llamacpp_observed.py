@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from headrace_api.wire import Credit, Result
+from headrace_api.wire import Credit, Register, Registered, Result
 from tests.worker.scripted_queue import Connection, ScriptedQueue
 from tests.worker.worker_process import GGUF, WorkerProcess, worker
 
@@ -15,18 +15,15 @@ pytestmark = pytest.mark.engine
 QUESTION = "Who won the world series in 2020?"
 ANSWER = "The Los Angeles Dodgers won the World Series in 2020."
 MARK = "Dodgers"
-GENERATOR = {
-    "type": "LlamaCppEngine",
-    "model_id": str(GGUF),
-    "max_total_tokens": 256,
-    "engine_kwargs": {"endpoint_metrics": True},
-}
+GENERATOR = {"type": "LlamaCppEngine", "model_id": str(GGUF), "max_total_tokens": 256}
 START_S = 60
 
 
 async def answered(process: WorkerProcess, connection: Connection) -> None:
-    await connection.greet()
+    await connection.expect(Register)
+    await connection.send(Registered())
     await process.until_ready(START_S)
+    await connection.expect(Credit)
     for job, stream in enumerate((True, False)):
         await connection.ask(job, QUESTION, stream=stream, temperature=0)
         await connection.expect(Result)
@@ -49,7 +46,7 @@ async def test_prompts_and_answers_are_in_the_log_at_debug_only(
     for mark in ("world series", MARK):
         assert any(mark in line for line in lines) == (level == "debug"), mark
     samples = {
-        (sample.name, sample.labels.get("kind") or sample.labels.get("headrace_worker_state")): sample
+        (sample.name, sample.labels.get("kind") or sample.labels.get("state")): sample
         for family in text_string_to_metric_families(page)
         for sample in family.samples
     }

@@ -205,7 +205,7 @@ async def test_an_engine_that_cannot_start_fails_the_worker(tmp_path: Path, queu
 
 async def test_sigterm_while_the_engine_starts(tmp_path: Path, queue: ScriptedQueue) -> None:
     async with worker(tmp_path, queue.url, GENERATOR) as process:
-        await until(lambda: len(process.children()) > 0, START_S)
+        await until(lambda: "starting the engine" in process.log.read_text(), START_S)
         process.process.send_signal(signal.SIGTERM)
         assert await process.exit_status() == 0
         assert process.termination_log.read_text().startswith(

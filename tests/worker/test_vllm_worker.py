@@ -44,6 +44,7 @@ async def test_answers_then_fails_with_its_engine_core(
 
         await connection.ask(1, QUESTION, stream=True, temperature=0)
         streamed = await connection.expect(Result)
+        assert streamed.usage
         await connection.expect(Credit)
         await connection.ask(2, QUESTION, temperature=0)
         whole = await connection.expect(Result)
@@ -52,6 +53,13 @@ async def test_answers_then_fails_with_its_engine_core(
         assert text_of(connection.answers[1]) == ANSWER
         assert json.loads(connection.answers[2])["choices"][0]["message"]["content"] == ANSWER
         assert streamed.usage == whole.usage
+        page = (await process.probe("/metrics"))[1]
+        (generated,) = [line for line in page.splitlines() if line.startswith("vllm:generation_tokens_total{")]
+        assert 'headrace_model="public-name",headrace_engine="VLLMEngine"' in generated
+        assert float(generated.rpartition(" ")[2]) >= 2 * streamed.usage.completion_tokens
+        log = process.log.read_text()
+        assert QUESTION not in log
+        assert ANSWER not in log
 
         await connection.ask(3, "word " * 2000)
         too_long = await connection.expect(Result)

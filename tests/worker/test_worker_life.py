@@ -1,6 +1,7 @@
 """The worker's life, state by state, with engines that have a trouble of their own."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -10,13 +11,14 @@ from pathlib import Path
 
 import psutil
 import pytest
-from websockets.asyncio.server import serve
+from websockets.asyncio.server import ServerConnection, serve
 
 from headrace_api.wire import WORKER_PATH, Credit, Drain, HandBack, Register, Registered, Result, Serving
 from headrace_api.worker_config import Generator
 from headrace_worker import health, life, puller
 from headrace_worker.engine_client import EngineClient
 from headrace_worker.engines.protocol import EngineConfigError
+from headrace_worker.learner import Memory
 from headrace_worker.life import Cause, State
 from headrace_worker.parts import OnProgress, PreparationError
 from headrace_worker.status import Progress
@@ -246,6 +248,25 @@ async def test_a_spider_gets_a_worker_that_is_ready(tmp_path: Path) -> None:
         assert (await worker.probe("/healthz"))[1] == {"state": "ready"}
 
 
+async def test_a_spider_that_does_not_wait_is_left_alone_until_the_worker_is_ready(tmp_path: Path) -> None:
+    fetch, came = Fetching(), []
+
+    async def impatient(worker: ServerConnection) -> None:
+        came.append(worker)
+        if len(came) > 1:
+            await spider.accept(worker)
+
+    spider = Spider()
+    async with (
+        serve(impatient, "127.0.0.1", 0) as server,
+        living(tmp_path, spider_url(server) + WORKER_PATH, fetch=fetch),
+    ):
+        await asyncio.sleep(1)
+        assert len(came) == 1
+        fetch.go_on.set()
+        await asyncio.wait_for(spider.workers.get(), 15)
+
+
 async def test_sigterm_while_a_spider_waits_for_it(tmp_path: Path) -> None:
     async with (
         serve(Spider().accept, "127.0.0.1", 0) as server,
@@ -270,6 +291,84 @@ async def test_adapters_are_told_to_the_queue_and_registered_with_again(tmp_path
         await first.socket.close()
         _, again = await registered(queue)
         assert (again.models, again.adapters, again.state) == (["m", "m:legal"], ["m:legal"], "ready")
+
+
+async def test_a_queue_that_goes_away_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(puller, "SLOWEST_DELAY_S", 0.2)
+    away = ScriptedQueue()
+    async with contextlib.AsyncExitStack() as stack:
+        async with away.serving() as there:
+            worker = await stack.enter_async_context(living(tmp_path, there.url, queue={"http_request_retries": 2}))
+            connection = await there.connection()
+            await connection.greet()
+            await worker.until_in("ready")
+        await asyncio.sleep(0.5)
+        # longer than the fast retries last
+        for _ in range(5):
+            await asyncio.sleep(0.2)
+            assert (await worker.probe("/readyz"))[1] == {
+                "ready": False,
+                "state": "ready",
+                "missing": ["not registered with the queue"],
+            }
+            assert (await worker.probe("/healthz"))[0] == 200
+        async with away.serving() as again:
+            _, credit = await (await again.connection()).greet()
+            assert credit.n == 4
+            async with asyncio.timeout(5):
+                while (await worker.probe("/readyz"))[0] != 200:
+                    await asyncio.sleep(0.02)
+            worker.sigterm()
+            assert await worker.status() == 0
+
+
+async def test_the_grace_period_ends_what_does_not_end_by_itself(tmp_path: Path, queue: ScriptedQueue) -> None:
+    async with living(tmp_path, queue.url, "silent", HEADRACE_GRACE_SECONDS="0.3") as worker:
+        connection = await queue.connection()
+        await connection.greet()
+        await connection.ask(1, "hello", stream=True)
+        await connection.first_piece()
+        await connection.ask(2, "hello", stream=True)
+        worker.sigterm()
+        await connection.expect(Drain)
+        ends = [await asyncio.wait_for(connection.messages.get(), 15) for _ in range(2)]
+        assert {type(end): end.model_dump()["job"] for end in ends} == {Result: 1, HandBack: 2}
+        assert [end.status for end in ends if isinstance(end, Result)] == [503]
+        await connection.ack("request-1")
+        assert await worker.status() == 0
+
+
+async def test_an_engine_that_ends_while_the_worker_drains(tmp_path: Path, queue: ScriptedQueue) -> None:
+    async with living(tmp_path, queue.url, "silent") as worker:
+        connection = await queue.connection()
+        await connection.greet()
+        await connection.ask(1, "hello", stream=True)
+        await connection.first_piece()
+        worker.sigterm()
+        await connection.expect(Drain)
+        for child in psutil.Process().children(recursive=True):
+            if "guard.py" not in " ".join(child.cmdline()):
+                child.kill()
+        assert (await connection.expect(Result)).status == 502
+        await connection.ack("request-1")
+        # 0 where the end of its last request was seen before its own
+        status = await worker.status(5)
+        words = {0: "the worker was told to stop while serving", 1: "the engine was killed by SIGKILL while serving"}
+        assert worker.termination_log.read_text().startswith(words[status])
+
+
+async def test_capacity_is_what_the_file_says_else_what_an_earlier_life_learned(
+    tmp_path: Path, queue: ScriptedQueue
+) -> None:
+    cache = {"HEADRACE_CACHE": str(tmp_path)}
+    async with living(tmp_path, queue.url, queue={"max_concurrent_queries": 3}, **cache):
+        connection = await queue.connection()
+        register, credit = await connection.greet()
+        assert (register.capacity, credit.n) == (3, 3)
+    Memory(tmp_path / "capacity.json", register.fingerprint).keep(2)
+    async with living(tmp_path, queue.url, **cache):
+        register, credit = await (await queue.connection()).greet()
+        assert (register.capacity, credit.n) == (None, 2)
 
 
 @pytest.mark.parametrize(

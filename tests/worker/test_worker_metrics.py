@@ -80,7 +80,7 @@ async def test_state_and_download() -> None:
     fetching = value(status, "state_seconds", state="fetching")
     await asyncio.sleep(0.05)
     assert value(status, "state_seconds", state="fetching") == fetching, "it is over"
-    states = {one.value: value(status, "state", headrace_worker_state=one.value) for one in State}
+    states = {one.value: value(status, "state", state=one.value) for one in State}
     assert states == {one.value: float(one is State.LOADING) for one in State}
 
 

@@ -89,7 +89,7 @@ RULES = (
         (
             "Autoscaling",
             (
-                "!has(self.initialReplicas) || "
+                "!has(self.initialReplicas) || self.minReplicas > self.maxReplicas || "
                 "(self.minReplicas <= self.initialReplicas && self.initialReplicas <= self.maxReplicas)"
             ),
         ),
