@@ -67,7 +67,7 @@ class EngineClient:
         """Ask the engine's `/health` once."""
         return await health.answers(self._session, self._base_url)
 
-    async def metrics(self, path: str, prefix: str) -> str | None:
+    async def metrics(self, path: str, prefix: str | tuple[str, ...]) -> str | None:
         """See `health.metrics`."""
         return await health.metrics(self._session, self._base_url + path, prefix)
 
