@@ -60,3 +60,17 @@ FLUX = Recipe(
     packages=(("flux-apply", "."),),
 )
 """Flux's own way to apply and to wait, for the tests of health checks."""
+VERSITYGW = Recipe(
+    name="versitygw",
+    module="github.com/versity/versitygw",
+    version=versions.VERSITYGW,
+    packages=(("versitygw", "github.com/versity/versitygw/cmd/versitygw"),),
+)
+"""Buckets over the S3 protocol, for the tests of the model store."""
+FAKE_GCS = Recipe(
+    name="fake-gcs-server",
+    module="github.com/fsouza/fake-gcs-server",
+    version=versions.FAKE_GCS,
+    packages=(("fake-gcs-server", "github.com/fsouza/fake-gcs-server"),),
+)
+"""Buckets over the protocol of Google Cloud Storage, likewise."""

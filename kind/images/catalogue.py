@@ -113,6 +113,7 @@ def config_arguments(image: Image) -> list[str]:
     }
     if image.worker:
         environment["HF_HOME"] = "/var/lib/headrace/huggingface"
+        environment["XDG_CACHE_HOME"] = "/var/lib/headrace/cache"
     settings = ["--user", f"{USER_ID}:{USER_ID}", "--workingdir", "/", "--stop-signal", "SIGTERM"]
     settings += ["--entrypoint", json.dumps([f"{HOME}/venv/bin/{image.program}"])]
     for name, value in environment.items():

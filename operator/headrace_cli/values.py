@@ -31,6 +31,7 @@ CHART_NAMES = {
     "network_policies": "networkPolicies.enabled",
     "accelerators": "runtime.accelerators",
     "default_accelerator": "runtime.defaultAccelerator",
+    "credentials_secret_name": "runtime.credentialsSecret",
     "model_cache": "runtime.modelCache",
 }
 """The chart's value that each field of RenderConfig comes from."""

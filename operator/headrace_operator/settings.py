@@ -106,6 +106,7 @@ _OPTIONS = {
     "image-pull-secrets": 'the Secrets that the workers\' images are pulled with, as JSON: [{"name": "registry"}]',
     "token-secret-name": "the Secret with the worker token, in the model's namespace",
     "token-secret-key": "the key of the token in that Secret",
+    "credentials-secret-name": "the Secret with keys for the places of weights, in the model's namespace",
     "grace-seconds": "how long a worker may take to finish",
     "node-lost-seconds": "how long after its node stops answering a worker is replaced",
     "network-policies": "true or false: whether workers get a NetworkPolicy",

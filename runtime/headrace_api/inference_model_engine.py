@@ -6,7 +6,7 @@ from pydantic import ConfigDict, Field, StrictInt, StrictStr, model_validator
 
 from headrace_api.base import KubernetesDocument
 from headrace_api.portable import PortableMap, not_portable
-from headrace_api.worker_config import EngineType, LoggerLevel, Optimize, SchedulerPolicy
+from headrace_api.worker_config import ADAPTER_NAME, EngineType, LoggerLevel, Optimize, SchedulerPolicy
 
 VERBATIM = Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})
 FreeForm = Annotated[PortableMap, VERBATIM]
@@ -93,6 +93,22 @@ class GcsMirror(KubernetesDocument):
     extra_files: list[ExtraFiles] = Field(default=[], description="Folders that are fetched beside the weights.")
 
 
+class Adapter(KubernetesDocument):
+    """Further weights on top of the model's own (LoRA)."""
+
+    name: str = Field(pattern=ADAPTER_NAME, description="It is asked for as MODEL:NAME.")
+    source: str = Field(
+        min_length=1,
+        description="A folder or file in the worker's pod, a Hugging Face id, s3://bucket/folder/ or gs://bucket/folder/.",
+    )
+
+
+class SecretRef(KubernetesDocument):
+    """A Secret in the model's namespace."""
+
+    name: str = Field(min_length=1, description="The Secret's name.")
+
+
 class Memory(KubernetesDocument):
     """How much accelerator memory the engine takes."""
 
@@ -134,6 +150,13 @@ class Engine(KubernetesDocument):
     runtime_env: RuntimeEnv = Field(default=RuntimeEnv(), description="Environment of the engine process.")
     s3_mirror: S3Mirror | None = Field(default=None, description="Weights in S3 instead of the Hugging Face Hub.")
     gcs_mirror: GcsMirror | None = Field(default=None, description="Weights in Google Cloud Storage instead.")
+    credentials_secret_ref: SecretRef | None = Field(
+        default=None,
+        description=(
+            "A Secret whose keys become the worker's environment: HF_TOKEN, AWS_ACCESS_KEY_ID, "
+            "GOOGLE_SERVICE_ACCOUNT_KEY and so on; the chart's runtime.credentialsSecret when absent."
+        ),
+    )
     generation: Generation = Field(default=Generation(), description="Default generation parameters.")
     model_local_path: str | None = Field(default=None, description="TRTLLMEngine: the directory of the built engine.")
     scheduler_policy: SchedulerPolicy | None = Field(
@@ -161,6 +184,11 @@ class Engine(KubernetesDocument):
     tokenizer_path: str | None = Field(default=None, description="A tokenizer that is not beside the weights.")
     weight_set_directories: list[str] = Field(
         default=[], description="Directories in the worker's pod with the weights; before hfModelId."
+    )
+    adapters: list[Adapter] = Field(
+        default=[],
+        description="LoRA adapters that are served beside the model; a change of them restarts no worker.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
     memory: Memory = Field(default=Memory(), description="How much accelerator memory the engine takes.")
     unstable: Unstable = Field(default=Unstable(), description="Settings without a promise.")

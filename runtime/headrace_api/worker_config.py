@@ -8,7 +8,7 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, StrictInt, StrictStr, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, StrictInt, StrictStr, model_validator
 
 from headrace_api import worker_forms
 from headrace_api.annotations import VendorName
@@ -101,6 +101,35 @@ class Unstable(Document):
     skip_checkpoint_load: bool = False
 
 
+ADAPTER_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
+"""What an adapter can be called: it is asked for as `<model>:<adapter>`."""
+
+
+class Adapter(Document):
+    """Further weights on top of the model's own (LoRA), asked for as `<model>:<name>`."""
+
+    name: str = Field(pattern=ADAPTER_NAME)
+    source: str = Field(min_length=1)
+    """A folder or file, a Hugging Face id, s3:// or gs://."""
+
+
+def _named_once(adapters: list[Adapter]) -> list[Adapter]:
+    names = [adapter.name for adapter in adapters]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"there are two adapters called {name!r}; give each another name")
+    return adapters
+
+
+Adapters = Annotated[list[Adapter], AfterValidator(_named_once)]
+
+
+class AdaptersFile(Document):
+    """A whole `adapters.toml`: what changes while a worker runs."""
+
+    adapters: Adapters = []
+
+
 class Generator(Document):
     """What to serve and how: the engine and its model.
 
@@ -144,9 +173,18 @@ class Generator(Document):
     tokenizer_path: str | None = None
     weight_set_directories: list[str] = []
     """Directories with the weights; before `hf_model_id`."""
+    adapters: Adapters = []
+    """Served beside the model; a worker that runs follows the changes of its file."""
+    adapters_file: str | None = None
+    """A file with more of them (`AdaptersFile`), which may come and go."""
     auto_memory_config: bool = True
     memory_safety_margin: float = Field(default=0.05, ge=0, lt=1)
     unstable: Unstable = Unstable()
+
+    @property
+    def has_adapters(self) -> bool:
+        """Whether an engine has to be started so that it can take adapters."""
+        return bool(self.adapters or self.adapters_file)
 
     @property
     def source(self) -> str:
@@ -216,9 +254,10 @@ def fingerprint(generator: Generator) -> str:
     """16 hex digits that are equal exactly for generator sections that say the same.
 
     Defaults that are written out and defaults that are left out count as the same: the hash is over the section's
-    canonical JSON with every default filled in.
+    canonical JSON with every default filled in. Adapters are not in it: they come and go while a worker runs.
     """
-    canonical = json.dumps(generator.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    said = generator.model_dump(mode="json", exclude={"adapters", "adapters_file"})
+    canonical = json.dumps(said, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 

@@ -2,18 +2,22 @@
 
 import asyncio
 import signal
+from pathlib import Path
 
 import aiohttp
 
 from headrace_api.wire import Register
 from headrace_api.worker_config import WorkerConfig, fingerprint
 from headrace_worker import facts, probes
+from headrace_worker.adapters.part import WithAdapters
 from headrace_worker.facts import Machine
 from headrace_worker.metrics import Metrics
 from headrace_worker.parts import Parts
 from headrace_worker.puller import Puller, PullPlan, worker_url
+from headrace_worker.runtime_env.part import Packages
 from headrace_worker.settings import Settings
 from headrace_worker.status import Status
+from headrace_worker.store.part import ModelStore
 from headrace_worker.worker import Worker
 
 
@@ -30,6 +34,20 @@ def pull_plan(config: WorkerConfig, settings: Settings, token: str | None, machi
         hostings=queue.hostings,
     )
     return PullPlan(worker_url(queue.url), token, register, queue.http_request_retries)
+
+
+def standard_parts(config: WorkerConfig, settings: Settings, path: Path | None) -> Parts:
+    """What a worker's life is made of; `path` is the configuration's file, whose adapters are followed.
+
+    Raises:
+        SettingsError: an environment variable is not usable.
+    """
+    store = ModelStore(settings.engine_environment)
+    return Parts(
+        fetch=store,
+        prepare_environment=Packages(settings.programs.python, settings.cache),
+        adapters=WithAdapters(config.model_name, path, store.adapter),
+    )
 
 
 async def run(config: WorkerConfig, settings: Settings, token: str | None, parts: Parts | None = None) -> int:

@@ -12,6 +12,8 @@ from headrace_api.toml_file import ConfigError, located
 from headrace_worker import app, config_file, config_text, engines, logs, probes, settings
 from headrace_worker.config_file import Loaded
 from headrace_worker.engines.protocol import EngineConfigError
+from headrace_worker.store import request
+from headrace_worker.store.errors import StoreError
 
 cli = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -47,9 +49,10 @@ def worker(
 def _check(loaded: Loaded) -> None:
     """What the files say, and what they say of this machine where it is there: a check needs no weights."""
     try:
-        for note in engines.check(loaded.config.generator):
+        for note in (*engines.check(loaded.config.generator), *engines.on_this_machine(loaded.config.generator)):
             sys.stderr.write(f"note: {note}\n")
-    except EngineConfigError as error:
+        request.check(loaded.config.generator)
+    except (EngineConfigError, StoreError) as error:
         _fail(located(loaded.text, loaded.name, str(error)))
 
 
@@ -60,8 +63,11 @@ def _run(loaded: Loaded) -> None:
         token = settings.usable_token(environment, loaded.config.queue.token)
         # What can be told without weights is told before anything is started or fetched.
         engines.check(loaded.config.generator)
-        status = asyncio.run(app.run(loaded.config, environment, token))
-    except EngineConfigError as error:
+        request.check(loaded.config.generator)
+        path = None if loaded.converted else Path(loaded.name)
+        parts = app.standard_parts(loaded.config, environment, path)
+        status = asyncio.run(app.run(loaded.config, environment, token, parts))
+    except (EngineConfigError, StoreError) as error:
         _fail(located(loaded.text, loaded.name, str(error)))
     except settings.SettingsError as error:
         _fail(str(error))

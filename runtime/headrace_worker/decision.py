@@ -1,14 +1,27 @@
-"""What to start: looked at (`survey`, which reads names of files), then decided (`decide`, pure)."""
+"""What to start: looked at (`prepared`, which reads what files and the driver say), then decided (`decide`, pure)."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from headrace_api.worker_config import Generator
-from headrace_worker import engines
+from headrace_worker import engines, memory
+from headrace_worker.adapters import at_start
+from headrace_worker.adapters.look import Here
+from headrace_worker.adapters.routes import Routes, routes
 from headrace_worker.engine_process import free_port
 from headrace_worker.engines import Chosen
 from headrace_worker.engines.protocol import Engine, EngineApi, EngineCommand, EngineFacts, Programs, text_api
+
+
+@dataclass(frozen=True)
+class OnMachine:
+    """What this machine is, as far as an engine's start depends on it."""
+
+    programs: Programs
+    environment: Mapping[str, str]
+    """What an engine inherits."""
+    nvidia_gpus: int = 0
 
 
 @dataclass(frozen=True)
@@ -22,6 +35,8 @@ class Decision:
     port: int
     slots: int
     """Requests that the engine works on at a time."""
+    routes: Routes | None = None
+    """How requests ask for the model, and what is known of its adapters."""
     request_defaults: Mapping[str, list[Any]] = field(default_factory=dict)
     """See `Engine.request_defaults`."""
     api: EngineApi = field(default_factory=text_api)
@@ -30,16 +45,24 @@ class Decision:
     """For the log: how the engine was chosen, and what of the section has no effect."""
 
 
-def survey(generator: Generator, served_name: str, programs: Programs, nvidia_gpus: int) -> tuple[Chosen, EngineFacts]:
-    """See which engine can load what is there, and where exactly it is.
+def prepared(chosen: Chosen, served_name: str, machine: OnMachine, here: Sequence[Here]) -> tuple[Chosen, EngineFacts]:
+    """Look where exactly the weights are, and what this machine has for them.
+
+    Args:
+        chosen: the engine.
+        served_name: the model's name.
+        machine: what the environment and the driver say.
+        here: adapters that are on this machine.
 
     Raises:
-        EngineConfigError: there is none, the weights are not there, or it is not clear which files are meant.
+        EngineConfigError: the weights are not there, it is not clear which files are meant, or they cannot fit.
     """
-    chosen = engines.choose(generator, engines.installed(programs))
     weights = chosen.engine.locate(chosen.generator)
-    facts = engines.facts(weights, served_name, free_port(), programs, nvidia_gpus)
-    return chosen, facts
+    section = at_start.prepared(chosen.generator, chosen.kind, here)
+    fit = memory.fitted(section, chosen.kind, weights, machine.environment)
+    facts = engines.facts(weights, served_name, free_port(), machine.programs, machine.nvidia_gpus)
+    told = replace(chosen, generator=fit.generator, notes=(*chosen.notes, *fit.reasons))
+    return told, replace(facts, adapters=tuple(str(one.path) for one in here))
 
 
 def decide(chosen: Chosen, facts: EngineFacts, /) -> Decision:
@@ -49,13 +72,20 @@ def decide(chosen: Chosen, facts: EngineFacts, /) -> Decision:
         EngineConfigError: the engine cannot do what the configuration asks.
     """
     engine, generator = chosen.engine, chosen.generator
+    api = engine.api(generator)
     return Decision(
         engine=engine,
         generator=generator,
         command=engine.command(generator, facts),
         port=facts.port,
         slots=engine.slots(generator),
+        routes=routes(
+            facts.served_name,
+            takes_adapters=generator.has_adapters or bool(facts.adapters),
+            started_with=facts.adapters,
+            dialect=api.adapters,
+        ),
         request_defaults=engine.request_defaults(generator),
-        api=engine.api(generator),
+        api=api,
         notes=chosen.notes,
     )

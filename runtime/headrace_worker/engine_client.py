@@ -11,8 +11,9 @@ import aiohttp
 from headrace_api.wire import Usage
 from headrace_api.worker_config import Generation
 from headrace_worker import health
+from headrace_worker.adapters.routes import Routes
 from headrace_worker.engines import generate_kwargs, prompt_formats
-from headrace_worker.engines.protocol import CHAT_PATH, COMPLETIONS_PATH, EngineApi, text_api
+from headrace_worker.engines.protocol import CHAT_PATH, COMPLETIONS_PATH, AdapterDialect, Call, EngineApi, text_api
 from headrace_worker.sse import UsageTap, usage_of
 
 _GENERATES = (CHAT_PATH, COMPLETIONS_PATH)
@@ -48,6 +49,8 @@ class Dialect:
     """See `Engine.request_defaults`."""
     generation: Generation = field(default_factory=Generation)
     api: EngineApi = field(default_factory=text_api)
+    routes: Routes | None = None
+    """The model and its adapters; the model alone when None."""
 
 
 class EngineClient:
@@ -60,12 +63,30 @@ class EngineClient:
         self._defaults = dialect.defaults
         self._generation = dialect.generation
         self._api = dialect.api
+        self.routes = dialect.routes or Routes(dialect.served_name)
         self.heard_at = 0.0
         """When anything last came from the engine in answer to a request, on the monotonic clock."""
 
     async def healthy(self) -> bool:
         """Ask the engine's `/health` once."""
         return await health.answers(self._session, self._base_url)
+
+    @property
+    def adapters(self) -> AdapterDialect | None:
+        """How it is told of adapters while it runs; None where it cannot be."""
+        return self._api.adapters
+
+    async def call(self, call: Call) -> tuple[int, str]:
+        """Ask for something that is no request of a client's; the status and the answer's text.
+
+        Raises:
+            EngineLostError: the engine's connection broke.
+        """
+        try:
+            async with self._session.request(call.method, self._base_url + call.path, json=call.body) as response:
+                return response.status, await response.text(errors="replace")
+        except (aiohttp.ClientError, ConnectionError, TimeoutError) as error:
+            raise EngineLostError(f"{type(error).__name__}: {error}") from error
 
     async def metrics(self, path: str, prefix: str | tuple[str, ...]) -> str | None:
         """See `health.metrics`."""
@@ -80,6 +101,8 @@ class EngineClient:
         if path not in self._api.paths:
             message = f"this worker does not serve {path!r}; it serves: {', '.join(self._api.paths)}"
             return Outcome(404, body=error_body(message, "not_found"))
+        if self.routes.fields(request.get("model")) is None:
+            return Outcome(404, body=error_body(f"this worker has no model {request['model']!r}", "model_not_found"))
         prompt_format = self._generation.prompt_format
         if path == CHAT_PATH and prompt_format is not None:
             try:
@@ -127,6 +150,7 @@ class EngineClient:
         """The request as the engine gets it: its own names, default stops first, usage asked for in streams."""
         renamed = self._api.renamed.get(path, {})
         body = {renamed.get(name, name): value for name, value in request.items()} | {"model": self._served_name}
+        body |= self.routes.fields(request.get("model")) or {}
         return self._generating(body) if path in _GENERATES else body
 
     def _generating(self, request: Mapping[str, Any]) -> dict[str, Any]:

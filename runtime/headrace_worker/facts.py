@@ -52,9 +52,7 @@ class Machine:
 
 def machine(cache: Path) -> Machine:
     """Ask the machine; `cache` is the folder of the model cache, which need not be there yet."""
-    found = Machine(nvidia() if _is_there(_NVML) else NvidiaFacts(), open_cl(), cpu_count(), free_bytes(cache))
-    log.info("this machine", **registration(found).model_dump(exclude_defaults=True))
-    return found
+    return Machine(nvidia() if _is_there(_NVML) else NvidiaFacts(), open_cl(), cpu_count(), free_bytes(cache))
 
 
 def registration(found: Machine, ln_url: str = "") -> Registration:

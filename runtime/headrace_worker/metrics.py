@@ -52,6 +52,9 @@ class Metrics:
         self.fetched = self._made(Gauge, "fetch_bytes", "Bytes of the model that are here.")
         self.to_fetch = self._made(Gauge, "fetch_total_bytes", "Bytes of the model, as far as its size is known.")
         self.connections = self._made(Counter, "queue_connections", "Connections made to the queue.")
+        self.adapters = self._made(
+            Gauge, "adapters", "Adapters that are wanted, by whether they are served.", labelnames=["state"]
+        )
         self.registered = self._made(Gauge, "registered", "1 while registered.")
         self.engine_healthy = self._made(Gauge, "engine_healthy", "1 while healthy.")
         self.engine_starts = self._made(Counter, "engine_starts", "How often the engine was started.")

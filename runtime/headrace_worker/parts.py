@@ -1,13 +1,15 @@
 """What a worker's life is made of, where it can be made of something else: the parts that `worker` calls in each state.
 
-FETCHING calls `Fetch`, then `PrepareEnvironment`, then `Decide`; READY runs `KeepAdapters`.
+FETCHING calls `Fetch`, `Adapters.before_start`, `Decide` and `PrepareEnvironment`; READY runs `Adapters.keep`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from headrace_api.worker_config import Generator
+from headrace_worker.adapters.keeper import Told
+from headrace_worker.adapters.look import Here
 from headrace_worker.decision import Decision, decide
 from headrace_worker.engine_client import EngineClient
 from headrace_worker.engines import Chosen
@@ -39,9 +41,9 @@ class PrepareEnvironment(Protocol):
     """Makes what an engine needs beside its weights."""
 
     async def __call__(
-        self, generator: Generator, environment: Mapping[str, str], progress: OnProgress, /
+        self, decided: Decision, environment: Mapping[str, str], progress: OnProgress, /
     ) -> Mapping[str, str]:
-        """The engine's environment variables, given those that it would inherit. Cancelled as `Fetch` is.
+        """The environment variables that the engine inherits, given those of the worker. Cancelled as `Fetch` is.
 
         Raises:
             PreparationError: it cannot be made.
@@ -59,11 +61,30 @@ class Decide(Protocol):
         """
 
 
-class KeepAdapters(Protocol):
-    """Loads and unloads adapters while the worker is ready."""
+class Adapters(Protocol):
+    """Has adapters served beside the model."""
 
-    async def __call__(self, engine: EngineClient, serve: Callable[[Sequence[str]], None], /) -> None:
-        """Runs until it is cancelled; `serve` is told the names of the adapters that can be asked for from now on."""
+    async def before_start(self, chosen: Chosen, /) -> tuple[Here, ...]:
+        """Those that are here before the engine starts. Cancelled as `Fetch` is.
+
+        Raises:
+            EngineConfigError: the configuration asks for one that cannot be.
+        """
+
+    async def keep(self, client: EngineClient, tell: Callable[[Told], None], /) -> None:
+        """Load and unload while the worker is ready, until cancelled; `tell` is told of every change."""
+
+
+class NoAdapters:
+    """None."""
+
+    async def before_start(self, chosen: Chosen, /) -> tuple[Here, ...]:
+        """See `Adapters.before_start`."""
+        del chosen
+        return ()
+
+    async def keep(self, client: EngineClient, tell: Callable[[Told], None], /) -> None:
+        """See `Adapters.keep`."""
 
 
 async def _as_it_is(generator: Generator, progress: OnProgress, /) -> Generator:
@@ -71,15 +92,9 @@ async def _as_it_is(generator: Generator, progress: OnProgress, /) -> Generator:
     return generator
 
 
-async def _inherited(
-    generator: Generator, environment: Mapping[str, str], progress: OnProgress, /
-) -> Mapping[str, str]:
-    del generator, progress
+async def _inherited(decided: Decision, environment: Mapping[str, str], progress: OnProgress, /) -> Mapping[str, str]:
+    del decided, progress
     return environment
-
-
-async def _no_adapters(engine: EngineClient, serve: Callable[[Sequence[str]], None], /) -> None:
-    del engine, serve
 
 
 @dataclass(frozen=True)
@@ -89,4 +104,4 @@ class Parts:
     fetch: Fetch = _as_it_is
     prepare_environment: PrepareEnvironment = _inherited
     decide: Decide = decide
-    keep_adapters: KeepAdapters = _no_adapters
+    adapters: Adapters = field(default_factory=NoAdapters)

@@ -17,7 +17,8 @@ from headrace_api.wire import SUBPROTOCOL, WORKER_PATH, Register, Registration
 from headrace_worker.seed import SeedSession
 from headrace_worker.session import Session
 from headrace_worker.status import Status
-from headrace_worker.v1 import Unacked, V1Session
+from headrace_worker.unacked import Unacked
+from headrace_worker.v1 import V1Session
 
 FIRST_DELAY_S = 0.2
 SLOWEST_DELAY_S = 10.0
@@ -142,12 +143,13 @@ class Puller:
     async def _until_welcome(self) -> None:
         """Keep away, until the worker is ready, from a Spider that would send requests before, or was left waiting."""
         if (self._is_spider or self._may_be_spider or self._was_early) and not self._status.offered:
-            ready, stopping = (
-                asyncio.ensure_future(waited) for waited in (self._status.until_offered(), self._stopping.wait())
-            )
-            await asyncio.wait({ready, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            ready.cancel()
-            stopping.cancel()
+            ready = asyncio.create_task(self._status.until_offered())
+            stopping = asyncio.create_task(self._stopping.wait())
+            try:
+                await asyncio.wait({ready, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                ready.cancel()
+                stopping.cancel()
 
     def _judge(self, before: str | None) -> None:
         """Note whether the last attempt was refused, and whether that has gone on for long."""

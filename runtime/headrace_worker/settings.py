@@ -61,7 +61,7 @@ def read(environ: Mapping[str, str] | None = None, *, log_level: str | None = No
         queue_token=_token(env),
         worker_name=env.get("HEADRACE_WORKER_NAME") or socket.gethostname(),
         ln_url=env.get("HEADRACE_LN_URL") or "",
-        model_cache=_model_cache(env),
+        model_cache=model_cache(env),
         grace_seconds=_seconds("HEADRACE_GRACE_SECONDS", env.get("HEADRACE_GRACE_SECONDS") or "25"),
         hang_seconds=_seconds("HEADRACE_HANG_SECONDS", env.get("HEADRACE_HANG_SECONDS") or "180"),
         inter_token_seconds=_seconds("HEADRACE_INTER_TOKEN_SECONDS", env.get("HEADRACE_INTER_TOKEN_SECONDS") or "0.2"),
@@ -97,10 +97,11 @@ def _programs(env: Mapping[str, str]) -> Programs:
     )
 
 
-def _model_cache(env: Mapping[str, str]) -> Path:
-    """As `huggingface_hub.constants` finds it."""
+def model_cache(env: Mapping[str, str]) -> Path:
+    """Where models are kept: as `huggingface_hub.constants` finds it, so that everybody finds the same."""
     home = env.get("HF_HOME") or f"{env.get('XDG_CACHE_HOME') or '~/.cache'}/huggingface"
-    return Path(env.get("HF_HUB_CACHE") or f"{home}/hub").expanduser()
+    named = env.get("HF_HUB_CACHE") or env.get("HUGGINGFACE_HUB_CACHE")
+    return Path(named or f"{home}/hub").expanduser()
 
 
 def _cache(env: Mapping[str, str]) -> Path:

@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from headrace_api.wire import Usage
+from headrace_worker.adapters.keeper import Told
 from headrace_worker.engine_client import EngineClient
 from headrace_worker.engine_metrics import Source
 from headrace_worker.life import State
@@ -114,10 +115,13 @@ class Status:
         self.metrics.slots.set(offer.slots)
         self._tell()
 
-    def set_adapters(self, adapters: Sequence[str]) -> None:
-        """Note which adapters can be asked for from now on."""
+    def set_adapters(self, told: Told) -> None:
+        """Note which adapters can be asked for from now on, and why others cannot."""
+        self.metrics.adapters.labels("served").set(len(told.served))
+        self.metrics.adapters.labels("failed").set(len(told.failed))
+        self.progress = Progress(told.text)
         if self.offer:
-            self.set_offer(replace(self.offer, adapters=tuple(adapters)))
+            self.set_offer(replace(self.offer, adapters=told.served))
 
     def set_slots(self, slots: int) -> None:
         """Note how many requests are taken at a time from now on."""

@@ -6,7 +6,6 @@ import functools
 import json
 import time
 from dataclasses import dataclass, field
-from typing import Literal
 
 import aiohttp
 import structlog
@@ -27,64 +26,15 @@ from headrace_api.wire import (
 )
 from headrace_worker import transcripts
 from headrace_worker.batcher import Batcher
-from headrace_worker.engine_client import EngineClient, EngineLostError, Outcome, error_body
+from headrace_worker.engine_client import EngineLostError, Outcome
+from headrace_worker.jobs import Running, Stop, ending_of, log_lost
 from headrace_worker.reports import Reports
 from headrace_worker.status import Offer, Status
+from headrace_worker.unacked import Unacked
 
 _ACK_PATIENCE_S = 2.0
-_UNACKED_LIMIT = 10_000
-_LOST = (500, 502, 503)
-"""After pieces were sent: the engine, or the worker, did not finish."""
-
-Stop = Literal["cancelled", "cut short", "connection lost"]
 
 log = structlog.get_logger()
-
-
-class Unacked:
-    """Results that the queue has not acknowledged; outlives connections, as the queue's bookkeeping relies on it."""
-
-    def __init__(self) -> None:
-        self._results: dict[str, Result] = {}
-        self.empty = asyncio.Event()
-        self.empty.set()
-
-    def add(self, result: Result) -> None:
-        """Keep a result, at the cost of the oldest when there are more than a queue could reasonably owe."""
-        self._results[result.request_id] = result
-        self.empty.clear()
-        if len(self._results) > _UNACKED_LIMIT:
-            oldest = next(iter(self._results))
-            log.error("a result was never acknowledged and is given up", request_id=oldest, kept=_UNACKED_LIMIT)
-            del self._results[oldest]
-
-    def acknowledge(self, request_id: str) -> None:
-        """Forget a result that the queue has."""
-        self._results.pop(request_id, None)
-        if not self._results:
-            self.empty.set()
-
-    def all(self) -> list[Result]:
-        """The kept results, oldest first."""
-        return list(self._results.values())
-
-
-@dataclass
-class _Running:
-    """A job under way."""
-
-    job: Job
-    engine: EngineClient
-    task: asyncio.Task[Outcome] | None = None
-    sent: bool = False
-    """Whether a piece went out: from then on the job cannot be given to another worker."""
-    stop: Stop | None = None
-    """Why its task is being cancelled."""
-
-    @property
-    def stream(self) -> bool:
-        """Whether its answer comes in pieces."""
-        return self.job.openai_req.get("stream") is True
 
 
 @dataclass
@@ -99,7 +49,7 @@ class V1Session:
     draining: bool = False
     is_spider: bool = False
     """The other side took the subprotocol without knowing it: its first message was a request of the seed protocol."""
-    _jobs: dict[int, _Running] = field(default_factory=dict)
+    _jobs: dict[int, Running] = field(default_factory=dict)
     _credits: int = 0
     """Granted, and not used by the queue so far."""
     _served: tuple[str, ...] = ()
@@ -234,7 +184,7 @@ class V1Session:
         if offer is None or self.draining or job.job in self._jobs:
             self._out.message(HandBack(job=job.job, reason=self._why_not(job)))
             return
-        running = _Running(job, offer.engine)
+        running = Running(job, offer.engine)
         self._jobs[job.job] = running
         self._idle.clear()
         self.status.begin_request(stream=running.stream)
@@ -247,7 +197,7 @@ class V1Session:
             return "the worker is draining"
         return f"the job number {job.job} is in use" if job.job in self._jobs else f"the worker is {self.status.state}"
 
-    async def _do(self, running: _Running) -> Outcome:
+    async def _do(self, running: Running) -> Outcome:
         job, metrics = running.job, self.status.metrics
         began = first = time.monotonic()
 
@@ -264,18 +214,18 @@ class V1Session:
             self.status.end_stream(began, first, time.monotonic(), outcome.usage)
         return outcome
 
-    def _finish(self, running: _Running, task: asyncio.Task[Outcome]) -> None:
+    def _finish(self, running: Running, task: asyncio.Task[Outcome]) -> None:
         if not task.cancelled() and isinstance(error := task.exception(), EngineLostError):
             log.warning("the engine was lost", request_id=running.job.request_id, error=str(error))
             self._stop_taking("the engine was lost")
-        ending = _ending(running, task)
+        ending = ending_of(running, task)
         del self._jobs[running.job.job]
         self.status.end_request(stream=running.stream)
         if ending is not None:
             self.status.metrics.count(ending)
             if isinstance(ending, Result):
                 self.unacked.add(ending)
-                _log_lost(running, ending)
+                log_lost(running, ending)
             self._out.message(ending)
             self._grant()
         if not self._jobs:
@@ -297,13 +247,13 @@ class V1Session:
         if self._closes_when_idle and not self._jobs and self._closing is None:
             self._closing = asyncio.create_task(self.drain("idle", 0))
 
-    async def _stop_jobs(self, jobs: list[_Running], why: Stop) -> None:
+    async def _stop_jobs(self, jobs: list[Running], why: Stop) -> None:
         for running in jobs:
             self._cancel(running, why)
         await asyncio.gather(*(running.task for running in jobs if running.task), return_exceptions=True)
 
     @staticmethod
-    def _cancel(running: _Running, why: Stop) -> None:
+    def _cancel(running: Running, why: Stop) -> None:
         if running.task and running.stop is None:
             running.stop = why
             running.task.cancel()
@@ -321,42 +271,3 @@ def _is_seed_request(data: object) -> bool:
     except ValueError:
         return False
     return isinstance(message, dict) and "openai_req" in message and "type" not in message
-
-
-def _result(job: Job, outcome: Outcome) -> Result:
-    return Result(job=job.job, request_id=job.request_id, status=outcome.status, usage=outcome.usage, body=outcome.body)
-
-
-def _log_lost(running: _Running, result: Result) -> None:
-    """Name a request that cannot be given to another worker any more, and is not complete."""
-    if running.sent and result.status in _LOST:
-        why = (result.body or {}).get("error", {}).get("message")
-        log.error("a request is lost part-way", request_id=result.request_id, status=result.status, reason=why)
-
-
-def _broken_off(running: _Running, reason: str, status: int) -> Result | HandBack:
-    if not running.sent:
-        return HandBack(job=running.job.job, reason=reason)
-    return _result(running.job, Outcome(status, usage=None, body=error_body(reason, "response_broken_off")))
-
-
-def _ending(running: _Running, task: asyncio.Task[Outcome]) -> Result | HandBack | None:
-    if task.cancelled():
-        return _ending_of_stopped(running)
-    error = task.exception()
-    if error is None:
-        return _result(running.job, task.result())
-    if not isinstance(error, EngineLostError):
-        log.error("a job failed in the worker itself", request_id=running.job.request_id, exc_info=error)
-        return _result(running.job, Outcome(500, body=error_body("the worker failed", "worker_error")))
-    return _broken_off(running, f"the engine was lost: {error}", 502)
-
-
-def _ending_of_stopped(running: _Running) -> Result | HandBack | None:
-    match running.stop:
-        case "cancelled":
-            return _result(running.job, Outcome(499, body=error_body("the client has left", "cancelled")))
-        case "cut short":
-            return _broken_off(running, "the worker is stopping", 503)
-        case _:
-            return None

@@ -6,7 +6,7 @@ The connection to the queue is there from the beginning, so that a refused token
 import asyncio
 import contextlib
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -14,8 +14,8 @@ import aiohttp
 import structlog
 
 from headrace_api.worker_config import WorkerConfig, fingerprint
-from headrace_worker import capacity, decision, health, life, termination, warm
-from headrace_worker.decision import Decision
+from headrace_worker import capacity, decision, engines, health, life, termination, warm
+from headrace_worker.decision import Decision, OnMachine
 from headrace_worker.engine_client import Dialect, EngineClient
 from headrace_worker.engine_metrics import Source
 from headrace_worker.engine_process import EngineExitedError, EngineProcess, exit_text
@@ -107,20 +107,19 @@ class Worker:
         await self._unless_ended(pulling, self._warm(engine, decided))
         await self._unless_ended(pulling, self._serve(engine, decided))
 
-    async def _fetch(self) -> tuple[Decision, Any]:
-        generator = self.config.generator
+    async def _fetch(self) -> tuple[Decision, Mapping[str, str]]:
+        settings, tell = self.settings, self.status.set_progress
+        machine = OnMachine(settings.programs, settings.engine_environment, self.nvidia_gpus)
         try:
-            generator = await self.parts.fetch(generator, self.status.set_progress)
-            inherited = self.settings.engine_environment
-            environment = await self.parts.prepare_environment(generator, inherited, self.status.set_progress)
+            generator = await self.parts.fetch(self.config.generator, tell)
+            chosen = engines.choose(generator, engines.installed(machine.programs))
+            here = await self.parts.adapters.before_start(chosen)
+            decided = self.parts.decide(*decision.prepared(chosen, self.config.model_name, machine, here))
+            for note in decided.notes:
+                log.info(note)
+            return decided, await self.parts.prepare_environment(decided, machine.environment, tell)
         except PreparationError as error:
             raise End(Cause.NOT_FETCHED, str(error)) from error
-        programs = self.settings.programs
-        chosen, facts = decision.survey(generator, self.config.model_name, programs, self.nvidia_gpus)
-        decided = self.parts.decide(chosen, facts)
-        for note in decided.notes:
-            log.info(note)
-        return decided, environment
 
     async def _load(self, engine: EngineProcess) -> None:
         began = time.monotonic()
@@ -145,7 +144,7 @@ class Worker:
 
     async def _serve(self, engine: EngineProcess, decided: Decision) -> None:
         config, generation = self.config, decided.generator.generation
-        dialect = Dialect(config.model_name, decided.request_defaults, generation, decided.api)
+        dialect = Dialect(config.model_name, decided.request_defaults, generation, decided.api, decided.routes)
         client = EngineClient(self.http, engine.base_url, dialect)
         self.status.set_engine_healthy(True)
         given = config.queue.max_concurrent_queries
@@ -154,9 +153,9 @@ class Worker:
         self.status.set_offer(Offer(client, given or known.limit))
         self._go(Cause.WARMED)
         tried = asyncio.get_running_loop().call_later(TRIED_S, self.status.set_tried)
-        beside = [asyncio.create_task(self._keep_adapters(client))]
-        if given is None:
-            beside.append(asyncio.create_task(learn(self.status, known, memory)))
+        works = [self.parts.adapters.keep(client, self.status.set_adapters)]
+        works += [] if given else [learn(self.status, known, memory)]
+        beside = [asyncio.create_task(_logged(work)) for work in works]
 
         async def look(watch: Watch) -> Sign:
             return await self._look(client, decided, watch)
@@ -176,12 +175,6 @@ class Worker:
         if decided.api.metrics_path and under_way and client.heard_at < before.seen_at:
             metrics = await client.metrics(decided.api.metrics_path, decided.api.metrics_prefix)
         return Sign(time.monotonic(), answers, under_way, client.heard_at, metrics)
-
-    async def _keep_adapters(self, client: EngineClient) -> None:
-        try:
-            await self.parts.keep_adapters(client, self.status.set_adapters)
-        except Exception:
-            log.exception("adapters are not looked after any more: those that are loaded stay")
 
     async def _unless_ended(self, pulling: asyncio.Task[None], work: Coroutine[Any, Any, T]) -> T:
         """Do what a state is for.
@@ -265,6 +258,14 @@ class Worker:
     def _write(self, message: str) -> None:
         if self.settings.termination_log:
             termination.write(self.settings.termination_log, message, self._engine.tail if self._engine else [])
+
+
+async def _logged(work: Coroutine[Any, Any, None]) -> None:
+    """Work beside serving, which goes on without it."""
+    try:
+        await work
+    except Exception:
+        log.exception("adapters, or how many requests are taken at a time, stay as they are")
 
 
 def _log_engine(status: Status, line: str) -> None:

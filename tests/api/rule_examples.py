@@ -36,6 +36,11 @@ def stops(*sequences: Any, engine: Spec | None = None) -> Spec:
     return s({**(engine or {}), "generation": {"stoppingSequences": list(sequences)}})
 
 
+def adapters(*names: str, source: str = "org/adapter", engine: Spec | None = None) -> Spec:
+    """A spec with adapters."""
+    return s({**(engine or {}), "adapters": [{"name": name, "source": source} for name in names]})
+
+
 def wanting(**resources: float) -> Spec:
     """A spec whose workers ask for custom resources."""
     return s(scaling={"resourcesPerWorker": resources})
@@ -229,6 +234,7 @@ EXAMPLES: dict[str, tuple[list[Spec], list[Spec]]] = {
         [
             s({"s3Mirror": {**_S3, "s3SyncArgs": ["--region eu-west-1"]}}),
             s({"s3Mirror": {**_S3, "s3SyncArgs": ["no-sign-request"]}}),
+            s({"s3Mirror": {**_S3, "s3SyncArgs": ["--sse", "AES256"]}}),
         ],
         [s({"s3Mirror": {**_S3, "s3SyncArgs": ["--no-sign-request", "--exclude", "a b*"]}})],
     ),
@@ -299,6 +305,13 @@ EXAMPLES: dict[str, tuple[list[Spec], list[Spec]]] = {
         [s({"runtimeEnv": {"envVars": {"A=B": "1"}}}), s({"runtimeEnv": {"envVars": {"": "1"}}})],
         [s({"runtimeEnv": {"envVars": {"A": "=", "B": ""}}})],
     ),
+    "HR440": ([adapters("a", "b", "a")], [adapters("a", "b")]),
+    "HR441": (
+        [adapters("a", source="relative"), adapters("a", source="http://x/y"), adapters("a", source="s3://")],
+        [adapters("a", source=one) for one in ("/p", "s3://b/f", "gs://b", "org/name", "org/name@main")],
+    ),
+    "HR442": ([adapters("a", engine=_TRT), adapters("a", engine=_EMBEDDING)], [adapters("a")]),
+    "HR443": ([adapters("a", engine=_LLAMA)], [adapters("a")]),
     "HR501": ([s()], [s({"engineKwargs": {"quantization": "awq"}})]),
     "HR502": ([s()], [s({"engineKwargs": {"max_num_seqs": 2}})]),
     "HR601": (
@@ -325,8 +338,10 @@ EXAMPLES: dict[str, tuple[list[Spec], list[Spec]]] = {
         ],
         [s(rollout={"maintenanceWindows": [{"start": "01:00", "durationMinutes": 1, "timeZone": "Europe/Berlin"}]})],
     ),
-    "HR903": ([s({"s3Mirror": _S3}), s({"gcsMirror": {"bucketUri": "gs://bucket"}})], [s()]),
-    "HR906": ([s({"runtimeEnv": {"pip": ["a"]}})], [s({"runtimeEnv": {"envVars": {"A": "1"}}})]),
+    "HR906": (
+        [s({"runtimeEnv": {"conda": "a"}}), s({"runtimeEnv": {"pip": {"packages": "a"}}})],
+        [s({"runtimeEnv": {"envVars": {"A": "1"}, "pip": ["a"]}})],
+    ),
     "HR907": ([s({"modelType": "embedding"})], [s({"modelType": "text-generation"}), s()]),
     "HR908": ([s({"weightSetDirectories": ["/a", "/b"]})], [s({"weightSetDirectories": ["/a"]})]),
     "HR909": (

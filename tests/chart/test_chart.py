@@ -84,6 +84,11 @@ def test_pull_secrets_are_for_the_workers_too(rendered, told):
         assert pod["imagePullSecrets"] == [{"name": "registry"}, {"name": "mirror"}]
 
 
+def test_the_operator_is_told_the_secret_with_keys_for_weights(told):
+    assert told().credentials_secret_name is None
+    assert told("runtime.credentialsSecret=model-sources").credentials_secret_name == "model-sources"
+
+
 def test_the_operator_is_told_what_the_values_say_of_gpus(told):
     assert (told().accelerators, told().default_accelerator, told().model_cache) == ({}, None, None)
     values = (

@@ -23,7 +23,7 @@ def test_a_page_does_what_it_shows(page: str, outputs: int, tmp_path: Path) -> N
 
 
 def test_the_page_for_rayllm_does_what_it_shows(tmp_path: Path) -> None:
-    assert run((PAGES / "coming-from-rayllm.md").read_text(), tmp_path, {}) == 11
+    assert run((PAGES / "coming-from-rayllm.md").read_text(), tmp_path, {}) == 10
 
 
 def test_the_page_on_scaling_does_what_it_shows_and_its_picture_is_current(tmp_path: Path) -> None:

@@ -186,6 +186,52 @@ ENGINES = (
         "ClientError: An error occurred (AccessDenied) when calling the GetObject operation: Access Denied",
         "AccessDenied",
     ),
+    log(
+        "WeightsForbidden",
+        "generator: s3://models/private: cannot be fetched: 403 AccessDenied: Access Denied.",
+        "s3://models/private",
+        where="run",
+    ),
+    log(
+        "WeightsForbidden",
+        "generator: generator.s3_mirror_config.s3_aws_credentials.auth_token_env_variable: the environment variable "
+        "MY_TOKEN is not set; it holds the token for http://localhost:9",
+        "MY_TOKEN",
+        where="run",
+    ),
+    log(
+        "WeightsNotFound",
+        "generator: s3://nobucket/x: cannot be fetched: 404 NoSuchBucket: The specified bucket does not exist.",
+        "s3://nobucket/x",
+        where="run",
+    ),
+    log(
+        "WeightsNotFound",
+        "generator: https://huggingface.co/nobody/nothing: cannot be fetched: 401 Client Error. Repository Not Found "
+        "for url: https://huggingface.co/api/models/nobody/nothing?blobs=true.",
+        "nobody/nothing",
+        where="run",
+    ),
+    log(
+        "WeightsSourceUnreachable",
+        "generator: s3://models/x: cannot be fetched: GET http://127.0.0.1:9/models?list-type=2&prefix=x%2F in 155µs"
+        " - HTTP error: error sending request",
+        "s3://models/x",
+        where="run",
+    ),
+    log(
+        "WeightsCorrupt",
+        "generator: s3://models/corrupt/a: checksum mismatch: its ETag is 0cc175b9c0f1b6a831c399e269772661, its "
+        "content 92eb5ffee6ae2fec3ad71c777531578f, after 3 downloads; upload the file again",
+        "s3://models/corrupt/a",
+        where="run",
+    ),
+    log(
+        "DiskFull",
+        "generator: not enough free disk space in /var/lib/headrace/huggingface/hub: 130.0 GiB needed, 80.5 GiB free",
+        "130.0 GiB needed",
+        where="run",
+    ),
     engine(
         "WeightsNotFound",
         "RepositoryNotFoundError: 401 Client Error. (Request ID: Root=1)\nRepository Not Found for url: "
@@ -262,6 +308,18 @@ ENGINES = (
         "EngineHung",
         ended("the engine has not answered its health check for 60 s\nlast lines:\nserving"),
         ("for 60 s",),
+        "run",
+    ),
+    Example(
+        "EngineHung",
+        ended("the engine has requests and has given no token for 180 s\nlast lines:\nserving"),
+        ("no token for 180 s",),
+        "run",
+    ),
+    Example(
+        "EngineStartTimeout",
+        ended("the worker was told to stop before its engine was started, after 7201 s\nlast lines:\n", 0),
+        ("did not start in time", "7201 s"),
         "run",
     ),
     Example(

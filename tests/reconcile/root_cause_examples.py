@@ -232,6 +232,7 @@ IMAGES = (
 
 CONTAINERS = (
     start("SecretMissing", "CreateContainerConfigError", 'secret "worker-token" not found', "worker-token"),
+    start("SecretMissing", "CreateContainerConfigError", 'secret "model-sources" not found', "model-sources"),
     start(
         "SecretKeyMissing",
         "CreateContainerConfigError",

@@ -113,6 +113,22 @@ def test_the_token_is_not_sent_to_another_queue(rendered):
     assert reference == {"name": "mine", "key": "token"}
 
 
+def test_keys_for_weights_come_from_a_secret_and_are_nowhere_else(rendered):
+    engine = {"type": "VLLMEngine", "modelId": "org/model"}
+    assert "envFrom" not in pod(rendered())["spec"]["containers"][0]
+    own = rendered(engine={**engine, "credentialsSecretRef": {"name": "mine"}})
+    assert pod(own)["spec"]["containers"][0]["envFrom"] == [{"secretRef": {"name": "mine"}}]
+    assert "mine" not in own["ConfigMap"]["data"]["worker_config.toml"]
+
+
+def test_the_installations_keys_for_weights_are_the_default(config, model):
+    default = config.model_copy(update={"credentials_secret_name": "all-models"})
+    for engine, name in (({}, "all-models"), ({"credentialsSecretRef": {"name": "mine"}}, "mine")):
+        spec = InferenceModelSpec.model_validate({**model["spec"], "engine": {**model["spec"]["engine"], **engine}})
+        found = {item["kind"]: item for item in children(model["metadata"], spec, default)}
+        assert pod(found)["spec"]["containers"][0]["envFrom"] == [{"secretRef": {"name": name}}]
+
+
 def test_the_template_patch_merges_by_name(rendered):
     patch = {
         "metadata": {"annotations": {"example.com/a": "b"}, "labels": {"app.kubernetes.io/managed-by": "Helm"}},

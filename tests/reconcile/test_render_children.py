@@ -1,6 +1,7 @@
 """The objects beside the workload, and revisions: what names them, and what does not."""
 
 import copy
+import tomllib
 
 import pytest
 from hypothesis import given
@@ -258,3 +259,35 @@ def test_the_installations_values_make_a_revision_of_the_same_spec(changes):
     same, other = revision(), revision(CONFIG.model_copy(update=changes))
     assert same.name != other.name
     assert same.spec_hash == other.spec_hash
+
+
+ADAPTERS = {**ENGINE, "adapters": [{"name": "polite", "source": "s3://bucket/polite/"}]}
+
+
+def adapters_of(**engine):
+    items = children(METADATA, spec(engine={**ADAPTERS, **engine}), CONFIG)
+    return {item["metadata"]["name"]: item for item in items if item["kind"] == "ConfigMap"}
+
+
+def test_adapters_are_beside_the_revision():
+    maps = adapters_of()
+    assert tomllib.loads(maps["sample-adapters"]["data"]["adapters.toml"]) == {"adapters": ADAPTERS["adapters"]}
+    with_some = revision(engine=ADAPTERS)
+    file = tomllib.loads(with_some.worker_file)
+    assert "adapters" not in file["generator"]
+    folder, _, name = file["generator"]["adapters_file"].rpartition("/")
+    assert name in maps["sample-adapters"]["data"]
+    pod = with_some.pod_template("sample")["spec"]
+    (volume,) = (one for one in pod["volumes"] if one["name"] == "adapters")
+    assert volume["configMap"] == {"name": "sample-adapters", "optional": True}
+    assert folder in {mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
+
+
+def test_other_adapters_are_no_other_revision():
+    others = {**ADAPTERS, "adapters": [{"name": "rude", "source": "/rude"}, {"name": "polite", "source": "/polite"}]}
+    one, other, none = (revision(engine=engine) for engine in (ADAPTERS, others, ENGINE))
+    assert (one.name, one.spec_hash) == (other.name, other.spec_hash)
+    assert one.name != none.name
+    assert one.spec_hash != none.spec_hash
+    assert adapters_of() != adapters_of(adapters=others["adapters"])
+    assert "sample-adapters" not in adapters_of(adapters=[])

@@ -229,3 +229,32 @@ async def test_kubectl_scale_and_a_horizontal_pod_autoscaler_scale_through_the_s
         assert "headrace-operator" not in owners
     finally:
         installed.plane.kubectl("delete", "hpa", name)
+
+
+async def test_how_far_a_worker_is_comes_to_the_status_in_few_writes(installed, name):
+    """A download is told ten times a second by a worker on somebody's own machine, which no pod stands for."""
+    installed.apply(name, replicas=0)
+    await eventually("at rest", lambda: (installed.model(name).get("status") or {}).get("readyReplicas") == 0)
+    versions = set()
+
+    def far():
+        model = installed.model(name)
+        versions.add(model["metadata"]["resourceVersion"])
+        return next((one for one in model["status"].get("starting") or () if one["doneBytes"] > 10**9), None)
+
+    async with V1Worker(installed.worker_url, MODEL, name="lab", state="fetching") as worker:
+        total, done, found = 14 * 10**9, 0, None
+        deadline = time.monotonic() + 60
+        while not found:
+            assert time.monotonic() < deadline
+            done = min(total, done + 10**8)
+            await worker.send(wire.Report(state="fetching", detail="a.gguf", done_bytes=done, total_bytes=total))
+            await asyncio.sleep(0.1)
+            found = await asyncio.to_thread(far)
+        assert found.items() >= {"worker": "lab", "state": "fetching", "detail": "a.gguf", "totalBytes": total}.items()
+        assert len(versions) <= 4, "of many reports few are written"
+        loaded = next(one for one in installed.model(name)["status"]["conditions"] if one["type"] == "ModelLoaded")
+        assert "lab is fetching " in loaded["message"]
+        assert loaded["message"].endswith(" of 14.0 GB (a.gguf)")
+        await worker.send(wire.Report(state="ready"))
+        await eventually("nothing starts any more", lambda: "starting" not in installed.model(name)["status"])

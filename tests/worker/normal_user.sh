@@ -51,5 +51,5 @@ for elsewhere in "$stage" /tmp "$(dirname "$python")" "${folders[@]}"; do
     exit 70
   fi
 done
-exec env -i "PATH=$PATH" "PYTHONPATH=$PYTHONPATH" "HF_HOME=$stage/cache/huggingface" \
+exec env -i "PATH=$PATH" "PYTHONPATH=$PYTHONPATH" "HF_HOME=$stage/cache/huggingface" "HEADRACE_CACHE=$stage/cache/headrace" \
   "HEADRACE_QUEUE_TOKEN_FILE=$stage/token" "${as_nobody[@]}" "$python" -m headrace_worker "$@"

@@ -1,7 +1,6 @@
 """The engines' command lines, as golden values."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from headrace_worker.engines.protocol import EngineConfigError, EngineFacts, Pro
 from headrace_worker.engines.vllm import Vllm
 
 FACTS = EngineFacts("/models/m", "public-name", 12345, Programs("/venv/bin/python", "/vllm/bin/python"))
-GPU_FACTS = replace(FACTS, nvidia_gpus=2)
 VLLM_START = [
     *("/vllm/bin/python", "-m", "vllm.entrypoints.openai.api_server"),
     *("--model", "/models/m", "--served-model-name", "public-name", "--host", "127.0.0.1", "--port", "12345"),
@@ -43,7 +41,6 @@ def test_vllm_with_everything_on_gpus() -> None:
         tensor_parallel_size=2,
         pipeline_parallel_size=3,
         max_total_tokens=4096,
-        memory_safety_margin=0.1,
         unstable={"skip_checkpoint_load": True},
         runtime_env={"env_vars": {"A": "b"}},
         engine_kwargs={
@@ -60,11 +57,11 @@ def test_vllm_with_everything_on_gpus() -> None:
             "quantization": "awq",
         },
     )
-    command = Vllm().command(generator, GPU_FACTS)
+    command = Vllm().command(generator, FACTS)
     assert command.argv == [
         *VLLM_START,
         *("--tokenizer", "/t", "--tensor-parallel-size", "2", "--pipeline-parallel-size", "3"),
-        *("--max-model-len", "4096", "--load-format", "dummy", "--gpu-memory-utilization", "0.9"),
+        *("--max-model-len", "4096", "--load-format", "dummy"),
         *("--max-num-seqs", "64", "--trust-remote-code", "--no-enable-prefix-caching"),
         *("--hf-overrides", '{"rope_theta": 2.0}', "--allowed-media-domains", "a", "b"),
         *("--middleware", "m.a", "--middleware", "m.b", "--compilation-config.cudagraph_mode", "NONE"),
@@ -76,10 +73,9 @@ def test_vllm_with_everything_on_gpus() -> None:
 
 
 def test_vllm_takes_a_given_share_of_memory() -> None:
-    argv = Vllm().command(vllm(engine_kwargs={"gpu_memory_utilization": 0.5}), GPU_FACTS).argv
+    argv = Vllm().command(vllm(engine_kwargs={"gpu_memory_utilization": 0.5}), FACTS).argv
     assert argv.count("--gpu-memory-utilization") == 1
     assert argv[argv.index("--gpu-memory-utilization") + 1] == "0.5"
-    assert "--gpu-memory-utilization" not in Vllm().command(vllm(auto_memory_config=False), GPU_FACTS).argv
 
 
 @pytest.mark.parametrize("name", ["model", "served_model_name", "host", "port", "served-model-name"])

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.engine
 QUESTION = "Who won the world series in 2020?"
 ANSWER = "The Los Angeles Dodgers won the World Series in 2020."
 GENERATOR = {"type": "LlamaCppEngine", "model_id": str(GGUF), "max_total_tokens": 256}
-START_S = 20
+START_S = 60
 ENDLESS = {"stream": True, "ignore_eos": True, "max_tokens": 200, "temperature": 0}
 
 

@@ -126,11 +126,6 @@ def test_a_check_needs_no_weights_but_looks_at_those_that_are_there(tmp_path: Pa
 @pytest.mark.parametrize(
     ("keys", "says"),
     [
-        (
-            {"s3_mirror_config": {"bucket_uri": "s3://b"}},
-            "generator.s3_mirror_config: a table .* copy them to a folder",
-        ),
-        ({"gcs_mirror_config": {"bucket_uri": "gs://b"}}, "generator.gcs_mirror_config: a table .* weight_set_direct"),
         ({"scheduler_policy": "MAX_UTILIZATION"}, "generator.scheduler_policy: 'MAX_UTILIZATION' .* only TRTLLMEngine"),
         ({"logger_level": "INFO"}, "generator.logger_level: 'INFO' .* set LOG_LEVEL in the environment"),
         ({"max_num_sequences": 8}, "generator.max_num_sequences: 8 .* use engine_kwargs.max_num_seqs with VLLMEngine"),
@@ -141,7 +136,10 @@ def test_a_check_needs_no_weights_but_looks_at_those_that_are_there(tmp_path: Pa
         ({"batch_wait_timeout_s": 0.1}, "generator.batch_wait_timeout_s: 0.1 .* only EmbeddingEngine has it"),
         ({"optimize": "onnx"}, "generator.optimize: 'onnx' .* only EmbeddingEngine has it"),
         ({"model_type": "embedding"}, "generator.model_type: 'embedding' .* write 'text-generation'"),
-        ({"runtime_env": {"pip": ["x"]}}, r"generator.runtime_env.pip: not accepted.* accepted: env_vars"),
+        (
+            {"runtime_env": {"conda": {}}},
+            r"runtime_env.conda: not accepted: the engine runs in .*; write the pa",
+        ),
         ({"weight_set_directories": ["/a", "/b"]}, r"weight_set_directories: \['/a', '/b'\] .* accepted: one folder"),
         ({"generation": {"generate_kwargs": {"stream": True}}}, "generate_kwargs.stream: not accepted, because every"),
     ],

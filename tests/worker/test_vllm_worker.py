@@ -2,13 +2,14 @@
 
 import importlib
 import json
+import re
 from pathlib import Path
 
 import pytest
 
-from headrace_api.wire import Credit, Result
-from tests.worker import scripted_queue
-from tests.worker.scripted_queue import ScriptedQueue
+from headrace_api.wire import Credit, Result, Serving
+from tests.worker import lora_files, scripted_queue
+from tests.worker.scripted_queue import Connection, ScriptedQueue
 from tests.worker.test_llamacpp_worker import ANSWER, QUESTION, same_as_the_engines_own, text_of
 from tests.worker.worker_process import ROOT, SAMPLE_MODEL, all_gone, worker
 
@@ -33,14 +34,44 @@ def vllm_python(monkeypatch: pytest.MonkeyPatch) -> str:
     return str(folder / "bin" / "python")
 
 
+async def answer_of(connection: Connection, job: int, model: str) -> str:
+    await connection.ask(job, QUESTION, temperature=0, max_tokens=30, model=model)
+    await connection.expect(Result)
+    await connection.expect(Credit)
+    return str(json.loads(connection.answers[job])["choices"][0]["message"]["content"])
+
+
+def the_cache_is_as_large_as_expected(log: str) -> None:
+    expected = re.search(r"the KV cache is expected to hold (\d+) tokens", log)
+    reported = re.search(r"KV cache size: ([\d,]+) tokens", log)
+    assert expected
+    assert reported
+    assert int(expected[1]) == pytest.approx(int(reported[1].replace(",", "")), rel=0.001)
+
+
+async def adapters_come_and_go(connection: Connection, folder: Path) -> None:
+    adapted = await answer_of(connection, 5, "public-name:one")
+    config = folder / "worker_config.toml"
+    text = config.read_text().replace('"one"', '"other"')
+    config.write_text(text.replace(str(folder / "one"), str(folder / "two")))
+    assert (await connection.expect(Serving)).adapters == []
+    assert (await connection.expect(Serving)).adapters == ["public-name:other"]
+    other = await answer_of(connection, 6, "public-name:other")
+    assert len({adapted, other, ANSWER}) == 3
+    assert await answer_of(connection, 7, "public-name") == ANSWER
+
+
 async def test_answers_then_fails_with_its_engine_core(
     tmp_path: Path, queue: ScriptedQueue, vllm_python: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scripted_queue, "PATIENCE_S", START_S)
-    async with worker(tmp_path, queue.url, GENERATOR, HEADRACE_VLLM_PYTHON=vllm_python) as process:
+    one, _ = (lora_files.folder(tmp_path / name, seed) for seed, name in ((1, "one"), (2, "two")))
+    generator = {**GENERATOR, "adapters": [{"name": "one", "source": str(one)}]}
+    async with worker(tmp_path, queue.url, generator, HEADRACE_VLLM_PYTHON=vllm_python) as process:
         connection = await queue.connection()
         await connection.greet()
         await process.until_ready(START_S)
+        assert (await connection.expect(Serving)).adapters == ["public-name:one"]
 
         await connection.ask(1, QUESTION, stream=True, temperature=0)
         streamed = await connection.expect(Result)
@@ -61,6 +92,9 @@ async def test_answers_then_fails_with_its_engine_core(
         assert QUESTION not in log
         assert ANSWER not in log
 
+        the_cache_is_as_large_as_expected(process.log.read_text())
+        await adapters_come_and_go(connection, tmp_path)
+
         await connection.ask(3, "word " * 2000)
         too_long = await connection.expect(Result)
         await connection.expect(Credit)
@@ -79,7 +113,7 @@ async def test_answers_then_fails_with_its_engine_core(
         everything = process.children()
         next(child for child in everything if "EngineCore" in child.name()).kill()
         assert (await connection.expect(Result)).status == 502
-        for request in (1, 2, 3, 4, 20):
+        for request in (*range(1, 8), 20):
             await connection.ack(f"request-{request}")
         assert await process.exit_status(30) == 1
         assert "EngineDeadError" in process.termination_log.read_text()

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psutil
@@ -16,11 +16,13 @@ from websockets.asyncio.server import ServerConnection, serve
 from headrace_api.wire import WORKER_PATH, Credit, Drain, HandBack, Register, Registered, Result, Serving
 from headrace_api.worker_config import Generator
 from headrace_worker import health, life, puller
+from headrace_worker.adapters.keeper import Told
+from headrace_worker.decision import Decision
 from headrace_worker.engine_client import EngineClient
 from headrace_worker.engines.protocol import EngineConfigError
 from headrace_worker.learner import Memory
 from headrace_worker.life import Cause, State
-from headrace_worker.parts import OnProgress, PreparationError
+from headrace_worker.parts import NoAdapters, OnProgress, PreparationError
 from headrace_worker.status import Progress
 from tests.waiting import until
 from tests.worker.living import living
@@ -66,7 +68,7 @@ async def test_sigterm_before_anything_has_begun(tmp_path: Path) -> None:
     os.mkfifo(config)
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "headrace_worker", "--config", str(config))
     # Opening a pipe waits for the other side: here, for the worker to read its configuration.
-    writing = await asyncio.wait_for(asyncio.to_thread(os.open, config, os.O_WRONLY), 20)
+    writing = await asyncio.wait_for(asyncio.to_thread(os.open, config, os.O_WRONLY), 60)
     try:
         process.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(process.wait(), 5) == 0
@@ -197,7 +199,7 @@ async def test_weights_that_cannot_be_had(tmp_path: Path, queue: ScriptedQueue) 
 
 async def test_an_environment_that_cannot_be_made(tmp_path: Path, queue: ScriptedQueue) -> None:
     async def prepare(
-        _generator: Generator, _environment: Mapping[str, str], _progress: OnProgress, /
+        _decided: Decision, _environment: Mapping[str, str], _progress: OnProgress, /
     ) -> Mapping[str, str]:
         raise PreparationError("runtime_env.pip: no such package")
 
@@ -278,11 +280,12 @@ async def test_sigterm_while_a_spider_waits_for_it(tmp_path: Path) -> None:
 
 
 async def test_adapters_are_told_to_the_queue_and_registered_with_again(tmp_path: Path, queue: ScriptedQueue) -> None:
-    async def keep(_engine: EngineClient, serve_: Callable[[Sequence[str]], None], /) -> None:
-        serve_(["m:legal"])
-        await asyncio.Event().wait()
+    class Legal(NoAdapters):
+        async def keep(self, _client: EngineClient, tell: Callable[[Told], None], /) -> None:
+            tell(Told(("m:legal",), {"rude": "it is not there"}))
+            await asyncio.Event().wait()
 
-    async with living(tmp_path, queue.url, keep_adapters=keep):
+    async with living(tmp_path, queue.url, adapters=Legal()):
         first, register = await registered(queue)
         assert register.adapters == []
         await first.expect(Credit)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from headrace_api.inference_model import InferenceModelSpec
+from headrace_operator.render import adapters
 from headrace_operator.render import revision as revisions
 from headrace_operator.render.config import RenderConfig
 from headrace_operator.render.deployment import Workload, deployment
@@ -49,6 +50,7 @@ def children(  # noqa: PLR0913, PLR0917  # the model, and what was decided on it
 
 def _running(metadata: Object, spec: InferenceModelSpec, config: RenderConfig, serving: list[Revision]) -> list[Object]:
     return [
+        *([adapters.config_map(metadata, spec)] if spec.engine.adapters else []),
         service_account(metadata),
         *([network_policy(metadata, serving, config)] if config.network_policies else []),
         service(metadata, spec),

@@ -30,6 +30,8 @@ class RenderConfig(Document):
     token_secret_name: str | None = None
     """The Secret, in the model's namespace, with the worker token; without it workers register without a token."""
     token_secret_key: str = "token"  # noqa: S105
+    credentials_secret_name: str | None = None
+    """The Secret, in the model's namespace, with keys for the places of weights; none when absent."""
     images: dict[EngineType, str]
     """The runtime image of each engine that this installation offers."""
     image_pull_policy: str = "IfNotPresent"

@@ -33,7 +33,7 @@ def pod_template(spec: InferenceModelSpec, labels: dict[str, str], config: Rende
             **_pull_secrets(config),
             **placement(spec, labels, profile, config.node_lost_seconds),
             "containers": [_container(spec, config)],
-            "volumes": volumes(spec, config.model_cache),
+            "volumes": volumes(spec, labels[names.LABEL_MODEL], config.model_cache),
         },
     }
     merged = strategic_merge(template, spec.template)
@@ -70,6 +70,7 @@ def _container(spec: InferenceModelSpec, config: RenderConfig) -> dict[str, Any]
         "imagePullPolicy": config.image_pull_policy,
         "args": ["--config", f"{names.CONFIG_FOLDER}/{names.CONFIG_FILE}"],
         "env": _environment(spec, config),
+        **_credentials(spec, config),
         "ports": [{"name": "metrics", "containerPort": port, "protocol": "TCP"}],
         # until the engine answers; it also tells a worker that still loads from one that the queue does not have
         "startupProbe": _probe("/startedz", port, period=1, failures=_START_SECONDS),
@@ -98,6 +99,13 @@ def _environment(spec: InferenceModelSpec, config: RenderConfig) -> list[dict[st
         reference = {"name": secret.name, "key": secret.key}
         environment.append({"name": names.ENV_QUEUE_TOKEN, "valueFrom": {"secretKeyRef": reference}})
     return environment
+
+
+def _credentials(spec: InferenceModelSpec, config: RenderConfig) -> dict[str, Any]:
+    """Keys for the places of weights. What `env` says wins over them; the field is left out without any."""
+    chosen = spec.engine.credentials_secret_ref
+    name = chosen.name if chosen else config.credentials_secret_name
+    return {"envFrom": [{"secretRef": {"name": name}}]} if name else {}
 
 
 def _token_secret(spec: InferenceModelSpec, config: RenderConfig) -> SecretKeyRef | None:

@@ -19,7 +19,7 @@ from headrace_api.convert import worker_config
 from headrace_api.inference_model import InferenceModelSpec, Ray
 from headrace_api.worker_config import WorkerConfig, fingerprint
 from headrace_operator.remember import remembered
-from headrace_operator.render import objects, ray_yaml, worker_toml
+from headrace_operator.render import adapters, objects, ray_yaml, worker_toml
 from headrace_operator.render.config import RenderConfig
 from headrace_operator.render.objects import Object
 from headrace_operator.render.pod import pod_template
@@ -30,7 +30,7 @@ _NOT_IN_THE_POD: Mapping[str, Any] = {
     **dict.fromkeys(("enabled", "backend", "replicas", "rollout"), True),
     "ray": set(Ray.model_fields) - {"accelerator_type"},
     "deployment": {"autoscaling", "ray_actor_options"},
-    "engine": {"model_url", "model_description"},
+    "engine": {"model_url", "model_description", "adapters"},
     "scaling": {"pg_timeout_seconds"},
 }
 """Fields of the spec that change nothing in a worker's pod."""
@@ -106,8 +106,12 @@ def render(name: str, spec: InferenceModelSpec, config: RenderConfig) -> Revisio
 
 
 def worker_file(spec: InferenceModelSpec, config: RenderConfig) -> str:
-    """The text of worker_config.toml."""
-    return worker_toml.to_toml(worker_config.from_spec(spec, config.queue_url))
+    """The text of worker_config.toml: adapters are in a file of their own, for they change without a new revision."""
+    file = worker_config.from_spec(spec, config.queue_url)
+    if spec.engine.adapters:
+        elsewhere = {"adapters": [], "adapters_file": adapters.PATH}
+        file = file.model_copy(update={"generator": file.generator.model_copy(update=elsewhere)})
+    return worker_toml.to_toml(file)
 
 
 @remembered
@@ -140,7 +144,9 @@ def spec_hash(spec: InferenceModelSpec) -> str:
     operator's doing, not the author's.
     """
     stated = spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude=dict(_NOT_IN_THE_POD))
-    return objects.content_hash({name: value for name, value in stated.items() if value})
+    told = {name: value for name, value in stated.items() if value}
+    # an engine has to be started so that it takes adapters; which they are is not the pod's business
+    return objects.content_hash(told | ({"adapters": True} if spec.engine.adapters else {}))
 
 
 def config_map(model: Object, spec: InferenceModelSpec, revision: Revision) -> Object:

@@ -4,6 +4,7 @@ from typing import Any
 
 from headrace_api import names
 from headrace_api.inference_model import InferenceModelSpec, ModelCache
+from headrace_operator.render import adapters
 
 Object = dict[str, Any]
 
@@ -15,22 +16,23 @@ _FILES = (names.CONFIG_FILE, names.RAY_FILE)
 """What a worker sees of its revision's ConfigMap."""
 
 
-def volumes(spec: InferenceModelSpec, cache: ModelCache | None) -> list[Object]:
+def volumes(spec: InferenceModelSpec, model: str, cache: ModelCache | None) -> list[Object]:
     """The pod's volumes; the ConfigMap with the worker's files is named by its revision.
 
     Args:
         spec: the model's.
+        model: its name.
         cache: where the installation keeps models; the model's own setting wins.
     """
     files = {"items": [{"key": name, "path": name} for name in _FILES]}
     scratch = ({"name": name, **source} for name, (_, source) in _scratch(spec, spec.model_cache or cache).items())
-    return [{"name": "config", "configMap": files}, *scratch]
+    return [{"name": "config", "configMap": files}, *adapters.volume(spec, model), *scratch]
 
 
 def mounts(spec: InferenceModelSpec) -> list[Object]:
     """Where the worker's container has them."""
     scratch = ({"name": name, "mountPath": path} for name, (path, _) in _scratch(spec, None).items())
-    return [{"name": "config", "mountPath": names.CONFIG_FOLDER, "readOnly": True}, *scratch]
+    return [{"name": "config", "mountPath": names.CONFIG_FOLDER, "readOnly": True}, *adapters.mount(spec), *scratch]
 
 
 def keeps_claim(spec: InferenceModelSpec, cache: ModelCache | None) -> bool:

@@ -79,9 +79,9 @@ RULES = (
     _container(
         "SecretMissing",
         r'secrets? "[^"]*" not found',
-        "A Secret that the worker's environment comes from is not there; mostly the queue's worker token.",
-        "create the Secret in the model's namespace (the chart does so in the namespaces of operator.namespaces), or "
-        "correct spec.queue.tokenSecretRef",
+        "A Secret that the worker's environment comes from is not there: the queue's token, or keys for weights.",
+        "create the Secret in the model's namespace (the chart does so with the token in the namespaces of "
+        "operator.namespaces), or correct spec.queue.tokenSecretRef or spec.engine.credentialsSecretRef",
     ),
     _container(
         "SecretKeyMissing",

@@ -49,7 +49,10 @@ def _start_timeout(evidence: Evidence) -> str | None:
     ended = evidence.ended
     if ended is None or ended.exit_code:
         return None
-    line = line_of(re.compile("the worker was told to stop before its engine answered.*"), ended.text)
+    line = line_of(
+        re.compile("the worker was told to stop before its engine (?:was started|answered|had given a token).*"),
+        ended.text,
+    )
     if ended.text and not line:
         return None
     said = line or "it had not even begun"
@@ -196,10 +199,12 @@ RULES = (
     _rule(
         "WeightsForbidden",
         r"[Cc]annot access gated repo|trying to access a gated repo|Invalid credentials|\bAccessDenied\b"
-        r"|401 Client Error(?!.*\n?.*Repository Not Found)|403 (?:Client Error|Forbidden)|InvalidAccessKeyId",
+        r"|401 Client Error(?!.*\n?.*Repository Not Found)|403 (?:Client Error|Forbidden)|InvalidAccessKeyId"
+        r"|SignatureDoesNotMatch|cannot be fetched: 40[13] (?!.*Repository Not Found)"
+        r"|gave no keys|the environment variable \S+ is not set",
         "The place of the weights does not let this worker have them (401 or 403).",
-        "accept the model's licence there, and give the worker a token or key that may read it (HF_TOKEN, from a "
-        "Secret, in spec.template)",
+        "accept the model's licence there, and give the worker a token or key that may read it (HF_TOKEN, AWS_* "
+        "or GOOGLE_*, from the Secret of spec.engine.credentialsSecretRef)",
     ),
     _rule(
         "WeightsNotFound",
@@ -207,14 +212,16 @@ RULES = (
         r"|is neither a file nor a folder"
         r"|does not appear to have a file named|Cannot find any model weights|must hold exactly one \.gguf"
         r"|Repo id must be in the form|Invalid repository ID or local directory|outgoing traffic has been disabled"
-        r"|404 Client Error|\bNoSuchKey\b|\bNoSuchBucket\b|is not a folder that can be read",
+        r"|404 Client Error|\bNoSuchKey\b|\bNoSuchBucket\b|cannot be fetched: .*\b404 |is not a folder that can be read"
+        r"|\.gguf files? (?:fit|is quantized)|there is no \.gguf file",
         "There are no weights under this name or path.",
         "correct spec.engine.modelId or hfModelId; without a token that may read it, a private model looks so, too",
     ),
     _rule(
         "WeightsSourceUnreachable",
         r"couldn't connect to 'https?://|trying to locate the file on the Hub|Could not connect to the endpoint URL"
-        r"|Max retries exceeded with url|50[234] Server Error|429 Too Many Requests",
+        r"|Max retries exceeded with url|50[234] Server Error|429 Too Many Requests"
+        r"|cannot be fetched: .*(?:\b5\d\d |error sending request|HTTP error|Timeout|bytes came instead of)",
         "The place of the weights does not answer.",
         "check the pod's way out (network policy, proxy, DNS), or put the weights on a volume",
         "passes",
@@ -247,7 +254,7 @@ RULES = (
     ),
     _rule(
         "EngineHung",
-        r"the engine has not answered its health check for",
+        r"the engine has not answered its health check for|the engine has requests and has given no token for",
         "The engine's process ran but did not answer any more; the worker killed it.",
         "look at the engine's log before that (kubectl logs --previous)",
         "comes again",

@@ -10,7 +10,7 @@ _SAME = (
     *("type", "model_id", "hf_model_id", "tokenizer_id", "model_type", "engine_kwargs", "max_total_tokens"),
     *("runtime_env", "generation", "model_local_path", "scheduler_policy", "logger_level", "max_num_sequences"),
     *("max_tokens_in_paged_kv_cache", "kv_cache_free_gpu_mem_fraction", "enable_trt_overlap", "max_batch_size"),
-    *("optimize", "pipeline_parallel_size", "tokenizer_path", "weight_set_directories", "unstable"),
+    *("optimize", "pipeline_parallel_size", "tokenizer_path", "weight_set_directories", "adapters", "unstable"),
 )
 _PLACES: Places = (
     *((f"generator.{name}", f"engine.{name}") for name in _SAME),
@@ -49,6 +49,7 @@ ENV_ORIGINS: Places = tuple(
     (theirs, ours) for theirs, ours in ORIGINS if theirs not in _CAP and not theirs.startswith("generator.")
 )
 """The same for an env.toml."""
+_ADAPTERS_FILE = LeftOut("generator.adapters_file", "write its adapters to spec.engine.adapters")
 _TOKEN = LeftOut("queue.token", "a resource holds no token: put it into a Secret and name it in queue.tokenSecretRef")
 
 
@@ -60,7 +61,8 @@ def to_spec(doc: wc.WorkerConfig) -> Imported:
     spec = move(stated(doc), _PLACES)
     put(spec, "queue.url", doc.queue.url)
     put(spec, "scaling.num_workers", doc.generator.tensor_parallel_size * doc.generator.pipeline_parallel_size)
-    left_out = () if doc.queue.token is None else (_TOKEN,)
+    there = ((_TOKEN, doc.queue.token), (_ADAPTERS_FILE, doc.generator.adapters_file))
+    left_out = tuple(one for one, value in there if value is not None)
     return Imported(InferenceModelSpec.model_validate(spec), left_out)
 
 

@@ -3,6 +3,7 @@
 from headrace_api.inference_model import InferenceModelSpec
 from headrace_api.rules import (
     accelerators,
+    adapters,
     arguments,
     chats,
     effect,
@@ -28,6 +29,7 @@ CHAIN: tuple[Rule, ...] = (
     *sources.RULES,
     *chats.RULES,
     *refused.RULES,
+    *adapters.RULES,
     *memory.RULES,
     *queue.RULES,
     *rollout.RULES,

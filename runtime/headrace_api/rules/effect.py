@@ -5,26 +5,15 @@ Whoever gives a field its effect removes its warning here.
 
 from collections.abc import Iterator
 
+from headrace_api import runtime_env
 from headrace_api.inference_model import InferenceModelSpec
 from headrace_api.rules.finding import Facts, Finding, Rule, at
 
 
-def _mirrors(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
-    for name, mirror in (("s3Mirror", spec.engine.s3_mirror), ("gcsMirror", spec.engine.gcs_mirror)):
-        if mirror:
-            message = "is kept, but this version does not fetch from buckets: the worker refuses to start"
-            hint = "mount the weights with spec.template and name their folder in engine.weightSetDirectories"
-            yield Finding("HR903", "warning", at("engine", name), message, hint)
-
-
 def _runtime_env(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
-    others = spec.engine.runtime_env.model_extra or {}
-    if others:
-        message = (
-            f"{', '.join(others)} {'is' if len(others) == 1 else 'are'} kept, but the worker refuses to start with it"
-        )
-        hint = "put packages and files into the runtime image"
-        yield Finding("HR906", "warning", at("engine.runtimeEnv"), message, hint)
+    for wrong in runtime_env.refused(spec.engine.runtime_env.model_extra or {}):
+        message = f"is kept, but the worker refuses to start with it: {wrong.reason}"
+        yield Finding("HR906", "warning", at("engine.runtimeEnv", *wrong.key.split(".")), message, wrong.hint)
 
 
 def _model_type(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
@@ -36,8 +25,11 @@ def _model_type(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
 
 def _weight_sets(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
     if len(spec.engine.weight_set_directories) > 1:
-        message = f"{len(spec.engine.weight_set_directories)} folders are kept, but the worker starts with one only"
-        yield Finding("HR908", "warning", at("engine.weightSetDirectories"), message, "name one folder")
+        message = (
+            "the first folder is the model; the worker refuses to start where the others are no LoRA adapters of it"
+        )
+        hint = "name one folder, and adapters in engine.adapters, which can change while workers run"
+        yield Finding("HR908", "warning", at("engine.weightSetDirectories"), message, hint)
 
 
 def _other_buckets(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
@@ -52,9 +44,7 @@ def _other_buckets(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
 def _adapters(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
     if spec.ray.lora_config:
         message = "is kept, but this version loads no adapters from a folder of them"
-        yield Finding(
-            "HR910", "warning", at("ray.loraConfig"), message, "name them in engine.engineKwargs.lora_modules"
-        )
+        yield Finding("HR910", "warning", at("ray.loraConfig"), message, "name each of them in engine.adapters")
 
 
 def _propagated(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
@@ -71,16 +61,25 @@ def _multiplexing(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
 
 
 RULES = (
-    Rule("HR903", "warning", "mirrors are kept; weights are not fetched from buckets", _mirrors),
     Rule(
         "HR906",
         "warning",
-        "runtimeEnv's keys other than envVars are kept; the worker does not act on them",
+        "runtimeEnv's keys other than envVars and pip are kept; the worker does not act on them",
         _runtime_env,
     ),
     Rule("HR907", "warning", "modelType other than text-generation is kept; the engines generate text", _model_type),
-    Rule("HR908", "warning", "more than one weight set directory is kept; the worker loads one", _weight_sets),
-    Rule("HR909", "warning", "ray.modelSource is kept; weights are not fetched from buckets", _other_buckets),
+    Rule(
+        "HR908",
+        "warning",
+        "weightSetDirectories after the first are LoRA adapters; others cannot be loaded",
+        _weight_sets,
+    ),
+    Rule(
+        "HR909",
+        "warning",
+        "ray.modelSource is kept; weights are fetched from S3 and Google Cloud Storage only",
+        _other_buckets,
+    ),
     Rule("HR910", "warning", "ray.loraConfig is kept; adapters are not fetched from buckets", _adapters),
     Rule("HR913", "warning", "ray.envVarsToPropagate is kept; no variables are propagated", _propagated),
     Rule("HR914", "warning", "ray.multiplexConfig is kept; a worker serves one model", _multiplexing),

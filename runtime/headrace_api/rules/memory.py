@@ -8,24 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from headrace_api.inference_model import InferenceModelSpec
+from headrace_api.rules import number_sizes
 from headrace_api.rules.finding import Facts, Finding, Rule, at
 from headrace_api.rules.parameters import Dimensions, dimensions
 
 _GIB = 2**30
-_BYTES = {"float32": 4.0, "float": 4.0, "float16": 2.0, "half": 2.0, "bfloat16": 2.0, "float64": 8.0}
-_QUANTIZED = {
-    "awq": 0.5,
-    "awq_marlin": 0.5,
-    "gptq": 0.5,
-    "gptq_marlin": 0.5,
-    "squeezellm": 0.5,
-    "bitsandbytes": 0.5,
-    "fp8": 1.0,
-    "deepspeedfp": 1.0,
-    "experts_int8": 1.0,
-    "mxfp4": 0.5,
-}
-"""Bytes of a weight by method of quantization; the scales beside them are in the margin."""
 _SEQUENCES = 256
 """Sequences at a time where nothing says otherwise: vLLM's default."""
 
@@ -55,11 +42,15 @@ def needed(spec: InferenceModelSpec, facts: Facts) -> Sum | None:
         return None
     config = facts.model_config or {}
     tensor = max(gpus // spec.engine.pipeline_parallel_size, 1)
-    # more GPUs than key-value heads hold copies of them
-    copies = max(tensor / size.kv_heads, 1)
+    kwargs, copies = spec.engine.engine_kwargs, size.cache_copies(tensor)
     return Sum(
-        weights=size.parameters * _weight_bytes(spec, config) / gpus / _GIB,
-        kv_cache=_tokens(spec, config) * size.kv_values_per_token * _kv_bytes(spec) * copies / gpus / _GIB,
+        weights=size.parameters * number_sizes.of_weights(kwargs, config) / gpus / _GIB,
+        kv_cache=_tokens(spec, config)
+        * size.kv_values_per_token
+        * number_sizes.of_cache(kwargs)
+        * copies
+        / gpus
+        / _GIB,
         margin=memory * spec.engine.memory.memory_safety_margin,
     )
 
@@ -101,35 +92,6 @@ def _billions(size: Dimensions) -> str:
 def _lengths(spec: InferenceModelSpec, facts: Facts) -> str:
     sequences = _sequences(spec)
     return f"{sequences} sequences of {_tokens(spec, facts.model_config or {}) // sequences} tokens"
-
-
-def _weight_bytes(spec: InferenceModelSpec, config: Mapping[str, Any]) -> float:
-    kwargs = spec.engine.engine_kwargs
-    stored = config.get("quantization_config")
-    method = kwargs.get("quantization")
-    if isinstance(stored, Mapping):
-        bits = stored.get("bits")
-        if isinstance(bits, int) and 1 <= bits <= 16:
-            return bits / 8
-        method = method or stored.get("quant_method")
-    if isinstance(method, str) and method in _QUANTIZED:
-        return _QUANTIZED[method]
-    return _dtype_bytes(spec)
-
-
-def _dtype_bytes(spec: InferenceModelSpec) -> float:
-    """Bytes of an unquantized number; like vLLM, half of a float32 checkpoint's where dtype is auto."""
-    asked = spec.engine.engine_kwargs.get("dtype", "auto")
-    if isinstance(asked, str) and asked in _BYTES:
-        return _BYTES[asked]
-    return 2.0
-
-
-def _kv_bytes(spec: InferenceModelSpec) -> float:
-    kind = spec.engine.engine_kwargs.get("kv_cache_dtype", "auto")
-    if isinstance(kind, str) and kind.startswith(("fp8", "int8")):
-        return 1.0
-    return _BYTES.get(kind, _dtype_bytes(spec)) if isinstance(kind, str) else 2.0
 
 
 def _tokens(spec: InferenceModelSpec, config: Mapping[str, Any]) -> int:

@@ -23,6 +23,9 @@ _POSITIONS = frozenset({"gpt2", "opt"})
 _BIASED = frozenset({"gpt2", "opt", "phi"})
 """Families with a bias on every matrix."""
 
+_FULL_EVERY = {"gemma2": 2, "gemma3_text": 6, "gemma3": 6, "cohere2": 4}
+"""Families in which one layer in so many sees all tokens, the others a window."""
+
 
 @dataclass(frozen=True)
 class Dimensions:
@@ -41,6 +44,14 @@ class Dimensions:
     vocabulary: int
     positions: int
     tied: bool
+    latent: int = 0
+    """Numbers per token and layer that multi-head latent attention caches instead of keys and values; 0: it is none."""
+    cached_layers: int = 0
+    """Layers that cache every token; the others cache the last `window` tokens, or nothing that grows."""
+    windowed_layers: int = 0
+    """Layers with a sliding window."""
+    window: int = 0
+    """Its length in tokens; 0: there is none."""
 
     @property
     def parameters(self) -> int:
@@ -57,8 +68,17 @@ class Dimensions:
 
     @property
     def kv_values_per_token(self) -> int:
-        """Numbers that the KV cache holds for one token: a key and a value for each key-value head and layer."""
-        return 2 * self.layers * self.kv_heads * self.head_size
+        """Numbers that the KV cache holds for one token, windows left aside."""
+        return self.layers * self.kv_values_per_layer
+
+    @property
+    def kv_values_per_layer(self) -> int:
+        """Those of one layer: a key and a value for each key-value head, or the latent vector in their place."""
+        return self.latent or 2 * self.kv_heads * self.head_size
+
+    def cache_copies(self, tensor: int) -> float:
+        """How often `tensor` GPUs hold the cache: the latent vector each, and key-value heads where they are fewer."""
+        return float(tensor) if self.latent else max(tensor / self.kv_heads, 1)
 
     def _small(self, query: int, pair: int) -> int:
         """Norms and biases of one layer."""
@@ -78,6 +98,7 @@ def dimensions(config: Mapping[str, Any]) -> Dimensions | None:
     if not hidden or not layers or not heads or not vocabulary:
         return None
     family = str(config.get("model_type", ""))
+    window, windowed, cached = _windows(config, family, layers)
     tied = config.get("tie_word_embeddings")
     return Dimensions(
         family=family,
@@ -91,7 +112,33 @@ def dimensions(config: Mapping[str, Any]) -> Dimensions | None:
         vocabulary=vocabulary,
         positions=_whole(config, "max_position_embeddings", "n_positions", "max_seq_len") or 0,
         tied=tied if isinstance(tied, bool) else family in _TIED,
+        latent=_latent(config),
+        cached_layers=cached,
+        windowed_layers=windowed,
+        window=window,
     )
+
+
+def _latent(config: Mapping[str, Any]) -> int:
+    """DeepSeek's attention caches one compressed vector and the rotated part of one key."""
+    rank = _whole(config, "kv_lora_rank")
+    return rank + (_whole(config, "qk_rope_head_dim") or 0) if rank else 0
+
+
+def _windows(config: Mapping[str, Any], family: str, layers: int) -> tuple[int, int, int]:
+    """The sliding window, the layers that have it, and the layers that cache every token."""
+    window = _whole(config, "sliding_window") or 0
+    if config.get("use_sliding_window") is False:
+        window = 0
+    kinds = config.get("layer_types")
+    if isinstance(kinds, list) and kinds:
+        windowed = kinds.count("sliding_attention") if window else 0
+        return window, windowed, kinds.count("full_attention") + kinds.count("sliding_attention") - windowed
+    if not window:
+        return 0, 0, layers
+    every = _whole(config, "sliding_window_pattern") or _FULL_EVERY.get(family, 0)
+    full = layers // every if every else 0
+    return window, layers - full, full
 
 
 def _kv_heads(config: Mapping[str, Any], family: str, heads: int) -> int:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Literal
 
+from headrace_api import s3_sync
 from headrace_api.inference_model import InferenceModelSpec
 from headrace_api.rules.finding import Facts, Finding, Rule, at
 
@@ -58,9 +59,16 @@ def _sync_arguments(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
         if argument.startswith("-") and re.search(r"\s", argument):
             message = f"{argument!r:.80} is more than one argument"
             yield Finding("HR404", "error", path, message, "make it two items: the option and its value")
+            return
         elif not argument or (index == 0 and not argument.startswith("--")):
             message = f"{argument!r:.80} is no option of `aws s3 sync`"
             yield Finding("HR404", "error", path, message, "write for example --no-sign-request")
+            return
+    try:
+        s3_sync.parse(arguments or [])
+    except ValueError as error:
+        what, hint = str(error).split(": ", 1)
+        yield Finding("HR404", "error", at("engine.s3Mirror.s3SyncArgs"), what, hint)
 
 
 def _destinations(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
@@ -185,7 +193,12 @@ RULES = (
         ("Engine", "!(has(self.s3Mirror) && has(self.gcsMirror))"),
     ),
     Rule("HR403", "error", "write bucketUri as s3://BUCKET/FOLDER/ or gs://BUCKET/FOLDER/", _addresses),
-    Rule("HR404", "error", "write s3SyncArgs as for `aws s3 sync`, one argument in each item", _sync_arguments),
+    Rule(
+        "HR404",
+        "error",
+        "write s3SyncArgs as for `aws s3 sync`, one argument in each item, those that a download has",
+        _sync_arguments,
+    ),
     Rule("HR405", "error", "write destinationPath of extraFiles as an absolute path", _destinations),
     Rule(
         "HR406",

@@ -51,6 +51,7 @@ class LlamaCpp:
             "model": facts.weights,
             "alias": facts.served_name,
             "port": facts.port,
+            **({"adapters": list(facts.adapters)} if facts.adapters else {}),
             "options": {"endpoint_metrics": True}
             | {name: value for name, value in generator.engine_kwargs.items() if value is not None}
             | {"n_parallel": self.slots(generator)}

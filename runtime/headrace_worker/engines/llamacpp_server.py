@@ -23,11 +23,19 @@ def parameters(request: Mapping[str, Any]) -> Any:
     params.model.path = request["model"]
     params.model_alias = {request["alias"]}
     params.port = request["port"]
+    params.lora_adapters = [_adapter(path) for path in request.get("adapters", ())]
     params.use_jinja = True
     params.ui = False
     for name, value in request["options"].items():
         _set(params, name, value)
     return params
+
+
+def _adapter(path: str) -> Any:
+    """An adapter that is loaded but not used, unless a request asks for it."""
+    info = xllamacpp.CommonAdapterLoraInfo()
+    info.path, info.scale = path, 0.0
+    return info
 
 
 def _set(params: Any, name: str, value: Any) -> None:

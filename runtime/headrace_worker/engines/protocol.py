@@ -54,6 +54,8 @@ class EngineFacts:
     """The names in the weights' folder."""
     architectures: tuple[str, ...] = ()
     """Those in its config.json."""
+    adapters: tuple[str, ...] = ()
+    """Files or folders of adapters that are here before it starts, for engines that load them then."""
     folder: str = ""
     """A folder of the engine's own, for `EngineCommand.files`."""
 

@@ -3,13 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from headrace_api import runtime_env
 from headrace_api.worker_config import EngineType, Generator
 from headrace_worker.engines.protocol import EngineConfigError
 
-_MIRROR = (
-    "this version does not fetch weights from a bucket; copy them to a folder and name it in weight_set_directories"
-)
-_REASONS: Mapping[str, str] = {"s3_mirror_config": _MIRROR, "gcs_mirror_config": _MIRROR}
 _OF_ONE: Mapping[str, tuple[EngineType, str]] = {
     "scheduler_policy": ("TRTLLMEngine", "leave it out"),
     "logger_level": ("TRTLLMEngine", "set LOG_LEVEL in the environment for the worker's own log"),
@@ -35,19 +32,14 @@ def refuse(generator: Generator) -> None:
     Raises:
         EngineConfigError: one of them is set; the message names it and what to do instead.
     """
-    for key, reason in _REASONS.items():
-        _refuse_set(key, getattr(generator, key), generator.type, reason)
     for key, (engine, instead) in _OF_ONE.items():
         if generator.type != engine:
             _refuse_set(key, getattr(generator, key), generator.type, f"only {engine} has it; {instead}")
     if generator.type in _OF_TEXT and generator.model_type != _TEXT_GENERATION:
         reason = f"it generates text; leave it out or write {_TEXT_GENERATION!r}"
         _refuse_set("model_type", generator.model_type, generator.type, reason)
-    for key in generator.runtime_env.model_extra or {}:
-        raise EngineConfigError(
-            f"generator.runtime_env.{key}: not accepted, because the worker starts its engine in the image as it is; "
-            "accepted: env_vars"
-        )
+    for wrong in runtime_env.refused(generator.runtime_env.model_extra or {}):
+        raise EngineConfigError(f"generator.runtime_env.{wrong.key}: not accepted: {wrong.reason}; {wrong.hint}")
     if len(generator.weight_set_directories) > 1:
         raise EngineConfigError(
             f"generator.weight_set_directories: {generator.weight_set_directories!r} is not accepted; accepted: one "

@@ -99,9 +99,6 @@ def _own_flags(generator: Generator, facts: EngineFacts) -> dict[str, Any]:
     if template := prompt_formats.template(generator):
         # "string": vLLM would otherwise guess from the template whether messages are texts or lists of parts.
         flags |= {"chat_template": template, "chat_template_content_format": "string"}
-    # An explicit share wins; without a GPU the share would be one of main memory, which the setting does not mean.
-    if generator.auto_memory_config and facts.nvidia_gpus and "gpu_memory_utilization" not in _names(generator):
-        flags["gpu_memory_utilization"] = round(1 - generator.memory_safety_margin, 6)
     return flags
 
 
@@ -123,10 +120,6 @@ def _tokenizer(generator: Generator) -> str | None:
             f"only; accepted: a folder, or a file called {', '.join(_TOKENIZER_FILES)} (a link with that name will do)"
         )
     return path
-
-
-def _names(generator: Generator) -> set[str]:
-    return {name.replace("-", "_") for name in generator.engine_kwargs}
 
 
 def _flag(name: str) -> str:

@@ -1,0 +1,51 @@
+"""How engines are told of adapters: over HTTP while they run, or only when they start."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from headrace_worker.adapters.look import AdapterError, Here
+from headrace_worker.engine_client import EngineClient, EngineLostError
+from headrace_worker.engines.protocol import AdapterDialect, Call
+
+_MOST_CHARACTERS = 500
+
+
+class WhileRunning:
+    """An engine that loads and unloads when it is asked to; requests name the adapter as their model."""
+
+    def __init__(self, client: EngineClient, dialect: AdapterDialect) -> None:
+        self._client = client
+        self._dialect = dialect
+
+    async def load(self, name: str, here: Here, /) -> dict[str, Any]:
+        """See `Loader.load`."""
+        await self._ask(self._dialect.load(name, str(here.path)))
+        return {"model": name}
+
+    async def unload(self, name: str, /) -> None:
+        """See `Loader.unload`."""
+        await self._ask(self._dialect.unload(name))
+
+    async def _ask(self, call: Call) -> None:
+        try:
+            status, text = await self._client.call(call)
+        except EngineLostError as error:
+            raise AdapterError(f"the engine did not answer: {error}") from error
+        if status != 200:
+            raise AdapterError(f"the engine answered {status}: {text[:_MOST_CHARACTERS]}")
+
+
+class AtStart:
+    """An engine that has the adapters that it was started with, and is told in each request which of them to use."""
+
+    def __init__(self, started_with: Sequence[Here]) -> None:
+        self._numbers = {here.path: number for number, here in enumerate(started_with)}
+
+    async def load(self, name: str, here: Here, /) -> dict[str, Any]:  # noqa: ARG002
+        """See `Loader.load`."""
+        if here.path not in self._numbers:
+            raise AdapterError("this engine loads adapters when it starts only; restart the worker to have it")
+        return {"lora": [{"id": self._numbers[here.path], "scale": 1.0}]}
+
+    async def unload(self, name: str, /) -> None:
+        """Nothing is to be done: nobody asks for it any more, and its memory is the engine's until it ends."""

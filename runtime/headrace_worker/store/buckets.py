@@ -1,0 +1,166 @@
+"""Buckets: how one is opened, listed and read. The only module that knows the library (obstore)."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+
+import aiohttp
+import obstore
+from obstore.store import GCSStore, S3Store
+
+from headrace_api.s3_sync import SyncArguments
+from headrace_worker.store import retry
+from headrace_worker.store.address import Address
+from headrace_worker.store.credentials import Provider
+from headrace_worker.store.errors import AttemptError
+from headrace_worker.store.files import RemoteFile
+from headrace_worker.store.settings import StoreSettings
+
+_MOST_SMALL = 4096
+_S3_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION")
+_GCS_KEYS = ("GOOGLE_SERVICE_ACCOUNT_KEY", "GOOGLE_SERVICE_ACCOUNT", "GOOGLE_APPLICATION_CREDENTIALS")
+_SECRETS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+_KEYS_OF_THE_CLIENT = ("aws:kms", "aws:kms:dsse")
+
+
+@dataclass(frozen=True)
+class Access:
+    """How to get at buckets."""
+
+    settings: StoreSettings
+    arguments: SyncArguments = field(default_factory=SyncArguments)
+    provider: Provider | None = None
+    """Makes credentials; the environment's are used when absent."""
+
+
+class Bucket:
+    """A folder in a bucket, to read from. Every method raises `AttemptError`."""
+
+    def __init__(self, where: Address, access: Access) -> None:
+        self.where = where
+        self._access = access
+        self._store = _open(where, access)
+
+    async def listing(self) -> list[RemoteFile]:
+        """Every file in the folder."""
+        stem = f"{self.where.prefix}/" if self.where.prefix else ""
+        found = await self._persist(self._pages)
+        return [
+            RemoteFile(item["path"].removeprefix(stem), item["size"], _bare(item["e_tag"]), item["path"])
+            for item in found
+            if item["path"].startswith(stem)
+        ]
+
+    async def _pages(self) -> list[Any]:
+        found: list[Any] = []
+        async for page in obstore.list(self._store, self.where.prefix or None):
+            found += page
+        return found
+
+    async def small(self, file: RemoteFile) -> bytes:
+        """A whole file of a few bytes."""
+        if file.size > _MOST_SMALL:
+            raise AttemptError(
+                "final", f"the file {file.name!r} has {file.size} bytes; at most {_MOST_SMALL} are accepted"
+            )
+        return bytes(await self.range(file, 0, file.size)) if file.size else b""
+
+    async def range(self, file: RemoteFile, start: int, end: int) -> memoryview:
+        """The bytes from `start` to before `end`, of the version of the file that was listed."""
+
+        async def attempt() -> memoryview:
+            limit = self._access.settings.read_timeout_s * 4 + (end - start) / 2**18  # 256 KiB/s is slow, not dead
+            async with asyncio.timeout(limit):
+                result = await obstore.get_async(self._store, file.key, options=self._options(file, start, end))
+                if result.meta["size"] != file.size:
+                    raise AttemptError("changed", f"{file.name}: it has {result.meta['size']} bytes, not {file.size}")
+                data = memoryview(await result.bytes_async())
+            if len(data) != end - start:
+                raise AttemptError("passing", f"{file.name}: {len(data)} bytes came instead of {end - start}")
+            return data
+
+        return await self._persist(attempt)
+
+    def _options(self, file: RemoteFile, start: int, end: int) -> Any:
+        options: dict[str, Any] = {"range": (start, end)}
+        if file.etag:
+            options["if_match"] = f'"{file.etag}"'
+        return options
+
+    async def encrypted(self, file: RemoteFile) -> bool:
+        """Whether S3 encrypts the file with a key of its owner: then its ETag is no MD5 of the content."""
+        if not isinstance(self._store, S3Store) or self.where.anonymous or self._access.arguments.anonymous:
+            return False
+        url = await obstore.sign_async(self._store, "HEAD", file.key, timedelta(minutes=5))
+        async with aiohttp.ClientSession() as session, session.head(url) as answer:
+            headers = answer.headers
+        return (
+            headers.get("x-amz-server-side-encryption") in _KEYS_OF_THE_CLIENT
+            or "x-amz-server-side-encryption-customer-algorithm" in headers
+        )
+
+    async def _persist(self, attempt: Callable[[], Awaitable[retry.Done]]) -> retry.Done:
+        retries = self._access.settings.retries
+        try:
+            return await retry.persist(attempt, retries)
+        except AttemptError as error:
+            if not error.region or error.region == self._access.arguments.region:
+                raise
+            # the bucket is in another region, which the answer names
+            arguments = replace(self._access.arguments, region=error.region)
+            self._access = replace(self._access, arguments=arguments)
+            self._store = _open(self.where, self._access)
+        return await retry.persist(attempt, retries)
+
+
+def _open(where: Address, access: Access) -> S3Store | GCSStore:
+    return (_open_s3 if where.scheme == "s3" else _open_gcs)(where, access)
+
+
+def _open_s3(where: Address, access: Access) -> S3Store:
+    arguments = access.arguments
+    endpoint = arguments.endpoint_url or access.settings.s3_endpoint
+    config = _from_environment(_S3_KEYS, access)
+    if endpoint:
+        config["endpoint"] = endpoint.rstrip("/")
+    if arguments.region:
+        config["region"] = arguments.region
+    if arguments.requester_pays:
+        config["request_payer"] = True
+    if where.anonymous or arguments.anonymous:
+        config["skip_signature"] = True
+    elif access.provider:
+        config = {name: value for name, value in config.items() if name.lower() not in _SECRETS}
+        return S3Store(where.bucket, config=config, credential_provider=access.provider, **_client(endpoint, access))  # type: ignore[arg-type]
+    return S3Store(where.bucket, config=config, **_client(endpoint, access))  # type: ignore[arg-type]
+
+
+def _open_gcs(where: Address, access: Access) -> GCSStore:
+    endpoint = access.settings.gcs_endpoint
+    config = _from_environment(_GCS_KEYS, access)
+    if endpoint:
+        config["base_url"] = endpoint.rstrip("/")
+    if where.anonymous:
+        config["skip_signature"] = True
+    return GCSStore(where.bucket, config=config, **_client(endpoint, access))  # type: ignore[arg-type]
+
+
+def _from_environment(names: tuple[str, ...], access: Access) -> dict[str, Any]:
+    """The keys in the settings' environment, which may have more than that of the process."""
+    environment = access.settings.environment
+    return {name.lower(): environment[name] for name in names if environment.get(name)}
+
+
+def _client(endpoint: str | None, access: Access) -> dict[str, Any]:
+    silence = timedelta(seconds=access.settings.read_timeout_s)
+    options: dict[str, Any] = {"read_timeout": silence, "connect_timeout": timedelta(seconds=10), "timeout": "1h"}
+    if endpoint and endpoint.startswith("http://"):
+        options["allow_http"] = True
+    # attempts are counted here, where a broken body counts, too
+    return {"client_options": options, "retry_config": {"max_retries": 0, "retry_timeout": timedelta(minutes=3)}}
+
+
+def _bare(etag: str | None) -> str:
+    return (etag or "").removeprefix("W/").strip('"')

@@ -1,0 +1,197 @@
+"""Brings the files of one place into the cache, or into a folder: lock, look, make room, download, land."""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from headrace_worker.store import cache, locks, manifest, verify
+from headrace_worker.store.download import Download
+from headrace_worker.store.errors import StoreError
+from headrace_worker.store.files import RemoteFile
+from headrace_worker.store.layout import Places
+from headrace_worker.store.manifest import Manifest
+from headrace_worker.store.partial import Partial
+from headrace_worker.store.progress import Progress, Tracker
+from headrace_worker.store.settings import StoreSettings
+from headrace_worker.store.snapshot import Step, step_for
+from headrace_worker.store.source import Remote
+
+_TOLD_S = 1.0
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What a place holds of what is wanted."""
+
+    source: str
+    name: str
+    """What its snapshot is called."""
+    files: Sequence[RemoteFile]
+
+
+class Fetching:
+    """One model, while this worker is the one that fetches it."""
+
+    def __init__(self, remote: Remote, places: Places, settings: StoreSettings, tracker: Tracker) -> None:
+        self._remote = remote
+        self._places = places
+        self._settings = settings
+        self._tracker = tracker
+
+    async def snapshot(self, listed: Listed) -> tuple[Path, locks.Lock]:
+        """The complete snapshot, and the lock that keeps it from being evicted.
+
+        Raises:
+            StoreError: it cannot be had.
+        """
+        step, lock = await self._decide(listed)
+        try:
+            if step.does == "make":
+                await self._make(listed, step)
+            elif step.does == "add":
+                await self._add(listed, step)
+            else:
+                size = sum(file.size for file in listed.files)
+                self._tracker.set(Progress(size, size, detail="it is in the cache"))
+            await asyncio.to_thread(cache.refer, self._places, step.name)
+        except BaseException:
+            lock.close()
+            raise
+        return self._places.snapshot(step.name), lock
+
+    async def _decide(self, listed: Listed) -> tuple[Step, locks.Lock]:
+        """Hold first, then look: what is held is not evicted. Nobody begins to serve from it meanwhile: we fetch."""
+        name = listed.name
+        while True:
+            alone = locks.Lock.exclusive(self._places.use(name))
+            if alone:
+                alone.close()
+            lock = await locks.shared(self._places.use(name))
+            known = await asyncio.to_thread(self._known, name, listed)
+            step = step_for(listed.files, name, known, held=alone is None)
+            if step.name == name:
+                return step, lock
+            log.info("another worker serves from the snapshot, and its files have changed", old=name, new=step.name)
+            lock.close()
+            name = step.name
+
+    def _known(self, name: str, listed: Listed) -> Manifest | None:
+        """What a snapshot has. One without a manifest was made by another program: its files are checked."""
+        folder = self._places.snapshot(name)
+        if not folder.is_dir():
+            return None
+        found = manifest.read(self._places.manifest(name))
+        if found:
+            return found
+        adopted = Manifest(listed.source, tuple(file for file in listed.files if _is(folder / file.name, file)))
+        manifest.write(self._places.manifest(name), adopted)
+        return adopted
+
+    async def _make(self, listed: Listed, step: Step) -> None:
+        staged = self._places.partial / "files"
+        partials = self._partials(step.files, staged)
+        old = manifest.read(self._places.manifest(listed.name))
+        if old:
+            await asyncio.to_thread(_take_over, partials, old, self._places.snapshot(listed.name))
+        await self._download(partials)
+        content = Manifest(listed.source, tuple(step.files))
+        await asyncio.to_thread(cache.land, self._places, step.name, staged, content)
+
+    async def _add(self, listed: Listed, step: Step) -> None:
+        staged = self._places.partial / "files"
+        await self._download(self._partials(step.files, staged))
+        await asyncio.to_thread(cache.add, self._places, step.name, staged, step.files, listed.source)
+
+    async def folder(self, listed: Listed, destination: Path) -> Path:
+        """The files in a folder outside the cache, each put there by a rename."""
+        staged = destination / ".headrace-partial"
+        recorded = self._places.own / "manifest.json"
+        before = manifest.read(recorded)
+        missing = [file for file in listed.files if not (before and before.has(file) and _sized(destination, file))]
+        await self._download(self._partials(missing, staged))
+        await asyncio.to_thread(cache.move_in, staged, destination, missing)
+        await asyncio.to_thread(manifest.write, recorded, Manifest(listed.source, tuple(listed.files)))
+        await asyncio.to_thread(cache.forget, self._places)
+        return destination
+
+    def _partials(self, files: Sequence[RemoteFile], folder: Path) -> list[Partial]:
+        journals = self._places.partial / "journals"
+        return [Partial(file, folder / file.name, journals, self._settings.chunk_bytes) for file in files]
+
+    async def _download(self, partials: list[Partial]) -> None:
+        total, done = sum(one.file.size for one in partials), sum(one.done_bytes for one in partials)
+        self._tracker.set(Progress(done, total))
+        await asyncio.to_thread(cache.make_room, self._places, total - done, self._settings.limit_bytes)
+        for partial in partials:
+            await asyncio.to_thread(partial.prepare)
+        await Download(self._remote, self._settings, self._tracker).run(partials)
+
+
+def shown_to_others(places: Places, show: Callable[[Progress], None]) -> Callable[[Progress], None]:
+    """Write down how far it is, at most once a second, for the workers that wait for this one."""
+    told = 0.0
+
+    def both(progress: Progress) -> None:
+        nonlocal told
+        show(progress)
+        now = time.monotonic()
+        if now - told >= _TOLD_S:
+            told = now
+            text = json.dumps({"done": progress.done_bytes, "total": progress.total_bytes, "file": progress.file})
+            manifest.replace(places.owner_progress, text)
+
+    return both
+
+
+def of_other(places: Places) -> Progress:
+    """How far the worker is that fetches."""
+    detail = "another worker on this node fetches it"
+    try:
+        found = json.loads(places.owner_progress.read_text())
+        return Progress(found["done"], found["total"], found["file"], detail)
+    except (OSError, ValueError, KeyError, TypeError):
+        return Progress(detail=detail)
+
+
+def _take_over(partials: list[Partial], old: Manifest, folder: Path) -> None:
+    """Files that have not changed since the snapshot that is replaced."""
+    for partial in partials:
+        path = folder / partial.file.name
+        if not partial.state.verified and old.has(partial.file) and _sized(folder, partial.file):
+            try:
+                partial.take(path)
+            except OSError:  # a file system without hard links
+                partial.start_anew()
+
+
+def _sized(folder: Path, file: RemoteFile) -> bool:
+    try:
+        return (folder / file.name).stat().st_size == file.size
+    except OSError:
+        return False
+
+
+def _is(path: Path, file: RemoteFile) -> bool:
+    """Whether a file that another program has put there is the one that is wanted."""
+    if not _sized(path.parent, RemoteFile(path.name, file.size)):
+        return False
+    if path.is_symlink() and path.resolve().name == file.etag:  # a blob of the hub's library, named by its hash
+        return True
+    check = verify.check_for(file.etag, file.size)
+    if check.algorithm == "none":
+        return False
+    with ThreadPoolExecutor() as pool:
+        return verify.verify(path, check, pool).right
+
+
+def unavailable(source: str, why: object) -> StoreError:
+    """The error of a source that cannot be asked."""
+    return StoreError(f"{source}: cannot be fetched: {why}")

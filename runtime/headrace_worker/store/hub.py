@@ -1,0 +1,148 @@
+"""The Hugging Face Hub: what a repository holds, and ranges of its files.
+
+The hub's own library asks who may see what, and where a file is; bytes come as from a bucket, in ranges and checked by
+the hashes that the hub tells, because the library fetches a file in one stream and makes it visible before the others.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+from huggingface_hub import HfApi, constants, get_hf_file_metadata, hf_hub_url
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.utils._headers import build_hf_headers
+
+from headrace_worker.store import retry
+from headrace_worker.store.errors import AttemptError, Kind
+from headrace_worker.store.files import RemoteFile
+from headrace_worker.store.settings import StoreSettings
+
+_PARTIAL_CONTENT = 206
+_LATE = 500
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A repository at one moment."""
+
+    commit: str
+    files: tuple[RemoteFile, ...]
+
+
+class Hub:
+    """One repository. Every method raises `AttemptError`."""
+
+    def __init__(self, repo: str, settings: StoreSettings, session: aiohttp.ClientSession) -> None:
+        self.repo = repo
+        self._settings = settings
+        self._session = session
+        self._endpoint = (settings.hub_endpoint or constants.ENDPOINT).rstrip("/")
+        self._commit = "main"
+        self._located: dict[str, str] = {}
+
+    @property
+    def where(self) -> str:
+        """The repository's page."""
+        return f"{self._endpoint}/{self.repo}"
+
+    async def listing(self) -> Repository:
+        """What the repository holds now."""
+        api = HfApi(endpoint=self._endpoint, token=self._settings.hub_token)
+
+        async def attempt() -> Any:
+            return await self._blocking(api.model_info, self.repo, files_metadata=True, timeout=30)
+
+        info = await retry.persist(attempt, self._settings.retries)
+        if not info.sha:
+            raise AttemptError("final", f"{self.where} has no commit")
+        self._commit = info.sha
+        return Repository(info.sha, tuple(_file(one) for one in info.siblings or []))
+
+    async def range(self, file: RemoteFile, start: int, end: int) -> memoryview:
+        """See `source.Remote`."""
+
+        async def attempt() -> memoryview:
+            try:
+                return await self._range(file, start, end)
+            except (aiohttp.ClientError, TimeoutError) as error:
+                raise AttemptError("passing", f"{type(error).__name__}: {error}") from error
+            except AttemptError:
+                self._located.pop(file.name, None)  # an address of the storage behind the hub is good for a while only
+                raise
+
+        return await retry.persist(attempt, self._settings.retries)
+
+    async def encrypted(self, file: RemoteFile) -> bool:
+        """Never: the hub's hashes are of the content."""
+        del file
+        return False
+
+    async def _range(self, file: RemoteFile, start: int, end: int) -> memoryview:
+        url = self._located.get(file.name) or await self._locate(file)
+        headers = {"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
+        if urlsplit(url).netloc == urlsplit(self._endpoint).netloc:  # nobody else is shown the token
+            headers |= build_hf_headers(token=self._settings.hub_token)
+        async with self._session.get(url, headers=headers) as answer:
+            if answer.status >= 400:
+                raise AttemptError(_kind(answer.status), f"{answer.status} {answer.reason}")
+            data = memoryview(await answer.read())
+            if answer.status != _PARTIAL_CONTENT:  # a server that knows no ranges sends all of it
+                data = data[start:end]
+        if len(data) != end - start:
+            raise AttemptError("passing", f"{len(data)} bytes came instead of {end - start}")
+        return data
+
+    async def _blocking(self, call: Any, *arguments: Any, **named: Any) -> Any:
+        try:
+            return await asyncio.to_thread(call, *arguments, **named)
+        except Exception as error:
+            raise _failure(error, self._endpoint) from error
+
+    async def _locate(self, file: RemoteFile) -> str:
+        url = hf_hub_url(self.repo, file.name, revision=self._commit, endpoint=self._endpoint)
+        token, endpoint = self._settings.hub_token, self._endpoint
+        found = await self._blocking(get_hf_file_metadata, url, token=token, endpoint=endpoint, timeout=30)
+        self._located[file.name] = str(found.location)
+        return self._located[file.name]
+
+
+def session(settings: StoreSettings) -> aiohttp.ClientSession:
+    """The connections to the hub's storage; proxies are those of the environment."""
+    silence = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=settings.read_timeout_s)
+    return aiohttp.ClientSession(timeout=silence, trust_env=True)
+
+
+def _failure(error: Exception, endpoint: str) -> AttemptError:
+    """What an error of the hub's library means; its texts are kept, for people search for them."""
+    text = " ".join(str(error).split())[:600]
+    if isinstance(error, GatedRepoError):
+        return AttemptError("final", text)
+    if isinstance(error, (RepositoryNotFoundError, RevisionNotFoundError)):
+        return AttemptError("missing", text)
+    if isinstance(error, OfflineModeIsEnabled):
+        return AttemptError("final", text)
+    if isinstance(error, HfHubHTTPError) and error.response is not None:
+        return AttemptError(_kind(error.response.status_code), text)
+    return AttemptError("passing", f"couldn't connect to '{endpoint}': {type(error).__name__}: {text}")
+
+
+def _kind(status: int) -> Kind:
+    if status in {401, 403}:
+        return "forbidden"
+    if status in {404, 410}:
+        return "missing"
+    return "passing" if status in {408, 429} or status >= _LATE else "final"
+
+
+def _file(sibling: Any) -> RemoteFile:
+    """A file with the hash that the hub tells: SHA-256 of those in LFS, Git's own of the others."""
+    lfs = sibling.lfs
+    return RemoteFile(sibling.rfilename, sibling.size or 0, lfs.sha256 if lfs else sibling.blob_id or "")

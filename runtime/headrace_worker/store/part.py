@@ -1,0 +1,75 @@
+"""The store as the worker's life calls it: a generator section in, the same with local paths out."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from headrace_api.worker_config import Generator
+from headrace_worker.adapters.look import AdapterError
+from headrace_worker.parts import OnProgress, PreparationError
+from headrace_worker.status import Progress as Told
+from headrace_worker.store import request as requests
+from headrace_worker.store import settings
+from headrace_worker.store.errors import StoreError
+from headrace_worker.store.fetch import Fetched, fetch
+from headrace_worker.store.progress import Progress
+from headrace_worker.store.request import StoreRequest
+
+
+class ModelStore:
+    """Fetches what a worker serves, and keeps it from being evicted until the worker ends."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        """The worker's environment variables.
+
+        Raises:
+            SettingsError: one of them is not usable.
+        """
+        self._environment = environment
+        self._settings = settings.read(environment)
+        self._used: list[Fetched] = []
+
+    async def __call__(self, generator: Generator, progress: OnProgress, /) -> Generator:
+        """See `parts.Fetch`."""
+        if own := generator.runtime_env.env_vars:  # where RayLLM's files have keys
+            self._settings = settings.read({**self._environment, **own})
+        try:
+            if streamed := requests.streamed_from(generator):
+                return requests.with_paths(generator, streamed, None)
+            asked = requests.of_generator(generator)
+            model = await self._elsewhere(asked.model, progress)
+            tokenizer = await self._elsewhere(asked.tokenizer, progress)
+            for extra in asked.extra_files:
+                await self._fetch(extra, progress)
+        except StoreError as error:
+            raise PreparationError(f"generator: {error}") from error
+        return requests.with_paths(generator, model, tokenizer)
+
+    async def adapter(self, source: str) -> Path:
+        """The local path of an adapter, which is named by one text, as `generator.hf_model_id` is.
+
+        Raises:
+            AdapterError: it cannot be had.
+        """
+        try:
+            return await self._fetch(requests.plain(source), _unseen)
+        except StoreError as error:
+            raise AdapterError(str(error)) from error
+
+    async def _elsewhere(self, request: StoreRequest | None, progress: OnProgress) -> str | None:
+        """The path of something that is not here yet; of what the section names by its path, the engine finds it."""
+        if request is None or request.source.kind == "path":
+            return None
+        return str(await self._fetch(request, progress))
+
+    async def _fetch(self, request: StoreRequest, progress: OnProgress) -> Path:
+        found = await fetch(request, self._settings, lambda now: progress(_told(now)))
+        self._used.append(found)
+        return found.path
+
+
+def _told(now: Progress) -> Told:
+    return Told(now.detail or now.file, now.done_bytes, now.total_bytes)
+
+
+def _unseen(_: Told) -> None:
+    """For what nobody waits for."""

@@ -1,0 +1,72 @@
+"""Where a model can come from, and what the store needs of such a place."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from headrace_worker.engines.gguf import split_name
+from headrace_worker.store import address
+from headrace_worker.store.errors import StoreError
+from headrace_worker.store.files import RemoteFile
+
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?")
+_PATH = ("/", "./", "../", "~")
+
+
+class Remote(Protocol):
+    """A place with files that are fetched in ranges. Every method raises `errors.AttemptError`."""
+
+    @property
+    def where(self) -> object:
+        """Its address, for people."""
+
+    async def range(self, file: RemoteFile, start: int, end: int) -> memoryview:
+        """The bytes from `start` to before `end`, of the version of the file that was listed."""
+
+    async def encrypted(self, file: RemoteFile) -> bool:
+        """Whether the file's ETag is no hash of its content, because it is encrypted."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source's text, understood."""
+
+    kind: Literal["path", "hub", "bucket"]
+    place: str
+    """The path, the repository or the bucket's address."""
+    quant: str | None = None
+    """The quantisation whose GGUF file is meant."""
+
+
+def exists(path: str) -> bool:
+    """Whether there is a file or a folder."""
+    return Path(path).expanduser().exists()
+
+
+def understand(text: str, exists: Callable[[str], bool] = exists) -> Source:
+    """Tell a path, a repository of the hub and a bucket apart; what is there wins, as it does with vLLM.
+
+    Args:
+        text: with the quantisation of a GGUF file after a colon, perhaps.
+        exists: whether there is something at a path.
+
+    Raises:
+        StoreError: it is none of them.
+    """
+    if not text:
+        raise StoreError("nothing says where the weights are; accepted: a path, a Hugging Face id, s3:// or gs://")
+    if exists(text):
+        return Source("path", text)
+    if address.is_address(text):
+        return Source("bucket", text)
+    place, quant = split_name(text)
+    if place.startswith(_PATH) or exists(place):
+        return Source("path", place, quant)
+    if _REPOSITORY.fullmatch(place):
+        return Source("hub", place, quant)
+    raise StoreError(
+        f"{text!r:.200} is neither a file nor a folder; accepted: a path, a Hugging Face id (organisation/model), "
+        "s3:// or gs://"
+    )

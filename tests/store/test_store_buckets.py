@@ -1,0 +1,223 @@
+"""The store with real servers: what lands where, what is reused, what is refused."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import obstore
+import pytest
+from tests.store import servers
+from tests.store.conftest import MIB, nothing
+from tests.store.servers import content
+
+from headrace_api.worker_config import ExtraFiles, GcsMirror, Generator, S3Mirror
+from headrace_worker.store import request as requests
+from headrace_worker.store.errors import StoreError
+from headrace_worker.store.fetch import Fetched, fetch
+from headrace_worker.store.layout import NO_HASH
+from headrace_worker.store.progress import Progress
+from headrace_worker.store.request import StoreRequest
+from headrace_worker.store.settings import StoreSettings
+
+Make = Callable[..., StoreSettings]
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def mirrored(uri: str, model_id: str = "org/model", **mirror: object) -> StoreRequest:
+    section = {"type": "VLLMEngine", "model_id": model_id, "s3_mirror_config": {"bucket_uri": uri, **mirror}}
+    return requests.of_generator(Generator.model_validate(section)).model
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+async def got(request: StoreRequest, settings: StoreSettings) -> Fetched:
+    return await fetch(request, settings, nothing)
+
+
+@pytest.mark.parametrize("part", [0, 5 * MIB, 7 * MIB])
+async def test_a_mirror_lands_as_a_snapshot_of_the_hub_cache(s3: servers.S3, settings: Make, part: int) -> None:
+    files = {"config.json": b"{}", "model.safetensors": content(11 * MIB + 7, part), "sub/empty": b""}
+    s3.put("models", {f"land{part}/{name}": data for name, data in files.items()}, part)
+    s3.put("models", {f"land{part}/hash": f"{COMMIT}\n".encode()})
+    progress: list[Progress] = []
+
+    found = await fetch(mirrored(f"s3://models/land{part}/"), settings(s3_endpoint=s3.url), progress.append)
+
+    cache = settings().cache
+    assert found.path == cache / "models--org--model" / "snapshots" / COMMIT
+    assert tree(found.path) == files
+    assert (cache / "models--org--model/refs/main").read_text() == COMMIT
+    assert progress[-1].done_bytes == progress[-1].total_bytes == sum(map(len, files.values()))
+
+
+async def test_without_a_hash_file_the_snapshot_is_forty_zeros_and_follows_the_bucket(
+    s3: servers.S3, settings: Make
+) -> None:
+    s3.put("models", {"zeros/a": b"first", "zeros/b": b"same"})
+    request, env = mirrored("s3://models/zeros"), settings(s3_endpoint=s3.url)
+    first = await got(request, env)
+    inode = (first.path / "b").stat().st_ino
+    first.close()
+    s3.put("models", {"zeros/a": b"second"})
+
+    second = await got(request, env)
+
+    assert second.path == first.path
+    assert second.path.name == NO_HASH
+    assert tree(second.path) == {"a": b"second", "b": b"same"}
+    assert (second.path / "b").stat().st_ino == inode  # not fetched again
+
+
+async def test_files_under_a_worker_that_serves_them_do_not_change(s3: servers.S3, settings: Make) -> None:
+    s3.put("models", {"held/a": b"first"})
+    request, env = mirrored("s3://models/held"), settings(s3_endpoint=s3.url)
+    first = await got(request, env)
+    s3.put("models", {"held/a": b"second"})
+
+    second = await got(request, env)
+
+    assert tree(first.path) == {"a": b"first"}
+    assert tree(second.path) == {"a": b"second"}
+    assert (second.path.parents[1] / "refs/main").read_text() == second.path.name
+
+
+async def test_what_is_there_is_not_fetched_again(s3: servers.S3, settings: Make) -> None:
+    s3.put("models", {"again/a": content(3 * MIB, 1)})
+    proxy = servers.Proxy(s3.url, servers.Faults())
+    async with proxy.running() as url:
+        (await got(mirrored("s3://models/again"), settings(s3_endpoint=url))).close()
+        assert sum("list-type" not in line for line in proxy.requests) == 3
+        proxy.requests.clear()
+
+        await got(mirrored("s3://models/again"), settings(s3_endpoint=url))
+
+    assert [line for line in proxy.requests if "list-type" not in line] == []
+
+
+async def test_sync_arguments_choose_files(s3: servers.S3, settings: Make) -> None:
+    s3.put("models", {f"sync/{name}": b"x" for name in ("a.bin", "b.safetensors", "original/c.bin", "config.json")})
+    arguments = ["--exclude", "*.bin", "--include", "original/*", "--exclude", "config.json"]
+
+    found = await got(mirrored("s3://models/sync", s3_sync_args=arguments), settings(s3_endpoint=s3.url))
+
+    assert sorted(tree(found.path)) == ["b.safetensors", "original/c.bin"]
+
+
+async def test_a_quantisation_names_the_file_in_a_mirror(s3: servers.S3, settings: Make) -> None:
+    names = ["cool.Q4_K_M.gguf", "cool.Q8_0.gguf", "README.md"]
+    s3.put("models", {f"gguf/{name}": name.encode() for name in names})
+
+    found = await got(mirrored("s3://models/gguf", "TheBloke/CoolModelv2:Q4_K_M"), settings(s3_endpoint=s3.url))
+
+    assert found.path.name == "cool.Q4_K_M.gguf"
+    assert tree(found.path.parent) == {"cool.Q4_K_M.gguf": b"cool.Q4_K_M.gguf"}
+    assert found.path.parents[2].name == "models--TheBloke--CoolModelv2"
+    other = await got(mirrored("s3://models/gguf", "TheBloke/CoolModelv2:Q8_0"), settings(s3_endpoint=s3.url))
+    assert sorted(tree(other.path.parent)) == ["cool.Q4_K_M.gguf", "cool.Q8_0.gguf"]
+
+
+async def test_extra_files_go_where_they_are_wanted(s3: servers.S3, settings: Make, tmp_path: Path) -> None:
+    s3.put("models", {"extra/x/y.txt": b"y", "extra/z": b"z"})
+    mirror = S3Mirror(extra_files=[ExtraFiles(bucket_uri="s3://models/extra", destination_path=str(tmp_path / "to"))])
+    generator = Generator(type="VLLMEngine", model_id="org/model", s3_mirror_config=mirror)
+    (tmp_path / "to").mkdir()
+    (tmp_path / "to" / "own").write_bytes(b"mine")
+    env = settings(s3_endpoint=s3.url)
+
+    for _ in range(2):
+        found = await got(requests.of_generator(generator).extra_files[0], env)
+        assert found.path == tmp_path / "to"
+        assert tree(found.path) == {"x/y.txt": b"y", "z": b"z", "own": b"mine"}
+
+
+@pytest.mark.parametrize("anonymous", [False, True])
+async def test_a_mirror_in_google_cloud_storage(
+    gcs: servers.Gcs, settings: Make, monkeypatch: pytest.MonkeyPatch, anonymous: bool
+) -> None:
+    files = {"config.json": b"{}", "model file.safetensors": content(3 * MIB + 1, 5)}
+    gcs.put("models", {f"m/{name}": data for name, data in files.items()} | {"m/hash": COMMIT.encode()})
+    at = "anonymous@" if anonymous else ""
+    account = {
+        "gcs_base_url": gcs.url,
+        "disable_oauth": True,
+        "client_email": "",
+        "private_key": "",
+        "private_key_id": "",
+    }
+    monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT_KEY", json.dumps(account))
+    mirror = GcsMirror(bucket_uri=f"gs://{at}models/m/")
+    section = Generator(type="VLLMEngine", model_id="org/gcs", gcs_mirror_config=mirror)
+
+    found = await got(requests.of_generator(section).model, settings(gcs_endpoint=gcs.url))
+
+    assert found.path.name == COMMIT
+    assert tree(found.path) == files
+
+
+@pytest.mark.parametrize(
+    ("uri", "says"),
+    [
+        ("s3://models/nothing-here/", "NoSuchKey"),
+        ("s3://no-such-bucket/x/", "NoSuchBucket"),
+        ("s3://anonymous@models/land0/", "AccessDenied"),
+    ],
+)
+async def test_a_place_that_cannot_be_had_is_named(s3: servers.S3, settings: Make, uri: str, says: str) -> None:
+    s3.bucket("models")
+    with pytest.raises(StoreError, match=says) as raised:
+        await got(mirrored(uri), settings(s3_endpoint=s3.url))
+    assert uri.replace("anonymous@", "").rstrip("/") in str(raised.value)
+
+
+async def test_a_disk_that_is_too_small_is_told_before(s3: servers.S3, settings: Make) -> None:
+    s3.put("models", {"large/a": content(2 * MIB, 1)})
+    with pytest.raises(StoreError, match=r"not enough free disk space .* 2\.0 MiB needed"):
+        await got(mirrored("s3://models/large"), settings(s3_endpoint=s3.url, limit_bytes=MIB))
+
+
+async def test_the_least_recently_used_snapshot_makes_room(s3: servers.S3, settings: Make) -> None:
+    for name in ("one", "two", "three"):
+        s3.put("models", {f"lru/{name}/a": content(2 * MIB, 1)})
+    env = settings(s3_endpoint=s3.url, limit_bytes=5 * MIB)
+    held = await got(mirrored("s3://models/lru/one", "lru/one"), env)
+    (await got(mirrored("s3://models/lru/two", "lru/two"), env)).close()
+
+    await got(mirrored("s3://models/lru/three", "lru/three"), env)
+
+    there = {path.parents[1].name for path in env.cache.glob("models--*/snapshots/*")}
+    assert there == {"models--lru--one", "models--lru--three"}  # two was used later, but one is held
+    assert tree(held.path)["a"] == content(2 * MIB, 1)
+
+
+async def test_a_bucket_that_does_not_answer_leaves_what_was_fetched_earlier(s3: servers.S3, settings: Make) -> None:
+    s3.put("models", {"away/a": b"x"})
+    request = mirrored("s3://models/away", "org/away")
+    first = await got(request, settings(s3_endpoint=s3.url))
+    nowhere = settings(s3_endpoint=f"http://127.0.0.1:{servers.free_port()}")
+
+    assert (await got(request, nowhere)).path == first.path
+    with pytest.raises(StoreError, match="s3://models/other"):
+        await got(mirrored("s3://models/other", "org/away"), nowhere)
+
+
+async def test_a_file_that_is_not_what_its_etag_says_is_refused(s3: servers.S3, settings: Make) -> None:
+    s3.put("models", {"corrupt/a": content(MIB, 1)})
+    (s3.root / "models/corrupt/a").write_bytes(content(MIB, 2))  # the ETag is an attribute of the file
+
+    with pytest.raises(StoreError, match="checksum mismatch"):
+        await got(mirrored("s3://models/corrupt"), settings(s3_endpoint=s3.url))
+
+    assert not list(settings().cache.glob("models--*/snapshots/*"))
+
+
+async def test_parts_of_an_unknown_size_are_believed_when_two_downloads_are_equal(
+    s3: servers.S3, settings: Make
+) -> None:
+    store, data = s3.bucket("models"), content(12 * MIB, 3)
+    obstore.put(store, "odd/a", data, use_multipart=True, chunk_size=5 * MIB + 17)
+
+    found = await got(mirrored("s3://models/odd"), settings(s3_endpoint=s3.url))
+
+    assert tree(found.path) == {"a": data}

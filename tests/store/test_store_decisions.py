@@ -1,0 +1,302 @@
+"""What the store decides, without network or disk."""
+
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import md5
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace_api import s3_sync
+from headrace_api.worker_config import Generator
+from headrace_worker.settings import SettingsError
+from headrace_worker.store import chunks, eviction, files, layout, request, settings, source, verify
+from headrace_worker.store.errors import AttemptError, StoreError, failure
+from headrace_worker.store.eviction import Kept
+from headrace_worker.store.files import RemoteFile
+from headrace_worker.store.manifest import Manifest
+from headrace_worker.store.retry import Retries, again
+from headrace_worker.store.snapshot import step_for
+
+MIB = 2**20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name", "included"),
+    [
+        ([], "a", True),
+        (["--exclude", "*"], "a", False),
+        (["--exclude", "*", "--include", "*.json"], "x/config.json", True),
+        (["--include", "*.json", "--exclude", "*"], "config.json", False),  # the later wins
+        (["--exclude=*.bin"], "sub/a.bin", False),
+        (["--exclude", "[!a]*"], "a", True),
+        (["--exclude", "A*"], "a", True),
+    ],
+)
+def test_filters_apply_in_their_order(arguments: list[str], name: str, included: bool) -> None:
+    assert s3_sync.parse(arguments).includes(name) is included
+
+
+def test_sync_arguments_that_say_where_and_how() -> None:
+    parsed = s3_sync.parse(["--no-sign-request", "--region", "eu-west-1", "--endpoint-url=http://x", "--quiet"])
+    assert (parsed.anonymous, parsed.region, parsed.endpoint_url, parsed.ignored) == (
+        True,
+        "eu-west-1",
+        "http://x",
+        ("--quiet",),
+    )
+
+
+@pytest.mark.parametrize("arguments", [["--acl", "private"], ["--region"], ["x"], ["--request-payer", "me"]])
+def test_other_sync_arguments_are_refused_by_name(arguments: list[str]) -> None:
+    with pytest.raises(ValueError, match=f"'{arguments[0]}.*is not accepted"):
+        s3_sync.parse(arguments)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "quant"),
+    [
+        ("/models/a", "path", None),
+        ("./a", "path", None),
+        ("/models/a:Q4_K_M", "path", "Q4_K_M"),
+        ("here", "path", None),
+        ("org/model", "hub", None),
+        ("org/model:Q4_K_M", "hub", "Q4_K_M"),
+        ("gpt2", "hub", None),
+        ("s3://bucket/a:b", "bucket", None),
+        ("gs://anonymous@bucket", "bucket", None),
+    ],
+)
+def test_sources_are_told_apart(text: str, kind: str, quant: str | None) -> None:
+    found = source.understand(text, exists=lambda path: path == "here")
+    assert (found.kind, found.quant) == (kind, quant)
+
+
+@pytest.mark.parametrize("text", ["", "a/b/c", "a b", "https://x/y", "org/"])
+def test_other_sources_are_refused(text: str) -> None:
+    with pytest.raises(StoreError, match="accepted: a path"):
+        source.understand(text, exists=lambda _: False)
+
+
+@pytest.mark.parametrize("name", ["../a", "a/../../b", "/etc/passwd", "a//b", "."])
+def test_names_that_lead_out_of_the_folder_are_refused(name: str) -> None:
+    with pytest.raises(StoreError, match="cannot be in a folder"):
+        files.of_mirror([RemoteFile(name, 1)], s3_sync.SyncArguments(), None)
+
+
+def test_a_file_and_a_folder_of_one_name_are_refused() -> None:
+    with pytest.raises(StoreError, match="named as its folder"):
+        files.of_mirror([RemoteFile("a", 1), RemoteFile("a/b", 1)], s3_sync.SyncArguments(), None)
+
+
+def test_a_hub_repository_without_safetensors_is_fetched_whole() -> None:
+    names = ["config.json", "pytorch_model.bin", "onnx/model.onnx"]
+    assert [one.name for one in files.of_hub([RemoteFile(name, 1) for name in names], None)] == sorted(names)
+
+
+@pytest.mark.parametrize(("text", "name"), [(None, layout.NO_HASH), (" \n", layout.NO_HASH), ("abc\n", "abc")])
+def test_the_hash_file_names_the_snapshot(text: str | None, name: str) -> None:
+    assert layout.snapshot_hash(text, "s3://b") == name
+
+
+@pytest.mark.parametrize("text", ["../x", "a b", "a/b", ".", "x" * 200])
+def test_a_hash_that_names_no_folder_is_refused(text: str) -> None:
+    with pytest.raises(StoreError, match="cannot name a folder"):
+        layout.snapshot_hash(text, "s3://b")
+
+
+FILE = RemoteFile("a", 10 * MIB + 1, "etag")
+
+
+@given(st.sets(st.integers(0, 20)), st.booleans())
+def test_a_journal_says_what_is_there(done: set[int], verified: bool) -> None:
+    text = chunks.header(FILE, MIB) + "".join(chunks.line(number, "ab") for number in done)
+    text += chunks.line(chunks.VERIFIED) if verified else ""
+    state = chunks.read(text, FILE, MIB)
+    assert state is not None
+    assert state.done == {number for number in done if number < 11}
+    missing = chunks.missing(FILE.size, MIB, state)
+    assert missing == ([] if verified else sorted(set(range(11)) - done))
+    assert chunks.done_bytes(FILE.size, MIB, set(range(11))) == FILE.size
+
+
+@given(st.integers(0, 200))
+def test_a_journal_that_was_cut_off_promises_nothing_more(length: int) -> None:
+    text = chunks.header(FILE, MIB) + chunks.line(1) + chunks.line(10)
+    state = chunks.read(text[:length], FILE, MIB)
+    assert state is None or state.done <= {1, 10}
+    if length < len(text):
+        assert state is None or state.done != {1, 10}
+
+
+def test_a_journal_of_another_object_counts_for_nothing() -> None:
+    text = chunks.header(FILE, MIB) + chunks.line(1)
+    for other in (RemoteFile("a", FILE.size, "new"), RemoteFile("a", 5, "etag"), RemoteFile("b", FILE.size, "etag")):
+        assert chunks.read(text, other, MIB) is None
+    assert chunks.read(text, FILE, 2 * MIB) is None
+
+
+OLD = Manifest("s3://b", (RemoteFile("a", 1, "1"), RemoteFile("b", 1, "1")))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "known", "held", "does", "name"),
+    [
+        ([("a", "1")], None, False, "make", "h"),
+        ([("a", "1"), ("b", "1")], OLD, True, "reuse", "h"),
+        ([("a", "1")], OLD, False, "reuse", "h"),
+        ([("a", "1"), ("c", "1")], OLD, True, "add", "h"),
+        ([("a", "2"), ("b", "1")], OLD, False, "make", "h"),
+        ([("a", "2"), ("b", "1")], OLD, True, "make", None),
+    ],
+)
+def test_what_is_done_about_a_snapshot(
+    wanted: list[tuple[str, str]], known: Manifest | None, held: bool, does: str, name: str | None
+) -> None:
+    listed = [RemoteFile(file, 1, etag) for file, etag in wanted]
+    step = step_for(listed, "h", known, held=held)
+    assert (step.does, step.name) == (does, name or layout.content_hash(listed))
+
+
+def kept(name: str, size: int, used: float, held: bool = False) -> Kept:
+    return Kept("models--o--m", name, size, used, held)
+
+
+def test_the_least_recently_used_go_first_and_none_that_is_held() -> None:
+    there = [kept("old", 10, 1), kept("held", 10, 0, held=True), kept("new", 10, 2)]
+    chosen = eviction.to_evict(there, needed_bytes=10, free_bytes=100, limit_bytes=30, place="/c")
+    assert [one.name for one in chosen] == ["old"]
+    chosen = eviction.to_evict(there, needed_bytes=20, free_bytes=5, limit_bytes=40, place="/c")
+    assert [one.name for one in chosen] == ["old", "new"]
+
+
+def test_without_a_limit_nothing_goes() -> None:
+    assert eviction.to_evict([kept("a", 10, 1)], needed_bytes=5, free_bytes=5, limit_bytes=None, place="/c") == []
+    with pytest.raises(StoreError, match=r"not enough free disk space in /c: 6\.0 GiB needed, 5\.0 MiB free"):
+        eviction.to_evict([], needed_bytes=6 * 2**30, free_bytes=5 * MIB, limit_bytes=None, place="/c")
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 50), st.integers(0, 9), st.booleans()), max_size=8),
+    st.integers(0, 60),
+    st.integers(0, 100),
+    st.integers(1, 100),
+)
+def test_what_is_evicted_is_enough_and_not_too_much(
+    there: list[tuple[int, int, bool]], needed: int, free: int, limit: int
+) -> None:
+    everything = [kept(str(number), *one) for number, one in enumerate(there)]
+    try:
+        chosen = eviction.to_evict(everything, needed_bytes=needed, free_bytes=free, limit_bytes=limit, place="/c")
+    except StoreError:
+        gone = sum(one.size_bytes for one in everything if not one.held)
+        left = sum(one.size_bytes for one in everything if one.held)
+        assert needed
+        assert left + needed > limit or free + gone < needed
+        return
+    assert not any(one.held for one in chosen)
+    for enough in (chosen, chosen[:-1]):
+        freed = sum(one.size_bytes for one in enough)
+        fits = sum(one.size_bytes for one in everything) - freed + needed <= limit and free + freed >= needed
+        assert needed == 0 or fits == (enough == chosen) or not chosen
+
+
+@pytest.mark.parametrize("part", [8 * MIB, 5 * MIB, 8 * 1000**2, 12 * MIB])
+def test_the_etag_of_parts_is_checked(tmp_path: Path, part: int) -> None:
+    data = bytes(range(256)) * (5 * part // 512)  # two and a half parts
+    path = tmp_path / "a"
+    path.write_bytes(data)
+    digests = [md5(data[start : start + part], usedforsecurity=False).digest() for start in range(0, len(data), part)]
+    etag = f"{md5(b''.join(digests), usedforsecurity=False).hexdigest()}-{len(digests)}"
+    with ThreadPoolExecutor(2) as pool:
+        check = verify.check_for(etag, len(data))
+        assert verify.verify(path, check, pool).right
+        path.write_bytes(data[:-1] + b"x")
+        assert not verify.verify(path, check, pool).right
+
+
+@pytest.mark.parametrize(
+    ("etag", "algorithm"),
+    [
+        ("0" * 32, "md5"),
+        ("XrY7u+Ae7tCTyyK7j1rNww==", "md5"),
+        ("0" * 40, "git"),
+        ("0" * 64, "sha256"),
+        ("-CKicn4fknd8CEAE=", "none"),
+        ("", "none"),
+        (f"{'0' * 32}-3", "parts"),
+    ],
+)
+def test_what_an_etag_is(etag: str, algorithm: str) -> None:
+    assert verify.check_for(etag, 20 * MIB).algorithm == algorithm
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("x status code: 503 Slow", "passing"),
+        ("x status code: 403 Forbidden", "forbidden"),
+        ("x status code: 404 Not Found", "missing"),
+        ("x status code: 412 Precondition Failed", "changed"),
+        ("x status code: 400 Bad Request", "final"),
+        ("error sending request", "passing"),
+    ],
+)
+def test_failures_are_sorted(text: str, kind: str) -> None:
+    assert failure(RuntimeError(text)).kind == kind
+
+
+def test_a_bucket_in_another_region_says_so() -> None:
+    text = "status code: 301: <Code>PermanentRedirect</Code><Message>m</Message><Region>eu-west-1</Region>"
+    assert failure(RuntimeError(text)) == AttemptError("final", "301 PermanentRedirect: m", "eu-west-1")
+
+
+def test_attempts_are_bounded() -> None:
+    retries = Retries(attempts=3, forbidden=2)
+    assert again(["passing", "passing"], retries)
+    assert not again(["passing"] * 3, retries)
+    assert not again(["forbidden", "forbidden"], retries)
+    assert not again(["missing"], retries)
+    assert list(retries.waits(lambda: 1.0)) == [0.5, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("section", "place", "name"),
+    [
+        ({"model_id": "o/m", "gcs_mirror_config": {"bucket_uri": "gs://b/f"}}, "gs://b/f", "o/m"),
+        (
+            {"model_id": "name", "hf_model_id": "o/m:Q4", "gcs_mirror_config": {"bucket_uri": "gs://b/f"}},
+            "gs://b/f",
+            "o/m",
+        ),
+        ({"model_id": "o/m", "s3_mirror_config": {"extra_files": []}}, "o/m", ""),
+        ({"model_id": "o/m", "weight_set_directories": ["/w"]}, "/w", ""),
+    ],
+)
+def test_what_a_section_asks_for(section: dict[str, object], place: str, name: str) -> None:
+    asked = request.of_generator(Generator.model_validate({"type": "VLLMEngine", **section}), lambda _: False).model
+    assert (asked.source.place, asked.name) == (place, name)
+
+
+def test_vllm_streams_from_a_bucket_what_is_then_not_fetched() -> None:
+    mirror = {"bucket_uri": "s3://b/f"}
+    section = {"type": "VLLMEngine", "model_id": "o/m", "s3_mirror_config": mirror}
+    plain = Generator.model_validate(section)
+    streaming = Generator.model_validate({**section, "engine_kwargs": {"load-format": "runai_streamer"}})
+    assert request.streamed_from(plain) is None
+    assert request.streamed_from(streaming) == "s3://b/f"
+    assert request.with_paths(streaming, "s3://b/f", None).source == "s3://b/f"
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("1", 1), ("500Gi", 500 * 2**30), ("1.5TB", 1_500_000_000_000), ("2 GiB", 2**31)]
+)
+def test_the_limit_of_the_cache_is_a_size(text: str, size: int) -> None:
+    assert settings.read({"HEADRACE_MODEL_CACHE_LIMIT": text}).limit_bytes == size
+
+
+@pytest.mark.parametrize("text", ["much", "0", "-1", "1 Xi"])
+def test_other_limits_are_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"HEADRACE_MODEL_CACHE_LIMIT: .* is not a size"):
+        settings.read({"HEADRACE_MODEL_CACHE_LIMIT": text})

@@ -1,0 +1,61 @@
+"""Adapters and memory with a real llama.cpp: each adapter answers as itself, and the cache is as large as was said."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace_api.wire import Credit, Result, Serving
+from tests.waiting import until
+from tests.worker import lora_files
+from tests.worker.scripted_queue import Connection, ScriptedQueue
+from tests.worker.test_llamacpp_worker import ANSWER, GENERATOR, QUESTION, START_S
+from tests.worker.worker_process import worker
+
+pytestmark = pytest.mark.engine
+
+
+async def answer_of(connection: Connection, job: int, model: str) -> str:
+    await connection.ask(job, QUESTION, temperature=0, max_tokens=30, model=model)
+    result = await connection.expect(Result)
+    await connection.ack(f"request-{job}")
+    await connection.expect(Credit)
+    if result.body:
+        return str(result.body["error"]["message"])
+    return str(json.loads(connection.answers[job])["choices"][0]["message"]["content"])
+
+
+async def test_each_adapter_answers_as_itself_and_the_model_as_without(tmp_path: Path, queue: ScriptedQueue) -> None:
+    paths = [lora_files.gguf(tmp_path / f"{name}.gguf", seed) for seed, name in ((1, "one"), (2, "two"))]
+    adapters = [{"name": path.stem, "source": str(path)} for path in paths]
+    generator: dict[str, Any] = {**GENERATOR, "adapters": adapters, "engine_kwargs": {"verbosity": 4}}
+    async with worker(tmp_path, queue.url, generator) as process:
+        connection = await queue.connection()
+        await connection.greet()
+        served = await connection.expect(Serving)
+        while len(served.adapters) < 2:
+            served = await connection.expect(Serving)
+        assert served.models == ["public-name", "public-name:one", "public-name:two"]
+        asked = ["public-name", "public-name:one", "public-name", "public-name:two", "public-name:one", "public-name"]
+        said = [await answer_of(connection, job, model) for job, model in enumerate(asked)]
+        assert said[0] == said[2] == said[5] == ANSWER
+        assert said[1] == said[4]
+        assert len({said[0], said[1], said[3]}) == 3
+        assert "has no model 'public-name:gone'" in await answer_of(connection, 9, "public-name:gone")
+        assert 'headrace_worker_adapters{state="served"} 2.0' in (await process.probe("/metrics"))[1]
+
+        log = process.log.read_text()
+        chosen = re.search(r"4 slots of 256 tokens: ([\d.]+) MiB KV cache", log)
+        reported = re.search(r"llama_kv_cache: size = +([\d.]+) MiB", log)
+        assert chosen
+        assert reported
+        assert float(chosen[1]) == pytest.approx(float(reported[1]), rel=0.01)
+
+        lora_files.gguf(tmp_path / "three.gguf", 3)
+        config = tmp_path / "worker_config.toml"
+        config.write_text(config.read_text().replace("two", "three"))
+        assert (await connection.expect(Serving)).adapters == ["public-name:one"]
+        await until(lambda: "loads adapters when it starts only" in process.log.read_text(), START_S)
+        assert await answer_of(connection, 10, "public-name:one") == said[1]
