@@ -9,7 +9,7 @@ that is slow by itself gets no faster with fewer.
 import math
 from dataclasses import dataclass, replace
 
-FIRST = 32
+FIRST = 64
 """Where a limit that has never been learned begins, if the engine has so many slots."""
 _RAISE = 1.25
 _LOWER = 0.7

@@ -50,9 +50,10 @@ class Machine:
 
 def machine(cache: Path) -> Machine:
     """Ask the machine; `cache` is the folder of the model cache, which need not be there yet."""
-    return Machine(
-        nvidia() if libraries.is_there(libraries.NVML) else NvidiaFacts(), open_cl(), cpu_count(), free_bytes(cache)
-    )
+    nvidia_facts = nvidia() if libraries.is_there(libraries.NVML) else NvidiaFacts()
+    found = Machine(nvidia_facts, open_cl(), cpu_count(), free_bytes(cache))
+    log.info("this machine", **registration(found).model_dump(exclude_defaults=True))
+    return found
 
 
 def registration(found: Machine, ln_url: str = "") -> Registration:

@@ -88,7 +88,7 @@ async def _ticks(status: Status, number: int) -> tuple[bool, bool]:
 
 def is_full(under_way: int, slots: int) -> bool:
     """Whether hardly a slot is free: between a request's end and the next one's coming is a moment. Pure."""
-    return under_way >= max(1, slots - slots // 8 - (slots > 1))
+    return under_way >= slots - slots // 8
 
 
 def seen(before: Traffic, now: Traffic, seconds: float, *, full: bool, streams: bool) -> Window:

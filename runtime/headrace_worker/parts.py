@@ -43,7 +43,12 @@ class PrepareEnvironment(Protocol):
     async def __call__(
         self, decided: Decision, environment: Mapping[str, str], progress: OnProgress, /
     ) -> Mapping[str, str]:
-        """The environment variables that the engine inherits, given those of the worker. Cancelled as `Fetch` is.
+        """Variables for the engine, which win over those that it inherits and the command's. Cancelled as `Fetch` is.
+
+        Args:
+            decided: what is started.
+            environment: what the engine inherits.
+            progress: told how far this is.
 
         Raises:
             PreparationError: it cannot be made.
@@ -92,9 +97,9 @@ async def _as_it_is(generator: Generator, progress: OnProgress, /) -> Generator:
     return generator
 
 
-async def _inherited(decided: Decision, environment: Mapping[str, str], progress: OnProgress, /) -> Mapping[str, str]:
-    del decided, progress
-    return environment
+async def _nothing(decided: Decision, environment: Mapping[str, str], progress: OnProgress, /) -> Mapping[str, str]:
+    del decided, environment, progress
+    return {}
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,6 @@ class Parts:
     """The parts of one worker."""
 
     fetch: Fetch = _as_it_is
-    prepare_environment: PrepareEnvironment = _inherited
+    prepare_environment: PrepareEnvironment = _nothing
     decide: Decide = decide
     adapters: Adapters = field(default_factory=NoAdapters)

@@ -111,6 +111,8 @@ class Puller:
         self._stopping = asyncio.Event()
         self._is_spider = False
         self._may_be_spider = False
+        self._is_headrace = False
+        """Whether it has answered a registration: it is no Spider then, however slow it may be later."""
         self._was_early = False
         """Whether a Spider closed the last connection before the worker was ready to register."""
         self._refusal: str | None = None
@@ -229,9 +231,10 @@ class Puller:
             # A Spider whose library takes the first subprotocol that is offered would not. For one connection only:
             # it may as well be a slow Headrace queue.
             log.warning("the queue does not answer the registration", waited_seconds=_REGISTERED_S)
-            self._may_be_spider = True
+            self._may_be_spider = not self._is_headrace
             await connection.close()
             return
+        self._is_headrace |= isinstance(session, V1Session)
         log.info("registered with the queue", url=self._plan.url, protocol=type(session).__name__)
         self._status.set_registered(True)
 

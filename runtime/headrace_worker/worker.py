@@ -6,8 +6,8 @@ The connection to the queue is there from the beginning, so that a refused token
 import asyncio
 import contextlib
 import time
-from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass
+from collections.abc import Coroutine
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import aiohttp
@@ -19,7 +19,7 @@ from headrace_worker.decision import Decision, OnMachine
 from headrace_worker.engine_client import Dialect, EngineClient
 from headrace_worker.engine_metrics import Source
 from headrace_worker.engine_process import EngineExitedError, EngineProcess, exit_text
-from headrace_worker.engines.protocol import EngineConfigError
+from headrace_worker.engines.protocol import EngineCommand, EngineConfigError
 from headrace_worker.learner import Memory, learn
 from headrace_worker.life import Cause, State
 from headrace_worker.parts import Parts, PreparationError
@@ -92,11 +92,12 @@ class Worker:
         raise AssertionError("a worker's life has no other end")
 
     async def _states(self, pulling: asyncio.Task[None]) -> None:
-        decided, environment = await self._unless_ended(pulling, self._fetch())
+        decided, command = await self._unless_ended(pulling, self._fetch())
         self._go(Cause.FETCHED)
-        log.info("starting the engine", argv=decided.command.argv)
+        log.info("starting the engine", argv=command.argv)
+        inherited = self.settings.engine_environment
         engine = self._engine = await EngineProcess.start(
-            decided.command, decided.port, environment, lambda line: _log_engine(self.status, line)
+            command, decided.port, inherited, lambda line: _log_engine(self.status, line)
         )
         self.status.metrics.engine_starts.inc()
         if decided.api.metrics_path:
@@ -107,7 +108,7 @@ class Worker:
         await self._unless_ended(pulling, self._warm(engine, decided))
         await self._unless_ended(pulling, self._serve(engine, decided))
 
-    async def _fetch(self) -> tuple[Decision, Mapping[str, str]]:
+    async def _fetch(self) -> tuple[Decision, EngineCommand]:
         settings, tell = self.settings, self.status.set_progress
         machine = OnMachine(settings.programs, settings.engine_environment, self.nvidia_gpus)
         try:
@@ -117,7 +118,8 @@ class Worker:
             decided = self.parts.decide(*decision.prepared(chosen, self.config.model_name, machine, here))
             for note in decided.notes:
                 log.info(note)
-            return decided, await self.parts.prepare_environment(decided, machine.environment, tell)
+            more = await self.parts.prepare_environment(decided, machine.environment, tell)
+            return decided, replace(decided.command, env={**decided.command.env, **more})
         except PreparationError as error:
             raise End(Cause.NOT_FETCHED, str(error)) from error
 

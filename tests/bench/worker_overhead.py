@@ -214,7 +214,9 @@ async def running(folder: Path, http: aiohttp.ClientSession, vllm: str | None) -
     port, admin, metrics = 18480, 18481, 18482
     options = ("--host", "127.0.0.1", "--port", str(port), "--admin-port", str(admin))
     config = folder / "worker_config.toml"
+    # Given, not learned: both paths get as many streams at a time.
     queue_toml = f'[queue]\nurl = "http://127.0.0.1:{port}"\ncheckpoint_name = "bench"\n'
+    queue_toml += f"max_concurrent_queries = {STREAMS}\n"
     config.write_text(
         f"edition = 1\n[generator]\n{generator(vllm)}{queue_toml}[monitoring]\nmetrics_port = {metrics}\n"
     )

@@ -69,6 +69,23 @@ async def test_the_status_that_the_api_server_puts_into_a_new_model_is_no_earlie
     assert cluster.events == []
 
 
+async def test_other_adapters_are_written_and_restart_no_worker(reconciler, cluster):
+    engine = cluster.model["spec"]["engine"]
+    engine["adapters"] = [{"name": "legal", "source": "/legal"}]
+    await reconciler.reconcile(KEY)
+    pods = copy.deepcopy(cluster.children["Deployment", "sample"]["spec"])
+    cluster.writes.clear()
+    engine["adapters"] = [{"name": "medical", "source": "s3://bucket/medical/"}]
+    await reconciler.reconcile(KEY)
+    assert [write for write in cluster.writes if write[0] != "status"] == [("apply", "ConfigMap")]
+    assert "medical" in cluster.children["ConfigMap", "sample-adapters"]["data"]["adapters.toml"]
+    assert cluster.children["Deployment", "sample"]["spec"] == pods
+    engine["adapters"] = []
+    await reconciler.reconcile(KEY)
+    assert ("ConfigMap", "sample-adapters") not in cluster.children
+    assert cluster.children["Deployment", "sample"]["spec"] != pods
+
+
 async def test_edit_and_deletion_by_hand_are_undone(reconciler, cluster):
     await reconciler.reconcile(KEY)
     rendered = copy.deepcopy(cluster.children)

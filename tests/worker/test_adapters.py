@@ -18,6 +18,7 @@ from headrace_worker.adapters.keeper import Keeper, Told
 from headrace_worker.adapters.look import AdapterError, Here, look
 from headrace_worker.adapters.routes import Routes
 from headrace_worker.adapters.wanted import Place
+from headrace_worker.engines import unsupported
 from headrace_worker.engines.protocol import EngineConfigError
 from tests.waiting import until
 from tests.worker import lora_files
@@ -162,6 +163,15 @@ def test_without_adapters_nothing_is_changed() -> None:
         assert at_start.prepared(generator(kind), kind, ()) == generator(kind)
     with pytest.raises(EngineConfigError, match=r"generator\.adapters: not accepted with TRTLLMEngine"):
         at_start.prepared(generator("TRTLLMEngine", adapters=[ONE]), "TRTLLMEngine", ())
+
+
+@pytest.mark.parametrize("kind", ["TRTLLMEngine", "EmbeddingEngine"])
+@pytest.mark.parametrize(
+    "keys", [{"adapters": [ONE]}, {"adapters_file": "/a"}, {"weight_set_directories": ["/a", "/b"]}]
+)
+def test_engines_that_serve_one_set_of_weights(kind: str, keys: dict[str, Any]) -> None:
+    with pytest.raises(EngineConfigError, match=f"not accepted with {kind}, which serves one set of weights"):
+        unsupported.refuse(generator(kind, **keys))
 
 
 def test_a_request_is_for_the_model_or_for_an_adapter() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace_api.wire import Credit, Result
-from headrace_worker import capacity, learner
+from headrace_worker import learner
 from headrace_worker.capacity import Capacity, Window, after, first
 from headrace_worker.learner import Memory, is_full, learn, seen
 from headrace_worker.status import Traffic
@@ -44,7 +44,7 @@ def limits(start: Capacity, saturates_at: int, windows: int, seed: int = 1) -> I
 def test_settles_about_where_throughput_saturates(saturates_at: int, learned: int | None) -> None:
     found = list(limits(first(256, bound_s=0.05, learned=learned), saturates_at, 200))
     settled = sorted(found[100:])
-    assert 0.75 * saturates_at <= settled[len(settled) // 2] <= max(2.5 * saturates_at, capacity.FIRST)
+    assert 0.75 * saturates_at <= settled[len(settled) // 2] <= 2.5 * saturates_at
 
 
 def test_takes_all_slots_of_an_engine_that_never_saturates() -> None:
@@ -62,7 +62,7 @@ def test_falls_below_the_bound_between_tokens_and_stays_about_there() -> None:
 
 def test_an_engine_that_is_slow_alone_is_not_starved() -> None:
     found = list(limits(first(64, bound_s=0.001), 16, 60))
-    assert min(found) >= 10
+    assert min(found) >= 8
     assert sorted(found)[len(found) // 2] in range(14, 24)
 
 
@@ -105,7 +105,7 @@ def test_never_less_than_one_and_never_more_than_the_slots(
 
 def test_is_full_with_hardly_a_slot_free() -> None:
     assert [is_full(under_way, 1) for under_way in (0, 1)] == [False, True]
-    assert [is_full(under_way, 32) for under_way in (26, 27, 32)] == [False, True, True]
+    assert [is_full(under_way, 32) for under_way in (27, 28, 32)] == [False, True, True]
 
 
 def test_a_window_from_what_was_counted() -> None:
@@ -172,6 +172,7 @@ async def test_learns_from_what_goes_over_the_connection(
         for job in range(2):
             await connection.ask(job, "held", stream=True)
         assert (await connection.expect(Credit)).n == 1  # full: one more is tried
+        await connection.ask(3, "held", stream=True)
         await until(lambda: memory.recall() == 2)  # which brought nothing
         assert worker.status.offer
         assert worker.status.offer.slots == 2

@@ -1,11 +1,15 @@
 """What a worker says of its machine: with a stand-in for NVIDIA's library, control groups as files, and real OpenCL."""
 
 import ctypes
+import importlib
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pynvml
 import pytest
 
@@ -15,6 +19,7 @@ from headrace_worker.cpus import cpu_count
 from headrace_worker.engine_process import ScriptError, run_script
 from headrace_worker.facts import Machine, NvidiaFacts, OpenClFacts
 from tests.worker.nvml import Nvml, StandInGpu
+from tests.worker.worker_process import ROOT
 
 H100 = Gpu(name="NVIDIA H100 80GB HBM3", memory=81920)
 
@@ -145,16 +150,29 @@ def test_cpus_of_this_machine() -> None:
     assert 1 <= cpu_count() <= len(os.sched_getaffinity(0))
 
 
-def test_real_opencl_or_none() -> None:
-    """With Debian's `pocl-opencl-icd` there is a device, a CPU; without, there is none, and nothing is wrong."""
+POCL = (
+    *("pocl-opencl-icd", "libpocl2", "libpocl2-common", "ocl-icd-libopencl1"),
+    *("libhwloc15", "libclang-cpp15", "libllvm15", "libz3-4"),
+)
+
+
+@pytest.mark.engine
+def test_a_real_opencl_that_has_a_cpu_and_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Debian's, on the processor; unpacked, since it would be asked at each start of a worker were it installed."""
+    monkeypatch.syspath_prepend(str(ROOT / "kind"))
+    folder: Path = importlib.import_module("toolbox.debian").unpacked(*POCL)
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(folder / "usr" / "lib" / "x86_64-linux-gnu"))
+    monkeypatch.setenv("OCL_ICD_VENDORS", str(folder / "etc" / "OpenCL" / "vendors"))
+    monkeypatch.setattr(opencl, "present", lambda: True)  # it is for children of this process
     found = facts.open_cl()
-    if not opencl.present():
-        assert found == OpenClFacts()
-        return
-    everything = opencl.devices(0xFFFFFFFF)
-    assert found.driver == everything["driver"]
-    assert len(found.gpus) <= len(everything["gpus"])
-    assert all(device["name"] and device["memory"] > 0 for device in everything["gpus"])
+    assert found.driver
+    assert found.gpus == ()
+    everything = "import json; from headrace_worker import opencl; print(json.dumps(opencl.devices(0xFFFFFFFF)))"
+    told = json.loads(subprocess.run([sys.executable, "-c", everything], capture_output=True, check=True).stdout)
+    assert told["driver"] == found.driver
+    (cpu,) = told["gpus"]
+    assert cpu["name"]
+    assert 0 < cpu["memory"] * 2**20 <= psutil.virtual_memory().total
 
 
 class OpenCl:

@@ -140,7 +140,6 @@ def test_a_check_needs_no_weights_but_looks_at_those_that_are_there(tmp_path: Pa
             {"runtime_env": {"conda": {}}},
             r"runtime_env.conda: not accepted: the engine runs in .*; write the pa",
         ),
-        ({"weight_set_directories": ["/a", "/b"]}, r"weight_set_directories: \['/a', '/b'\] .* accepted: one folder"),
         ({"generation": {"generate_kwargs": {"stream": True}}}, "generate_kwargs.stream: not accepted, because every"),
     ],
 )

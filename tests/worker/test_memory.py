@@ -180,6 +180,9 @@ def test_tensorrt_llm_gets_a_share_of_what_is_left() -> None:
     assert short.kv_cache_free_gpu_mem_fraction == 0.5
     assert short.max_total_tokens
     assert short.max_total_tokens < 35_000
+    own = {"kv_cache_config": {"free_gpu_memory_fraction": 0.5}, "max_seq_len": 2048, "max_batch_size": 8}
+    kept = generator("TRTLLMEngine", engine_kwargs=own)
+    assert fit(kept, llama(), gpus(gib=24)).generator == kept
     with pytest.raises(EngineConfigError, match="the KV cache of 131072 tokens"):
         fit(generator("TRTLLMEngine", max_total_tokens=131072), llama(), gpus(gib=24))
 

@@ -10,13 +10,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from headrace_api import runtime_env
 from headrace_api.runtime_env import Pip
+from headrace_api.wire import Register, Registered
 from headrace_worker.runtime_env import content
 from headrace_worker.runtime_env.content import Pips
 from headrace_worker.runtime_env.overlay import Overlay, OverlayError
+from headrace_worker.runtime_env.part import interpreter
+from tests.worker.scripted_queue import ScriptedQueue
+from tests.worker.test_llamacpp_worker import GENERATOR
+from tests.worker.worker_process import worker
 
 PIPS = Pips(sys.executable, sys.executable)
 
@@ -157,6 +163,15 @@ def test_refused(others: dict[str, Any], keys: list[str]) -> None:
     assert [one.key for one in runtime_env.refused(others)] == keys
 
 
+def test_whose_packages_they_are(tmp_path: Path) -> None:
+    script = tmp_path / "trtllm-serve"
+    script.write_text("#!/opt/venv/bin/python3\nimport x\n")
+    assert interpreter(str(script)) == "/opt/venv/bin/python3"
+    assert interpreter("/venv/bin/python") == "/venv/bin/python"
+    assert interpreter("/bin/true") is None
+    assert interpreter("/nowhere") is None
+
+
 def test_the_name_of_the_folder() -> None:
     one = content.key(Pip(("a",)), "python")
     assert one == content.key(Pip(("a",)), "python")
@@ -172,3 +187,27 @@ def test_the_name_of_the_folder() -> None:
         ]
     }
     assert content.decided(report) == ["a==1", "b @ file:///b"]
+
+
+@pytest.mark.engine
+async def test_the_engine_has_them_and_the_worker_does_not(tmp_path: Path, queue: ScriptedQueue) -> None:
+    wheel(tmp_path / "wheels", "millrace", "1.0")
+    options = ["--no-index", "--find-links", str(tmp_path / "wheels")]
+    own = os.environ.get("PYTHONPATH", "/own")
+    runtime = {
+        "env_vars": {"MILL": "wheel", "PYTHONPATH": own},
+        "pip": {"packages": ["millrace"], "pip_install_options": options},
+    }
+    generator = {**GENERATOR, "runtime_env": runtime}
+    async with worker(tmp_path, queue.url, generator, HEADRACE_CACHE=str(tmp_path / "cache")) as process:
+        connection = await queue.connection()
+        await connection.expect(Register)
+        await connection.send(Registered())
+        await process.until_ready(60)
+        engine = next(child for child in process.children() if "llamacpp_server" in " ".join(child.cmdline()))
+        environment = engine.environ()
+        assert environment["MILL"] == "wheel"
+        first, _, rest = environment["PYTHONPATH"].partition(":")
+        assert (Path(first) / "millrace.py").is_file()
+        assert rest == own
+        assert "packages" not in psutil.Process(process.process.pid).environ().get("PYTHONPATH", "")

@@ -5,6 +5,7 @@ import contextlib
 import os
 import re
 import sys
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,10 +38,11 @@ class WorkerProcess:
                 return 0, ""
 
     async def until_ready(self, seconds: float) -> None:
-        async with asyncio.timeout(seconds):
-            while (await self.probe("/readyz"))[0] != 200:
-                assert self.process.returncode is None, self.log.read_text()
-                await asyncio.sleep(0.05)
+        end = time.monotonic() + seconds
+        while (await self.probe("/readyz"))[0] != 200:
+            assert self.process.returncode is None, self.log.read_text()
+            assert time.monotonic() < end, f"not ready within {seconds:.0f} s: {self.log.read_text()[-5000:]}"
+            await asyncio.sleep(0.05)
 
     def engine_url(self) -> str:
         """Where its engine listens, as its log has it."""

@@ -23,6 +23,7 @@ _OF_ONE: Mapping[str, tuple[EngineType, str]] = {
 }
 """Keys that one engine only has, and what to do with the others."""
 _OF_TEXT = ("LlamaCppEngine", "VLLMEngine")
+_WITHOUT_ADAPTERS = ("TRTLLMEngine", "EmbeddingEngine")
 _TEXT_GENERATION = "text-generation"
 
 
@@ -40,10 +41,11 @@ def refuse(generator: Generator) -> None:
         _refuse_set("model_type", generator.model_type, generator.type, reason)
     for wrong in runtime_env.refused(generator.runtime_env.model_extra or {}):
         raise EngineConfigError(f"generator.runtime_env.{wrong.key}: not accepted: {wrong.reason}; {wrong.hint}")
-    if len(generator.weight_set_directories) > 1:
+    if generator.type in _WITHOUT_ADAPTERS and (generator.has_adapters or len(generator.weight_set_directories) > 1):
+        key = "adapters" if generator.has_adapters else "weight_set_directories"
         raise EngineConfigError(
-            f"generator.weight_set_directories: {generator.weight_set_directories!r} is not accepted; accepted: one "
-            "folder"
+            f"generator.{key}: not accepted with {generator.type}, which serves one set of weights; "
+            "accepted: none, and one folder"
         )
 
 

@@ -30,7 +30,7 @@ class Packages:
         runtime = decided.generator.runtime_env
         pip = runtime_env.pip(runtime.model_extra or {})
         if pip is None:
-            return environment
+            return {}
         target = interpreter(decided.command.argv[0])
         if target is None:
             raise PreparationError(
@@ -43,7 +43,7 @@ class Packages:
             folder = await overlay.ready()
         except OverlayError as error:
             raise PreparationError(str(error)) from error
-        return {**environment, "PYTHONPATH": python_path(folder, inherited)}
+        return {"PYTHONPATH": python_path(folder, inherited)}
 
 
 def interpreter(program: str) -> str | None:

@@ -45,7 +45,7 @@ class ModelStore:
         return requests.with_paths(generator, model, tokenizer)
 
     async def adapter(self, source: str) -> Path:
-        """The local path of an adapter, which is named by one text, as `generator.hf_model_id` is.
+        """The local path of an adapter; where it may come from is what `generator.hf_model_id` may be.
 
         Raises:
             AdapterError: it cannot be had.
