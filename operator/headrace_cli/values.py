@@ -40,7 +40,6 @@ _RELEASE = "headrace"
 _REPOSITORIES = {
     "LlamaCppEngine": "headrace/runtime-llamacpp",
     "VLLMEngine": "headrace/runtime-vllm",
-    "TRTLLMEngine": "headrace/runtime-tensorrt-llm",
     "EmbeddingEngine": "headrace/runtime-embeddings",
 }
 """The chart's images; the test of this module compares them with the chart."""

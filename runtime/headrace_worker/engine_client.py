@@ -88,7 +88,7 @@ class EngineClient:
         except (aiohttp.ClientError, ConnectionError, TimeoutError) as error:
             raise EngineLostError(f"{type(error).__name__}: {error}") from error
 
-    async def metrics(self, path: str, prefix: str) -> str | None:
+    async def metrics(self, path: str, prefix: str | tuple[str, ...]) -> str | None:
         """See `health.metrics`."""
         return await health.metrics(self._session, self._base_url + path, prefix)
 

@@ -3,7 +3,6 @@
 A driver that is missing or broken is no reason not to work: what it does not tell is left out, and the log says why.
 """
 
-import ctypes
 import json
 import shutil
 from dataclasses import dataclass
@@ -12,13 +11,12 @@ from pathlib import Path
 import structlog
 
 from headrace_api.wire import Gpu, Registration
-from headrace_worker import opencl
+from headrace_worker import libraries, opencl
 from headrace_worker.cpus import cpu_count
 from headrace_worker.engine_process import ScriptError, run_script
 
 _GB = 10**9
 _OPENCL_S = 10.0
-_NVML = "libnvidia-ml.so.1"
 
 log = structlog.get_logger()
 
@@ -52,7 +50,8 @@ class Machine:
 
 def machine(cache: Path) -> Machine:
     """Ask the machine; `cache` is the folder of the model cache, which need not be there yet."""
-    found = Machine(nvidia() if _is_there(_NVML) else NvidiaFacts(), open_cl(), cpu_count(), free_bytes(cache))
+    nvidia_facts = nvidia() if libraries.is_there(libraries.NVML) else NvidiaFacts()
+    found = Machine(nvidia_facts, open_cl(), cpu_count(), free_bytes(cache))
     log.info("this machine", **registration(found).model_dump(exclude_defaults=True))
     return found
 
@@ -101,14 +100,6 @@ def free_bytes(folder: Path) -> int:
     """Free in the file system that the folder is in, or will be; what only root may use does not count."""
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     return shutil.disk_usage(there).free
-
-
-def _is_there(library: str) -> bool:
-    try:
-        ctypes.CDLL(library)
-    except OSError:
-        return False
-    return True
 
 
 def _megabytes(gpus: tuple[Gpu, ...]) -> int:

@@ -22,7 +22,7 @@ async def answers(session: aiohttp.ClientSession, base_url: str) -> bool:
         return False
 
 
-async def metrics(session: aiohttp.ClientSession, url: str, prefix: str) -> str | None:
+async def metrics(session: aiohttp.ClientSession, url: str, prefix: str | tuple[str, ...]) -> str | None:
     """What the engine counts of its own work: the lines of its metrics that begin with `prefix`; None without answer.
 
     The rest, a process's CPU time for one, moves in an engine that hangs too.

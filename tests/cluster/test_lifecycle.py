@@ -142,7 +142,7 @@ def test_what_only_the_operator_can_know_is_in_the_status_and_one_event(kubectl,
 
     ready = wait_for("a Ready condition", refused, 20)
     assert (ready["status"], ready["reason"]) == ("False", "EngineNotAvailable")
-    assert "accepted: LlamaCppEngine, VLLMEngine" in ready["message"]
+    assert "accepted: EmbeddingEngine, LlamaCppEngine, VLLMEngine" in ready["message"]
     quiet_seconds(3)
     assert events(kubectl) == [("Warning", "EngineNotAvailable", 1)]
 

@@ -177,7 +177,7 @@ def test_the_files_of_a_valid_model_are_rendered_as_without_a_cluster(name, conf
     config = RenderConfig(
         queue_url="http://headrace-queue.headrace.svc:8080",
         token_secret_name="headrace-worker-token",
-        images=dict.fromkeys(("EmbeddingEngine", "LlamaCppEngine", "TRTLLMEngine", "VLLMEngine"), "image"),
+        images=dict.fromkeys(("EmbeddingEngine", "LlamaCppEngine", "VLLMEngine"), "image"),
     )
     given = {**VALID[name]["spec"], "enabled": False}
     spec = InferenceModelSpec.model_validate(given)

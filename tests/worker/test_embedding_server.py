@@ -54,6 +54,7 @@ async def test_texts_that_come_while_a_batch_is_worked_on_are_the_next() -> None
         assert await first == [1]
         assert await asyncio.gather(*others) == [[2, 2], [3, 3], [4, 4]]
     assert model.sizes() == [1, 4, 2]
+    assert batches.counts == {"batches": 3, "texts": 7, "tokens": 7}
 
 
 async def test_a_batch_waits_until_it_is_full() -> None:

@@ -5,6 +5,7 @@ import base64
 import contextlib
 import importlib
 import json
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,7 +114,9 @@ async def test_equal_those_of_sentence_transformers(tmp_path: Path, light: Light
         assert furthest(alone[0].data[0].embedding, expected[0]) < 1e-5
         assert whole.usage.prompt_tokens == whole.usage.total_tokens == sum(one.usage.prompt_tokens for one in together)
         await asks_otherwise(model, expected)
-        assert 'headrace_worker_tokens_total{kind="prompt"}' in (await model.process.probe("/metrics"))[1]
+        _, metrics = await model.process.probe("/metrics")
+        assert re.search(r'headrace_worker_tokens_total\{.*kind="prompt".*\} [1-9]', metrics)
+        assert re.search(r"embeddings_texts_total\{.*\} [1-9]", metrics)
 
 
 async def asks_otherwise(model: Served, expected: list[list[float]]) -> None:

@@ -24,7 +24,7 @@ ENV = st.fixed_dictionaries(
         "queue": st.fixed_dictionaries(
             {},
             optional={
-                "url": TEXTS.map(lambda host: f"https://{host}"),
+                "url": TEXTS.map(lambda host: f"https://h{host}"),
                 "token": TEXTS,
                 "hostings": st.lists(TEXTS, max_size=2),
                 "tags": st.lists(TEXTS, max_size=2),

@@ -66,9 +66,9 @@ class Embedding:
         return {}
 
     def api(self, generator: Generator) -> EngineApi:
-        """The same for both programs; only vLLM has metrics, which a path that is not there says, too."""
+        """The same for both programs, but for the names of their metrics."""
         del generator
-        return replace(embedding_api(), metrics_path="/metrics", metrics_prefix="vllm:")
+        return replace(embedding_api(), metrics_path="/metrics", metrics_prefix=("vllm:", "embeddings_"))
 
 
 def _on_vllm(generator: Generator, facts: EngineFacts) -> bool:

@@ -126,6 +126,8 @@ class Batches:
         self._came = asyncio.Event()
         self._full = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "embeddings")
+        self.counts = {"batches": 0, "texts": 0, "tokens": 0}
+        """What has been worked on."""
 
     async def vectors(self, texts: Sequence[list[int]]) -> list[Any]:
         """The vectors, when their batches' turns have come."""
@@ -168,7 +170,10 @@ class Batches:
             made = await loop.run_in_executor(self._thread, self._model.vectors, [one.ids for one in batch])
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
             made = [error] * len(batch)
+        self.counts["batches"] += 1
         for one, vector in zip(batch, made, strict=True):
+            self.counts["texts"] += 1
+            self.counts["tokens"] += len(one.ids)
             if one.done.cancelled():
                 continue
             if isinstance(vector, Exception):
@@ -255,9 +260,10 @@ class Server:
         self._batches = batches
 
     def app(self) -> web.Application:
-        """`/health`, `/v1/embeddings` and `/tokenize`."""
+        """`/health`, `/metrics`, `/v1/embeddings` and `/tokenize`."""
         app = web.Application(client_max_size=_LARGEST_REQUEST_BYTES, middlewares=[errors])
         app.router.add_get("/health", self.health)
+        app.router.add_get("/metrics", self.metrics)
         app.router.add_post("/v1/embeddings", self.embeddings)
         app.router.add_post("/tokenize", self.tokenize)
         app.cleanup_ctx.append(self._working)
@@ -266,6 +272,14 @@ class Server:
     async def health(self, _: web.Request) -> web.Response:
         """There is no server before the model is there."""
         return web.Response(text="ok")
+
+    async def metrics(self, _: web.Request) -> web.Response:
+        """`GET /metrics`, for Prometheus."""
+        lines = [
+            f"# TYPE embeddings_{name}_total counter\nembeddings_{name}_total {count}\n"
+            for name, count in self._batches.counts.items()
+        ]
+        return web.Response(text="".join(lines))
 
     async def embeddings(self, request: web.Request) -> web.Response:
         """`POST /v1/embeddings`."""

@@ -100,8 +100,8 @@ class EngineApi:
     """The smallest real piece of work: one token, or one embedding."""
     metrics_path: str = ""
     """Where it has Prometheus metrics; empty when nowhere."""
-    metrics_prefix: str = ""
-    """What its own metrics' names begin with."""
+    metrics_prefix: str | tuple[str, ...] = ""
+    """What its own metrics' names begin with; one of several where several programs may serve it."""
     adapters: AdapterDialect | None = None
     """None where adapters cannot come and go while it runs."""
     renamed: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

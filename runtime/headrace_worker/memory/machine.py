@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-import pynvml
+
+from headrace_worker import libraries
 
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 """Of cgroup version 2 and 1: a number of bytes, or `max`."""
@@ -65,6 +66,10 @@ def visible(selection: str | None, uuids: list[str]) -> list[int]:
 
 
 def _gpus(selection: str | None) -> tuple[tuple[GpuMemory, ...], int]:
+    if not libraries.is_there(libraries.NVML):
+        return (), 0
+    import pynvml  # noqa: PLC0415 (it takes a tenth of a second)
+
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
@@ -82,6 +87,8 @@ def _gpus(selection: str | None) -> tuple[tuple[GpuMemory, ...], int]:
 
 
 def _gpu(handle: object) -> GpuMemory | None:
+    import pynvml  # noqa: PLC0415 (as above)
+
     try:
         memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
     except pynvml.NVMLError:
