@@ -72,6 +72,7 @@ AFFINITY = {
         ]
     }
 }
+UNFITTED = {"autoMemoryConfig": False}
 MISSING_VARIABLE = {"name": "A", "valueFrom": {"configMapKeyRef": {"name": "no-such-map", "key": "a"}}}
 SERVES = "import http.server; http.server.test(port={port}, HandlerClass=http.server.SimpleHTTPRequestHandler)"
 
@@ -112,8 +113,12 @@ CASES = {
     "WeightsNotFound": (engine(hfModelId="/opt/headrace/models/nothing"), "/opt/headrace/models/nothing"),
     "WeightsCorrupt": (stored("broken.gguf"), "invalid magic characters"),
     "UnsupportedArchitecture": (stored("unknown.gguf"), "unknown model architecture: 'no-such-kind'"),
-    "ContextTooLong": (engine(maxTotalTokens=1_000_000_000), "value too large"),
-    "OutOfMemory": (worker(resources={"limits": {"memory": "40Mi"}}), "was killed"),
+    "ModelDoesNotFit": (engine(maxTotalTokens=1_000_000_000), "for the KV cache of"),
+    "ContextTooLong": (engine(maxTotalTokens=1_000_000_000, memory=UNFITTED), "value too large"),
+    "OutOfMemory": (
+        worker(resources={"limits": {"memory": "40Mi"}}) | engine(memory=UNFITTED),
+        "was killed",
+    ),
     "EngineMissing": (
         {"engine": {"type": "VLLMEngine"}, "scaling": {"numGpusPerWorker": 0}},
         "No module named 'vllm'",
@@ -127,6 +132,7 @@ STALLED = {
     *("ImageNeverPulled", "ImageNameInvalid", "SecretMissing", "SecretKeyMissing", "ConfigMapMissing"),
     *("PodSecurityRefused", "PriorityClassMissing", "WebhookRefused", "QueueTokenRefused", "WeightsNotFound"),
     *("WeightsCorrupt", "UnsupportedArchitecture", "ContextTooLong", "EngineMissing", "PortTaken"),
+    "ModelDoesNotFit",
 }
 """Causes that somebody has to mend; those of them that might pass wait for a second restart."""
 

@@ -39,6 +39,15 @@ ENGINES = (
         "max seq len (131072)",
         "estimated maximum model length is 80832",
     ),
+    log(
+        "ModelDoesNotFit",
+        "worker_config.toml, line 4: generator.max_total_tokens: the model does not fit the memory: it needs "
+        "1.09 MiB for weights + 0.50 GiB for buffers + 715.26 GiB for the KV cache of 1 x 1000000000 tokens = "
+        "715.76 GiB, and this machine has 20.78 GiB; lower max_total_tokens (now 1000000000), n_parallel (now 1), or "
+        "take a smaller quantization; or set auto_memory_config = false to start it all the same",
+        "715.26 GiB for the KV cache",
+        "this machine has 20.78 GiB",
+    ),
     engine(
         "OutOfMemory",
         "ValueError: Available memory on node 0 (20.83/23.54 GiB) on kv cache allocation is less than requested memory "

@@ -90,6 +90,13 @@ RULES = (
         "The weights fit, but a request of the full context does not fit beside them.",
         "lower spec.engine.maxTotalTokens to what fits by the message, raise gpu_memory_utilization, or use more GPUs",
     ),
+    _rule(
+        "ModelDoesNotFit",
+        r"the model does not fit the memory: it needs",
+        "By the worker's sum, weights, buffers and KV cache need more memory than there is: no engine was started.",
+        "do what the message says helps, or give the worker more memory: larger GPUs (spec.scaling), or raise the "
+        "memory limit in spec.template",
+    ),
     Rule(
         "OutOfMemory",
         "the engine",
