@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import psutil
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
@@ -175,8 +174,8 @@ async def test_sigterm_with_an_engine(
     async with living(tmp_path, queue.url, trouble) as worker:
         await registered(queue)
         await worker.until_in(state)
-        await until(lambda: len(psutil.Process().children(recursive=True)) == 2)
-        children = psutil.Process().children(recursive=True)
+        await until(lambda: len(worker.engine_processes()) == 2)
+        children = worker.engine_processes()
         worker.sigterm()
         assert await worker.status(5) == 0
         assert f"was told to stop {words}" in worker.termination_log.read_text()
@@ -349,9 +348,9 @@ async def test_an_engine_that_ends_while_the_worker_drains(tmp_path: Path, queue
         await connection.first_piece()
         worker.sigterm()
         await connection.expect(Drain)
-        for child in psutil.Process().children(recursive=True):
-            if "guard.py" not in " ".join(child.cmdline()):
-                child.kill()
+        for process in worker.engine_processes():
+            if "guard.py" not in " ".join(process.cmdline()):
+                process.kill()
         assert (await connection.expect(Result)).status == 502
         await connection.ack("request-1")
         # 0 where the end of its last request was seen before its own
