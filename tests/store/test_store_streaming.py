@@ -19,7 +19,7 @@ async def test_vllm_is_started_with_the_buckets_address_and_its_endpoint(s3: ser
         "tokenizer_id": "s3://models/tokens",
         "s3_mirror_config": {
             "bucket_uri": "s3://models/streamed/",
-            "s3_sync_args": ["--region", "eu-west-1"],
+            "s3_sync_args": ["--region", "us-east-1"],
             "extra_files": [{"bucket_uri": "s3://models/extra", "destination_path": str(tmp_path / "to")}],
         },
         "engine_kwargs": {"load_format": "runai_streamer", "model_loader_extra_config": {"concurrency": 16}},
@@ -42,8 +42,8 @@ async def test_vllm_is_started_with_the_buckets_address_and_its_endpoint(s3: ser
     assert tree(tmp_path / "to") == {"y.txt": b"y"}
     assert command.env == {
         "AWS_ENDPOINT_URL": s3.url,
-        "AWS_REGION": "eu-west-1",
-        "AWS_DEFAULT_REGION": "eu-west-1",
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
         "RUNAI_STREAMER_S3_USE_VIRTUAL_ADDRESSING": "0",
     }
