@@ -157,6 +157,8 @@ class Proxy:
         """Requests for files beyond the first `free` wait for it."""
         self.open.set()
         self.free = 0
+        self.answers_head = True
+        """Or a server that tells nothing beside its listing."""
         self.requests: list[str] = []
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -192,11 +194,13 @@ class Proxy:
     async def _answer(self, head: bytes, writer: asyncio.StreamWriter) -> None:
         self.requests.append(head.split(b"\r\n", 1)[0].decode())
         fault = self.faults.draw(self._chance)
-        if "list-type" not in self.requests[-1]:
+        if self.requests[-1].startswith("GET") and "list-type" not in self.requests[-1]:
             self.free -= 1
             if self.free < 0:
                 await self.open.wait()
-        if fault == "forbidden":
+        if head.startswith(b"HEAD") and not self.answers_head:
+            writer.write(b"HTTP/1.1 501 X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        elif fault == "forbidden":
             writer.write(_error(403, "AccessDenied"))
         elif fault == "broken":
             writer.write(_error(*self._chance.choice([(500, "InternalError"), (503, "SlowDown")])))
