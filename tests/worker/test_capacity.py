@@ -4,7 +4,6 @@ import asyncio
 import json
 import random
 import statistics
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -205,11 +204,11 @@ async def test_learns_from_what_goes_over_the_connection(
     queue: ScriptedQueue, pulling: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(learner, "TICK_S", 0.02)
+    monkeypatch.setattr(learner, "seen", lambda *_, full, streams: Window(1000.0, 0.02, full=full and streams))
     memory = Memory(tmp_path / "capacity.json", "f" * 16)
     async with pulling(queue.url, slots=2) as worker:
         connection = await queue.connection()
         await connection.greet()
-        working = asyncio.create_task(_steadily(worker.status.traffic))
         learning = asyncio.create_task(learn(worker.status, first(8, 10.0, 2), memory))
         for job in range(2):
             await connection.ask(job, "held", stream=True)
@@ -219,12 +218,3 @@ async def test_learns_from_what_goes_over_the_connection(
         assert worker.status.offer
         assert worker.status.offer.slots == 2
         learning.cancel()
-        working.cancel()
-
-
-async def _steadily(traffic: Traffic) -> None:
-    """As many bytes a second whatever the limit."""
-    began = time.monotonic()
-    while True:
-        traffic.sent_bytes = int(1e6 * (time.monotonic() - began))
-        await asyncio.sleep(0.001)
