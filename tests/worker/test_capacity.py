@@ -83,7 +83,7 @@ def test_falls_below_the_bound_between_tokens_and_stays_about_there() -> None:
     # at 0.05 s a step it has 2.5 times as many requests as it saturates at
     found = list(limits(first(256, bound_s=0.05, learned=256), 40, 100))
     assert max(found[10:]) <= 2.5 * 40 * 1.25
-    assert min(found) >= 40
+    assert min(found) >= 40 * 0.8
 
 
 def test_an_engine_that_is_slow_alone_is_not_starved() -> None:
