@@ -58,8 +58,9 @@ class Service:
     async def _look(self, before: Watch) -> Sign:
         """One sign of the engine; its metrics are asked for only where they matter."""
         client, api = self._client, self._api
-        answers, under_way = await client.healthy(), self._status.under_way
-        metrics = None
+        answers, metrics = await client.healthy(), None
+        # Without metrics nothing can be seen of an answer that is not streamed until it is complete.
+        under_way = self._status.under_way if api.metrics_path else self._status.streams
         if api.metrics_path and under_way and client.heard_at < before.seen_at:
             metrics = await client.metrics(api.metrics_path, api.metrics_prefix)
         return Sign(time.monotonic(), answers, under_way, client.heard_at, metrics)

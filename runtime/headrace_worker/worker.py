@@ -7,7 +7,7 @@ known before gigabytes are fetched.
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -190,7 +190,7 @@ class Worker:
         engine, message = self._engine, end.message
         if engine and end.cause is Cause.ENGINE_EXITED:
             message = f"the engine {exit_text(await engine.wait())} {life.WHEN[state]}"
-        log.error(message, last_lines=engine.tail if engine else [])
+        log.error(message, last_lines=self._told_of_engine(state))
         self.status.set_engine_healthy(False)
         self._go(end.cause, message)
         # The queue is told that no more is taken before the first job is handed back. A dead process's connections are
@@ -200,6 +200,14 @@ class Worker:
         await asyncio.gather(outside.puller.drain(message, LOST_JOBS_S), stop)
         self._write(message)
         return 1
+
+    def _told_of_engine(self, state: State) -> Sequence[str]:
+        """What may be logged of its last lines: once it has served they may tell of requests, so errors alone."""
+        lines = self._engine.tail if self._engine else []
+        if state in {State.LOADING, State.WARMING}:
+            return lines
+        log.debug("the engine's last lines", last_lines=lines)
+        return termination.errors(lines)
 
     def _write(self, message: str) -> None:
         if self.settings.termination_log:

@@ -2,8 +2,8 @@
 
 `stopped`: the whole process stands still in the middle of its first stream. `silent`: likewise, but health checks are
 answered as before. `slow`: never answers its health check well. `mute`: answers its health check alone. `cold`: answers
-every request with an error. `brittle`: ends at its first request. `unhurried`: takes a second for a stream. `sound`:
-has none.
+every request with an error. `brittle`: ends at its first request. `late`: answers a chat that is not streamed after
+1.5 s. `unhurried`: takes a second for a stream. `sound`: has none.
 """
 
 import itertools
@@ -45,6 +45,8 @@ class Handler(BaseHTTPRequestHandler):
         elif streamed:
             self.stream()
         else:
+            if TROUBLE == "late" and "chat" in self.path:
+                time.sleep(1.5)
             self.reply(200, b"{}")
 
     def stream(self) -> None:
