@@ -1,7 +1,7 @@
 """The arguments that the engines take: tables of the pinned versions, and what Headrace knows beside them.
 
-The tables are data, one module per engine, imported when first asked for. vLLM's and llama.cpp's are generated from the
-engines themselves by crds/engine_arguments.py.
+The tables are data, one module per engine, imported when first asked for. crds/engine_arguments.py generates them: vLLM's
+and llama.cpp's from the engines themselves, TensorRT-LLM's from its source.
 """
 
 from importlib import import_module
