@@ -2,8 +2,8 @@
 
 `python crds/engine_arguments.py` makes llama.cpp's from the installed xllamacpp; with `--vllm PYTHON` also vLLM's, in
 an interpreter that has vLLM's requirements (that of kind/engines will do): where it has another version than
-pyproject.toml pins, the pinned one is installed beside it for the time being; with `--tensorrt-llm TREE` TensorRT-LLM's,
-from a source tree of it. `--check` only compares, and exits 1 on a difference.
+pyproject.toml pins, the pinned one is installed beside it for the time being; with `--tensorrt-llm TREE` also
+TensorRT-LLM's, from a source tree of it. `--check` only compares, and exits 1 on a difference.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Read the arguments of `trtllm-serve` in a source tree of TensorRT-LLM; nothing of it is imported or run.
 
-The package installs on machines with NVIDIA's libraries only, but its source says all of it: `commands/serve.py` declares
-the command's options for click, and `llmapi/llm_args.py` the fields of the options file as pydantic classes.
+The package installs on machines with NVIDIA's libraries only, but its source says all of it: `commands/serve.py`
+declares the command's options for click, and `llmapi/llm_args.py` the options file's fields as pydantic classes.
 """
 
 import ast
@@ -52,7 +52,10 @@ def read(tree: Path) -> tuple[str, dict[str, Argument]]:
     options, fields = dict(_options(source)), _file_fields(source)
     if not options or not fields:
         raise SystemExit(f"{tree}: no options of serve, or no fields of {BASE}: this reader does not know that version")
-    found = {name: _both(fields.get(name), options.get(name)) for name in {*options, *fields}}
+    found = {name: option._replace(server=True) for name, option in options.items()}
+    for name, field in fields.items():  # where there are both, the file holds the value
+        option = options.get(name, field)
+        found[name] = field._replace(choices=field.choices or option.choices, aliases=option.aliases)
     return source.version, dict(sorted(found.items()))
 
 
@@ -108,7 +111,13 @@ def _option(source: Source, call: ast.Call) -> tuple[str, Argument]:
     form = "flag" if flag else "repeated" if "multiple" in said else "value"
     target = flags[0] if flags[0] != name else ""
     return name, Argument(
-        kind, choices, many=form == "repeated", aliases=aliases, default=_plain(said.get("default")), form=form, target=target
+        kind,
+        choices,
+        many=form == "repeated",
+        aliases=aliases,
+        default=_plain(said.get("default")),
+        form=form,
+        target=target,
     )
 
 
@@ -154,12 +163,10 @@ def _argument(source: Source, annotation: ast.expr) -> Argument:
         return reduce(_wider, arms)._replace(optional=optional or any(arm.optional for arm in arms))
     if name in {"List", "list", "Tuple", "tuple"}:
         return _argument(source, inner[0])._replace(many=True) if inner else Argument("json")
-    if name == "Annotated":
-        return _argument(source, inner[0])
     if name == "Literal":
         return Argument("string", tuple(_constants(inner)))
-    if name in source.aliases:
-        return _argument(source, source.aliases[name])
+    if name in source.aliases or name == "Annotated":
+        return _argument(source, source.aliases.get(name) or inner[0])
     if name in source.classes:
         return _of_class(source, source.classes[name])
     # A class of another file: a configuration, which a map fills, or a tokenizer's, which text names.
@@ -177,7 +184,9 @@ def _of_class(source: Source, kind: ast.ClassDef) -> Argument:
 
 def _keys(source: Source, kind: ast.ClassDef) -> set[str]:
     """The names of a class's fields, its bases' and other spellings among them."""
-    found = {name for base in kind.bases if (other := source.classes.get(ast.unparse(base))) for name in _keys(source, other)}
+    found = {
+        name for base in kind.bases if (other := source.classes.get(ast.unparse(base))) for name in _keys(source, other)
+    }
     for node in kind.body:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id[0] != "_":
             found |= {node.target.id, *_spellings(node.value)}
@@ -218,13 +227,3 @@ def _default(value: ast.expr | None) -> ast.expr | None:
 
 def _plain(value: ast.expr | None) -> Any:
     return value.value if isinstance(value, ast.Constant) else None
-
-
-def _both(field: Argument | None, option: Argument | None) -> Argument:
-    """An option that is no field is given on the command line; of all others the file holds the value."""
-    if field is None:
-        assert option
-        return option._replace(server=True)
-    if option is None:
-        return field
-    return field._replace(choices=field.choices or option.choices, aliases=option.aliases)
