@@ -314,7 +314,7 @@ def test_a_quantization_picks_its_file(names: Any, quant: str | None, files: tup
         ((), None, "there is no .gguf file"),
         (FILES, None, "several .gguf files fit: .*quantizations: Q4_K_M, Q4_K_S, Q6_K, Q8_0; add the quantization"),
         (FILES, "Q4_K", "no .gguf file is quantized as 'Q4_K'; there are: .*m.Q4_K_M.gguf, .*; quantizations: Q4_K_M"),
-        (FILES, "K_M", "no .gguf file is quantized as 'K_M'; there are: m.Q4_K_M.gguf"),
+        (FILES, "K_M", "no .gguf file is quantized as 'K_M'; there are: Q8_0/m-Q8_0-00001-of-00003.gguf, m"),
         (("a.Q8_0.gguf", "b.Q8_0.gguf"), "Q8_0", "several .gguf files fit: a.Q8_0.gguf, b.Q8_0.gguf.*; name the file"),
         ((SPLIT[0], SPLIT[2]), "Q8_0", "'Q8_0/m-Q8_0' is in 3 parts, of which number 2 is missing"),
         (UNSLOTH, "Q9", "quantizations: BF16, MXFP4_MOE, Q2_K, Q4_K_M, UD-IQ1_S, UD-Q2_K, UD-Q4_K_XL, UD-TQ1_0"),
