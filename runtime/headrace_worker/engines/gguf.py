@@ -1,7 +1,7 @@
 """Which GGUF file is meant, where a folder or repository holds several quantizations of a model.
 
-`TheBloke/CoolModelv2:Q4_K_M` names one by its quantization, as llama.cpp and Ollama write it; a file's name will do. A
-large file may be split: `model-00001-of-00003.gguf` and so on; llama.cpp loads the first and finds the others beside it.
+`TheBloke/CoolModelv2:Q4_K_M` names one by its quantization, as llama.cpp and Ollama write it; a file's name will do.
+A large file may be split: `model-00001-of-00003.gguf` and so on. llama.cpp loads the first and finds the others.
 """
 
 import re
