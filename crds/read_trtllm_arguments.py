@@ -53,9 +53,10 @@ def read(tree: Path) -> tuple[str, dict[str, Argument]]:
     if not options or not fields:
         raise SystemExit(f"{tree}: no options of serve, or no fields of {BASE}: this reader does not know that version")
     found = {name: option._replace(server=True) for name, option in options.items()}
-    for name, field in fields.items():  # where there are both, the file holds the value
+    for name, field in fields.items():  # where there are both, the file may hold the value
         option = options.get(name, field)
-        found[name] = field._replace(choices=field.choices or option.choices, aliases=option.aliases)
+        choices = field.choices or option.choices
+        found[name] = field._replace(choices=choices, aliases=option.aliases, option=option.option)
     return source.version, dict(sorted(found.items()))
 
 
@@ -118,6 +119,7 @@ def _option(source: Source, call: ast.Call) -> tuple[str, Argument]:
         default=_plain(said.get("default")),
         form=form,
         target=target,
+        option=True,
     )
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from headrace_api.engine_arguments import table
+from headrace_api.engine_arguments.argument import expected
+from headrace_api.engine_arguments.knowledge import KNOWLEDGE
 from headrace_api.worker_config import Generator
 from headrace_worker import engines
 from headrace_worker.engine_process import write_files
@@ -103,13 +105,81 @@ def test_tensorrt_llm_gets_a_share_of_memory_once() -> None:
     assert "kv_cache_config" not in trtllm(auto_memory_config=False)[1]
 
 
-def test_every_option_for_tensorrt_llm_is_in_its_table() -> None:
-    argv, options = trtllm(logger_level="INFO", tokenizer_id="a/b", scheduler_policy="MAX_UTILIZATION")
-    words = {word.removeprefix("--") for word in [*argv, "--config"] if word.startswith("--")}
-    known = table("tensorrt_llm").arguments
-    assert words | set(options) <= set(known)
-    assert set(options["kv_cache_config"]) <= set(known["kv_cache_config"].keys)
-    assert argv[argv.index("--log_level") + 1] in known["log_level"].choices
+TENSORRT_LLM = table("tensorrt_llm").arguments
+EVERYTHING: dict[str, Any] = {
+    "logger_level": "INTERNAL_ERROR",
+    "tokenizer_id": "a/b",
+    "scheduler_policy": "MAX_UTILIZATION",
+    "max_num_sequences": 8,
+    "max_tokens_in_paged_kv_cache": 4096,
+    "kv_cache_free_gpu_mem_fraction": 0.5,
+    "tensor_parallel_size": 2,
+    "pipeline_parallel_size": 2,
+    "max_total_tokens": 2048,
+    "generation": {"prompt_format": dict.fromkeys(("system", "user", "assistant"), "{instruction}")},
+}
+CHECKPOINT = {"enable_trt_overlap": True, "unstable": {"skip_checkpoint_load": True}}
+
+
+def is_known(options: dict[str, Any], *, on_the_command_line: bool) -> None:
+    for name, value in options.items():
+        argument = TENSORRT_LLM[name]
+        # what is said twice, or set by the worker itself, is not refused here, but it has to be of the right kind
+        assert expected(argument, value, text=on_the_command_line) == "", (name, value)
+        assert argument.option or not on_the_command_line, name
+        assert not (argument.server and not on_the_command_line), name
+        assert not argument.keys or set(value) <= set(argument.keys), (name, value)
+
+
+@pytest.mark.parametrize(
+    ("facts", "keys"),
+    [
+        (FACTS, {}),
+        (FACTS, EVERYTHING | CHECKPOINT),
+        (BUILT, EVERYTHING | {"model_type": "V1"}),
+        (FACTS, {"tokenizer_path": "/t", "engine_kwargs": {"backend": "trt", "free_gpu_memory_fraction": 0.4}}),
+    ],
+)
+def test_every_option_for_tensorrt_llm_is_in_its_table(facts: EngineFacts, keys: dict[str, Any]) -> None:
+    argv, options = trtllm(facts, **keys)
+    words = argv[2:]
+    is_known(
+        dict(zip((word.removeprefix("--") for word in words[::2]), words[1::2], strict=True)), on_the_command_line=True
+    )
+    is_known(options, on_the_command_line=False)
+    assert TENSORRT_LLM["config"].option
+    assert options["scheduler_config"] == {"capacity_scheduler_policy": "MAX_UTILIZATION"} or not keys.get(
+        "scheduler_policy"
+    )
+
+
+SAMPLES = {"boolean": True, "integer": 1, "number": 0.5, "string": "text", "object": {}, "json": [1]}
+
+
+@pytest.mark.parametrize("name", sorted(TENSORRT_LLM.keys() - KNOWLEDGE["tensorrt_llm"].own.keys() - {"backend"}))
+def test_every_argument_of_tensorrt_llm_has_its_place(name: str) -> None:
+    argument = TENSORRT_LLM[name]
+    value = argument.choices[0] if argument.choices else SAMPLES[argument.kind]
+    value = [value] if argument.many else value
+    facts = BUILT if argument.only == "tensorrt" else FACTS
+    for spelling in (name, *argument.aliases):
+        argv, options = trtllm(facts, engine_kwargs={spelling: value})
+        if name == "free_gpu_memory_fraction":  # beside the file's kv_cache_config the option would be lost
+            assert options["kv_cache_config"] == {name: value}
+        elif argument.form == "flag":
+            assert f"--{name}" in argv
+        elif argument.server:
+            text = value[0] if argument.many else value
+            assert argv[argv.index(f"--{argument.target or name}") + 1] == (
+                text if isinstance(text, str) else str(text)
+            )
+        else:
+            merged = {"free_gpu_memory_fraction": 0.95} if name == "kv_cache_config" else {}
+            assert options[name] == (value | merged if merged else value)
+            assert f"--{name}" not in argv
+    if argument.only:
+        with pytest.raises(EngineConfigError, match=rf"engine_kwargs\.{name}: .* because only {argument.only} has it"):
+            trtllm(FACTS if argument.only == "tensorrt" else BUILT, engine_kwargs={name: value})
 
 
 @pytest.mark.parametrize(
@@ -120,6 +190,32 @@ def test_every_option_for_tensorrt_llm_is_in_its_table() -> None:
         ({"model_type": "V1"}, FACTS, "model_type: 'V1' is not accepted; accepted: text-generation, Inflight"),
         ({"model_type": "x"}, BUILT, "model_type: 'x' is not accepted; accepted: text-generation, Inflight.*, V1"),
         ({"engine_kwargs": {"max_num_seq": 1}}, FACTS, "max_num_seq: unknown to TensorRT-LLM"),
+        (
+            {"engine_kwargs": {"enable_chunked_prefil": True}},
+            FACTS,
+            r"enable_chunked_prefil: unknown to TensorRT-LLM \S+ \(did you mean enable_chunked_prefill\?\)",
+        ),
+        (
+            {"engine_kwargs": {"moe_config": {"backnd": "AUTO"}}},
+            FACTS,
+            r"moe_config: has no backnd \(did you mean backend",
+        ),
+        (
+            {"engine_kwargs": {"tool_parser": "qwen"}},
+            FACTS,
+            "tool_parser: 'qwen' is not accepted; accepted: deepseek_v3",
+        ),
+        ({"engine_kwargs": {"grpc": True}}, FACTS, "grpc: True is not accepted, because Headrace sets it itself"),
+        (
+            {"engine_kwargs": {"extra_llm_api_options": "/f"}},
+            FACTS,
+            "extra_llm_api_options: '/f' is not accepted, becau",
+        ),
+        (
+            {"engine_kwargs": {"max_batch_size": "many"}},
+            FACTS,
+            "max_batch_size: 'many' is not accepted; .* whole number",
+        ),
         ({"tokenizer_id": "a/b", "tokenizer_path": "/t"}, FACTS, "tokenizer_id: 'a/b' is not accepted beside"),
     ],
 )

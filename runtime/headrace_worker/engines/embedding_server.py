@@ -49,14 +49,14 @@ class SentenceTransformerModel:
     """A model of sentence-transformers, in its own arithmetic: the same modules in the same order as its `encode`."""
 
     def __init__(self, told: dict[str, Any]) -> None:
-        import torch  # noqa: PLC0415 (takes seconds: only in the engine's process)
-        from sentence_transformers import SentenceTransformer  # noqa: PLC0415
-
         if told["backend"] == "onnx" and not _has_onnx():
             raise SystemExit(
                 f"ModuleNotFoundError: optimize: onnx needs optimum-onnx, which {sys.executable} has not; install "
                 '"sentence-transformers[onnx]<6" beside it (optimum-onnx 0.1 knows no newer one), or leave optimize out'
             )
+        import torch  # noqa: PLC0415 (takes seconds: only in the engine's process)
+        from sentence_transformers import SentenceTransformer  # noqa: PLC0415
+
         options = dict(told["options"])
         dtype = options.pop("dtype", None)
         model_kwargs = {} if dtype in {None, "auto"} else {"torch_dtype": getattr(torch, str(dtype))}
