@@ -10,6 +10,9 @@ from typing import Any
 import aiohttp
 import pytest
 
+from headrace_api.worker_config import Generator
+from headrace_worker import engines
+from headrace_worker.engines.protocol import EngineConfigError
 from tests.worker.fleet import MODEL, START_S, queue_process
 from tests.worker.worker_process import all_gone, worker
 
@@ -41,10 +44,12 @@ async def ask(url: str, path: str, **request: Any) -> tuple[int, str]:
         return response.status, await response.text()
 
 
+@pytest.mark.engine
 async def test_its_answers_come_through_the_queue(tmp_path: Path, site: Path) -> None:
     generator = {
         "type": "acme.Echo",
         "model_id": "acme/echo",
+        "weight_set_directories": [str(tmp_path)],
         "max_total_tokens": 8,
         "engine_kwargs": {"lanes": 2, "say_first": "You said:"},
         "generation": {"stopping_sequences": ["stop"]},
@@ -96,10 +101,9 @@ async def test_its_answers_come_through_the_queue(tmp_path: Path, site: Path) ->
         ),
     ],
 )
-async def test_what_it_does_not_know_is_refused_at_the_start(
-    tmp_path: Path, site: Path, keys: dict[str, Any], says: str
+def test_what_it_does_not_know_is_refused(
+    tmp_path: Path, site: Path, monkeypatch: pytest.MonkeyPatch, keys: dict[str, Any], says: str
 ) -> None:
-    generator = {"type": "acme.Echo", "model_id": "acme/echo", **keys}
-    async with worker(tmp_path, "http://127.0.0.1:1", generator, PYTHONPATH=path_with(site)) as process:
-        assert await process.exit_status(30) != 0
-        assert says in process.termination_log.read_text()
+    monkeypatch.syspath_prepend(str(site))
+    with pytest.raises(EngineConfigError, match=says):
+        engines.check(Generator.model_validate({"type": "acme.Echo", "model_id": str(tmp_path), **keys}))

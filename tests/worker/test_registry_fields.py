@@ -37,7 +37,7 @@ from tests.worker.worker_process import ROOT
 FACTS = EngineFacts("", "public-name", 1, Programs("python", "vllm-python"), nvidia_gpus=1, folder="/run/e")
 VENDOR = "vendor.Name"
 GIB = 1 << 30
-MACHINE = Machine((GpuMemory("GPU", 80 * GIB, 79 * GIB),), main=64 * GIB)
+MACHINE = Machine((GpuMemory("GPU", 40 * GIB, 39 * GIB),) * 2, main=32 * GIB)
 MODEL = Model(16 * GIB, 1 << 17, longest=1 << 17, layers=32, hidden=4096, inner=14336, vocabulary=128256, kv_heads=8)
 LIGHT = frozenset({"EmbeddingEngine", SENTENCE_TRANSFORMERS})
 COLUMNS: dict[str, tuple[str, EngineFacts]] = {
@@ -82,7 +82,7 @@ VALUES: dict[str, Any] = {
     "weight_set_directories": ["/another"],
     "adapters": [{"name": "one", "source": "/one"}],
     "auto_memory_config": False,
-    "memory_safety_margin": 0.77,
+    "memory_safety_margin": 0.27,
     "unstable.skip_checkpoint_load": True,
 }
 NOT_AN_ENGINES = {
