@@ -192,7 +192,7 @@ class Proxy:
     async def _answer(self, head: bytes, writer: asyncio.StreamWriter) -> None:
         self.requests.append(head.split(b"\r\n", 1)[0].decode())
         fault = self.faults.draw(self._chance)
-        if "list-type" not in self.requests[-1]:
+        if self.requests[-1].startswith("GET") and "list-type" not in self.requests[-1]:
             self.free -= 1
             if self.free < 0:
                 await self.open.wait()

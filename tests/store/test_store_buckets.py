@@ -88,7 +88,7 @@ async def test_what_is_there_is_not_fetched_again(s3: servers.S3, settings: Make
     proxy = servers.Proxy(s3.url, servers.Faults())
     async with proxy.running() as url:
         (await got(mirrored("s3://models/again"), settings(s3_endpoint=url))).close()
-        assert sum("list-type" not in line for line in proxy.requests) == 3
+        assert sum("list-type" not in line for line in proxy.requests if line.startswith("GET")) == 3
         proxy.requests.clear()
 
         await got(mirrored("s3://models/again"), settings(s3_endpoint=url))

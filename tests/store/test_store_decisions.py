@@ -18,6 +18,7 @@ from headrace_worker.store.files import RemoteFile
 from headrace_worker.store.manifest import Manifest
 from headrace_worker.store.retry import Retries, again
 from headrace_worker.store.snapshot import step_for
+from headrace_worker.store.streaming import Streamed, streamed
 
 MIB = 2**20
 
@@ -284,9 +285,66 @@ def test_vllm_streams_from_a_bucket_what_is_then_not_fetched() -> None:
     section = {"type": "VLLMEngine", "model_id": "o/m", "s3_mirror_config": mirror}
     plain = Generator.model_validate(section)
     streaming = Generator.model_validate({**section, "engine_kwargs": {"load-format": "runai_streamer"}})
-    assert request.streamed_from(plain) is None
-    assert request.streamed_from(streaming) == "s3://b/f"
+    assert streams(plain) is None
+    assert streams(streaming) == Streamed("s3://b/f", {})
     assert request.with_paths(streaming, "s3://b/f", None).source == "s3://b/f"
+
+
+def streams(section: Generator, **environment: str) -> Streamed | None:
+    asked = request.of_generator(section, lambda _: False).model
+    return streamed(section, asked, settings.read(environment))
+
+
+def streaming_from(mirror: dict[str, object], model_id: str = "o/m") -> Generator:
+    kind = "gcs" if str(mirror["bucket_uri"]).startswith("gs") else "s3"
+    section = {"type": "VLLMEngine", "model_id": model_id, f"{kind}_mirror_config": mirror}
+    return Generator.model_validate({**section, "engine_kwargs": {"load_format": "runai_streamer"}})
+
+
+def test_vllm_is_told_where_the_bucket_is() -> None:
+    arguments = ["--endpoint-url", "http://minio:9000", "--region", "eu-west-1"]
+    found = streams(streaming_from({"bucket_uri": "s3://b/f/", "s3_sync_args": arguments}), AWS_ENDPOINT_URL="http://x")
+    assert found == Streamed(
+        "s3://b/f",
+        {
+            "AWS_ENDPOINT_URL": "http://minio:9000",
+            "AWS_REGION": "eu-west-1",
+            "AWS_DEFAULT_REGION": "eu-west-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "RUNAI_STREAMER_S3_USE_VIRTUAL_ADDRESSING": "0",
+        },
+    )
+    by_name = {"AWS_ENDPOINT_URL_S3": "http://s3", "RUNAI_STREAMER_S3_USE_VIRTUAL_ADDRESSING": "1"}
+    found = streams(streaming_from({"bucket_uri": "s3://b/f"}), **by_name)
+    assert found
+    assert found.environment["AWS_ENDPOINT_URL"] == "http://s3"  # the only variable that vLLM reads
+    assert found.environment["RUNAI_STREAMER_S3_USE_VIRTUAL_ADDRESSING"] == "1"
+    assert streams(streaming_from({"bucket_uri": "gs://b/f"}), GOOGLE_APPLICATION_CREDENTIALS="/k") == Streamed(
+        "gs://b/f", {}
+    )
+
+
+@pytest.mark.parametrize(
+    ("mirror", "model_id", "environment", "says"),
+    [
+        ({"bucket_uri": "s3://b/f"}, "o/m:Q4_K_M", {}, "a quantisation"),
+        ({"bucket_uri": "s3://b/f", "s3_sync_args": ["--exclude", "*.bin"]}, "o/m", {}, "--include or --exclude"),
+        ({"bucket_uri": "s3://b/f", "s3_sync_args": ["--no-sign-request"]}, "o/m", {}, "without keys"),
+        ({"bucket_uri": "gs://anonymous@b/f"}, "o/m", {}, "without keys"),
+        (
+            {"bucket_uri": "s3://b/f", "s3_aws_credentials": {"create_aws_credentials_url": "http://k"}},
+            "o/m",
+            {},
+            "s3_aws_credentials",
+        ),
+        ({"bucket_uri": "gs://b/f"}, "o/m", {"GOOGLE_SERVICE_ACCOUNT_KEY": "{}"}, "GOOGLE_APPLICATION_CREDENTIALS"),
+    ],
+)
+def test_what_vllm_cannot_stream_is_refused(
+    mirror: dict[str, object], model_id: str, environment: dict[str, str], says: str
+) -> None:
+    with pytest.raises(StoreError, match=f"engine_kwargs.load_format: 'runai_streamer' is not accepted .*{says}"):
+        streams(streaming_from(mirror, model_id), **environment)
 
 
 @pytest.mark.parametrize(

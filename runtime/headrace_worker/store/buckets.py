@@ -6,13 +6,12 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
-import aiohttp
 import obstore
 import structlog
 from obstore.store import GCSStore, S3Store
 
 from headrace_api.s3_sync import SyncArguments
-from headrace_worker.store import retry
+from headrace_worker.store import asking, headers, retry
 from headrace_worker.store.address import Address
 from headrace_worker.store.credentials import Provider
 from headrace_worker.store.errors import AttemptError
@@ -25,7 +24,8 @@ _MOST_SMALL = 4096
 _S3_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION")
 _GCS_KEYS = ("GOOGLE_SERVICE_ACCOUNT_KEY", "GOOGLE_SERVICE_ACCOUNT", "GOOGLE_APPLICATION_CREDENTIALS")
 _SECRETS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
-_KEYS_OF_THE_CLIENT = ("aws:kms", "aws:kms:dsse")
+_ASKED = 3
+"""How often the server is asked for the headers of a file."""
 
 
 @dataclass(frozen=True)
@@ -92,25 +92,33 @@ class Bucket:
             options["if_match"] = f'"{file.etag}"'
         return options
 
-    async def encrypted(self, file: RemoteFile) -> bool:
-        """Whether S3 encrypts the file with a key of its owner: then its ETag is no MD5 of the content.
+    async def described(self, file: RemoteFile) -> RemoteFile:
+        """See `source.Remote`. Nothing is lost where the server does not say: the ETag remains."""
 
-        False where the server does not say: then the file is fetched again, and what is wrong is told.
-        """
-        if not isinstance(self._store, S3Store) or self.where.anonymous or self._access.arguments.anonymous:
-            return False
+        async def attempt() -> dict[str, str]:
+            return await self._headers(file.key)
+
         try:
-            url = await obstore.sign_async(self._store, "HEAD", file.key, timedelta(minutes=5))
-            timeout = aiohttp.ClientTimeout(total=self._access.settings.read_timeout_s)
-            async with aiohttp.ClientSession(timeout=timeout) as session, session.head(url) as answer:
-                headers = answer.headers
-        except Exception as error:  # noqa: BLE001 - its text has the signed address in it, which is a secret
-            log.warning("the server does not say how a file is encrypted", file=file.name, error=type(error).__name__)
-            return False
-        return (
-            headers.get("x-amz-server-side-encryption") in _KEYS_OF_THE_CLIENT
-            or "x-amz-server-side-encryption-customer-algorithm" in headers
-        )
+            found = await retry.persist(attempt, replace(self._access.settings.retries, attempts=_ASKED))
+        except AttemptError as error:
+            log.info("the server does not say what a file's checksum is", file=file.name, why=str(error))
+            return file
+        same = not file.etag or _bare(found.get("etag")) == file.etag
+        return replace(file, checksum=headers.checksum(found)) if same else file
+
+    async def _headers(self, key: str) -> dict[str, str]:
+        settings, provider = self._access.settings, self._access.provider
+        anonymous = self.where.anonymous or self._access.arguments.anonymous
+        store, sent = self._store, {}
+        if isinstance(store, S3Store):
+            url, sent = await asking.s3_request(
+                store, key, anonymous=anonymous, provider=provider, environment=settings.environment
+            )
+        else:
+            url = await asking.gcs_request(
+                store, self.where.bucket, key, endpoint=settings.gcs_endpoint, anonymous=anonymous
+            )
+        return await asking.headers(url, sent, settings.read_timeout_s)
 
     async def _persist(self, attempt: Callable[[], Awaitable[retry.Done]]) -> retry.Done:
         retries = self._access.settings.retries

@@ -5,6 +5,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -28,7 +29,7 @@ def land(places: Places, name: str, files: Path, content: Manifest) -> Path:
     """
     _remove_others(files, {file.name for file in content.files})
     target = places.snapshot(name)
-    places.manifest(name).unlink(missing_ok=True)
+    forget_manifest(places, name)
     _throw_away(places.cache, target)
     manifest.write(places.manifest(name), content)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -38,12 +39,12 @@ def land(places: Places, name: str, files: Path, content: Manifest) -> Path:
     return target
 
 
-def add(places: Places, name: str, files: Path, added: Iterable[RemoteFile], source: str) -> None:
+def add(places: Places, name: str, files: Path, added: Manifest) -> None:
     """Put more complete files into a snapshot: each by a rename, and none in the place of another."""
-    new = tuple(added)
-    move_in(files, places.snapshot(name), new)
+    places.kept(name).unlink(missing_ok=True)
+    move_in(files, places.snapshot(name), added.files)
     before = manifest.read(places.manifest(name))
-    manifest.write(places.manifest(name), Manifest(source, (*(before.files if before else ()), *new)))
+    manifest.write(places.manifest(name), replace(added, files=(*(before.files if before else ()), *added.files)))
     shutil.rmtree(places.partial, ignore_errors=True)
 
 
@@ -54,6 +55,12 @@ def move_in(files: Path, folder: Path, moved: Iterable[RemoteFile]) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         (files / file.name).replace(target)
     shutil.rmtree(files, ignore_errors=True)
+
+
+def forget_manifest(places: Places, name: str) -> None:
+    """A snapshot is about to go."""
+    places.kept(name).unlink(missing_ok=True)
+    places.manifest(name).unlink(missing_ok=True)
 
 
 def forget(places: Places) -> None:
@@ -116,7 +123,7 @@ def _evict(cache: Path, one: Kept) -> None:
     try:
         log.info("evicting from the model cache", model=one.folder, snapshot=one.name, bytes=one.size_bytes)
         if one.name:
-            places.manifest(one.name).unlink(missing_ok=True)
+            forget_manifest(places, one.name)
             _throw_away(cache, places.snapshot(one.name))
             _drop_blobs(places)
         else:

@@ -56,16 +56,16 @@ class Download:
         while True:
             await self._fetch(partial)
             verdict = await self._verify(partial)
-            if verdict.right or await self._believed(partial.file, verdict.found, wrong):
+            if verdict.right or _believed(partial, verdict.found, wrong):
                 partial.mark_verified()
                 return
             wrong.append(verdict.found)
             if len(wrong) == _TIMES:
                 raise StoreError(
-                    f"{self._remote.where}/{partial.file.name}: checksum mismatch: its ETag is {partial.file.etag}, "
-                    f"its content {verdict.found}, after {_TIMES} downloads; upload the file again"
+                    f"{self._remote.where}/{partial.file.name}: checksum mismatch: its source says "
+                    f"{partial.told}, its content is {verdict.found}, after {_TIMES} downloads; upload the file again"
                 )
-            log.warning("a file is not what its ETag says: fetching it again", file=partial.file.name)
+            log.warning("a file is not what its source says: fetching it again", file=partial.file.name)
             self._tracker.add(-partial.file.size, partial.file.name)
             partial.start_anew()
 
@@ -94,21 +94,19 @@ class Download:
             return verify.Verdict(right=True)
         return await asyncio.to_thread(verify.verify, partial.path, partial.check, self._hashing)
 
-    async def _believed(self, file: RemoteFile, found: str, before: list[str]) -> bool:
-        """Whether a file may be right although its ETag is not the hash of its content."""
-        if "-" in file.etag and found in before:
-            log.warning("the ETag's parts have an unknown size; two downloads are equal", file=file.name)
-            return True
-        if not before and await self._remote.encrypted(file):
-            log.info("the ETag of an encrypted file is no hash; its size is right", file=file.name)
-            return True
-        return False
-
     def _explained(self, file: RemoteFile, error: AttemptError) -> StoreError:
         where = f"{self._remote.where}/{file.name}"
         if error.kind == "changed":
             return StoreError(f"{where}: it was changed while it was fetched; start again")
         return StoreError(f"{where}: cannot be fetched: {error}")
+
+
+def _believed(partial: Partial, found: str, before: list[str]) -> bool:
+    """Whether a file may be right although its ETag is not the hash of its content."""
+    if partial.check.algorithm != "parts" or found not in before:
+        return False
+    log.warning("the ETag's parts have an unknown size; two downloads are equal", file=partial.file.name)
+    return True
 
 
 def _workers(parallel: int) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from headrace_worker.engines import gguf
-from headrace_worker.store import address, fetching, files, layout, locks, manifest
+from headrace_worker.store import address, durable, fetching, files, layout, locks, manifest
 from headrace_worker.store.errors import AttemptError, StoreError
 from headrace_worker.store.fetching import Fetching, Listed
 from headrace_worker.store.files import RemoteFile
@@ -177,7 +177,8 @@ def _newest(places: Places, source: str) -> str | None:
     known = manifest.read(places.manifest(name))
     if not name or not places.snapshot(name).is_dir() or (known and known.source != source):
         return None
-    return name
+    whole = known is None or len(durable.intact(places, name, known).files) == len(known.files)
+    return name if whole else None
 
 
 def _places(settings: StoreSettings, request: StoreRequest, name: str) -> Places:

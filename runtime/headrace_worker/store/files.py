@@ -30,6 +30,9 @@ class RemoteFile:
     """What changes when the content changes: an ETag, or the hub's id of the blob."""
     key: str = ""
     """The object's whole key in its bucket."""
+    checksum: str = ""
+    """`<algorithm>:<digest in hexadecimal>` of the content, where the source tells one beside the ETag; `none` where it
+    tells that the ETag is no hash of the content."""
 
 
 def of_mirror(

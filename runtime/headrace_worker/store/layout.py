@@ -88,6 +88,10 @@ class Places:
         """What is in a snapshot that we fetched."""
         return self.own / f"{name}.json"
 
+    def kept(self, name: str) -> Path:
+        """Says that a snapshot is on the disk and not only in the kernel's memory (`durable`)."""
+        return self.own / f"{name}.kept"
+
     def use(self, name: str) -> Path:
         """Locked, shared, by every worker that serves from a snapshot; its time is when it was used last."""
         return self.own / f"{name}.use"

@@ -8,7 +8,7 @@ from headrace_worker.adapters.look import AdapterError
 from headrace_worker.parts import OnProgress, PreparationError
 from headrace_worker.status import Progress as Told
 from headrace_worker.store import request as requests
-from headrace_worker.store import settings
+from headrace_worker.store import settings, streaming
 from headrace_worker.store.errors import StoreError
 from headrace_worker.store.fetch import Fetched, fetch
 from headrace_worker.store.progress import Progress
@@ -33,16 +33,15 @@ class ModelStore:
         if own := generator.runtime_env.env_vars:  # where RayLLM's files have keys
             self._settings = settings.read({**self._environment, **own})
         try:
-            if streamed := requests.streamed_from(generator):
-                return requests.with_paths(generator, streamed, None)
             asked = requests.of_generator(generator)
-            model = await self._elsewhere(asked.model, progress)
+            streamed = streaming.streamed(generator, asked.model, self._settings)
+            model = streamed.place if streamed else await self._elsewhere(asked.model, progress)
             tokenizer = await self._elsewhere(asked.tokenizer, progress)
             for extra in asked.extra_files:
                 await self._fetch(extra, progress)
         except StoreError as error:
             raise PreparationError(f"generator: {error}") from error
-        return requests.with_paths(generator, model, tokenizer)
+        return requests.with_paths(generator, model, tokenizer, streamed.environment if streamed else None)
 
     async def adapter(self, source: str) -> Path:
         """The local path of an adapter; where it may come from is what `generator.hf_model_id` may be.

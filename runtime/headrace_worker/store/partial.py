@@ -4,7 +4,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from headrace_worker.store import chunks, verify
+from headrace_worker.store import chunks, digests, durable, verify
 from headrace_worker.store.files import RemoteFile
 
 
@@ -14,15 +14,24 @@ class Partial:
     def __init__(self, file: RemoteFile, path: Path, journals: Path, chunk_bytes: int) -> None:
         self.file = file
         self.path = path
-        self.check = verify.check_for(file.etag, file.size)
+        self.check = verify.check_for(file.etag, file.size, file.checksum)
         part = self.check.part_sizes[0] if self.check.part_sizes else None
         self._chunk_bytes = chunks.size_for(part, chunk_bytes)
-        self._hashes = part == self._chunk_bytes
+        self._hash = digests.name_for(self.check, self._chunk_bytes)
         self._digests: dict[int, str] = {}
         name = hashlib.sha256(file.name.encode()).hexdigest()[:32]
         self._journal = journals / f"{name}.journal"
+        self._boot = durable.boot()
         self.state = self._read()
-        self._digests.update(self.state.digests)
+        self._digests.update(
+            {number: digest for number, digest in self.state.digests.items() if digests.usable(digest, self._hash)}
+        )
+
+    @property
+    def told(self) -> str:
+        """What its source says of its content, for people."""
+        etag = self.check.algorithm == "parts" or not self.file.checksum
+        return f"ETag {self.file.etag}" if etag else f"{self.check.algorithm} {self.check.digest.hex()}"
 
     @property
     def done_bytes(self) -> int:
@@ -44,7 +53,9 @@ class Partial:
         self.path.unlink(missing_ok=True)  # not emptied: it may be a link to the file of a snapshot
         with self.path.open("wb") as data:
             data.truncate(self.file.size)
-        self._journal.write_text(chunks.header(self.file, self._chunk_bytes))
+        self._journal.write_text(
+            chunks.header(self.file, self._chunk_bytes) + chunks.line(chunks.BOOT, self._boot)
+        )
         self.state = chunks.State()
         self._digests.clear()
 
@@ -66,7 +77,9 @@ class Partial:
     def write(self, number: int, data: memoryview) -> None:
         """Put a chunk into the file, and then into the journal."""
         start, _ = self.span(number)
-        digest = hashlib.md5(data, usedforsecurity=False).hexdigest() if self._hashes else ""
+        made = digests.Digest(self._hash)
+        made.update(data)
+        digest = made.text()
         descriptor = os.open(self.path, os.O_WRONLY)
         try:
             while data:
@@ -81,10 +94,11 @@ class Partial:
     def is_right_already(self) -> bool:
         """Whether the hashes that were made on the way say that the file is right."""
         count = chunks.count(self.file.size, self._chunk_bytes)
-        if not self._hashes or len(self._digests) < count:
+        if not self._hash or len(self._digests) < count:
             return False
-        joined = b"".join(bytes.fromhex(self._digests[number]) for number in range(count))
-        return hashlib.md5(joined, usedforsecurity=False).digest() == self.check.digest
+        spans = [self.span(number) for number in range(count)]
+        texts = [self._digests[number] for number in range(count)]
+        return digests.joined(self.check, texts, [end - start for start, end in spans]) == self.check.digest
 
     def mark_verified(self) -> None:
         """Note that the file is right."""
@@ -105,4 +119,9 @@ class Partial:
             return chunks.State()
         if not text.endswith("\n"):  # or the next line would be read as the end of this one
             os.truncate(self._journal, text.rfind("\n") + 1)
-        return chunks.read(text, self.file, self._chunk_bytes) or chunks.State()
+        state = chunks.read(text, self.file, self._chunk_bytes, self._boot) or chunks.State()
+        if not state.sure and self.check.algorithm == "none":  # nothing would tell what is missing of it
+            return chunks.State()
+        if not state.sure:
+            self._note(chunks.BOOT, self._boot)
+        return state

@@ -1,6 +1,6 @@
 """What is asked of the store, and what of a generator section that is. Pure."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -9,7 +9,6 @@ from headrace_api.s3_sync import SyncArguments
 from headrace_api.worker_config import ExtraFiles, GcsMirror, Generator, S3AwsCredentials, S3Mirror
 from headrace_worker.engines.gguf import split_name
 from headrace_worker.store import source
-from headrace_worker.store.address import is_address
 from headrace_worker.store.errors import StoreError
 from headrace_worker.store.source import Source
 
@@ -60,29 +59,25 @@ def of_generator(generator: Generator, exists: Callable[[str], bool] = source.ex
     )
 
 
-def streamed_from(generator: Generator) -> str | None:
-    """The bucket that vLLM itself streams weights from, with `load_format = "runai_streamer"`; else None."""
-    kwargs = {name.replace("-", "_"): value for name, value in generator.engine_kwargs.items()}
-    if generator.type != "VLLMEngine" or not str(kwargs.get("load_format")).startswith("runai_streamer"):
-        return None
-    mirror = generator.s3_mirror_config or generator.gcs_mirror_config
-    place = mirror.bucket_uri if mirror and not generator.weight_set_directories else generator.source
-    return place if place and is_address(place) else None
-
-
-def with_paths(generator: Generator, model: str | None, tokenizer: str | None) -> Generator:
+def with_paths(
+    generator: Generator, model: str | None, tokenizer: str | None, environment: Mapping[str, str] | None = None
+) -> Generator:
     """The section as the engine shall read it: where things are here, and nothing left to fetch.
 
     Args:
         generator: the section as it was written.
         model: where the weights are now; None where they are where the section says.
         tokenizer: where the tokenizer is now, likewise.
+        environment: variables that the engine needs to read it; those of the section win.
     """
     changed: dict[str, object] = {"s3_mirror_config": None, "gcs_mirror_config": None}
     if model:
         changed["weight_set_directories"] = [model, *generator.weight_set_directories[1:]]
     if tokenizer:
         changed["tokenizer_id"] = tokenizer
+    if environment:
+        variables = {**environment, **generator.runtime_env.env_vars}
+        changed["runtime_env"] = generator.runtime_env.model_copy(update={"env_vars": variables})
     return generator.model_copy(update=changed)
 
 

@@ -25,8 +25,8 @@ class Remote(Protocol):
     async def range(self, file: RemoteFile, start: int, end: int) -> memoryview:
         """The bytes from `start` to before `end`, of the version of the file that was listed."""
 
-    async def encrypted(self, file: RemoteFile) -> bool:
-        """Whether the file's ETag is no hash of its content, because it is encrypted."""
+    async def described(self, file: RemoteFile) -> RemoteFile:
+        """The file with the checksum that the place tells beside its ETag, if it does."""
 
 
 @dataclass(frozen=True)
