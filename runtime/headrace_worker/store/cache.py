@@ -25,15 +25,16 @@ log = structlog.get_logger()
 def land(places: Places, name: str, files: Path, content: Manifest) -> Path:
     """Make a folder of complete files the snapshot `name`, by a rename; what had this name before goes.
 
-    In this order, so that a kill at any moment leaves either a complete snapshot with its manifest, or none.
+    In this order, so that a manifest never tells of other files than those that are there, whatever fails and whenever
+    it is killed. A snapshot without one is checked before it is used again.
     """
     _remove_others(files, {file.name for file in content.files})
     target = places.snapshot(name)
     forget_manifest(places, name)
     _throw_away(places.cache, target)
-    manifest.write(places.manifest(name), content)
     target.parent.mkdir(parents=True, exist_ok=True)
     files.rename(target)
+    manifest.write(places.manifest(name), content)
     refer(places, name)
     shutil.rmtree(places.partial, ignore_errors=True)
     return target
@@ -111,8 +112,9 @@ def contents(cache: Path, mine: Places) -> Iterator[Kept]:
 
 
 def empty_trash(cache: Path) -> None:
-    """Remove what a worker that was killed while evicting has left."""
-    shutil.rmtree(cache / ".headrace" / _TRASH, ignore_errors=True)
+    """Remove what a worker that was killed while evicting has left; not the folder, which another may be about to use."""
+    for left in (cache / ".headrace" / _TRASH).glob("*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _evict(cache: Path, one: Kept) -> None:
@@ -135,13 +137,12 @@ def _evict(cache: Path, one: Kept) -> None:
 def _throw_away(cache: Path, folder: Path) -> None:
     """Rename first: a folder that is being emptied is not to be seen under its name."""
     trash = cache / ".headrace" / _TRASH
-    trash.mkdir(parents=True, exist_ok=True)
-    gone = trash / uuid.uuid4().hex
-    try:
-        folder.rename(gone)
-    except FileNotFoundError:
-        return
-    shutil.rmtree(gone, ignore_errors=True)
+    while folder.exists():
+        trash.mkdir(parents=True, exist_ok=True)
+        gone = trash / uuid.uuid4().hex
+        with contextlib.suppress(FileNotFoundError):  # somebody was quicker, or has removed the trash
+            folder.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def _drop_blobs(places: Places) -> None:
