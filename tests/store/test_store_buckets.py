@@ -70,6 +70,29 @@ async def test_without_a_hash_file_the_snapshot_is_forty_zeros_and_follows_the_b
     assert (second.path / "b").stat().st_ino == inode  # not fetched again
 
 
+@pytest.mark.parametrize("served", [False, True])
+async def test_files_that_were_deleted_at_their_source_are_not_served(
+    s3: servers.S3, settings: Make, served: bool
+) -> None:
+    """Two shards and their index, exported again as one file: vLLM would go by the index."""
+    request, env = mirrored(f"s3://models/shards{served}"), settings(s3_endpoint=s3.url)
+    old = {"config.json": b"{}", "model.safetensors.index.json": b"{}", "model-1.safetensors": b"1"}
+    s3.put("models", {f"shards{served}/{name}": data for name, data in old.items()})
+    first = await got(request, env)
+    if not served:
+        first.close()
+    for name in list(old)[1:]:
+        (s3.root / f"models/shards{served}/{name}").unlink()
+    s3.put("models", {f"shards{served}/model.safetensors": b"new"})
+
+    second = await got(request, env)
+
+    assert tree(second.path) == {"config.json": b"{}", "model.safetensors": b"new"}
+    assert (tree(first.path) == old) is served
+    (s3.root / f"models/shards{served}/config.json").unlink()
+    assert tree((await got(request, env)).path) == {"model.safetensors": b"new"}
+
+
 async def test_files_under_a_worker_that_serves_them_do_not_change(s3: servers.S3, settings: Make) -> None:
     s3.put("models", {"held/a": b"first"})
     request, env = mirrored("s3://models/held"), settings(s3_endpoint=s3.url)
@@ -103,6 +126,16 @@ async def test_sync_arguments_choose_files(s3: servers.S3, settings: Make) -> No
     found = await got(mirrored("s3://models/sync", s3_sync_args=arguments), settings(s3_endpoint=s3.url))
 
     assert sorted(tree(found.path)) == ["b.safetensors", "original/c.bin"]
+
+
+async def test_objects_that_mark_folders_are_passed_over(s3: servers.S3, settings: Make) -> None:
+    s3.put("models", {"marked/original/x.pth": b"x", "marked/a": b"a"})
+    for name in ("marked", "marked/original"):
+        s3.mark("models", name)
+
+    found = await got(mirrored("s3://models/marked"), settings(s3_endpoint=s3.url))
+
+    assert tree(found.path) == {"original/x.pth": b"x", "a": b"a"}
 
 
 async def test_a_quantisation_names_the_file_in_a_mirror(s3: servers.S3, settings: Make) -> None:

@@ -7,9 +7,11 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["passing", "forbidden", "missing", "changed", "final"]
+Kind = Literal["passing", "forbidden", "missing", "changed", "away", "final"]
 """Passing: try again. Forbidden: try a few times, for keys that were just made are not known everywhere at once.
-Changed: the object is another one than before. Missing and final: trying again would not help."""
+Changed: the object is another one than before. Away: it is not to be asked, or was asked often enough, and what was
+fetched earlier will do. Missing and final: trying again would not help, and what was fetched earlier is not what is
+asked for."""
 
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
@@ -58,7 +60,9 @@ def _kind(error: BaseException, text: str, status: int) -> Kind:
         return "forbidden"
     if status in _PASSING_STATUSES or isinstance(error, TimeoutError):
         return "passing"
-    if status or isinstance(error, ValueError) or _OWN in text:
+    if _OWN in text:
+        return "away"
+    if status or isinstance(error, ValueError) or name == "InvalidPathError":
         return "final"
     return "passing"
 

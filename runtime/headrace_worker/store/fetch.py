@@ -12,12 +12,13 @@ import structlog
 from headrace_worker.engines import gguf
 from headrace_worker.store import address, durable, fetching, files, layout, locks, manifest
 from headrace_worker.store.errors import AttemptError, StoreError
-from headrace_worker.store.fetching import Fetching, Listed
+from headrace_worker.store.fetching import Fetching
 from headrace_worker.store.files import RemoteFile
 from headrace_worker.store.layout import Places
 from headrace_worker.store.progress import Show, Tracker, logged
 from headrace_worker.store.request import StoreRequest
 from headrace_worker.store.settings import StoreSettings
+from headrace_worker.store.snapshot import Listed
 
 if TYPE_CHECKING:
     from headrace_worker.store.buckets import Bucket
@@ -112,7 +113,8 @@ async def _listed(bucket: "Bucket", request: StoreRequest) -> Listed:
         raise StoreError(f"{bucket.where}: NoSuchKey: there are no files in this folder that are to be fetched")
     named = next((file for file in found if file.name == files.HASH_FILE), None)
     text = (await bucket.small(named)).decode(errors="replace") if named else None
-    return Listed(str(bucket.where), layout.snapshot_hash(text, str(bucket.where)), wanted)
+    name = layout.snapshot_hash(text, str(bucket.where))
+    return Listed(str(bucket.where), name, wanted, frozenset(file.name for file in found))
 
 
 async def _from_hub(request: StoreRequest, settings: StoreSettings, show: Show) -> Fetched:
@@ -123,7 +125,7 @@ async def _from_hub(request: StoreRequest, settings: StoreSettings, show: Show) 
     async with hub.session(settings) as session, _alone(places, show, repo) as tracker:
         remote = hub.Hub(repo, settings, session)
         if settings.offline:
-            return await _cached(places, repo, request, AttemptError("final", "HF_HUB_OFFLINE is set"))
+            return await _cached(places, repo, request, AttemptError("away", "HF_HUB_OFFLINE is set"))
         try:
             found = await remote.listing()
         except AttemptError as error:
@@ -133,7 +135,7 @@ async def _from_hub(request: StoreRequest, settings: StoreSettings, show: Show) 
         )
         if not wanted:
             raise StoreError(f"{remote.where}: it does not appear to have a file that is to be fetched")
-        listed = Listed(repo, found.commit, wanted)
+        listed = Listed(repo, found.commit, wanted, frozenset(file.name for file in found.files))
         return await _fetched(Fetching(remote, places, settings, tracker), listed, request)
 
 
@@ -150,10 +152,10 @@ async def _cached(places: Places, source: str, request: StoreRequest, why: Attem
     """The newest snapshot, where its source cannot be asked.
 
     Raises:
-        StoreError: there is none, or the source has answered that this worker may not have it, or that it is not there.
+        StoreError: there is none, or the source has answered: that this worker may not have it, or that it is not there.
     """
     name = await asyncio.to_thread(_newest, places, source)
-    if name is None or why.kind in {"forbidden", "missing"} or request.destination:
+    if name is None or why.kind not in {"passing", "away"} or request.destination:
         raise fetching.unavailable(source, why) from why
     lock = await locks.shared(places.use(name))
     folder = places.snapshot(name)

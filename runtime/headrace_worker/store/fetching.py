@@ -4,7 +4,6 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -18,22 +17,12 @@ from headrace_worker.store.manifest import Manifest
 from headrace_worker.store.partial import Partial
 from headrace_worker.store.progress import Progress, Tracker
 from headrace_worker.store.settings import StoreSettings
-from headrace_worker.store.snapshot import Step, step_for
+from headrace_worker.store.snapshot import Listed, Step, step_for
 from headrace_worker.store.source import Remote
 
 _TOLD_S = 1.0
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True)
-class Listed:
-    """What a place holds of what is wanted."""
-
-    source: str
-    name: str
-    """What its snapshot is called."""
-    files: Sequence[RemoteFile]
 
 
 class Fetching:
@@ -76,7 +65,7 @@ class Fetching:
                 alone.close()
             lock = await locks.shared(self._places.use(name))
             known = await asyncio.to_thread(self._known, name, listed)
-            step = step_for(listed.files, name, known, held=alone is None)
+            step = step_for(listed, name, known, held=alone is None)
             if step.name == name:
                 return step, lock
             log.info("another worker serves from the snapshot, and its files have changed", old=name, new=step.name)

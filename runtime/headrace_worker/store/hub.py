@@ -127,7 +127,7 @@ def _failure(error: Exception, endpoint: str) -> AttemptError:
     if isinstance(error, (RepositoryNotFoundError, RevisionNotFoundError)):
         return AttemptError("missing", text)
     if isinstance(error, OfflineModeIsEnabled):
-        return AttemptError("final", text)
+        return AttemptError("away", text)
     if isinstance(error, HfHubHTTPError) and error.response is not None:
         return AttemptError(_kind(error.response.status_code), text)
     return AttemptError("passing", f"couldn't connect to '{endpoint}': {type(error).__name__}: {text}")
