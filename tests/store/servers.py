@@ -181,6 +181,8 @@ class Proxy:
         """Requests for files beyond the first `free` wait for it."""
         self.open.set()
         self.free = 0
+        self.answers_head = True
+        """Or a server that tells nothing beside its listing."""
         self.requests: list[str] = []
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -220,7 +222,9 @@ class Proxy:
             self.free -= 1
             if self.free < 0:
                 await self.open.wait()
-        if fault == "forbidden":
+        if head.startswith(b"HEAD") and not self.answers_head:
+            writer.write(b"HTTP/1.1 501 X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        elif fault == "forbidden":
             writer.write(_error(403, "AccessDenied"))
         elif fault == "broken":
             writer.write(_error(*self._chance.choice([(500, "InternalError"), (503, "SlowDown")])))

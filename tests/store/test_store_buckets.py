@@ -6,14 +6,20 @@ from pathlib import Path
 
 import obstore
 import pytest
+from awscrt import checksums
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.store import servers
 from tests.store.conftest import MIB, nothing
 from tests.store.servers import content
 
 from headrace_api.worker_config import ExtraFiles, GcsMirror, Generator, S3Mirror
 from headrace_worker.store import request as requests
+from headrace_worker.store.address import Address
+from headrace_worker.store.buckets import Access, Bucket
 from headrace_worker.store.errors import StoreError
 from headrace_worker.store.fetch import Fetched, fetch
+from headrace_worker.store.files import RemoteFile
 from headrace_worker.store.layout import NO_HASH
 from headrace_worker.store.progress import Progress
 from headrace_worker.store.request import StoreRequest
@@ -251,6 +257,49 @@ async def test_parts_of_an_unknown_size_are_believed_when_two_downloads_are_equa
     store, data = s3.bucket("models"), content(12 * MIB, 3)
     obstore.put(store, "odd/a", data, use_multipart=True, chunk_size=5 * MIB + 17)
 
-    found = await got(mirrored("s3://models/odd"), settings(s3_endpoint=s3.url))
+    proxy = servers.Proxy(s3.url, servers.Faults())
+    proxy.answers_head = False
+    async with proxy.running() as url:
+        found = await got(mirrored("s3://models/odd"), settings(s3_endpoint=url))
 
     assert tree(found.path) == {"a": data}
+    assert proxy.bytes_sent > 2 * len(data)
+
+
+@pytest.mark.parametrize("part", [0, 5 * MIB + 17])
+async def test_the_servers_checksum_tells_at_once_whether_a_file_is_right(
+    s3: servers.S3, settings: Make, part: int
+) -> None:
+    data = content(12 * MIB, part)
+    s3.put("models", {f"crc{part}/a": data}, part)
+    proxy = servers.Proxy(s3.url, servers.Faults())
+    async with proxy.running() as url:
+        found = await got(mirrored(f"s3://models/crc{part}"), settings(s3_endpoint=url))
+
+    assert tree(found.path) == {"a": data}
+    assert len(data) < proxy.bytes_sent < len(data) + MIB
+    manifest = json.loads((settings().cache / f".headrace/models--org--model/{NO_HASH}.json").read_text())
+    assert manifest["files"][0]["checksum"].startswith("crc64nvme:")
+
+
+@pytest.mark.parametrize("anonymous", [False, True])
+async def test_google_cloud_storage_tells_the_crc(gcs: servers.Gcs, settings: Make, anonymous: bool) -> None:
+    data = content(MIB, 6)
+    gcs.put("models", {"crc/a b": data})
+    where = Address("gs", "models", "crc", anonymous)
+    env = settings(gcs_endpoint=gcs.url, environment={"GOOGLE_SERVICE_ACCOUNT_KEY": account(gcs.url)})
+    bucket = Bucket(where, Access(env))
+
+    found = await bucket.described(RemoteFile("a b", len(data), key="crc/a b"))
+
+    assert found.checksum == f"crc32c:{checksums.crc32c(data):08x}"
+
+
+def account(url: str) -> str:
+    """A service account whose key signs, and which asks nobody for tokens."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
+    account = {"gcs_base_url": url, "client_email": "a@b", "private_key": pem, "private_key_id": "1"}
+    return json.dumps({**account, "disable_oauth": True})

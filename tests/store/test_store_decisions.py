@@ -13,7 +13,19 @@ from obstore.exceptions import InvalidPathError
 from headrace_api import s3_sync
 from headrace_api.worker_config import Generator
 from headrace_worker.settings import SettingsError
-from headrace_worker.store import chunks, eviction, files, layout, request, settings, source, verify
+from headrace_worker.store import (
+    chunks,
+    crc,
+    digests,
+    eviction,
+    files,
+    headers,
+    layout,
+    request,
+    settings,
+    source,
+    verify,
+)
 from headrace_worker.store.errors import AttemptError, StoreError, failure
 from headrace_worker.store.eviction import Kept
 from headrace_worker.store.files import RemoteFile
@@ -143,6 +155,56 @@ def test_a_journal_of_another_object_counts_for_nothing() -> None:
     for other in (RemoteFile("a", FILE.size, "new"), RemoteFile("a", 5, "etag"), RemoteFile("b", FILE.size, "etag")):
         assert chunks.read(text, other, MIB) is None
     assert chunks.read(text, FILE, 2 * MIB) is None
+
+
+def test_what_a_journal_has_from_before_the_machine_went_down_is_there_but_not_sure() -> None:
+    text = chunks.header(FILE, MIB) + chunks.line(chunks.BOOT, "1") + chunks.line(1, "md5:ab")
+    again = text + chunks.line(chunks.BOOT, "2") + chunks.line(2, "md5:cd")
+    assert chunks.read(text, FILE, MIB, "1") == chunks.State(frozenset({1}), {1: "md5:ab"})
+    assert chunks.read(text, FILE, MIB, "2") == chunks.State(frozenset({1}), sure=False)
+    assert chunks.read(again, FILE, MIB, "2") == chunks.State(frozenset({1, 2}), {2: "md5:cd"})
+    right = chunks.read(text + chunks.line(chunks.VERIFIED), FILE, MIB, "2")
+    assert right
+    assert not right.verified
+
+
+@given(st.binary(max_size=200), st.integers(1, 60), st.sampled_from(crc.NAMES))
+def test_the_crc_of_a_file_is_made_from_those_of_its_chunks(data: bytes, chunk: int, name: crc.Name) -> None:
+    check = verify.Check(name, crc.digest(name, crc.update(name, data)))
+    parts = [data[start : start + chunk] for start in range(0, len(data), chunk)]
+    texts = []
+    for part in parts:
+        made = digests.Digest(digests.name_for(check, chunk))
+        made.update(part[:10])
+        made.update(part[10:])
+        texts.append(made.text())
+    assert digests.joined(check, texts, list(map(len, parts))) == check.digest
+
+
+@pytest.mark.parametrize(
+    ("name", "check"), [("crc32", "cbf43926"), ("crc32c", "e3069283"), ("crc64nvme", "ae8b14860a799888")]
+)
+def test_crcs_are_those_of_the_catalogue(name: crc.Name, check: str) -> None:
+    assert crc.digest(name, crc.update(name, b"123456789")).hex() == check
+
+
+@pytest.mark.parametrize(
+    ("told", "checksum"),
+    [
+        ({}, ""),
+        ({"x-amz-checksum-crc32c": "4waSgw==", "x-amz-checksum-type": "FULL_OBJECT"}, "crc32c:e3069283"),
+        ({"x-amz-checksum-crc32c": "4waSgw==", "x-amz-checksum-crc64nvme": "rosUhgp5mIg="}, "crc64nvme:ae8b14860a799888"),
+        ({"x-amz-checksum-crc32c": "4waSgw==-3"}, ""),  # of parts
+        ({"x-amz-checksum-crc32c": "not base64"}, ""),
+        ({"x-amz-server-side-encryption": "aws:kms"}, "none:"),
+        ({"x-amz-server-side-encryption": "AES256"}, ""),
+        ({"x-amz-server-side-encryption": "aws:kms", "x-amz-checksum-crc32": "y/Q5Jg=="}, "crc32:cbf43926"),
+        ({"x-goog-hash": "crc32c=4waSgw==,md5=XrY7u+Ae7tCTyyK7j1rNww=="}, "crc32c:e3069283"),
+        ({"x-goog-hash": "md5=XrY7u+Ae7tCTyyK7j1rNww=="}, "md5:5eb63bbbe01eeed093cb22bb8f5acdc3"),
+    ],
+)
+def test_what_headers_tell_of_the_content(told: dict[str, str], checksum: str) -> None:
+    assert headers.checksum(told) == checksum
 
 
 OLD = Manifest("s3://b", (RemoteFile("a", 1, "1"), RemoteFile("b", 1, "1")))

@@ -13,12 +13,13 @@ from urllib.parse import parse_qs, quote, urlsplit
 import aiohttp
 import obstore
 from obstore.store import GCSStore, S3Store
+from yarl import URL
 
 from headrace_worker.store.credentials import Provider
 from headrace_worker.store.errors import AttemptError
 
-_MODE = {"x-amz-checksum-mode": "ENABLED"}
-_GCS = "https://storage.googleapis.com"
+MODE = {"x-amz-checksum-mode": "ENABLED"}
+"""What S3 wants to be sent."""
 _VALID = timedelta(minutes=5)
 _OK = 200
 
@@ -31,7 +32,10 @@ async def headers(url: str, sent: Mapping[str, str], timeout_s: float) -> dict[s
     """
     timeout = aiohttp.ClientTimeout(total=timeout_s)
     try:
-        async with aiohttp.ClientSession(timeout=timeout, trust_env=True) as session, session.head(url, headers=sent) as answer:
+        async with (
+            aiohttp.ClientSession(timeout=timeout, trust_env=True) as session,
+            session.head(URL(url, encoded=True), headers=sent) as answer,  # what was signed is not to be written anew
+        ):
             if answer.status != _OK:
                 raise AttemptError("passing" if answer.status >= 500 else "final", f"it answered {answer.status}")
             return {name.lower(): value for name, value in answer.headers.items()}
@@ -39,22 +43,23 @@ async def headers(url: str, sent: Mapping[str, str], timeout_s: float) -> dict[s
         raise AttemptError("passing", type(error).__name__) from None
 
 
-async def gcs_request(store: GCSStore, bucket: str, key: str, *, endpoint: str | None, anonymous: bool) -> str:
-    """The address of an object of Google Cloud Storage, signed unless `anonymous`."""
-    if anonymous:
-        return f"{(endpoint or _GCS).rstrip('/')}/{bucket}/{quote(key)}"
+def plain(endpoint: str, bucket: str, key: str) -> str:
+    """The address of an object for who has no keys."""
+    return f"{endpoint.rstrip('/')}/{bucket}/{quote(key)}"
+
+
+async def signed_gcs(store: GCSStore, key: str) -> str:
+    """The address of an object of Google Cloud Storage."""
     return await obstore.sign_async(store, "HEAD", key, _VALID)
 
 
-async def s3_request(
-    store: S3Store, key: str, *, anonymous: bool, provider: Provider | None, environment: Mapping[str, str]
+async def signed_s3(
+    store: S3Store, key: str, provider: Provider | None, environment: Mapping[str, str]
 ) -> tuple[str, dict[str, str]]:
-    """The address of an object of S3, and the headers to send, signed unless `anonymous`."""
-    if anonymous:
-        raise AttemptError("final", "without keys a server of S3 is not asked")
+    """The address of an object of S3, and the headers to send."""
     signed = urlsplit(await obstore.sign_async(store, "HEAD", key, _VALID))  # knows the address, and which region it is
     region = parse_qs(signed.query)["X-Amz-Credential"][0].split("/")[2]
-    sent = {"host": signed.netloc, **_MODE}
+    sent = {"host": signed.netloc, **MODE}
     made = await asyncio.to_thread(_signed, signed.path, sent, region, await _keys(provider, environment))
     return signed._replace(query="").geturl(), made
 

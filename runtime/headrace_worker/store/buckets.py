@@ -107,17 +107,15 @@ class Bucket:
         return replace(file, checksum=headers.checksum(found)) if same else file
 
     async def _headers(self, key: str) -> dict[str, str]:
-        settings, provider = self._access.settings, self._access.provider
-        anonymous = self.where.anonymous or self._access.arguments.anonymous
-        store, sent = self._store, {}
-        if isinstance(store, S3Store):
-            url, sent = await asking.s3_request(
-                store, key, anonymous=anonymous, provider=provider, environment=settings.environment
-            )
+        settings, arguments, store = self._access.settings, self._access.arguments, self._store
+        sent: dict[str, str] = {}
+        if self.where.anonymous or arguments.anonymous:
+            url = asking.plain(_endpoint(self.where, self._access), self.where.bucket, key)
+            sent = asking.MODE if isinstance(store, S3Store) else {}
+        elif isinstance(store, S3Store):
+            url, sent = await asking.signed_s3(store, key, self._access.provider, settings.environment)
         else:
-            url = await asking.gcs_request(
-                store, self.where.bucket, key, endpoint=settings.gcs_endpoint, anonymous=anonymous
-            )
+            url = await asking.signed_gcs(store, key)
         return await asking.headers(url, sent, settings.read_timeout_s)
 
     async def _persist(self, attempt: Callable[[], Awaitable[retry.Done]]) -> retry.Done:
@@ -164,6 +162,14 @@ def _open_gcs(where: Address, access: Access) -> GCSStore:
     if where.anonymous:
         config["skip_signature"] = True
     return GCSStore(where.bucket, config=config, **_client(endpoint, access))  # type: ignore[arg-type]
+
+
+def _endpoint(where: Address, access: Access) -> str:
+    """Where anybody may ask."""
+    if where.scheme == "gs":
+        return access.settings.gcs_endpoint or "https://storage.googleapis.com"
+    named = access.arguments.endpoint_url or access.settings.s3_endpoint
+    return named or f"https://s3.{access.arguments.region or 'us-east-1'}.amazonaws.com"
 
 
 def _from_environment(names: tuple[str, ...], access: Access) -> dict[str, Any]:
