@@ -1,5 +1,6 @@
 """The store with real servers: what lands where, what is reused, what is refused."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -159,16 +160,70 @@ async def test_a_quantisation_names_the_file_in_a_mirror(s3: servers.S3, setting
 
 async def test_extra_files_go_where_they_are_wanted(s3: servers.S3, settings: Make, tmp_path: Path) -> None:
     s3.put("models", {"extra/x/y.txt": b"y", "extra/z": b"z"})
-    mirror = S3Mirror(extra_files=[ExtraFiles(bucket_uri="s3://models/extra", destination_path=str(tmp_path / "to"))])
-    generator = Generator(type="VLLMEngine", model_id="org/model", s3_mirror_config=mirror)
     (tmp_path / "to").mkdir()
     (tmp_path / "to" / "own").write_bytes(b"mine")
     env = settings(s3_endpoint=s3.url)
 
     for _ in range(2):
-        found = await got(requests.of_generator(generator).extra_files[0], env)
+        found = await got(extra_files("s3://models/extra", tmp_path / "to"), env)
         assert found.path == tmp_path / "to"
-        assert tree(found.path) == {"x/y.txt": b"y", "z": b"z", "own": b"mine"}
+        assert extra_tree(found.path) == {"x/y.txt": b"y", "z": b"z", "own": b"mine"}
+
+
+def extra_tree(folder: Path) -> dict[str, bytes]:
+    return {name: data for name, data in tree(folder).items() if not name.startswith(".headrace/")}
+
+
+def extra_files(uri: str, to: Path) -> StoreRequest:
+    mirror = S3Mirror(extra_files=[ExtraFiles(bucket_uri=uri, destination_path=str(to))])
+    generator = Generator(type="VLLMEngine", model_id="org/model", s3_mirror_config=mirror)
+    return requests.of_generator(generator).extra_files[0]
+
+
+def enter_pod(to: Path, pod: str) -> None:
+    """Each pod has a volume of its own at this path."""
+    volume = to.with_name(pod)
+    volume.mkdir(exist_ok=True)
+    to.unlink(missing_ok=True)
+    to.symlink_to(volume)
+
+
+async def test_each_pod_has_its_own_record_of_extra_files(s3: servers.S3, settings: Make, tmp_path: Path) -> None:
+    request, env, to = extra_files("s3://models/pods", tmp_path / "to"), settings(s3_endpoint=s3.url), tmp_path / "to"
+    for pod, content_now in (("a", b"1"), ("b", b"2"), ("a", b"2")):
+        s3.put("models", {"pods/x": content_now})
+        enter_pod(to, pod)
+        (await got(request, env)).close()
+        assert extra_tree(to) == {"x": content_now}
+
+
+async def test_each_pod_goes_on_with_what_it_has_of_extra_files(
+    s3: servers.S3, settings: Make, tmp_path: Path
+) -> None:
+    data, to = content(20 * MIB, 1), tmp_path / "to"
+    s3.put("models", {"begun/x": data}, 5 * MIB)
+    proxy = servers.Proxy(s3.url, servers.Faults())
+    async with proxy.running() as url:
+        request, env = extra_files("s3://models/begun", to), settings(s3_endpoint=url)
+        for pod, chunks in (("a", 1), ("b", 3)):
+            enter_pod(to, pod)
+            proxy.let_through(chunks)
+            await cancelled_after(request, env, chunks * 5 * MIB)
+        proxy.open.set()
+        enter_pod(to, "a")
+        await got(request, env)
+
+    assert extra_tree(to) == {"x": data}
+
+
+async def cancelled_after(request: StoreRequest, settings: StoreSettings, size: int) -> None:
+    far = asyncio.Event()
+    task = asyncio.create_task(
+        fetch(request, settings, lambda progress: far.set() if progress.done_bytes >= size else None)
+    )
+    await far.wait()
+    task.cancel()
+    await asyncio.wait({task})
 
 
 @pytest.mark.parametrize("anonymous", [False, True])

@@ -78,19 +78,22 @@ def refer(places: Places, name: str) -> None:
 
 
 def make_room(places: Places, needed_bytes: int, limit_bytes: int | None) -> None:
-    """Check the disk, and evict what is needed.
+    """Check the disk, and evict what is needed; for files outside the cache nothing is evicted.
 
     Raises:
         StoreError: there is not enough room.
     """
-    empty_trash(places.cache)
+    if places.destination:
+        limit_bytes = None
+    else:
+        empty_trash(places.cache)
     kept = list(contents(places.cache, places)) if limit_bytes is not None else []
     chosen = eviction.to_evict(
         kept,
         needed_bytes=needed_bytes,
         free_bytes=shutil.disk_usage(places.own).free,
         limit_bytes=limit_bytes,
-        place=str(places.cache),
+        place=str(places.destination or places.cache),
     )
     for one in chosen:
         _evict(places.cache, one)

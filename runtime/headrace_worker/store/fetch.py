@@ -63,7 +63,8 @@ async def fetch(request: StoreRequest, settings: StoreSettings, show: Show) -> F
             case "bucket":
                 return await _from_bucket(request, settings, show)
     except OSError as error:
-        raise StoreError(f"{settings.cache}: the model cache cannot be used: {error}") from error
+        what = f"{request.destination}: extra_files" if request.destination else f"{settings.cache}: the model cache"
+        raise StoreError(f"{what} cannot be used: {error}") from error
 
 
 def _local(request: StoreRequest) -> Path:
@@ -143,7 +144,8 @@ async def _fetched(work: Fetching, listed: Listed, request: StoreRequest) -> Fet
     names = [file.name for file in listed.files]
     first = _first_gguf(names, request) if request.gguf and request.weights else None  # before the download
     if request.destination:
-        return Fetched(await work.folder(listed, request.destination))
+        await work.folder(listed, request.destination)
+        return Fetched(request.destination)
     folder, lock = await work.snapshot(listed)
     return Fetched(folder / first if first else folder, lock)
 
@@ -185,8 +187,8 @@ def _newest(places: Places, source: str) -> str | None:
 
 def _places(settings: StoreSettings, request: StoreRequest, name: str) -> Places:
     if request.destination:
-        content = [RemoteFile(str(request.destination), 0, request.source.place)]
-        return Places(settings.cache, f"extra--{layout.content_hash(content)}")
+        source = layout.content_hash([RemoteFile(request.source.place, 0)])
+        return Places(settings.cache, f"extra--{source}", request.destination)
     return Places(settings.cache, layout.folder_name(name))
 
 

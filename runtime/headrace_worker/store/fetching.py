@@ -103,18 +103,20 @@ class Fetching:
         added = Manifest(listed.source, tuple(files), durable.boot())
         await asyncio.to_thread(cache.add, self._places, step.name, staged, added)
 
-    async def folder(self, listed: Listed, destination: Path) -> Path:
-        """The files in a folder outside the cache, each put there by a rename."""
-        staged = destination / ".headrace-partial"
-        recorded = self._places.own / "manifest.json"
-        before = manifest.read(recorded)
+    async def folder(self, listed: Listed, destination: Path) -> None:
+        """The files in a folder outside the cache, each put there by a rename.
+
+        Raises:
+            StoreError: they cannot be had.
+        """
+        staged = self._places.partial / "files"
+        before = manifest.read(self._places.record)
         missing = [file for file in listed.files if not (before and before.has(file) and _sized(destination, file))]
         await self._download(self._partials(await self._described(missing), staged))
         await asyncio.to_thread(durable.sync, [staged / file.name for file in missing])
         await asyncio.to_thread(cache.move_in, staged, destination, missing)
-        await asyncio.to_thread(manifest.write, recorded, Manifest(listed.source, tuple(listed.files)))
+        await asyncio.to_thread(manifest.write, self._places.record, Manifest(listed.source, tuple(listed.files)))
         await asyncio.to_thread(cache.forget, self._places)
-        return destination
 
     async def _described(self, files: Sequence[RemoteFile]) -> list[RemoteFile]:
         """The files with what their source tells of their content beside the listing."""

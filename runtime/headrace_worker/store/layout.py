@@ -3,6 +3,8 @@
 <cache>/models--<org>--<name>/snapshots/<HASH>/...   complete files, from the moment that the folder is there
 <cache>/models--<org>--<name>/refs/main              the HASH
 <cache>/.headrace/<models--org--name>/               what is not complete, locks, and what is known of snapshots
+
+Files that go to a folder of their own have the last of these in there, for it may be of one pod while the cache is not.
 """
 
 import hashlib
@@ -49,6 +51,8 @@ class Places:
 
     cache: Path
     folder: str
+    destination: Path | None = None
+    """A folder outside the cache that the files go to."""
 
     @property
     def model(self) -> Path:
@@ -58,7 +62,7 @@ class Places:
     @property
     def own(self) -> Path:
         """Our folder."""
-        return self.cache / ".headrace" / self.folder
+        return (self.destination or self.cache) / ".headrace" / self.folder
 
     @property
     def lock(self) -> Path:
@@ -74,6 +78,11 @@ class Places:
     def partial(self) -> Path:
         """What was fetched of a snapshot that is not complete."""
         return self.own / "partial"
+
+    @property
+    def record(self) -> Path:
+        """What is in the destination."""
+        return self.own / "manifest.json"
 
     @property
     def main_ref(self) -> Path:
