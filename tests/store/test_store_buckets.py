@@ -197,9 +197,7 @@ async def test_each_pod_has_its_own_record_of_extra_files(s3: servers.S3, settin
         assert extra_tree(to) == {"x": content_now}
 
 
-async def test_each_pod_goes_on_with_what_it_has_of_extra_files(
-    s3: servers.S3, settings: Make, tmp_path: Path
-) -> None:
+async def test_each_pod_goes_on_with_what_it_has_of_extra_files(s3: servers.S3, settings: Make, tmp_path: Path) -> None:
     data, to = content(20 * MIB, 1), tmp_path / "to"
     s3.put("models", {"begun/x": data}, 5 * MIB)
     proxy = servers.Proxy(s3.url, servers.Faults())

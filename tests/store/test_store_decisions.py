@@ -193,7 +193,10 @@ def test_crcs_are_those_of_the_catalogue(name: crc.Name, check: str) -> None:
     [
         ({}, ""),
         ({"x-amz-checksum-crc32c": "4waSgw==", "x-amz-checksum-type": "FULL_OBJECT"}, "crc32c:e3069283"),
-        ({"x-amz-checksum-crc32c": "4waSgw==", "x-amz-checksum-crc64nvme": "rosUhgp5mIg="}, "crc64nvme:ae8b14860a799888"),
+        (
+            {"x-amz-checksum-crc32c": "4waSgw==", "x-amz-checksum-crc64nvme": "rosUhgp5mIg="},
+            "crc64nvme:ae8b14860a799888",
+        ),
         ({"x-amz-checksum-crc32c": "4waSgw==-3"}, ""),  # of parts
         ({"x-amz-checksum-crc32c": "not base64"}, ""),
         ({"x-amz-server-side-encryption": "aws:kms"}, "none:"),

@@ -35,7 +35,6 @@ def land(places: Places, name: str, files: Path, content: Manifest) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     files.rename(target)
     manifest.write(places.manifest(name), content)
-    refer(places, name)
     shutil.rmtree(places.partial, ignore_errors=True)
     return target
 
@@ -69,12 +68,13 @@ def forget(places: Places) -> None:
     shutil.rmtree(places.partial, ignore_errors=True)
 
 
-def refer(places: Places, name: str) -> None:
-    """Make `refs/main` say that this is the newest snapshot."""
+def refer(places: Places, name: str, revision: str) -> None:
+    """Make the file in `refs` say that this is the newest snapshot of a revision; one that is a commit needs none."""
+    ref = places.refs / revision
     with contextlib.suppress(OSError):
-        if places.main_ref.read_text() == name:
+        if revision == name or ref.read_text() == name:
             return
-    manifest.replace(places.main_ref, name)
+    manifest.replace(ref, name)
 
 
 def make_room(places: Places, needed_bytes: int, limit_bytes: int | None) -> None:

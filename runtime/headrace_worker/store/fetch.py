@@ -124,7 +124,7 @@ async def _from_hub(request: StoreRequest, settings: StoreSettings, show: Show) 
     repo = request.source.place
     places = _places(settings, request, repo)
     async with hub.session(settings) as session, _alone(places, show, repo) as tracker:
-        remote = hub.Hub(repo, settings, session)
+        remote = hub.Hub(repo, request.source.revision, settings, session)
         if settings.offline:
             return await _cached(places, repo, request, AttemptError("away", "HF_HUB_OFFLINE is set"))
         try:
@@ -136,7 +136,8 @@ async def _from_hub(request: StoreRequest, settings: StoreSettings, show: Show) 
         )
         if not wanted:
             raise StoreError(f"{remote.where}: it does not appear to have a file that is to be fetched")
-        listed = Listed(repo, found.commit, wanted, frozenset(file.name for file in found.files))
+        revision = request.source.revision or layout.MAIN
+        listed = Listed(repo, found.commit, wanted, frozenset(file.name for file in found.files), revision)
         return await _fetched(Fetching(remote, places, settings, tracker), listed, request)
 
 
@@ -156,7 +157,7 @@ async def _cached(places: Places, source: str, request: StoreRequest, why: Attem
     Raises:
         StoreError: there is none, or the source has answered: that this worker may not have it, or that it is not there.
     """
-    name = await asyncio.to_thread(_newest, places, source)
+    name = await asyncio.to_thread(_newest, places, source, request.source.revision or layout.MAIN)
     if name is None or why.kind not in {"passing", "away"} or request.destination:
         raise fetching.unavailable(source, why) from why
     lock = await locks.shared(places.use(name))
@@ -172,12 +173,12 @@ async def _cached(places: Places, source: str, request: StoreRequest, why: Attem
         raise
 
 
-def _newest(places: Places, source: str) -> str | None:
-    """The snapshot of `refs/main`, if it is complete: one of ours has a manifest, of this source."""
+def _newest(places: Places, source: str, revision: str) -> str | None:
+    """The newest snapshot of a revision, if it is complete: one of ours has a manifest, of this source."""
     try:
-        name = places.main_ref.read_text().strip()
+        name = (places.refs / revision).read_text().strip()
     except OSError:
-        return None
+        name = revision  # which may be a commit
     known = manifest.read(places.manifest(name))
     if not name or not places.snapshot(name).is_dir() or (known and known.source != source):
         return None

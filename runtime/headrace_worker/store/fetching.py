@@ -49,7 +49,7 @@ class Fetching:
             else:
                 size = sum(file.size for file in listed.files)
                 self._tracker.set(Progress(size, size, detail="it is in the cache"))
-            await asyncio.to_thread(cache.refer, self._places, step.name)
+            await asyncio.to_thread(cache.refer, self._places, step.name, listed.revision)
             durable.settle_later(self._places, step.name, self._settings.sync_after_s)
         except BaseException:
             lock.close()

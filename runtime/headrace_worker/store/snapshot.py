@@ -20,6 +20,7 @@ class Listed:
     """Those that are wanted."""
     all_names: frozenset[str]
     """Of everything that is there, wanted or not."""
+    revision: str = layout.MAIN
 
 
 @dataclass(frozen=True)
