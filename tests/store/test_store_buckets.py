@@ -198,15 +198,16 @@ async def test_each_pod_has_its_own_record_of_extra_files(s3: servers.S3, settin
 
 
 async def test_each_pod_goes_on_with_what_it_has_of_extra_files(s3: servers.S3, settings: Make, tmp_path: Path) -> None:
-    data, to = content(20 * MIB, 1), tmp_path / "to"
+    data, to = content(6 * MIB, 1), tmp_path / "to"
     s3.put("models", {"begun/x": data}, 5 * MIB)
     proxy = servers.Proxy(s3.url, servers.Faults())
     async with proxy.running() as url:
-        request, env = extra_files("s3://models/begun", to), settings(s3_endpoint=url)
+        request = extra_files("s3://models/begun", to)
+        env = settings(s3_endpoint=url, read_timeout_s=60.0)  # for those that the proxy does not let through
         for pod, chunks in (("a", 1), ("b", 3)):
             enter_pod(to, pod)
             proxy.let_through(chunks)
-            await cancelled_after(request, env, chunks * 5 * MIB)
+            await cancelled_after(request, env, chunks * MIB)
         proxy.open.set()
         enter_pod(to, "a")
         await got(request, env)
@@ -219,7 +220,9 @@ async def cancelled_after(request: StoreRequest, settings: StoreSettings, size: 
     task = asyncio.create_task(
         fetch(request, settings, lambda progress: far.set() if progress.done_bytes >= size else None)
     )
-    await far.wait()
+    reached = asyncio.create_task(far.wait())
+    await asyncio.wait({task, reached}, return_when=asyncio.FIRST_COMPLETED)
+    assert reached.done(), task
     task.cancel()
     await asyncio.wait({task})
 
