@@ -266,6 +266,36 @@ async def test_a_place_that_cannot_be_had_is_named(s3: servers.S3, settings: Mak
     assert uri.replace("anonymous@", "").rstrip("/") in str(raised.value)
 
 
+class AnotherRegion(servers.Proxy):
+    """Answers what S3 does to who asks for a bucket in another region (`PermanentRedirect` of its list of errors)."""
+
+    def __init__(self, target: str, region: str) -> None:
+        super().__init__(target, servers.Faults())
+        self._region = region
+
+    async def _answer(self, head: bytes, writer: asyncio.StreamWriter) -> None:
+        if b"/us-east-1/s3/" in head:
+            return await super()._answer(head, writer)
+        self.requests.append(head.split(b"\r\n", 1)[0].decode())
+        told = f"x-amz-bucket-region: {self._region}\r\n" if self._region else ""
+        writer.write(f"HTTP/1.1 301 Moved\r\n{told}Content-Length: 0\r\nConnection: close\r\n\r\n".encode())
+        return await writer.drain()
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "", "eu-north-1"])
+async def test_a_wrong_region_is_corrected(s3: servers.S3, settings: Make, region: str) -> None:
+    s3.put("models", {"moved/a": b"x"})
+    proxy = AnotherRegion(s3.url, region)
+    request = mirrored("s3://models/moved", s3_sync_args=["--region", "eu-west-1"])
+    async with proxy.running() as url:
+        if region == "us-east-1":
+            assert tree((await got(request, settings(s3_endpoint=url))).path) == {"a": b"x"}
+            return
+        with pytest.raises(StoreError, match="s3://models/moved: .*another region.*set --region"):
+            await got(request, settings(s3_endpoint=url))
+    assert len(proxy.requests) == (2 if not region else 3)  # asked, asked where it is, and asked there once
+
+
 async def test_a_disk_that_is_too_small_is_told_before(s3: servers.S3, settings: Make) -> None:
     s3.put("models", {"large/a": content(2 * MIB, 1)})
     with pytest.raises(StoreError, match=r"not enough free disk space .* 2\.0 MiB needed"):

@@ -6,11 +6,11 @@ from hashlib import md5
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from obstore.exceptions import InvalidPathError
 
-from headrace_api import s3_sync
+from headrace_api import s3_sync, sources
 from headrace_api.worker_config import Generator
 from headrace_worker.settings import SettingsError
 from headrace_worker.store import (
@@ -79,6 +79,7 @@ def test_other_sync_arguments_are_refused_by_name(arguments: list[str]) -> None:
         ("org/model", "hub", None),
         ("org/model:Q4_K_M", "hub", "Q4_K_M"),
         ("gpt2", "hub", None),
+        ("org/model@v1:Q4_K_M", "hub", "Q4_K_M"),
         ("s3://bucket/a:b", "bucket", None),
         ("gs://anonymous@bucket", "bucket", None),
     ],
@@ -86,6 +87,15 @@ def test_other_sync_arguments_are_refused_by_name(arguments: list[str]) -> None:
 def test_sources_are_told_apart(text: str, kind: str, quant: str | None) -> None:
     found = source.understand(text, exists=lambda path: path == "here")
     assert (found.kind, found.quant) == (kind, quant)
+
+
+@given(st.from_regex(r"(/|s3://|gs://|org/|)[-A-Za-z0-9@/._: ]{0,12}", fullmatch=True))
+@example("s3://b@c")
+@example("org/.hidden")
+@example("org/lora@v1/2")
+def test_what_the_rules_accept_the_worker_understands(text: str) -> None:
+    if sources.is_source(text):
+        source.understand(text, exists=lambda _: False)
 
 
 @pytest.mark.parametrize("text", ["", "a/b/c", "a b", "https://x/y", "org/"])
@@ -339,8 +349,10 @@ def test_a_key_that_cannot_be_a_path_is_not_asked_for_again() -> None:
 
 
 def test_a_bucket_in_another_region_says_so() -> None:
-    text = "status code: 301: <Code>PermanentRedirect</Code><Message>m</Message><Region>eu-west-1</Region>"
-    assert failure(RuntimeError(text)) == AttemptError("final", "301 PermanentRedirect: m", "eu-west-1")
+    said = "the region 'us-east-1' is wrong; expecting 'eu-west-1'"
+    text = f"status code: 400: <Code>AuthorizationHeaderMalformed</Code><Message>{said}</Message>"
+    found = failure(RuntimeError(f"{text}<Region>eu-west-1</Region>"))
+    assert found == AttemptError("final", f"400 AuthorizationHeaderMalformed: {said}", "eu-west-1")
 
 
 def test_attempts_are_bounded() -> None:
