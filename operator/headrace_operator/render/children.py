@@ -50,7 +50,7 @@ def children(  # noqa: PLR0913, PLR0917  # the model, and what was decided on it
 
 def _running(metadata: Object, spec: InferenceModelSpec, config: RenderConfig, serving: list[Revision]) -> list[Object]:
     return [
-        *([adapters.config_map(metadata, spec)] if spec.engine.adapters else []),
+        *([adapters.config_map(metadata, spec)] if adapters.beside(spec) else []),
         service_account(metadata),
         *([network_policy(metadata, serving, config)] if config.network_policies else []),
         service(metadata, spec),
