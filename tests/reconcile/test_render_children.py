@@ -306,3 +306,21 @@ def test_engines_that_load_adapters_when_they_start_only_have_them_in_the_revisi
     assert len({given.spec_hash, *(one.spec_hash for one in changed)}) == 4
     assert "adapters" not in {volume["name"] for volume in given.pod_template("sample")["spec"]["volumes"]}
     assert "sample-adapters" not in adapters_of(type=kind)
+
+
+@pytest.mark.parametrize(
+    ("engine", "asks"),
+    [
+        ({"s3Mirror": {"bucketUri": "s3://b/"}}, True),
+        ({"hfModelId": "s3://b/f"}, True),
+        ({"weightSetDirectories": ["gs://b/f"]}, True),
+        ({"adapters": [{"name": "a", "source": "s3://b/a"}]}, True),
+        ({"adapters": [{"name": "a", "source": "s3://b/a"}], "type": "VLLMEngine"}, True),
+        ({"adapters": [{"name": "a", "source": "/a"}], "type": "VLLMEngine"}, False),
+        ({}, False),
+    ],
+)
+def test_workers_that_read_buckets_may_ask_for_the_clouds_credentials(engine, asks):
+    rules = render(engine={**ENGINE, **engine})["NetworkPolicy"]["spec"]["egress"]
+    blocks = {to["ipBlock"]["cidr"] for rule in rules for to in rule.get("to", []) if "ipBlock" in to}
+    assert ("169.254.169.254/32" in blocks) == asks
