@@ -1,7 +1,7 @@
 """Adapters have names of their own on the queue; what they have to do is their model's load. Pure.
 
-A request for an adapter is work for the model's workers: it has to wake a model that is scaled to zero, and to count where
-workers are added or taken away.
+A request for an adapter is work for the model's workers: it has to wake a model that is scaled to zero, and to count
+where workers are added or taken away.
 """
 
 from collections.abc import Mapping

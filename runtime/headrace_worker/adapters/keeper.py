@@ -168,7 +168,8 @@ class Keeper:
             self._unreadable = str(error)
 
     def _told(self, routes: Routes) -> Told:
-        failed, restart = {}, {}
+        failed: dict[str, str] = {}
+        restart: dict[str, str] = {}
         for adapter, (why, again_at) in self._failed.items():
             (failed if math.isfinite(again_at) else restart)[adapter.name] = why
         return Told(tuple(routes.adapters), failed, restart)
