@@ -42,6 +42,8 @@ def of_plain_weights(kwargs: Mapping[str, Any]) -> float:
 def of_cache(kwargs: Mapping[str, Any]) -> float:
     """Bytes of a number in the KV cache."""
     kind = kwargs.get("kv_cache_dtype", "auto")
+    if kind == "fp8_ds_mla":  # 512 bytes, four scales of 4 bytes, and the 64 rotated numbers in 2 bytes each
+        return 656 / 576
     if isinstance(kind, str) and kind.startswith(("fp8", "int8")):
         return 1.0
     return _BYTES.get(kind, of_plain_weights(kwargs)) if isinstance(kind, str) else 2.0
