@@ -84,9 +84,13 @@ class Dimensions:
         feed_forward = matrices * self.hidden * self.inner * self.experts
         router = self.hidden * self.experts if self.experts > 1 else 0
         layer = attention + feed_forward + router + self._small(query, pair)
-        embeddings = self.vocabulary * self.hidden * (1 if self.tied else 2)
-        places = self.positions * self.hidden if self.family in _POSITIONS else 0
-        return self.layers * layer + embeddings + places
+        return self.layers * layer + self.embeddings
+
+    @property
+    def embeddings(self) -> int:
+        """Those of them that embed tokens and positions, and put tokens out; quantization leaves them as they are."""
+        tokens = self.vocabulary * self.hidden * (1 if self.tied else 2)
+        return tokens + (self.positions * self.hidden if self.family in _POSITIONS else 0)
 
     @property
     def kv_values_per_token(self) -> int:

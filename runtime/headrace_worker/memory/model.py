@@ -114,7 +114,7 @@ def of_config(config: Mapping[str, Any], on_disk: int, kwargs: Mapping[str, Any]
         return Model(weights=int(loaded), number=plain) if on_disk else None
     per_layer = size.kv_values_per_layer * number_sizes.of_cache(kwargs)
     return Model(
-        weights=int(loaded or size.parameters * number_sizes.of_weights(kwargs, config)),
+        weights=int(loaded or number_sizes.of_all_weights(size, kwargs, config)),
         cache_per_token=per_layer * size.cached_layers,
         windowed_per_token=per_layer * size.windowed_layers,
         full_layers=size.cached_layers,
