@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from headrace_api.toml_file import ConfigError, located
-from headrace_worker import app, config_file, config_text, decision, engines, logs, settings
+from headrace_worker import app, config_file, config_text, decision, engines, libraries, logs, settings
 from headrace_worker.config_file import Loaded
 from headrace_worker.decision import OnMachine
 from headrace_worker.engines.protocol import EngineConfigError

@@ -132,10 +132,6 @@ def _compiled(cache: Path) -> dict[str, str]:
     }
 
 
-def _inherited(env: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in env.items() if name not in _KEPT_FROM_ENGINES}
-
-
 def _token(env: Mapping[str, str]) -> str | None:
     if token := env.get("HEADRACE_QUEUE_TOKEN"):
         return token
