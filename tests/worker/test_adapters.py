@@ -4,14 +4,15 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace_api.toml_file import ConfigError
-from headrace_api.worker_config import Adapter, Generator, fingerprint
+from headrace_api.worker_config import TAKES_ADAPTERS_WHILE_IT_RUNS, Adapter, EngineType, Generator, fingerprint
+from headrace_worker import engines
 from headrace_worker.adapters import at_start, keeper
 from headrace_worker.adapters.changes import changes
 from headrace_worker.adapters.keeper import Keeper, Told
@@ -81,6 +82,12 @@ def test_further_weight_sets_are_adapters() -> None:
         Place(generator(weight_set_directories=["/base", "/x/a", "/y/a"])).read()
     with pytest.raises(EngineConfigError, match="'a b' cannot be an adapter's name"):
         Place(generator(weight_set_directories=["/base", "/x/a b"])).read()
+
+
+def test_the_operator_knows_which_engines_take_adapters_while_they_run() -> None:
+    kinds = [kind for kind in get_args(EngineType) if kind != "luminous"]
+    takes = {kind for kind in kinds if engines.engine_for(kind).api(generator(kind)).adapters}
+    assert takes == TAKES_ADAPTERS_WHILE_IT_RUNS
 
 
 def test_adapters_are_no_part_of_the_fingerprint() -> None:
