@@ -64,8 +64,8 @@ def _problem(
     name, _, rest = canonical.partition(".")
     plain = name.replace("-", "_")
     argument = arguments.arguments.get(name)
-    if plain in knowledge.own:
-        return Problem(OWN, key, f"{value!r} is not accepted, because Headrace sets it itself", knowledge.own[plain])
+    if plain in knowledge.own or plain in knowledge.secrets:
+        return _not_yours(knowledge, key, plain, value)
     if argument is None and plain in knowledge.older:
         return Problem(OLDER, key, f"unknown to {_title(arguments)}", knowledge.older[plain])
     if argument is None or (rest and not (arguments.command_line and argument.kind.startswith("object"))):
@@ -76,6 +76,12 @@ def _problem(
     if rival := _rival(knowledge, name, given):
         return Problem(RIVAL, key, f"{value!r} is not accepted beside {rival}, which sets it", "give one of the two")
     return _value(arguments, knowledge, (key, name, value), argument)
+
+
+def _not_yours(knowledge: Knowledge, key: str, plain: str, value: Any) -> Problem:
+    if plain in knowledge.secrets:
+        return Problem(OWN, key, "is not accepted: others would read it in the configuration", knowledge.secrets[plain])
+    return Problem(OWN, key, f"{value!r} is not accepted, because Headrace sets it itself", knowledge.own[plain])
 
 
 def _value(arguments: Table, knowledge: Knowledge, entry: tuple[str, str, Any], argument: Argument) -> Problem | None:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from headrace_api.worker_config import EngineType, Generator
-from headrace_worker import memory
 from headrace_worker.engines import generate_kwargs, luminous, unsupported
 from headrace_worker.engines.embedding import SENTENCE_TRANSFORMERS, Embedding
 from headrace_worker.engines.llamacpp import LlamaCpp
@@ -136,18 +135,6 @@ def check(generator: Generator) -> tuple[str, ...]:
     known = EngineFacts(generator.source, "", 0, Programs(python="", vllm=""), available=everything)
     chosen.engine.command(chosen.generator, known)
     return chosen.notes
-
-
-def on_this_machine(generator: Generator) -> tuple[str, ...]:
-    """What would be chosen of the memory here, where the weights are, too; it need not be the machine that is meant."""
-    source = Path(generator.source or "/nowhere")
-    if not source.exists():
-        return ()
-    chosen = choose(generator, SERVED)
-    try:
-        return memory.fitted(chosen.generator, chosen.kind, chosen.engine.locate(chosen.generator), {}).reasons
-    except EngineConfigError as error:
-        return (f"on this machine: {error}",)
 
 
 def _refuse(generator: Generator) -> None:
