@@ -98,7 +98,7 @@ REFUSED = [
     ("LlamaCppEngine", "chat_template_kwargs", {"a": 1}, "HR303", "accepted: a map of texts"),
     ("LlamaCppEngine", "n_parallel", 0, "HR304", "at least 1"),
     ("LlamaCppEngine", "port", 1, "HR305", "loopback"),
-    ("TRTLLMEngine", "max_batchsize", 1, "HR301", "TensorRT-LLM 1.2.1 (did you mean max_batch_size?)"),
+    ("TRTLLMEngine", "max_batchsize", 1, "HR301", "TensorRT-LLM 1.3.0rc3 (did you mean max_batch_size?)"),
     ("TRTLLMEngine", "kv_cache_config", {"max_token": 1}, "HR301", "(did you mean max_tokens?)"),
     ("TRTLLMEngine", "max_num_seqs", 1, "HR302", "write max_batch_size"),
     ("TRTLLMEngine", "guided_decoding_backend", "outlines", "HR303", "xgrammar or llguidance"),
