@@ -9,10 +9,11 @@ from typing import Annotated, NoReturn
 import typer
 
 from headrace_api.toml_file import ConfigError, located
-from headrace_worker import app, config_file, config_text, decision, engines, libraries, logs, probes, settings
+from headrace_worker import app, config_file, config_text, decision, engines, libraries, logs, settings
 from headrace_worker.config_file import Loaded
 from headrace_worker.decision import OnMachine
 from headrace_worker.engines.protocol import EngineConfigError
+from headrace_worker.errors import ProbesError
 from headrace_worker.store import request
 from headrace_worker.store.errors import StoreError
 
@@ -75,7 +76,7 @@ def _run(loaded: Loaded) -> None:
         _fail(located(loaded.text, loaded.name, str(error)))
     except settings.SettingsError as error:
         _fail(str(error))
-    except probes.ProbesError as error:
+    except ProbesError as error:
         _fail(str(error), status=1)
     raise typer.Exit(status)
 

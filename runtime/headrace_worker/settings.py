@@ -46,7 +46,8 @@ class Settings:
     termination_log: Path | None
     """Where Kubernetes reads why a container ended."""
     engine_environment: Mapping[str, str]
-    """What an engine inherits: everything but the queue's token, which is not an engine's business."""
+    """What an engine inherits: everything but the queue's token, which is not an engine's business, and where it keeps
+    what it compiles, unless the environment says."""
 
 
 def read(environ: Mapping[str, str] | None = None, *, log_level: str | None = None) -> Settings:
@@ -68,7 +69,7 @@ def read(environ: Mapping[str, str] | None = None, *, log_level: str | None = No
         cache=_cache(env),
         programs=programs(env),
         termination_log=_termination_log(env.get("HEADRACE_TERMINATION_LOG")),
-        engine_environment=engine_environment(env),
+        engine_environment={**_compiled(_cache(env)), **engine_environment(env)},
     )
 
 
@@ -115,6 +116,20 @@ def model_cache(env: Mapping[str, str]) -> Path:
 def _cache(env: Mapping[str, str]) -> Path:
     named = env.get("HEADRACE_CACHE") or f"{env.get('XDG_CACHE_HOME') or '~/.cache'}/headrace"
     return Path(named).expanduser()
+
+
+def _compiled(cache: Path) -> dict[str, str]:
+    """Where engines keep what they compile: beside the models, or a restart compiles again.
+
+    Each of these keeps entries by a hash of what they were made from: vLLM of its version, configuration and the model's
+    code; Triton, Inductor and FlashInfer of a kernel's source and the GPU. So models, versions and workers share them.
+    """
+    return {
+        "VLLM_CACHE_ROOT": str(cache / "vllm"),
+        "TORCHINDUCTOR_CACHE_DIR": str(cache / "inductor"),
+        "TRITON_CACHE_DIR": str(cache / "triton"),
+        "FLASHINFER_WORKSPACE_BASE": str(cache),
+    }
 
 
 def _token(env: Mapping[str, str]) -> str | None:

@@ -3,11 +3,10 @@
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from headrace_api.engine_arguments import ENGINES, table
+from headrace_api.engine_arguments import table, tables_of
 from headrace_api.engine_arguments.argument import Argument, Table, expected
 from headrace_api.engine_arguments.knowledge import KNOWLEDGE, Knowledge
 from headrace_api.suggest import did_you_mean
-from headrace_api.worker_config import EngineType
 
 UNKNOWN, OLDER, VALUE, BOUNDS, OWN, TWICE, RIVAL = (f"HR30{number}" for number in range(1, 8))
 
@@ -30,15 +29,15 @@ class Problem(NamedTuple):
         return self.fault + (f" (did you mean {word}?)" if word in accepted else did_you_mean(word, accepted))
 
 
-def problems(engine: EngineType, kwargs: Mapping[str, Any], given: Mapping[str, Any]) -> list[Problem]:
+def problems(engine: str, kwargs: Mapping[str, Any], given: Mapping[str, Any]) -> list[Problem]:
     """Every problem of the arguments, in their order.
 
     `given` holds those other settings that say the same as an argument, by the names in `Knowledge.rivals`; what is not
     set is absent or false. With two engines (`luminous`) an argument is wrong when neither of the two takes it.
     """
-    found = [list(_of_one(name, kwargs, given)) for name in ENGINES[engine]]
-    if len(found) == 1:
-        return found[0]
+    found = [list(_of_one(name, kwargs, given)) for name in tables_of(engine)]
+    if len(found) <= 1:
+        return found[0] if found else []
     told = {problem.key: problem for one in found for problem in one}
     told |= {problem.key: problem for one in found for problem in one if problem.code not in {UNKNOWN, OLDER}}
     by_both = set.intersection(*({problem.key for problem in one} for one in found))

@@ -234,6 +234,7 @@ TENSORRT_LLM = Knowledge(
         "host": _LOOPBACK,
         "port": _LOOPBACK,
         "config": "write its contents into engine.engineKwargs",
+        "grpc": "the worker talks HTTP to the engine",
         "tensor_parallel_size": _NUM_WORKERS,
         "pipeline_parallel_size": _PIPELINE,
     },

@@ -116,6 +116,7 @@ def choose(generator: Generator, available: Collection[str]) -> Chosen:
     else:
         chosen = _luminous(generator, available)
     _refuse(chosen.generator)
+    _refuse_adapters(chosen)
     chosen.engine.request_defaults(chosen.generator)
     return chosen
 
@@ -139,6 +140,16 @@ def check(generator: Generator) -> tuple[str, ...]:
 def _refuse(generator: Generator) -> None:
     unsupported.refuse(generator)
     generate_kwargs.check(generator.generation.generate_kwargs)
+
+
+def _refuse_adapters(chosen: Chosen) -> None:
+    """Of another distribution's engine it is known only by asking whether it takes adapters."""
+    asked = chosen.generator.has_adapters or len(chosen.generator.weight_set_directories) > 1
+    if asked and chosen.kind not in OURS and chosen.engine.api(chosen.generator).adapters is None:
+        raise EngineConfigError(
+            f"generator.adapters: not accepted with {chosen.kind}, whose engine does not say how it takes them; "
+            "leave them out, or use VLLMEngine"
+        )
 
 
 def _luminous(generator: Generator, available: Collection[str]) -> Chosen:
