@@ -1,4 +1,4 @@
-"""A tiny model with sliding windows as a GGUF file, all of equal weights: it says nothing, and loads as real ones do."""
+"""A tiny model with sliding windows as a GGUF file, all of equal weights: it says nothing, and loads like real ones."""
 
 import struct
 from math import prod
