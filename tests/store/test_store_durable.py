@@ -82,7 +82,9 @@ async def test_a_snapshot_that_was_synced_is_believed(
     assert tree(third.path) == {**FILES, "more": b"x"}
 
 
-async def test_a_snapshot_is_synced_after_a_while(s3: servers.S3, settings: Make, reboot: Callable[[str], None]) -> None:
+async def test_a_snapshot_is_synced_after_a_while(
+    s3: servers.S3, settings: Make, reboot: Callable[[str], None]
+) -> None:
     s3.put("models", {"later/a": b"x"})
     await fetch(mirrored("s3://models/later", "org/later"), settings(s3_endpoint=s3.url, sync_after_s=0.0), nothing)
     kept = Places(settings().cache, "models--org--later").kept(layout.NO_HASH)

@@ -127,7 +127,11 @@ async def test_what_the_hubs_own_library_has_fetched_is_adopted(settings: Make) 
 
 
 V1 = "1111111111111111111111111111111111111111"
-OLD = {"config.json": b'{"auto_map": {"AutoModel": "own.Model"}}', "model.safetensors": b"old", "tokenizer.json": b"old"}
+OLD = {
+    "config.json": b'{"auto_map": {"AutoModel": "own.Model"}}',
+    "model.safetensors": b"old",
+    "tokenizer.json": b"old",
+}
 ADAPTER = {"adapter_config.json": b"{}", "adapter_model.safetensors": b"v1"}
 
 

@@ -12,7 +12,9 @@ from headrace_worker.store.part import ModelStore
 
 
 async def test_vllm_is_started_with_the_buckets_address_and_its_endpoint(s3: servers.S3, tmp_path: Path) -> None:
-    s3.put("models", {"streamed-extra/y.txt": b"y", "tokens/tokenizer.json": b"{}", "tokens/model.safetensors": b"large"})
+    s3.put(
+        "models", {"streamed-extra/y.txt": b"y", "tokens/tokenizer.json": b"{}", "tokens/model.safetensors": b"large"}
+    )
     section = {
         "type": "VLLMEngine",
         "model_id": "org/model",

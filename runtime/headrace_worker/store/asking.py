@@ -94,7 +94,9 @@ def _signed(path: str, sent: dict[str, str], region: str, keys: tuple[str, str, 
     from awscrt import auth, http, io  # noqa: PLC0415 - loads slowly, and only S3 needs it
 
     chain = auth.AwsCredentialsProvider
-    provider = chain.new_static(*keys) if keys else chain.new_default_chain(io.ClientBootstrap.get_or_create_static_default())
+    provider = (
+        chain.new_static(*keys) if keys else chain.new_default_chain(io.ClientBootstrap.get_or_create_static_default())
+    )
     config = auth.AwsSigningConfig(
         algorithm=auth.AwsSigningAlgorithm.V4,
         signature_type=auth.AwsSignatureType.HTTP_REQUEST_HEADERS,

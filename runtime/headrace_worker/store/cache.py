@@ -10,7 +10,7 @@ from pathlib import Path
 
 import structlog
 
-from headrace_worker.store import eviction, manifest
+from headrace_worker.store import eviction, foreign, manifest
 from headrace_worker.store.eviction import Kept
 from headrace_worker.store.files import RemoteFile
 from headrace_worker.store.layout import Places
@@ -74,7 +74,8 @@ def refer(places: Places, name: str, revision: str) -> None:
     with contextlib.suppress(OSError):
         if revision == name or ref.read_text() == name:
             return
-    manifest.replace(ref, name)
+    with foreign.tolerated():
+        manifest.replace(ref, name)
 
 
 def make_room(places: Places, needed_bytes: int, limit_bytes: int | None) -> None:
@@ -183,13 +184,17 @@ def _used(places: Places, snapshot: Path) -> float:
 
 
 def _held(places: Places, name: str) -> bool:
-    return _locked(places.use(name))
+    """Whether it is used, or another user's, who alone may throw it away."""
+    return _locked(places.use(name)) or not foreign.writable(places.snapshot(name).parent)
 
 
 def _locked(path: Path) -> bool:
     if not path.exists():
         return False
-    lock = Lock.exclusive(path)
+    try:
+        lock = Lock.exclusive(path)
+    except OSError:  # another user's, who lets nobody see it
+        return True
     if lock is None:
         return True
     lock.close()

@@ -53,9 +53,7 @@ class Partial:
         self.path.unlink(missing_ok=True)  # not emptied: it may be a link to the file of a snapshot
         with self.path.open("wb") as data:
             data.truncate(self.file.size)
-        self._journal.write_text(
-            chunks.header(self.file, self._chunk_bytes) + chunks.line(chunks.BOOT, self._boot)
-        )
+        self._journal.write_text(chunks.header(self.file, self._chunk_bytes) + chunks.line(chunks.BOOT, self._boot))
         self.state = chunks.State()
         self._digests.clear()
 
