@@ -142,7 +142,7 @@ def _peer(path: Path, url: str, target: Path, *, summed: bool = False) -> float:
 
 
 def _own(variant: str, url: str, target: Path) -> float:
-    command = [sys.executable, __file__, "--store", url, target, variant]
+    command = [sys.executable, __file__, "--store", url, str(target), variant]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
 
 
@@ -152,7 +152,7 @@ def _store(url: str, cache: str, variant: str) -> int:
     if variant == "store, unchecked":
         verify.check_for = lambda *_: verify.Check("none")
     if variant == "store, MD5":
-        buckets.Bucket.described = _as_listed  # type: ignore[method-assign]
+        buckets.Bucket.described = _as_listed  # type: ignore[assignment,method-assign]
     settings = replace(store_settings.read({**os.environ, "HF_HUB_CACHE": cache}), s3_endpoint=url)
     began = time.monotonic()
     asyncio.run(fetch(StoreRequest(Source("bucket", URI), "org/bench"), settings, lambda _: None))

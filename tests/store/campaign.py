@@ -50,19 +50,19 @@ def upload(s3: servers.S3) -> None:
 async def run(seed: int, s3: servers.S3, cache: Path) -> Story:
     """One seed; an AssertionError where the store does wrong."""
     chance, story = random.Random(seed), Story(seed)  # noqa: S311
-    names = ("forbidden", "broken", "truncated", "reset")
     much = chance.choice((0.0, 0.05, 0.15, 0.4))
-    faults = Faults(**{name: much * chance.random() for name in names}, seed=seed)
-    faults.garbled, faults.stalled = 0.03 * chance.random(), 0.02 * chance.random()
+    forbidden, broken, truncated, reset = (much * chance.random() for _ in range(4))
+    garbled, stalled = 0.03 * chance.random(), 0.02 * chance.random()
+    faults = Faults(forbidden, broken, truncated, stalled, reset, garbled, seed)
     proxy = servers.Proxy(s3.url, faults)
     async with proxy.running() as url, asyncio.timeout(_LONGEST_S):
-        workers = (_worker(random.Random(f"{seed} {number}"), story, cache, url) for number in range(_WORKERS))
-        await asyncio.gather(*workers)
+        chances = [random.Random(f"{seed} {number}") for number in range(_WORKERS)]  # noqa: S311
+        await asyncio.gather(*(_worker(one, story, cache, url) for one in chances))
     _check(cache)
     ended = await _started(cache, s3.url, story)
     assert ended[0] == "path", f"with a server that works: {ended}"
     assert _tree(Path(ended[1])) == FILES
-    assert not list(cache.glob(".headrace/*/partial"))
+    assert not _left_over(cache)
     story.met.update(faults.met)
     return story
 
@@ -122,6 +122,10 @@ def _check(cache: Path) -> None:
     for snapshot in cache.glob("models--*/snapshots/*"):
         found = _tree(snapshot)
         assert found == FILES, f"{snapshot} is visible with {[(name, len(data)) for name, data in found.items()]}"
+
+
+def _left_over(cache: Path) -> list[Path]:
+    return list(cache.glob(".headrace/*/partial"))
 
 
 def _tree(folder: Path) -> dict[str, bytes]:

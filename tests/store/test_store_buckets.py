@@ -382,10 +382,9 @@ async def test_google_cloud_storage_tells_the_crc(gcs: servers.Gcs, settings: Ma
 
 
 def account(url: str) -> str:
-    """A service account whose key signs, and which asks nobody for tokens."""
+    """A service account whose key signs."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     pem = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     ).decode()
-    account = {"gcs_base_url": url, "client_email": "a@b", "private_key": pem, "private_key_id": "1"}
-    return json.dumps({**account, "disable_oauth": True})
+    return json.dumps({"gcs_base_url": url, "client_email": "a@b", "private_key": pem, "private_key_id": "1"})

@@ -25,9 +25,13 @@ FILES = {"config.json": b"{}", "a.safetensors": content(3 * MIB + 1, 1), "b.safe
 def reboot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Say which start of the machine it is."""
     path = tmp_path / "boot_id"
-    path.write_text("first\n")
     monkeypatch.setattr(durable, "_BOOT", path)
-    return lambda name: path.write_text(f"{name}\n") and None
+
+    def start(name: str) -> None:
+        path.write_text(f"{name}\n")
+
+    start("first")
+    return start
 
 
 def damage(folder: Path) -> None:
@@ -82,9 +86,7 @@ async def test_a_snapshot_that_was_synced_is_believed(
     assert tree(third.path) == {**FILES, "more": b"x"}
 
 
-async def test_a_snapshot_is_synced_after_a_while(
-    s3: servers.S3, settings: Make, reboot: Callable[[str], None]
-) -> None:
+async def test_a_snapshot_is_synced_after_a_while(s3: servers.S3, settings: Make) -> None:
     s3.put("models", {"later/a": b"x"})
     await fetch(mirrored("s3://models/later", "org/later"), settings(s3_endpoint=s3.url, sync_after_s=0.0), nothing)
     kept = Places(settings().cache, "models--org--later").kept(layout.NO_HASH)

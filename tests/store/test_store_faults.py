@@ -72,7 +72,7 @@ async def test_a_server_that_always_fails_is_given_up(
 
 async def test_a_file_that_is_garbled_once_is_fetched_again(s3: servers.S3, settings: Make) -> None:
     upload(s3, "garbled")
-    faults = Faults(garbled=0.15, seed=4)
+    faults = Faults(garbled=0.05, seed=36)
     async with servers.Proxy(s3.url, faults).running() as url:
         found = await fetch(mirrored("s3://models/garbled"), settings(s3_endpoint=url), nothing)
     assert faults.met["garbled"]

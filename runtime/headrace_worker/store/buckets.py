@@ -1,10 +1,11 @@
 """Buckets: how one is opened, listed and read. The only module that knows the library (obstore)."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import obstore
 import structlog
@@ -17,6 +18,11 @@ from headrace_worker.store.credentials import Provider
 from headrace_worker.store.errors import AttemptError
 from headrace_worker.store.files import RemoteFile
 from headrace_worker.store.settings import StoreSettings
+from headrace_worker.store.source import Sink
+from headrace_worker.store.threads import Threads
+
+if TYPE_CHECKING:
+    from obstore import GetResult
 
 log = structlog.get_logger()
 
@@ -25,6 +31,7 @@ _S3_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "
 _REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
 _GCS_KEYS = ("GOOGLE_SERVICE_ACCOUNT_KEY", "GOOGLE_SERVICE_ACCOUNT", "GOOGLE_APPLICATION_CREDENTIALS")
 _SECRETS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+_PIECE = 2**18
 _ASKED = 3
 """How often the server is asked for the headers of a file."""
 
@@ -69,23 +76,29 @@ class Bucket:
             raise AttemptError(
                 "final", f"the file {file.name!r} has {file.size} bytes; at most {_MOST_SMALL} are accepted"
             )
-        return bytes(await self.range(file, 0, file.size)) if file.size else b""
 
-    async def range(self, file: RemoteFile, start: int, end: int) -> memoryview:
-        """The bytes from `start` to before `end`, of the version of the file that was listed."""
+        async def attempt() -> bytes:
+            return bytes(await (await self._got(file, 0, file.size)).bytes_async())
 
-        async def attempt() -> memoryview:
-            limit = self._access.settings.read_timeout_s * 4 + (end - start) / 2**18  # 256 KiB/s is slow, not dead
-            async with asyncio.timeout(limit):
-                result = await obstore.get_async(self._store, file.key, options=self._options(file, start, end))
-                if result.meta["size"] != file.size:
-                    raise AttemptError("changed", f"{file.name}: it has {result.meta['size']} bytes, not {file.size}")
-                data = memoryview(await result.bytes_async())
-            if len(data) != end - start:
-                raise AttemptError("passing", f"{file.name}: {len(data)} bytes came instead of {end - start}")
-            return data
+        return await self._persist(attempt) if file.size else b""
 
-        return await self._persist(attempt)
+    async def copy(self, file: RemoteFile, start: int, end: int, sink: Sink, threads: Threads) -> None:
+        """See `source.Remote`."""
+        limit = self._access.settings.read_timeout_s * 4 + (end - start) / 2**18  # 256 KiB/s is slow, not dead
+
+        async def attempt() -> None:
+            until = time.monotonic() + limit
+            result = await self._got(file, start, end)
+            await threads.run(lambda: _pour(result, end - start, sink, threads, until))
+
+        await self._persist(attempt)
+
+    async def _got(self, file: RemoteFile, start: int, end: int) -> "GetResult":
+        async with asyncio.timeout(self._access.settings.read_timeout_s * 4):
+            result = await obstore.get_async(self._store, file.key, options=self._options(file, start, end))
+        if result.meta["size"] != file.size:
+            raise AttemptError("changed", f"it has {result.meta['size']} bytes, not {file.size}")
+        return result
 
     def _options(self, file: RemoteFile, start: int, end: int) -> Any:
         options: dict[str, Any] = {"range": (start, end)}
@@ -143,6 +156,20 @@ class Bucket:
         except AttemptError as error:
             log.info("the server does not say where a bucket is", bucket=self.where.bucket, why=str(error))
             return ""
+
+
+def _pour(result: "GetResult", size: int, sink: Sink, threads: Threads, until: float) -> None:
+    """A body, in pieces that fit into the CPU's cache: they are hashed and written while they are there. Blocks."""
+    sink.begin()
+    left = size
+    for piece in result.stream(min_chunk_size=_PIECE):
+        threads.check()
+        left -= len(piece)
+        if left < 0 or time.monotonic() > until:
+            break
+        sink.write(memoryview(piece))
+    if left:
+        raise AttemptError("passing", f"{size - left} bytes came instead of {size}")
 
 
 def _open(where: Address, access: Access) -> S3Store | GCSStore:

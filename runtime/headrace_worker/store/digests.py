@@ -31,7 +31,7 @@ class Digest:
         if self._name == "md5":
             self._md5.update(data)
         elif self._name in crc.NAMES:
-            self._crc = crc.update(self._name, data, self._crc)  # type: ignore[arg-type]
+            self._crc = crc.update(self._name, data, self._crc)
 
     def text(self) -> str:
         """As the journal has it."""

@@ -14,6 +14,7 @@ from headrace_worker.store.partial import Partial
 from headrace_worker.store.progress import Tracker
 from headrace_worker.store.settings import StoreSettings
 from headrace_worker.store.source import Remote
+from headrace_worker.store.threads import Threads
 
 _TIMES = 3
 """How often a file is fetched whose content is wrong."""
@@ -31,7 +32,7 @@ class Download:
         self._places = asyncio.Semaphore(settings.parallel)
         self._turn = asyncio.Lock()
         """One file after the other asks for its ranges, so that the first is checked while the next still comes."""
-        self._pool = ThreadPoolExecutor(max_workers=_workers(settings.parallel), thread_name_prefix="store")
+        self._threads = Threads(settings.parallel)
         self._hashing = ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="hash")
 
     async def run(self, partials: list[Partial]) -> None:
@@ -46,9 +47,9 @@ class Download:
                     if not partial.state.verified:
                         group.create_task(self._file(partial))
         except* StoreError as errors:
-            raise errors.exceptions[0] from None
+            raise _first(errors) from None
         finally:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+            await self._threads.close()
             self._hashing.shutdown(wait=True, cancel_futures=True)
 
     async def _file(self, partial: Partial) -> None:
@@ -83,8 +84,9 @@ class Download:
     async def _chunk(self, partial: Partial, number: int) -> None:
         try:
             start, end = partial.span(number)
-            data = await self._remote.range(partial.file, start, end)
-            await asyncio.get_running_loop().run_in_executor(self._pool, partial.write, number, data)
+            chunk = partial.open(number)
+            await self._remote.copy(partial.file, start, end, chunk, self._threads)
+            partial.note(number, chunk)
         finally:
             self._places.release()
         self._tracker.add(end - start, partial.file.name)
@@ -107,10 +109,6 @@ def _believed(partial: Partial, found: str, before: list[str]) -> bool:
         return False
     log.warning("the ETag's parts have an unknown size; two downloads are equal", file=partial.file.name)
     return True
-
-
-def _workers(parallel: int) -> int:
-    return max(2, min(parallel, 8))
 
 
 def _first(errors: BaseExceptionGroup[Any]) -> Any:

@@ -24,6 +24,8 @@ from headrace_worker.store import retry
 from headrace_worker.store.errors import AttemptError, Kind
 from headrace_worker.store.files import RemoteFile
 from headrace_worker.store.settings import StoreSettings
+from headrace_worker.store.source import Sink
+from headrace_worker.store.threads import Threads
 
 _PARTIAL_CONTENT = 206
 _LATE = 500
@@ -68,19 +70,20 @@ class Hub:
         self._commit = info.sha
         return Repository(info.sha, tuple(_file(one) for one in info.siblings or []))
 
-    async def range(self, file: RemoteFile, start: int, end: int) -> memoryview:
+    async def copy(self, file: RemoteFile, start: int, end: int, sink: Sink, threads: Threads) -> None:
         """See `source.Remote`."""
 
-        async def attempt() -> memoryview:
+        async def attempt() -> None:
             try:
-                return await self._range(file, start, end)
+                data = await self._range(file, start, end)
             except (aiohttp.ClientError, TimeoutError) as error:
                 raise AttemptError("passing", f"{type(error).__name__}: {error}") from error
             except AttemptError:
                 self._located.pop(file.name, None)  # an address of the storage behind the hub is good for a while only
                 raise
+            await threads.run(lambda: _write(sink, data))
 
-        return await retry.persist(attempt, self._settings.retries)
+        await retry.persist(attempt, self._settings.retries)
 
     async def described(self, file: RemoteFile) -> RemoteFile:
         """The hub's hashes are all that it tells."""
@@ -113,6 +116,11 @@ class Hub:
         found = await self._blocking(get_hf_file_metadata, url, token=token, endpoint=endpoint, timeout=30)
         self._located[file.name] = str(found.location)
         return self._located[file.name]
+
+
+def _write(sink: Sink, data: memoryview) -> None:
+    sink.begin()
+    sink.write(data)
 
 
 def session(settings: StoreSettings) -> aiohttp.ClientSession:

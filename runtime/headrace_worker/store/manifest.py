@@ -7,7 +7,6 @@ from typing import Any
 
 from headrace_worker.store.files import RemoteFile
 
-
 _FIELDS = ("name", "size", "etag", "checksum")
 
 

@@ -1,11 +1,45 @@
 """One file that is being fetched: its bytes, and the journal of those that are there (`chunks`)."""
 
+import contextlib
 import hashlib
 import os
 from pathlib import Path
 
 from headrace_worker.store import chunks, digests, durable, verify
+from headrace_worker.store.errors import StoreError
 from headrace_worker.store.files import RemoteFile
+
+
+class Chunk:
+    """Where the bytes of a chunk go while they come (see `source.Sink`)."""
+
+    def __init__(self, path: Path, start: int, hash_name: str) -> None:
+        self._path, self._start, self._hash = path, start, hash_name
+        self._descriptor = os.open(path, os.O_WRONLY)
+        self.begin()
+
+    def __del__(self) -> None:
+        """A thread may have it longer than who was cancelled: closing it under the thread could hit another file."""
+        with contextlib.suppress(AttributeError):
+            os.close(self._descriptor)
+
+    def begin(self) -> None:
+        """See `Sink`."""
+        self._at, self._digest = self._start, digests.Digest(self._hash)
+
+    def write(self, data: memoryview) -> None:
+        """See `Sink`; the bytes are hashed while they are in the CPU's cache."""
+        self._digest.update(data)
+        try:
+            while data:
+                written = os.pwrite(self._descriptor, data, self._at)
+                self._at, data = self._at + written, data[written:]
+        except OSError as error:
+            raise StoreError(f"{self._path}: cannot be written: {error}") from error
+
+    def digest(self) -> str:
+        """The hash of what was written, as the journal has it."""
+        return self._digest.text()
 
 
 class Partial:
@@ -72,19 +106,13 @@ class Partial:
         """Where a chunk begins and ends."""
         return chunks.span(number, self.file.size, self._chunk_bytes)
 
-    def write(self, number: int, data: memoryview) -> None:
-        """Put a chunk into the file, and then into the journal."""
-        start, _ = self.span(number)
-        made = digests.Digest(self._hash)
-        made.update(data)
-        digest = made.text()
-        descriptor = os.open(self.path, os.O_WRONLY)
-        try:
-            while data:
-                written = os.pwrite(descriptor, data, start)
-                start, data = start + written, data[written:]
-        finally:
-            os.close(descriptor)
+    def open(self, number: int) -> "Chunk":
+        """A place for a chunk."""
+        return Chunk(self.path, self.span(number)[0], self._hash)
+
+    def note(self, number: int, chunk: "Chunk") -> None:
+        """A chunk is in the file: say so in the journal."""
+        digest = chunk.digest()
         if digest:
             self._digests[number] = digest
         self._note(number, digest)

@@ -10,8 +10,19 @@ from headrace_worker.engines.gguf import split_name
 from headrace_worker.store import address
 from headrace_worker.store.errors import StoreError
 from headrace_worker.store.files import RemoteFile
+from headrace_worker.store.threads import Threads
 
 _PATH = ("/", "./", "../", "~")
+
+
+class Sink(Protocol):
+    """Where bytes go, one piece after the other. Blocks, so it is called in `Threads`."""
+
+    def begin(self) -> None:
+        """The bytes come from their start (again)."""
+
+    def write(self, data: memoryview) -> None:
+        """The next piece."""
 
 
 class Remote(Protocol):
@@ -21,8 +32,8 @@ class Remote(Protocol):
     def where(self) -> object:
         """Its address, for people."""
 
-    async def range(self, file: RemoteFile, start: int, end: int) -> memoryview:
-        """The bytes from `start` to before `end`, of the version of the file that was listed."""
+    async def copy(self, file: RemoteFile, start: int, end: int, sink: Sink, threads: Threads) -> None:
+        """Give the bytes from `start` to before `end`, of the version of the file that was listed, to a sink."""
 
     async def described(self, file: RemoteFile) -> RemoteFile:
         """The file with the checksum that the place tells beside its ETag, if it does."""

@@ -3,7 +3,7 @@
 vLLM (`load_format = "runai_streamer"`, docs/models/extensions/runai_model_streamer of its documentation) reads every
 safetensors file of a folder, and configuration and tokenizer from the same, with the Run:ai Model Streamer. That reads
 `AWS_ENDPOINT_URL`, wants to be told that an endpoint has no addresses by bucket, and otherwise finds keys as the
-clouds' own libraries do. What it cannot be told is refused here, before it loads something else than what was asked for.
+clouds' own libraries do. What it cannot be told is refused here, before it loads something else than was asked for.
 """
 
 from collections.abc import Iterator, Mapping

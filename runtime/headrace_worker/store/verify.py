@@ -61,10 +61,8 @@ def check_for(etag: str, size: int, checksum: str = "") -> Check:
     if found := re.fullmatch(r"([0-9a-fA-F]{32})-(\d{1,5})", etag):
         sizes = _part_sizes(size, int(found[2]))
         return Check("parts", bytes.fromhex(found[1]), sizes) if sizes else Check("none")
-    if re.fullmatch(r"[0-9a-f]{64}", etag):
-        return Check("sha256", bytes.fromhex(etag))
-    if re.fullmatch(r"[0-9a-f]{40}", etag):
-        return Check("git", bytes.fromhex(etag))
+    if re.fullmatch(r"[0-9a-f]{64}|[0-9a-f]{40}", etag):
+        return Check("sha256" if len(etag) == 64 else "git", bytes.fromhex(etag))
     if re.fullmatch(r"[A-Za-z0-9+/]{22}==", etag):
         return Check("md5", _base64(etag))
     return Check("none")
