@@ -121,7 +121,7 @@ RULES = (
         "CacheUnusable",
         r"the model cache cannot be (?:used|written)|extra_files cannot be used",
         "The worker cannot write the folder that models are fetched to: it is another user's, or mounted read-only.",
-        "let the worker's user write there (fsGroup in spec.template, or the volume's access mode), or fill it beforehand",
+        "let the worker's user write there (fsGroup in spec.template, the volume's access mode), or fill it beforehand",
     ),
     _rule(
         "ContextTooLong",

@@ -116,7 +116,7 @@ def contents(cache: Path, mine: Places) -> Iterator[Kept]:
 
 
 def empty_trash(cache: Path) -> None:
-    """Remove what a worker that was killed while evicting has left; not the folder, which another may be about to use."""
+    """Remove what a worker that was killed while evicting has left; not the folder: another may be about to use it."""
     for left in (cache / ".headrace" / _TRASH).glob("*"):
         shutil.rmtree(left, ignore_errors=True)
 

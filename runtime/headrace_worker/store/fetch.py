@@ -155,7 +155,7 @@ async def _cached(places: Places, source: str, request: StoreRequest, why: Attem
     """The newest snapshot, where its source cannot be asked.
 
     Raises:
-        StoreError: there is none, or the source has answered: that this worker may not have it, or that it is not there.
+        StoreError: there is none, or the source has answered that this worker may not have it, or has it not.
     """
     name = await asyncio.to_thread(_newest, places, source, request.source.revision or layout.MAIN)
     if name is None or why.kind not in {"passing", "away"} or request.destination:
