@@ -111,7 +111,7 @@ def contents(cache: Path, mine: Places) -> Iterator[Kept]:
     for own in sorted((cache / ".headrace").glob("models--*")):
         places = Places(cache, own.name)
         if places.partial.exists():
-            held = places == mine or _locked(places.lock)
+            held = places == mine or _locked(places.lock) or not foreign.writable(places.own)
             yield Kept(own.name, "", _size(places.partial), places.partial.stat().st_mtime, held)
 
 
@@ -185,7 +185,8 @@ def _used(places: Places, snapshot: Path) -> float:
 
 def _held(places: Places, name: str) -> bool:
     """Whether it is used, or another user's, who alone may throw it away."""
-    return _locked(places.use(name)) or not foreign.writable(places.snapshot(name).parent)
+    theirs = not (foreign.writable(places.snapshot(name).parent) and foreign.writable(places.own))
+    return theirs or _locked(places.use(name))
 
 
 def _locked(path: Path) -> bool:
