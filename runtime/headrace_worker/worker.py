@@ -114,7 +114,7 @@ class Worker:
             generator = await self.parts.fetch(self.config.generator, tell)
             chosen = engines.choose(generator, engines.installed(machine.programs))
             here = await self.parts.adapters.before_start(chosen)
-            decided = self.parts.decide(*decision.prepared(chosen, self.config.model_name, machine, here))
+            decided = self.parts.decide(*await decision.prepared(chosen, self.config.model_name, machine, here))
             for note in decided.notes:
                 log.info(note)
             more = await self.parts.prepare_environment(decided, machine.environment, tell)
