@@ -130,6 +130,11 @@ class AdaptersFile(Document):
     adapters: Adapters = []
 
 
+TAKES_ADAPTERS_WHILE_IT_RUNS: frozenset[str] = frozenset({"VLLMEngine"})
+"""Engines that load and unload adapters while they run; others have those that they were started with. `luminous` may be
+either."""
+
+
 class Generator(Document):
     """What to serve and how: the engine and its model.
 

@@ -107,7 +107,8 @@ class V1Session:
         if report.state in {"draining", "stopped"}:
             self._dispatcher.stop_giving(self._worker)
         else:
-            self._dispatcher.report(self._worker, _starting(report))
+            note = _short(report.detail) if report.state == "ready" else ""
+            self._dispatcher.report(self._worker, _starting(report), note)
 
 
 def _starting(report: wire.Report) -> Starting | None:

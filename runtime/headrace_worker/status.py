@@ -119,6 +119,7 @@ class Status:
         """Note which adapters can be asked for from now on, and why others cannot."""
         self.metrics.adapters.labels("served").set(len(told.served))
         self.metrics.adapters.labels("failed").set(len(told.failed))
+        self.metrics.adapters.labels("needs_restart").set(len(told.restart))
         self.progress = Progress(told.text)
         if self.offer:
             self.set_offer(replace(self.offer, adapters=told.served))

@@ -71,6 +71,7 @@ async def test_the_status_that_the_api_server_puts_into_a_new_model_is_no_earlie
 
 async def test_other_adapters_are_written_and_restart_no_worker(reconciler, cluster):
     engine = cluster.model["spec"]["engine"]
+    engine["type"] = "VLLMEngine"
     engine["adapters"] = [{"name": "legal", "source": "/legal"}]
     await reconciler.reconcile(KEY)
     pods = copy.deepcopy(cluster.children["Deployment", "sample"]["spec"])
@@ -84,6 +85,22 @@ async def test_other_adapters_are_written_and_restart_no_worker(reconciler, clus
     await reconciler.reconcile(KEY)
     assert ("ConfigMap", "sample-adapters") not in cluster.children
     assert cluster.children["Deployment", "sample"]["spec"] != pods
+
+
+async def test_other_adapters_replace_workers_that_load_them_when_they_start_only(reconciler, cluster):
+    engine = cluster.model["spec"]["engine"]
+    found = set()
+    for source in ("/legal", "/newer", "/legal"):
+        engine["adapters"] = [{"name": "legal", "source": source}]
+        cluster.model["metadata"]["generation"] += 1
+        await reconciler.reconcile(KEY)
+        await reconciler.reconcile(KEY)
+        found.add(cluster.children["Deployment", "sample"]["metadata"]["annotations"]["headrace.dev/revision"])
+        assert cluster.model["status"]["rollout"]["revision"] in found
+        assert "pendingRender" not in cluster.model["status"]
+        assert condition(cluster, "UpToDate")["status"] == "True"
+    assert len(found) == 2
+    assert ("ConfigMap", "sample-adapters") not in cluster.children
 
 
 async def test_edit_and_deletion_by_hand_are_undone(reconciler, cluster):
