@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from headrace_api.wire import Usage
-from headrace_worker.adapters.keeper import Told
+from headrace_worker.adapters.told import Told
 from headrace_worker.engine_client import EngineClient
 from headrace_worker.engine_metrics import Source
 from headrace_worker.life import State

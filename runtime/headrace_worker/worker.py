@@ -114,7 +114,7 @@ class Worker:
         try:
             generator = await self.parts.fetch(self.config.generator, tell)
             chosen = engines.choose(generator, engines.installed(machine.programs))
-            here = await self.parts.adapters.before_start(chosen)
+            here = await self.parts.adapters.before_start(chosen, tell)
             decided = self.parts.decide(*decision.prepared(chosen, self.config.model_name, machine, here))
             for note in decided.notes:
                 log.info(note)
@@ -152,8 +152,10 @@ class Worker:
         given = config.queue.max_concurrent_queries
         memory = Memory(self.settings.cache / "capacity.json", fingerprint(config.generator))
         known = capacity.first(decided.slots, self.settings.inter_token_seconds, memory.recall())
+        told = await self.parts.adapters.load(client)
         self.status.set_offer(Offer(client, given or known.limit))
         self._go(Cause.WARMED)
+        self.status.set_adapters(told)  # without a pause: nobody sees the worker ready without them
         tried = asyncio.get_running_loop().call_later(TRIED_S, self.status.set_tried)
         works = [self.parts.adapters.keep(client, self.status.set_adapters)]
         works += [] if given else [learn(self.status, known, memory)]

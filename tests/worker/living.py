@@ -35,9 +35,13 @@ class Living:
         return await asyncio.wait_for(asyncio.shield(self.task), seconds)
 
     async def probe(self, path: str) -> tuple[int, Any]:
+        status, text = await self.page(path)
+        return status, json.loads(text)
+
+    async def page(self, path: str) -> tuple[int, str]:
         url = f"http://127.0.0.1:{self.metrics_port}{path}"
         async with aiohttp.ClientSession() as http, http.get(url) as response:
-            return response.status, json.loads(await response.text())
+            return response.status, await response.text()
 
     async def until_in(self, state: str) -> None:
         async with asyncio.timeout(15):

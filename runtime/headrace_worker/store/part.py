@@ -44,14 +44,14 @@ class ModelStore:
             raise PreparationError(f"generator: {error}") from error
         return requests.with_paths(generator, model, tokenizer)
 
-    async def adapter(self, source: str) -> Path:
-        """The local path of an adapter; where it may come from is what `generator.hf_model_id` may be.
+    async def adapter(self, source: str, progress: OnProgress, /) -> Fetched:
+        """An adapter on this machine, until it is closed; it may come from where `generator.hf_model_id` may.
 
         Raises:
             AdapterError: it cannot be had.
         """
         try:
-            return await self._fetch(requests.plain(source), _unseen)
+            return await fetch(requests.plain(source), self._settings, lambda now: progress(_told(now)))
         except StoreError as error:
             raise AdapterError(str(error)) from error
 
@@ -69,7 +69,3 @@ class ModelStore:
 
 def _told(now: Progress) -> Told:
     return Told(now.detail or now.file, now.done_bytes, now.total_bytes)
-
-
-def _unseen(_: Told) -> None:
-    """For what nobody waits for."""
