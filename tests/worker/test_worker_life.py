@@ -336,8 +336,20 @@ async def test_the_grace_period_ends_what_does_not_end_by_itself(tmp_path: Path,
         ends = [await asyncio.wait_for(connection.messages.get(), 15) for _ in range(2)]
         assert {type(end): end.model_dump()["job"] for end in ends} == {Result: 1, HandBack: 2}
         assert [end.status for end in ends if isinstance(end, Result)] == [503]
+        assert [end.failed for end in ends if isinstance(end, HandBack)] == [False]
         await connection.ack("request-1")
         assert await worker.status() == 0
+
+
+async def test_an_answer_that_is_not_streamed_may_take_its_time_where_the_engine_has_no_metrics(
+    tmp_path: Path, queue: ScriptedQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "EVERY_S", 0.05)
+    async with living(tmp_path, queue.url, "late", HEADRACE_HANG_SECONDS="0.5"):
+        connection = await queue.connection()
+        await connection.greet()
+        await connection.ask(1, "hello", stream=False)
+        assert (await connection.expect(Result)).status == 200
 
 
 async def test_an_engine_that_ends_while_the_worker_drains(tmp_path: Path, queue: ScriptedQueue) -> None:
@@ -401,6 +413,7 @@ async def test_a_hung_engine_is_killed(  # noqa: PLR0917 (fixtures)
         ends = [await asyncio.wait_for(connection.messages.get(), 15) for _ in range(2)]
         assert {type(end): end.model_dump()["job"] for end in ends} == {Result: 1, HandBack: 2}
         assert [end.status for end in ends if isinstance(end, Result)] == [502]
+        assert [end.failed for end in ends if isinstance(end, HandBack)] == [True]
         await connection.ack("request-1")
         assert await worker.status() == 1
         assert worker.termination_log.read_text().startswith(words)
