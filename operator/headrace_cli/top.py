@@ -34,9 +34,7 @@ def command(  # noqa: PLR0913, PLR0917  # options
     name: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="The workers of one model.")] = None,
     namespace: Namespace = None,
     all_namespaces: AllNamespaces = False,
-    sort: Annotated[
-        Literal["load", "gpus", "tokens", "name"], typer.Option(help="Which model comes first.")
-    ] = "load",
+    sort: Annotated[Literal["load", "gpus", "tokens", "name"], typer.Option(help="Which model comes first.")] = "load",
     seconds: Annotated[float, typer.Option(min=0, help="How long to count tokens; 0: not at all.")] = 2.0,
     context: Context = None,
     kubeconfig: Kubeconfig = None,

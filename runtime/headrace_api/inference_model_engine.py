@@ -187,8 +187,8 @@ class Engine(KubernetesDocument):
     )
     adapters: list[Adapter] = Field(
         default=[],
-        description="LoRA adapters that are served beside the model. A change of them restarts no worker of VLLMEngine, "
-        "and replaces the workers of other engines, which load adapters only when they start.",
+        description="LoRA adapters that are served beside the model. A change of them restarts no worker of "
+        "VLLMEngine, and replaces the workers of other engines, which load adapters only when they start.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
     memory: Memory = Field(default=Memory(), description="How much accelerator memory the engine takes.")

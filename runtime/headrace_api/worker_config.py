@@ -131,8 +131,8 @@ class AdaptersFile(Document):
 
 
 TAKES_ADAPTERS_WHILE_IT_RUNS: frozenset[str] = frozenset({"VLLMEngine"})
-"""Engines that load and unload adapters while they run; others have those that they were started with. `luminous` may be
-either."""
+"""Engines that load and unload adapters while they run; others have those that they were started with. `luminous` may
+be either."""
 
 
 class Generator(Document):

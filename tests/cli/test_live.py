@@ -11,8 +11,8 @@ from headrace_cli.logs import _in_order
 from headrace_cli.status_page import sections
 from headrace_cli.top import queue_place
 from headrace_cli.usage import Usage, accelerators, token_rates, tokens
-from headrace_cli.worker_usage import Reading, metrics_path, row
 from headrace_cli.words import age, cause_and_hint, pod_state, readiness, restarts
+from headrace_cli.worker_usage import Reading, metrics_path, row
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 

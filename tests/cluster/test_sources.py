@@ -218,9 +218,9 @@ def test_a_download_is_seen_and_the_model_then_served(started, wait_for, ready, 
     ready("from-s3", SECONDS, started.kubectl)
     answer = client.chat.completions.create(model="test/from-s3", messages=QUESTION, temperature=0)
     assert answer.choices[0].message.content == ANSWER
-    ((worker, state, *_, slots, credits, _),) = headrace("top", "from-s3", "--seconds", "0.1")
+    ((worker, state, *_, slots, free, _),) = headrace("top", "from-s3", "--seconds", "0.1")
     assert (worker, state) == (told["worker"], "ready")
-    assert int(slots) == int(credits) > 0
+    assert int(slots) == int(free) > 0
 
 
 def test_embeddings_come_through_the_queue(started, ready, client):

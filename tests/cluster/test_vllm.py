@@ -116,7 +116,7 @@ def test_other_adapters_are_served_by_the_same_worker(vllm, client, wait_for):
 
     before, one = workers(), answer(client, f"{SERVED}:one")
     assert one != ANSWER
-    patch = {"spec": {"engine": {"adapters": [adapter("two")]}}}
+    patch = {"spec": {"engine": {"adapters": [adapter("two"), adapter("nowhere")]}}}
     vllm("patch", MODELS, NAME, "--type=merge", "-p", json.dumps(patch))
     wait_for("the queue has heard of it", lambda: is_known("two"))
     assert answer(client, f"{SERVED}:two") not in {one, ANSWER}
@@ -128,3 +128,10 @@ def test_other_adapters_are_served_by_the_same_worker(vllm, client, wait_for):
     with pytest.raises(openai.NotFoundError):
         answer(client, f"{SERVED}:one")
     assert workers() == before
+
+    def amiss():
+        return vllm.get(MODELS, NAME)["status"].get("starting")
+
+    (told,) = wait_for("the adapter that cannot be had is told of", amiss)
+    assert told["state"] == "ready"
+    assert told["detail"].startswith("the adapter nowhere: '/adapters/nowhere' is no LoRA adapter")

@@ -4,9 +4,9 @@ from tests.reconcile.root_cause_examples import EXITED, Example, ended, engine, 
 
 _HUB = "https://huggingface.co/meta-llama/Llama-2-7b/resolve/main/config.json"
 _RETRYING = (
-    "WARNING: Retrying (Retry(total=0, connect=None, read=None, redirect=None, status=None)) after connection broken by "
-    "'NewConnectionError('<pip._vendor.urllib3.connection.HTTPConnection object at 0x7f2c8a0c1d90>: Failed to establish "
-    "a new connection: [Errno 111] Connection refused')': /simple/no-such-package-here/\n"
+    "WARNING: Retrying (Retry(total=0, connect=None, read=None, redirect=None, status=None)) after connection broken "
+    "by 'NewConnectionError('<pip._vendor.urllib3.connection.HTTPConnection object at 0x7f2c8a0c1d90>: Failed to "
+    "establish a new connection: [Errno 111] Connection refused')': /simple/no-such-package-here/\n"
 )
 ENGINES = (
     engine(
@@ -339,8 +339,8 @@ ENGINES = (
     ),
     log(
         "ConfigRefused",
-        "worker_config.toml, line 4: generator.runtime_env.conda: not accepted: the engine runs in the interpreter that "
-        "it was installed in; write the packages under pip, or put the environment into the image",
+        "worker_config.toml, line 4: generator.runtime_env.conda: not accepted: the engine runs in the interpreter "
+        "that it was installed in; write the packages under pip, or put the environment into the image",
         "runtime_env.conda",
     ),
     Example(

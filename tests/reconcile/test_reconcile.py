@@ -72,7 +72,7 @@ async def test_the_status_that_the_api_server_puts_into_a_new_model_is_no_earlie
 async def test_other_adapters_are_written_and_restart_no_worker(reconciler, cluster):
     engine = cluster.model["spec"]["engine"]
     engine["type"] = "VLLMEngine"
-    engine["adapters"] = [{"name": "legal", "source": "/legal"}]
+    engine["adapters"] = [{"name": "legal", "source": "s3://bucket/legal/"}]
     await reconciler.reconcile(KEY)
     pods = copy.deepcopy(cluster.children["Deployment", "sample"]["spec"])
     cluster.writes.clear()

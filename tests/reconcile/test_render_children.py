@@ -15,7 +15,9 @@ from headrace_operator.render.service import service_name
 
 METADATA = {"name": "sample", "namespace": "models", "uid": "uid-1"}
 ENGINE = {"type": "LlamaCppEngine", "modelId": "a/b"}
-CONFIG = RenderConfig(queue_url="http://q.headrace.svc:8080", images={"LlamaCppEngine": "e.org/i:1", "VLLMEngine": "e.org/v:1"})
+CONFIG = RenderConfig(
+    queue_url="http://q.headrace.svc:8080", images={"LlamaCppEngine": "e.org/i:1", "VLLMEngine": "e.org/v:1"}
+)
 
 
 def spec(**fields):

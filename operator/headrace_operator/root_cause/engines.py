@@ -132,8 +132,8 @@ RULES = (
         "PackagesNotInstalled",
         "the engine",
         "The packages of spec.engine.runtimeEnv could not be installed for the engine.",
-        "correct spec.engine.runtimeEnv.pip; without the internet name an index (PIP_INDEX_URL in its envVars), or mount "
-        "wheels and set pip_install_options: [--no-index, --find-links, FOLDER]",
+        "correct spec.engine.runtimeEnv.pip; without the internet name an index (PIP_INDEX_URL in its envVars), or "
+        "mount wheels and set pip_install_options: [--no-index, --find-links, FOLDER]",
         _packages,
         "comes again",
     ),

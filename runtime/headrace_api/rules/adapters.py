@@ -47,7 +47,9 @@ RULES = (
     Rule("HR441", "error", "engine.adapters come from a path, the Hugging Face Hub, S3 or GCS", _sources),
     Rule("HR442", "error", "engine.adapters are for engines that take adapters", _engine_takes_them),
     Rule(
-        "HR443", "warning", "a change of engine.adapters replaces workers of engines that load them when they start",
+        "HR443",
+        "warning",
+        "a change of engine.adapters replaces workers of engines that load them when they start",
         _replaces_workers,
     ),
 )
