@@ -4,16 +4,17 @@ import asyncio
 import contextlib
 import json
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
 import pytest
 
-from headrace_api.wire import Credit, HandBack, Register, Registered, Result, Serving
+from headrace_api.wire import Credit, HandBack, Register, Registered, Report, Result, Serving
 from headrace_api.worker_config import Adapter, Generator
-from headrace_worker.adapters import loaders, routes
+from headrace_worker.adapters import keeper, loaders, routes
+from headrace_worker.adapters.fetches import FetchAdapter, Local
 from headrace_worker.adapters.look import AdapterError, Here
 from headrace_worker.adapters.part import WithAdapters
 from headrace_worker.decision import Decision
@@ -41,7 +42,7 @@ def decide(chosen: Chosen, facts: EngineFacts) -> Decision:
 
 @contextlib.asynccontextmanager
 async def adapted(
-    folder: Path, queue: ScriptedQueue, adapters: Sequence[Adapter]
+    folder: Path, queue: ScriptedQueue, adapters: Sequence[Adapter], fetch_adapter: FetchAdapter | None = None
 ) -> AsyncIterator[tuple[Living, Connection]]:
     """A worker whose generator section asks for these, connected to the queue before it has fetched anything."""
     go_on = asyncio.Event()
@@ -51,7 +52,7 @@ async def adapted(
         return generator.model_copy(update={"adapters": list(adapters)})
 
     store = ModelStore({"HF_HUB_CACHE": str(folder / "hub")})
-    part = WithAdapters("m", None, store.adapter)
+    part = WithAdapters("m", None, fetch_adapter or store.adapter)
     async with living(folder, queue.url, fetch=fetch, decide=decide, adapters=part) as worker:
         connection = await queue.connection()
         assert (await connection.expect(Register)).adapters == []
@@ -87,6 +88,25 @@ async def test_a_job_for_an_adapter_that_has_gone_is_handed_back(tmp_path: Path,
         assert "no model 'm:gone'" in (await connection.expect(HandBack)).reason
         await connection.ask(2, "hello", model="m")
         assert (await connection.expect(Result)).status == 200
+
+
+async def test_adapters_on_their_way_are_reported_and_left_out_in_the_end(
+    tmp_path: Path, queue: ScriptedQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "PATIENCE_S", 0.5)
+
+    async def never(_: str, progress: Callable[[Progress], None], /) -> Local:
+        progress(Progress("adapter_model.safetensors", 3, 14))
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    late = [Adapter(name="late", source="s3://dead/late")]
+    async with adapted(tmp_path, queue, late, never) as (_, connection):
+        await connection.expect(Credit)
+        await until(lambda: connection.reports[-1].state == "ready")
+    on_its_way = Report(state="fetching", detail="adapters: late", done_bytes=3, total_bytes=14)
+    assert on_its_way in connection.reports
+    assert "the adapter late: no byte of it has come for 0.5 s" in connection.reports[-1].detail
 
 
 async def test_an_engine_that_does_not_answer_is_not_waited_for(
