@@ -10,6 +10,7 @@ from headrace_api.wire import Register
 from headrace_api.worker_config import WorkerConfig, fingerprint
 from headrace_worker import facts, probes
 from headrace_worker.adapters.part import WithAdapters
+from headrace_worker.adapters.routes import whole_name
 from headrace_worker.facts import Machine
 from headrace_worker.metrics import Metrics
 from headrace_worker.parts import Parts
@@ -28,6 +29,7 @@ def pull_plan(config: WorkerConfig, settings: Settings, token: str | None, machi
         **facts.registration(machine, settings.ln_url).model_dump(),
         worker=settings.worker_name,
         models=[config.model_name],
+        adapters=[whole_name(config.model_name, adapter.name) for adapter in config.generator.adapters],
         capacity=queue.max_concurrent_queries,
         fingerprint=fingerprint(config.generator),
         tags=queue.tags,

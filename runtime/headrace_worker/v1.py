@@ -82,7 +82,7 @@ class V1Session:
 
     def _introduce(self) -> None:
         offer = self.status.offer
-        self._served = offer.adapters if offer else ()
+        self._served = offer.adapters if offer else tuple(self.register.adapters)
         now = {
             "models": [*self.register.models, *self._served],
             "adapters": list(self._served),

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 import psutil
 
-from headrace_api.worker_config import Generator, Monitoring, Queue, WorkerConfig
+from headrace_api.worker_config import Adapter, Generator, Monitoring, Queue, WorkerConfig
 from headrace_worker import app, settings
 from headrace_worker.decision import Decision
 from headrace_worker.engine_process import free_port
@@ -66,12 +66,17 @@ def _command_line(process: psutil.Process) -> list[str]:
 
 @contextlib.asynccontextmanager
 async def living(
-    folder: Path, url: str, trouble: str = "sound", queue: dict[str, Any] | None = None, **more: Any
+    folder: Path,
+    url: str,
+    trouble: str = "sound",
+    queue: dict[str, Any] | None = None,
+    wanted: Sequence[Adapter] = (),
+    **more: Any,
 ) -> AsyncIterator[Living]:
     """Run a worker; upper-case keywords are environment variables, the others are its parts."""
     config = WorkerConfig(
         edition=1,
-        generator=Generator(type="VLLMEngine", model_id="m"),
+        generator=Generator(type="VLLMEngine", model_id="m", adapters=list(wanted)),
         queue=Queue(url=url, **(queue or {})),
         monitoring=Monitoring(metrics_port=free_port()),
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from headrace_api.wire import Credit, HandBack, Register, Registered, Result, Serving
+from headrace_api.wire import Credit, HandBack, Result, Serving
 from tests.waiting import until
 from tests.worker import lora_files
 from tests.worker.scripted_queue import Connection, ScriptedQueue
@@ -31,10 +31,8 @@ async def test_each_adapter_answers_as_itself_and_the_model_as_without(tmp_path:
     generator: dict[str, Any] = {**GENERATOR, "adapters": adapters, "engine_kwargs": {"verbosity": 4}}
     async with worker(tmp_path, queue.url, generator) as process:
         connection = await queue.connection()
-        await connection.expect(Register)
-        await connection.send(Registered())
-        assert (await connection.expect(Serving)).models == ["public-name", "public-name:one", "public-name:two"]
-        await connection.expect(Credit)
+        register, _ = await connection.greet()
+        assert register.models == ["public-name", "public-name:one", "public-name:two"]
         asked = ["public-name", "public-name:one", "public-name", "public-name:two", "public-name:one", "public-name"]
         said = [await answer_of(connection, job, model) for job, model in enumerate(asked)]
         assert said[0] == said[2] == said[5] == ANSWER

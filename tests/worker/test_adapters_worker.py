@@ -80,6 +80,28 @@ async def test_a_worker_that_is_started_anew_is_ready_with_its_adapters(tmp_path
             assert await worker.status() == 0
 
 
+async def test_the_adapters_of_its_file_are_announced_while_it_starts(tmp_path: Path, queue: ScriptedQueue) -> None:
+    """So that requests for them wait as those for the model do; what it does not get is taken back."""
+    legal = Adapter(name="legal", source=str(lora_files.folder(tmp_path / "legal")))
+    wanted = [legal, Adapter(name="gone", source="/nowhere")]
+    part = WithAdapters("m", None, ModelStore({"HF_HUB_CACHE": str(tmp_path / "hub")}).adapter)
+    go_on = asyncio.Event()
+
+    async def fetch(generator: Generator, _: OnProgress, /) -> Generator:
+        await go_on.wait()
+        return generator
+
+    async with living(tmp_path, queue.url, fetch=fetch, decide=decide, adapters=part, wanted=wanted):
+        connection = await queue.connection()
+        register = await connection.expect(Register)
+        assert (register.models, register.state) == (["m", "m:legal", "m:gone"], "fetching")
+        assert register.adapters == ["m:legal", "m:gone"]
+        await connection.send(Registered())
+        go_on.set()
+        assert (await connection.expect(Serving)).models == ["m", "m:legal"]
+        await connection.expect(Credit)
+
+
 async def test_a_job_for_an_adapter_that_has_gone_is_handed_back(tmp_path: Path, queue: ScriptedQueue) -> None:
     async with adapted(tmp_path, queue, [Adapter(name="gone", source="/nowhere")]) as (_, connection):
         await connection.expect(Credit)

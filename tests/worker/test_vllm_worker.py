@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace_api.wire import Credit, Register, Registered, Result, Serving
+from headrace_api.wire import Credit, Result, Serving
 from tests.worker import lora_files, scripted_queue
 from tests.worker.scripted_queue import Connection, ScriptedQueue
 from tests.worker.test_llamacpp_worker import ANSWER, QUESTION, same_as_the_engines_own, text_of
@@ -69,10 +69,8 @@ async def test_answers_then_fails_with_its_engine_core(
     generator = {**GENERATOR, "adapters": [{"name": "one", "source": str(one)}]}
     async with worker(tmp_path, queue.url, generator, HEADRACE_VLLM_PYTHON=vllm_python) as process:
         connection = await queue.connection()
-        await connection.expect(Register)
-        await connection.send(Registered())
-        assert (await connection.expect(Serving)).adapters == ["public-name:one"]
-        await connection.expect(Credit)
+        register, _ = await connection.greet()
+        assert register.adapters == ["public-name:one"]
         await process.until_ready(START_S)
 
         await connection.ask(1, QUESTION, stream=True, temperature=0)
