@@ -6,7 +6,7 @@ from pydantic import ConfigDict, Field, StrictInt, StrictStr, model_validator
 
 from headrace_api.base import KubernetesDocument
 from headrace_api.portable import PortableMap, not_portable
-from headrace_api.worker_config import ADAPTER_NAME, EngineType, LoggerLevel, Optimize, SchedulerPolicy
+from headrace_api.worker_config import ADAPTER_NAME, AnyEngine, LoggerLevel, Optimize, SchedulerPolicy
 
 VERBATIM = Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})
 FreeForm = Annotated[PortableMap, VERBATIM]
@@ -125,7 +125,9 @@ class Unstable(KubernetesDocument):
 class Engine(KubernetesDocument):
     """What serves the model."""
 
-    type: EngineType = Field(description="The inference engine.")
+    type: AnyEngine = Field(
+        description="The inference engine; vendor.Name: one that another distribution adds to the runtime image."
+    )
     model_id: str | None = Field(
         default=None,
         min_length=1,

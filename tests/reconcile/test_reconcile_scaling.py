@@ -256,6 +256,7 @@ async def test_requests_for_adapters_are_work_for_their_model(reconciler, cluste
     asked = {f"{NAME}:legal": ModelLoad(queued=1, running=2, taken=3), "o:x": ModelLoad(queued=1)}
     news.hear({NAME: ModelLoad(running=1, workers=1), "o": ModelLoad(), **asked})
     assert woken == [KEY]
+    cluster.model["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
     assert world.observe(KEY).load == ModelLoad(queued=1, running=3, workers=1, taken=3)
 
 

@@ -234,6 +234,13 @@ RULES = (
         "or GOOGLE_*, from the Secret of spec.engine.credentialsSecretRef)",
     ),
     _rule(
+        "FilesNotReadable",
+        r"cannot be read: Permission denied|PermissionError: \[Errno 13\]",
+        "The worker's user may not read a file or a folder that it was given.",
+        "let user and group 10001 read it (chmod on the node, or an fsGroup that the volume honours), or name another "
+        "user in spec.template",
+    ),
+    _rule(
         "WeightsNotFound",
         r"(?:Repository|Entry|Revision) Not Found for url|is not a valid model identifier"
         r"|is neither a file nor a folder"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from headrace_api import refusals
+from headrace_api import sources
 from headrace_api.inference_model import InferenceModelSpec
 from headrace_api.rules.finding import Facts, Finding, Rule, at
 from headrace_api.worker_config import TAKES_ADAPTERS_WHILE_IT_RUNS
@@ -21,10 +21,11 @@ def _named_once(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
 
 def _sources(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
     for index, adapter in enumerate(spec.engine.adapters):
-        if not refusals.is_source(adapter.source):
+        if not sources.is_source(adapter.source):
             message = f"{adapter.source!r:.80} is no place of weights"
             hint = (
-                "write an absolute path in the worker's pod, ORGANISATION/NAME of the Hugging Face Hub, s3:// or gs://"
+                "write an absolute path in the worker's pod, ORGANISATION/NAME or ORGANISATION/NAME@REVISION of the "
+                "Hugging Face Hub, s3:// or gs://"
             )
             yield Finding("HR441", "error", at("engine.adapters", index, "source"), message, hint)
 

@@ -2,16 +2,18 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from headrace_worker.adapters import loaders
 from headrace_worker.adapters.fetches import FetchAdapter
 from headrace_worker.adapters.keeper import Keeper, Loader
 from headrace_worker.adapters.look import Here
 from headrace_worker.adapters.told import Told
 from headrace_worker.adapters.wanted import Place
-from headrace_worker.engine_client import EngineClient
 from headrace_worker.engines import Chosen
 from headrace_worker.status import Progress
+
+if TYPE_CHECKING:  # it loads aiohttp, for which an engine's start does not wait
+    from headrace_worker.engine_client import EngineClient
 
 
 class WithAdapters:
@@ -32,15 +34,17 @@ class WithAdapters:
         self._here = await self._keeper.before_start(progress)
         return self._here
 
-    async def load(self, client: EngineClient) -> Told:
+    async def load(self, client: "EngineClient") -> Told:
         """See `Adapters.load`."""
+        from headrace_worker.adapters import loaders  # noqa: PLC0415 (likewise)
+
         if self._keeper is None:
             return Told()
         dialect = client.adapters
         self._loader = loaders.WhileRunning(client, dialect) if dialect else loaders.AtStart(self._here)
         return await self._keeper.load(self._loader, client.routes)
 
-    async def keep(self, client: EngineClient, tell: Callable[[Told], None]) -> None:
+    async def keep(self, client: "EngineClient", tell: Callable[[Told], None]) -> None:
         """See `Adapters.keep`."""
         if self._keeper and self._loader:
             await self._keeper.keep(self._loader, client.routes, tell)

@@ -47,6 +47,8 @@ class StoreSettings:
     """Requests at the same time."""
     read_timeout_s: float = 30.0
     """How long a connection may be silent."""
+    sync_after_s: float = 60.0
+    """How long after a download the disk is asked to have written it: by then the kernel has written most of it."""
     retries: Retries = field(default_factory=Retries)
 
 
