@@ -1,14 +1,16 @@
 """What the store decides, without network or disk."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from hashlib import md5
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
+from obstore.exceptions import InvalidPathError
 
-from headrace_api import s3_sync
+from headrace_api import s3_sync, sources
 from headrace_api.worker_config import Generator
 from headrace_worker.settings import SettingsError
 from headrace_worker.store import (
@@ -29,7 +31,7 @@ from headrace_worker.store.eviction import Kept
 from headrace_worker.store.files import RemoteFile
 from headrace_worker.store.manifest import Manifest
 from headrace_worker.store.retry import Retries, again
-from headrace_worker.store.snapshot import step_for
+from headrace_worker.store.snapshot import Listed, step_for
 from headrace_worker.store.streaming import Streamed, streamed
 
 MIB = 2**20
@@ -77,6 +79,7 @@ def test_other_sync_arguments_are_refused_by_name(arguments: list[str]) -> None:
         ("org/model", "hub", None),
         ("org/model:Q4_K_M", "hub", "Q4_K_M"),
         ("gpt2", "hub", None),
+        ("org/model@v1:Q4_K_M", "hub", "Q4_K_M"),
         ("s3://bucket/a:b", "bucket", None),
         ("gs://anonymous@bucket", "bucket", None),
     ],
@@ -84,6 +87,15 @@ def test_other_sync_arguments_are_refused_by_name(arguments: list[str]) -> None:
 def test_sources_are_told_apart(text: str, kind: str, quant: str | None) -> None:
     found = source.understand(text, exists=lambda path: path == "here")
     assert (found.kind, found.quant) == (kind, quant)
+
+
+@given(st.from_regex(r"(/|s3://|gs://|org/|)[-A-Za-z0-9@/._: ]{0,12}", fullmatch=True))
+@example("s3://b@c")
+@example("org/.hidden")
+@example("org/lora@v1/2")
+def test_what_the_rules_accept_the_worker_understands(text: str) -> None:
+    if sources.is_source(text):
+        source.understand(text, exists=lambda _: False)
 
 
 @pytest.mark.parametrize("text", ["", "a/b/c", "a b", "https://x/y", "org/"])
@@ -101,6 +113,11 @@ def test_names_that_lead_out_of_the_folder_are_refused(name: str) -> None:
 def test_a_file_and_a_folder_of_one_name_are_refused() -> None:
     with pytest.raises(StoreError, match="named as its folder"):
         files.of_mirror([RemoteFile("a", 1), RemoteFile("a/b", 1)], s3_sync.SyncArguments(), None)
+
+
+def test_an_object_that_only_marks_a_folder_is_no_file() -> None:
+    listed = [RemoteFile("a", 0), RemoteFile("a/b", 0), RemoteFile("a/b/c", 1), RemoteFile("d", 0)]
+    assert [one.name for one in files.of_mirror(listed, s3_sync.SyncArguments(), None)] == ["a/b/c", "d"]
 
 
 def test_a_hub_repository_without_safetensors_is_fetched_whole() -> None:
@@ -209,20 +226,33 @@ OLD = Manifest("s3://b", (RemoteFile("a", 1, "1"), RemoteFile("b", 1, "1")))
 @pytest.mark.parametrize(
     ("wanted", "known", "held", "does", "name"),
     [
-        ([("a", "1")], None, False, "make", "h"),
-        ([("a", "1"), ("b", "1")], OLD, True, "reuse", "h"),
-        ([("a", "1")], OLD, False, "reuse", "h"),
-        ([("a", "1"), ("c", "1")], OLD, True, "add", "h"),
-        ([("a", "2"), ("b", "1")], OLD, False, "make", "h"),
-        ([("a", "2"), ("b", "1")], OLD, True, "make", None),
+        ("a1", None, False, "make", "h"),
+        ("a1 b1", OLD, True, "reuse", "h"),
+        ("a1 (b)", OLD, False, "reuse", "h"),
+        ("a1 c1 (b)", OLD, True, "add", "h"),
+        ("a2 b1", OLD, False, "make", "h"),
+        ("a2 b1", OLD, True, "make", None),
+        ("a1", OLD, False, "make", "h"),  # b is gone
+        ("a1 c1", OLD, False, "make", "h"),
+        ("a1", OLD, True, "make", None),
+        ("a1 c1", replace(OLD, source="another"), False, "add", "h"),
+        ("a1", replace(OLD, source="another"), False, "reuse", "h"),
     ],
 )
 def test_what_is_done_about_a_snapshot(
-    wanted: list[tuple[str, str]], known: Manifest | None, held: bool, does: str, name: str | None
+    wanted: str, known: Manifest | None, held: bool, does: str, name: str | None
 ) -> None:
-    listed = [RemoteFile(file, 1, etag) for file, etag in wanted]
+    """Each word is a file and its ETag; in brackets, one that is there but not wanted."""
+    there = wanted.split()
+    chosen = [RemoteFile(word[0], 1, word[1]) for word in there if "(" not in word]
+    listed = Listed("s3://b", "h", chosen, frozenset(word.strip("()")[0] for word in there))
     step = step_for(listed, "h", known, held=held)
-    assert (step.does, step.name) == (does, name or layout.content_hash(listed))
+    assert (step.does, step.name) == (does, name or layout.content_hash(chosen))
+
+
+def test_without_a_hash_a_snapshot_of_another_place_is_not_what_is_wanted() -> None:
+    listed = Listed("s3://b", layout.NO_HASH, [RemoteFile("a", 1, "1")], frozenset("a"))
+    assert step_for(listed, layout.NO_HASH, replace(OLD, source="s3://old"), held=False).does == "make"
 
 
 def kept(name: str, size: int, used: float, held: bool = False) -> Kept:
@@ -313,9 +343,16 @@ def test_failures_are_sorted(text: str, kind: str) -> None:
     assert failure(RuntimeError(text)).kind == kind
 
 
+def test_a_key_that_cannot_be_a_path_is_not_asked_for_again() -> None:
+    error = InvalidPathError('Path "m//x" contained empty path segment')
+    assert failure(error) == AttemptError("final", str(error))
+
+
 def test_a_bucket_in_another_region_says_so() -> None:
-    text = "status code: 301: <Code>PermanentRedirect</Code><Message>m</Message><Region>eu-west-1</Region>"
-    assert failure(RuntimeError(text)) == AttemptError("final", "301 PermanentRedirect: m", "eu-west-1")
+    said = "the region 'us-east-1' is wrong; expecting 'eu-west-1'"
+    text = f"status code: 400: <Code>AuthorizationHeaderMalformed</Code><Message>{said}</Message>"
+    found = failure(RuntimeError(f"{text}<Region>eu-west-1</Region>"))
+    assert found == AttemptError("final", f"400 AuthorizationHeaderMalformed: {said}", "eu-west-1")
 
 
 def test_attempts_are_bounded() -> None:
@@ -423,3 +460,17 @@ def test_the_limit_of_the_cache_is_a_size(text: str, size: int) -> None:
 def test_other_limits_are_refused(text: str) -> None:
     with pytest.raises(SettingsError, match=r"HEADRACE_MODEL_CACHE_LIMIT: .* is not a size"):
         settings.read({"HEADRACE_MODEL_CACHE_LIMIT": text})
+
+
+def test_a_path_that_this_user_may_not_look_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    with pytest.raises(StoreError, match=r"^'/root/model' cannot be read: Permission denied; the worker's user has to"):
+        source.understand("/root/model")
+
+
+def test_a_path_that_is_too_long_for_a_file_is_none() -> None:
+    with pytest.raises(StoreError, match="is neither a file nor a folder"):
+        source.understand("a b" * 2000)

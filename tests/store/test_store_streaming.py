@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tests.store import servers
-from tests.store.test_store_buckets import tree
+from tests.store.test_store_buckets import extra_tree, tree
 
 from headrace_api.worker_config import Generator
 from headrace_worker.engines.protocol import EngineFacts, Programs
@@ -12,7 +12,9 @@ from headrace_worker.store.part import ModelStore
 
 
 async def test_vllm_is_started_with_the_buckets_address_and_its_endpoint(s3: servers.S3, tmp_path: Path) -> None:
-    s3.put("models", {"extra/y.txt": b"y", "tokens/tokenizer.json": b"{}", "tokens/model.safetensors": b"large"})
+    s3.put(
+        "models", {"streamed-extra/y.txt": b"y", "tokens/tokenizer.json": b"{}", "tokens/model.safetensors": b"large"}
+    )
     section = {
         "type": "VLLMEngine",
         "model_id": "org/model",
@@ -20,7 +22,7 @@ async def test_vllm_is_started_with_the_buckets_address_and_its_endpoint(s3: ser
         "s3_mirror_config": {
             "bucket_uri": "s3://models/streamed/",
             "s3_sync_args": ["--region", "us-east-1"],
-            "extra_files": [{"bucket_uri": "s3://models/extra", "destination_path": str(tmp_path / "to")}],
+            "extra_files": [{"bucket_uri": "s3://models/streamed-extra", "destination_path": str(tmp_path / "to")}],
         },
         "engine_kwargs": {"load_format": "runai_streamer", "model_loader_extra_config": {"concurrency": 16}},
     }
@@ -39,7 +41,7 @@ async def test_vllm_is_started_with_the_buckets_address_and_its_endpoint(s3: ser
     assert told["--load-format"] == "runai_streamer"
     assert told["--model-loader-extra-config"] == '{"concurrency": 16}'
     assert tree(Path(told["--tokenizer"])) == {"tokenizer.json": b"{}"}
-    assert tree(tmp_path / "to") == {"y.txt": b"y"}
+    assert extra_tree(tmp_path / "to") == {"y.txt": b"y"}
     assert command.env == {
         "AWS_ENDPOINT_URL": s3.url,
         "AWS_REGION": "us-east-1",

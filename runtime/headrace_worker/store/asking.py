@@ -30,15 +30,30 @@ async def headers(url: str, sent: Mapping[str, str], timeout_s: float) -> dict[s
     Raises:
         AttemptError: there is none. Its text has no address: that may be a signed one, which is a secret.
     """
+    status, found = await _head(url, sent, timeout_s)
+    if status != _OK:
+        raise AttemptError("passing" if status >= 500 else "final", f"it answered {status}")
+    return found
+
+
+async def region(url: str, timeout_s: float) -> str:
+    """The region of a bucket of S3, which is told with whatever answer, also to who has no keys; else empty.
+
+    Raises:
+        AttemptError: there is no answer.
+    """
+    _, found = await _head(url, {}, timeout_s)
+    return found.get("x-amz-bucket-region", "")
+
+
+async def _head(url: str, sent: Mapping[str, str], timeout_s: float) -> tuple[int, dict[str, str]]:
     timeout = aiohttp.ClientTimeout(total=timeout_s)
     try:
         async with (
             aiohttp.ClientSession(timeout=timeout, trust_env=True) as session,
             session.head(URL(url, encoded=True), headers=sent) as answer,  # what was signed is not to be written anew
         ):
-            if answer.status != _OK:
-                raise AttemptError("passing" if answer.status >= 500 else "final", f"it answered {answer.status}")
-            return {name.lower(): value for name, value in answer.headers.items()}
+            return answer.status, {name.lower(): value for name, value in answer.headers.items()}
     except (aiohttp.ClientError, TimeoutError) as error:
         raise AttemptError("passing", type(error).__name__) from None
 

@@ -28,6 +28,7 @@ log = structlog.get_logger()
 
 _MOST_SMALL = 4096
 _S3_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION")
+_REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
 _GCS_KEYS = ("GOOGLE_SERVICE_ACCOUNT_KEY", "GOOGLE_SERVICE_ACCOUNT", "GOOGLE_APPLICATION_CREDENTIALS")
 _SECRETS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
 _PIECE = 2**18
@@ -136,13 +137,25 @@ class Bucket:
         try:
             return await retry.persist(attempt, retries)
         except AttemptError as error:
-            if not error.region or error.region == self._access.arguments.region:
+            region = await self._region() if error.elsewhere else error.region
+            if not region or region == self._access.arguments.region:
                 raise
-            # the bucket is in another region, which the answer names
-            arguments = replace(self._access.arguments, region=error.region)
+            log.info("the bucket is in another region", bucket=self.where.bucket, region=region)
+            arguments = replace(self._access.arguments, region=region)
             self._access = replace(self._access, arguments=arguments)
             self._store = _open(self.where, self._access)
         return await retry.persist(attempt, retries)
+
+    async def _region(self) -> str:
+        """The region that the bucket's server names to everybody; empty where it names none."""
+        settings, arguments = self._access.settings, self._access.arguments
+        asked = arguments.region or next(filter(None, map(settings.environment.get, _REGIONS)), "us-east-1")
+        endpoint = arguments.endpoint_url or settings.s3_endpoint or f"https://s3.{asked}.amazonaws.com"
+        try:
+            return await asking.region(asking.plain(endpoint, self.where.bucket, ""), settings.read_timeout_s)
+        except AttemptError as error:
+            log.info("the server does not say where a bucket is", bucket=self.where.bucket, why=str(error))
+            return ""
 
 
 def _pour(result: "GetResult", size: int, sink: Sink, threads: Threads, until: float) -> None:

@@ -25,16 +25,16 @@ log = structlog.get_logger()
 def land(places: Places, name: str, files: Path, content: Manifest) -> Path:
     """Make a folder of complete files the snapshot `name`, by a rename; what had this name before goes.
 
-    In this order, so that a kill at any moment leaves either a complete snapshot with its manifest, or none.
+    In this order, so that a manifest never tells of other files than those that are there, whatever fails and whenever
+    it is killed. A snapshot without one is checked before it is used again.
     """
     _remove_others(files, {file.name for file in content.files})
     target = places.snapshot(name)
     forget_manifest(places, name)
     _throw_away(places.cache, target)
-    manifest.write(places.manifest(name), content)
     target.parent.mkdir(parents=True, exist_ok=True)
     files.rename(target)
-    refer(places, name)
+    manifest.write(places.manifest(name), content)
     shutil.rmtree(places.partial, ignore_errors=True)
     return target
 
@@ -68,28 +68,32 @@ def forget(places: Places) -> None:
     shutil.rmtree(places.partial, ignore_errors=True)
 
 
-def refer(places: Places, name: str) -> None:
-    """Make `refs/main` say that this is the newest snapshot."""
+def refer(places: Places, name: str, revision: str) -> None:
+    """Make the file in `refs` say that this is the newest snapshot of a revision; one that is a commit needs none."""
+    ref = places.refs / revision
     with contextlib.suppress(OSError):
-        if places.main_ref.read_text() == name:
+        if revision == name or ref.read_text() == name:
             return
-    manifest.replace(places.main_ref, name)
+    manifest.replace(ref, name)
 
 
 def make_room(places: Places, needed_bytes: int, limit_bytes: int | None) -> None:
-    """Check the disk, and evict what is needed.
+    """Check the disk, and evict what is needed; for files outside the cache nothing is evicted.
 
     Raises:
         StoreError: there is not enough room.
     """
-    empty_trash(places.cache)
+    if places.destination:
+        limit_bytes = None
+    else:
+        empty_trash(places.cache)
     kept = list(contents(places.cache, places)) if limit_bytes is not None else []
     chosen = eviction.to_evict(
         kept,
         needed_bytes=needed_bytes,
         free_bytes=shutil.disk_usage(places.own).free,
         limit_bytes=limit_bytes,
-        place=str(places.cache),
+        place=str(places.destination or places.cache),
     )
     for one in chosen:
         _evict(places.cache, one)
@@ -111,8 +115,9 @@ def contents(cache: Path, mine: Places) -> Iterator[Kept]:
 
 
 def empty_trash(cache: Path) -> None:
-    """Remove what a worker that was killed while evicting has left."""
-    shutil.rmtree(cache / ".headrace" / _TRASH, ignore_errors=True)
+    """Remove what a worker that was killed while evicting has left; not the folder, which another may be about to use."""
+    for left in (cache / ".headrace" / _TRASH).glob("*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _evict(cache: Path, one: Kept) -> None:
@@ -135,13 +140,12 @@ def _evict(cache: Path, one: Kept) -> None:
 def _throw_away(cache: Path, folder: Path) -> None:
     """Rename first: a folder that is being emptied is not to be seen under its name."""
     trash = cache / ".headrace" / _TRASH
-    trash.mkdir(parents=True, exist_ok=True)
-    gone = trash / uuid.uuid4().hex
-    try:
-        folder.rename(gone)
-    except FileNotFoundError:
-        return
-    shutil.rmtree(gone, ignore_errors=True)
+    while folder.exists():
+        trash.mkdir(parents=True, exist_ok=True)
+        gone = trash / uuid.uuid4().hex
+        with contextlib.suppress(FileNotFoundError):  # somebody was quicker, or has removed the trash
+            folder.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def _drop_blobs(places: Places) -> None:

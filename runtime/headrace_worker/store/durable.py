@@ -73,7 +73,7 @@ def settle(places: Places, name: str) -> None:
     before = _content_of_manifest(places, name)
     folder = places.snapshot(name)
     sync(path for path in folder.rglob("*"))
-    sync([folder, folder.parent, places.model, places.manifest(name), places.main_ref, places.own])
+    sync([folder, folder.parent, places.model, *places.refs.rglob("*"), places.manifest(name), places.own])
     kept = places.kept(name)
     manifest.replace(kept, before)
     sync([kept, kept.parent])

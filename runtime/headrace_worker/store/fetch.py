@@ -12,12 +12,13 @@ import structlog
 from headrace_worker.engines import gguf
 from headrace_worker.store import address, durable, fetching, files, layout, locks, manifest
 from headrace_worker.store.errors import AttemptError, StoreError
-from headrace_worker.store.fetching import Fetching, Listed
+from headrace_worker.store.fetching import Fetching
 from headrace_worker.store.files import RemoteFile
 from headrace_worker.store.layout import Places
 from headrace_worker.store.progress import Show, Tracker, logged
 from headrace_worker.store.request import StoreRequest
 from headrace_worker.store.settings import StoreSettings
+from headrace_worker.store.snapshot import Listed
 
 if TYPE_CHECKING:
     from headrace_worker.store.buckets import Bucket
@@ -62,7 +63,8 @@ async def fetch(request: StoreRequest, settings: StoreSettings, show: Show) -> F
             case "bucket":
                 return await _from_bucket(request, settings, show)
     except OSError as error:
-        raise StoreError(f"{settings.cache}: the model cache cannot be used: {error}") from error
+        what = f"{request.destination}: extra_files" if request.destination else f"{settings.cache}: the model cache"
+        raise StoreError(f"{what} cannot be used: {error}") from error
 
 
 def _local(request: StoreRequest) -> Path:
@@ -112,7 +114,8 @@ async def _listed(bucket: "Bucket", request: StoreRequest) -> Listed:
         raise StoreError(f"{bucket.where}: NoSuchKey: there are no files in this folder that are to be fetched")
     named = next((file for file in found if file.name == files.HASH_FILE), None)
     text = (await bucket.small(named)).decode(errors="replace") if named else None
-    return Listed(str(bucket.where), layout.snapshot_hash(text, str(bucket.where)), wanted)
+    name = layout.snapshot_hash(text, str(bucket.where))
+    return Listed(str(bucket.where), name, wanted, frozenset(file.name for file in found))
 
 
 async def _from_hub(request: StoreRequest, settings: StoreSettings, show: Show) -> Fetched:
@@ -121,9 +124,9 @@ async def _from_hub(request: StoreRequest, settings: StoreSettings, show: Show) 
     repo = request.source.place
     places = _places(settings, request, repo)
     async with hub.session(settings) as session, _alone(places, show, repo) as tracker:
-        remote = hub.Hub(repo, settings, session)
+        remote = hub.Hub(repo, request.source.revision, settings, session)
         if settings.offline:
-            return await _cached(places, repo, request, AttemptError("final", "HF_HUB_OFFLINE is set"))
+            return await _cached(places, repo, request, AttemptError("away", "HF_HUB_OFFLINE is set"))
         try:
             found = await remote.listing()
         except AttemptError as error:
@@ -133,7 +136,8 @@ async def _from_hub(request: StoreRequest, settings: StoreSettings, show: Show) 
         )
         if not wanted:
             raise StoreError(f"{remote.where}: it does not appear to have a file that is to be fetched")
-        listed = Listed(repo, found.commit, wanted)
+        revision = request.source.revision or layout.MAIN
+        listed = Listed(repo, found.commit, wanted, frozenset(file.name for file in found.files), revision)
         return await _fetched(Fetching(remote, places, settings, tracker), listed, request)
 
 
@@ -141,7 +145,8 @@ async def _fetched(work: Fetching, listed: Listed, request: StoreRequest) -> Fet
     names = [file.name for file in listed.files]
     first = _first_gguf(names, request) if request.gguf and request.weights else None  # before the download
     if request.destination:
-        return Fetched(await work.folder(listed, request.destination))
+        await work.folder(listed, request.destination)
+        return Fetched(request.destination)
     folder, lock = await work.snapshot(listed)
     return Fetched(folder / first if first else folder, lock)
 
@@ -150,10 +155,10 @@ async def _cached(places: Places, source: str, request: StoreRequest, why: Attem
     """The newest snapshot, where its source cannot be asked.
 
     Raises:
-        StoreError: there is none, or the source has answered that this worker may not have it, or that it is not there.
+        StoreError: there is none, or the source has answered: that this worker may not have it, or that it is not there.
     """
-    name = await asyncio.to_thread(_newest, places, source)
-    if name is None or why.kind in {"forbidden", "missing"} or request.destination:
+    name = await asyncio.to_thread(_newest, places, source, request.source.revision or layout.MAIN)
+    if name is None or why.kind not in {"passing", "away"} or request.destination:
         raise fetching.unavailable(source, why) from why
     lock = await locks.shared(places.use(name))
     folder = places.snapshot(name)
@@ -168,12 +173,12 @@ async def _cached(places: Places, source: str, request: StoreRequest, why: Attem
         raise
 
 
-def _newest(places: Places, source: str) -> str | None:
-    """The snapshot of `refs/main`, if it is complete: one of ours has a manifest, of this source."""
+def _newest(places: Places, source: str, revision: str) -> str | None:
+    """The newest snapshot of a revision, if it is complete: one of ours has a manifest, of this source."""
     try:
-        name = places.main_ref.read_text().strip()
+        name = (places.refs / revision).read_text().strip()
     except OSError:
-        return None
+        name = revision  # which may be a commit
     known = manifest.read(places.manifest(name))
     if not name or not places.snapshot(name).is_dir() or (known and known.source != source):
         return None
@@ -183,8 +188,8 @@ def _newest(places: Places, source: str) -> str | None:
 
 def _places(settings: StoreSettings, request: StoreRequest, name: str) -> Places:
     if request.destination:
-        content = [RemoteFile(str(request.destination), 0, request.source.place)]
-        return Places(settings.cache, f"extra--{layout.content_hash(content)}")
+        source = layout.content_hash([RemoteFile(request.source.place, 0)])
+        return Places(settings.cache, f"extra--{source}", request.destination)
     return Places(settings.cache, layout.folder_name(name))
 
 

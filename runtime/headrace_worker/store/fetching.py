@@ -4,7 +4,6 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -18,22 +17,12 @@ from headrace_worker.store.manifest import Manifest
 from headrace_worker.store.partial import Partial
 from headrace_worker.store.progress import Progress, Tracker
 from headrace_worker.store.settings import StoreSettings
-from headrace_worker.store.snapshot import Step, step_for
+from headrace_worker.store.snapshot import Listed, Step, step_for
 from headrace_worker.store.source import Remote
 
 _TOLD_S = 1.0
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True)
-class Listed:
-    """What a place holds of what is wanted."""
-
-    source: str
-    name: str
-    """What its snapshot is called."""
-    files: Sequence[RemoteFile]
 
 
 class Fetching:
@@ -60,7 +49,7 @@ class Fetching:
             else:
                 size = sum(file.size for file in listed.files)
                 self._tracker.set(Progress(size, size, detail="it is in the cache"))
-            await asyncio.to_thread(cache.refer, self._places, step.name)
+            await asyncio.to_thread(cache.refer, self._places, step.name, listed.revision)
             durable.settle_later(self._places, step.name, self._settings.sync_after_s)
         except BaseException:
             lock.close()
@@ -76,7 +65,7 @@ class Fetching:
                 alone.close()
             lock = await locks.shared(self._places.use(name))
             known = await asyncio.to_thread(self._known, name, listed)
-            step = step_for(listed.files, name, known, held=alone is None)
+            step = step_for(listed, name, known, held=alone is None)
             if step.name == name:
                 return step, lock
             log.info("another worker serves from the snapshot, and its files have changed", old=name, new=step.name)
@@ -114,18 +103,20 @@ class Fetching:
         added = Manifest(listed.source, tuple(files), durable.boot())
         await asyncio.to_thread(cache.add, self._places, step.name, staged, added)
 
-    async def folder(self, listed: Listed, destination: Path) -> Path:
-        """The files in a folder outside the cache, each put there by a rename."""
-        staged = destination / ".headrace-partial"
-        recorded = self._places.own / "manifest.json"
-        before = manifest.read(recorded)
+    async def folder(self, listed: Listed, destination: Path) -> None:
+        """The files in a folder outside the cache, each put there by a rename.
+
+        Raises:
+            StoreError: they cannot be had.
+        """
+        staged = self._places.partial / "files"
+        before = manifest.read(self._places.record)
         missing = [file for file in listed.files if not (before and before.has(file) and _sized(destination, file))]
         await self._download(self._partials(await self._described(missing), staged))
         await asyncio.to_thread(durable.sync, [staged / file.name for file in missing])
         await asyncio.to_thread(cache.move_in, staged, destination, missing)
-        await asyncio.to_thread(manifest.write, recorded, Manifest(listed.source, tuple(listed.files)))
+        await asyncio.to_thread(manifest.write, self._places.record, Manifest(listed.source, tuple(listed.files)))
         await asyncio.to_thread(cache.forget, self._places)
-        return destination
 
     async def _described(self, files: Sequence[RemoteFile]) -> list[RemoteFile]:
         """The files with what their source tells of their content beside the listing."""

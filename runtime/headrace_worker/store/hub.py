@@ -42,8 +42,9 @@ class Repository:
 class Hub:
     """One repository. Every method raises `AttemptError`."""
 
-    def __init__(self, repo: str, settings: StoreSettings, session: aiohttp.ClientSession) -> None:
+    def __init__(self, repo: str, revision: str, settings: StoreSettings, session: aiohttp.ClientSession) -> None:
         self.repo = repo
+        self._revision = revision
         self._settings = settings
         self._session = session
         self._endpoint = (settings.hub_endpoint or constants.ENDPOINT).rstrip("/")
@@ -53,14 +54,15 @@ class Hub:
     @property
     def where(self) -> str:
         """The repository's page."""
-        return f"{self._endpoint}/{self.repo}"
+        return f"{self._endpoint}/{self.repo}" + (f"/tree/{self._revision}" if self._revision else "")
 
     async def listing(self) -> Repository:
         """What the repository holds now."""
         api = HfApi(endpoint=self._endpoint, token=self._settings.hub_token)
 
         async def attempt() -> Any:
-            return await self._blocking(api.model_info, self.repo, files_metadata=True, timeout=30)
+            named = {"revision": self._revision or None, "files_metadata": True, "timeout": 30}
+            return await self._blocking(api.model_info, self.repo, **named)
 
         info = await retry.persist(attempt, self._settings.retries)
         if not info.sha:
@@ -135,7 +137,7 @@ def _failure(error: Exception, endpoint: str) -> AttemptError:
     if isinstance(error, (RepositoryNotFoundError, RevisionNotFoundError)):
         return AttemptError("missing", text)
     if isinstance(error, OfflineModeIsEnabled):
-        return AttemptError("final", text)
+        return AttemptError("away", text)
     if isinstance(error, HfHubHTTPError) and error.response is not None:
         return AttemptError(_kind(error.response.status_code), text)
     return AttemptError("passing", f"couldn't connect to '{endpoint}': {type(error).__name__}: {text}")

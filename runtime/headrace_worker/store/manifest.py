@@ -1,7 +1,6 @@
 """What is known of a snapshot that was fetched: its files as they were at their source, and from which source."""
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +22,6 @@ class Manifest:
     def has(self, file: RemoteFile) -> bool:
         """Whether this file is in it with the same content."""
         return any(_known(one) == _known(file) for one in self.files)
-
-    def same(self, files: Iterable[RemoteFile]) -> bool:
-        """Whether these files, and no others, are in it with the same content."""
-        return sorted(map(_known, self.files)) == sorted(map(_known, files))
 
 
 def _file(entry: dict[str, Any]) -> RemoteFile:
