@@ -5,16 +5,18 @@ FETCHING calls `Fetch`, `Adapters.before_start`, `Decide` and `PrepareEnvironmen
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from headrace_api.worker_config import Generator
 from headrace_worker.adapters.keeper import Told
 from headrace_worker.adapters.look import Here
 from headrace_worker.decision import Decision, decide
-from headrace_worker.engine_client import EngineClient
 from headrace_worker.engines import Chosen
 from headrace_worker.engines.protocol import EngineFacts
 from headrace_worker.status import Progress
+
+if TYPE_CHECKING:  # it loads aiohttp, for which an engine's start does not wait
+    from headrace_worker.engine_client import EngineClient
 
 OnProgress = Callable[[Progress], None]
 """Told how far something is, as often as is convenient."""
@@ -76,7 +78,7 @@ class Adapters(Protocol):
             EngineConfigError: the configuration asks for one that cannot be.
         """
 
-    async def keep(self, client: EngineClient, tell: Callable[[Told], None], /) -> None:
+    async def keep(self, client: "EngineClient", tell: Callable[[Told], None], /) -> None:
         """Load and unload while the worker is ready, until cancelled; `tell` is told of every change."""
 
 
@@ -88,7 +90,7 @@ class NoAdapters:
         del chosen
         return ()
 
-    async def keep(self, client: EngineClient, tell: Callable[[Told], None], /) -> None:
+    async def keep(self, client: "EngineClient", tell: Callable[[Told], None], /) -> None:
         """See `Adapters.keep`."""
 
 

@@ -67,9 +67,9 @@ def read(environ: Mapping[str, str] | None = None, *, log_level: str | None = No
         hang_seconds=_seconds("HEADRACE_HANG_SECONDS", env.get("HEADRACE_HANG_SECONDS") or "180"),
         inter_token_seconds=_seconds("HEADRACE_INTER_TOKEN_SECONDS", env.get("HEADRACE_INTER_TOKEN_SECONDS") or "0.2"),
         cache=_cache(env),
-        programs=_programs(env),
+        programs=programs(env),
         termination_log=_termination_log(env.get("HEADRACE_TERMINATION_LOG")),
-        engine_environment={**_compiled(_cache(env)), **_inherited(env)},
+        engine_environment={**_compiled(_cache(env)), **engine_environment(env)},
     )
 
 
@@ -89,7 +89,15 @@ def usable_token(settings: Settings, file_token: str | None) -> str | None:
     return token or None
 
 
-def _programs(env: Mapping[str, str]) -> Programs:
+def engine_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What an engine inherits of `environ` (the process's own when absent); see `Settings`."""
+    env = os.environ if environ is None else environ
+    return {name: value for name, value in env.items() if name not in _KEPT_FROM_ENGINES}
+
+
+def programs(environ: Mapping[str, str] | None = None) -> Programs:
+    """Where the engines' programs are, by `environ` (the process's own when absent)."""
+    env = os.environ if environ is None else environ
     return Programs(
         python=sys.executable,
         vllm=env.get("HEADRACE_VLLM_PYTHON") or sys.executable,
@@ -122,10 +130,6 @@ def _compiled(cache: Path) -> dict[str, str]:
         "TRITON_CACHE_DIR": str(cache / "triton"),
         "FLASHINFER_WORKSPACE_BASE": str(cache),
     }
-
-
-def _inherited(env: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in env.items() if name not in _KEPT_FROM_ENGINES}
 
 
 def _token(env: Mapping[str, str]) -> str | None:

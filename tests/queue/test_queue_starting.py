@@ -104,6 +104,15 @@ async def test_what_waits_for_a_new_model_is_handed_out_at_once(start: Start) ->
         late.cancel()
 
 
+async def test_what_is_amiss_with_a_ready_worker_is_passed_on(start: Start) -> None:
+    queue = await start()
+    async with operator(queue) as socket, V1Worker(queue.worker_url, "m", credit=3) as worker:
+        await worker.send(wire.Report(state="ready", detail="the adapter a: it is not there"))
+        await load_until(socket, {"m": ModelLoad(workers=1, notes={"fake": "the adapter a: it is not there"})})
+        await worker.send(wire.Report(state="ready"))
+        await load_until(socket, {"m": ModelLoad(workers=1)})
+
+
 async def test_a_job_says_how_long_it_waited(queue: Queue) -> None:
     async with V1Worker(queue.worker_url, "m") as worker:
         task = queue.ask()

@@ -90,7 +90,7 @@ async def _started(
         stderr=PIPE,
         env={**os.environ, **_KEYS, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
-    talk = asyncio.create_task(process.communicate())
+    talk = asyncio.create_task(process.communicate(b""))  # and no more: it ends when it is done
     try:
         await asyncio.wait({talk}, timeout=0.3 + 1.5 * chance.random() if chance and kill else None)
         if not talk.done():

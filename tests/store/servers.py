@@ -187,11 +187,11 @@ class Proxy:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[str]:
+    async def running(self, host: str = "127.0.0.1") -> AsyncIterator[str]:
         port = free_port()
-        server = await asyncio.start_server(self._connection, "127.0.0.1", port)
+        server = await asyncio.start_server(self._connection, host, port)
         try:
-            yield f"http://127.0.0.1:{port}"
+            yield f"http://{host}:{port}"
         finally:
             server.close()
             for task in self._tasks:

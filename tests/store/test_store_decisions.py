@@ -460,3 +460,17 @@ def test_the_limit_of_the_cache_is_a_size(text: str, size: int) -> None:
 def test_other_limits_are_refused(text: str) -> None:
     with pytest.raises(SettingsError, match=r"HEADRACE_MODEL_CACHE_LIMIT: .* is not a size"):
         settings.read({"HEADRACE_MODEL_CACHE_LIMIT": text})
+
+
+def test_a_path_that_this_user_may_not_look_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    with pytest.raises(StoreError, match=r"^'/root/model' cannot be read: Permission denied; the worker's user has to"):
+        source.understand("/root/model")
+
+
+def test_a_path_that_is_too_long_for_a_file_is_none() -> None:
+    with pytest.raises(StoreError, match="is neither a file nor a folder"):
+        source.understand("a b" * 2000)

@@ -14,14 +14,36 @@ from typing import Any
 import aiohttp
 import psutil
 
+from headrace_api.wire import Register, Registered
 from headrace_api.worker_config import Generator, Monitoring, Queue, WorkerConfig
 from headrace_worker import app, settings
 from headrace_worker.decision import Decision
 from headrace_worker.engine_process import free_port
 from headrace_worker.engines import Chosen
 from headrace_worker.engines.protocol import EngineCommand, EngineFacts
-from headrace_worker.parts import Parts
+from headrace_worker.parts import OnProgress, Parts
+from headrace_worker.status import Progress
 from tests.worker import troubled_engine
+from tests.worker.scripted_queue import Connection, ScriptedQueue
+
+
+class Fetching:
+    """A fetch that goes as far as it is let; what it leaves half-done it cleans up."""
+
+    def __init__(self, *progress: Progress) -> None:
+        self.progress = progress
+        self.go_on = asyncio.Event()
+        self.cleaned_up = False
+
+    async def __call__(self, generator: Generator, progress: OnProgress, /) -> Generator:
+        try:
+            for one in self.progress:
+                progress(one)
+                await asyncio.sleep(0.02)
+            await self.go_on.wait()
+        finally:
+            self.cleaned_up = True
+        return generator
 
 
 @dataclass
@@ -86,3 +108,14 @@ async def living(
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def registered(queue: ScriptedQueue) -> tuple[Connection, Register]:
+    connection = await queue.connection()
+    register = await connection.expect(Register)
+    await connection.send(Registered())
+    return connection, register
+
+
+def states(connection: Connection) -> list[str]:
+    return [report.state for report in connection.reports]

@@ -15,7 +15,7 @@ from headrace_api.worker_config import Adapter, Generator, fingerprint
 from headrace_worker.adapters import at_start, keeper
 from headrace_worker.adapters.changes import changes
 from headrace_worker.adapters.keeper import Keeper, Told
-from headrace_worker.adapters.look import AdapterError, Here, look
+from headrace_worker.adapters.look import AdapterError, Here, NeedsRestartError, look
 from headrace_worker.adapters.routes import Routes
 from headrace_worker.adapters.wanted import Place
 from headrace_worker.engines import unsupported
@@ -190,8 +190,13 @@ class MemoryEngine:
     def __init__(self) -> None:
         self.loaded: dict[str, str] = {}
         self.refuses: set[str] = set()
+        self.too_late_for: set[str] = set()
+        self.asked: list[str] = []
 
     async def load(self, name: str, here: Here, /) -> dict[str, Any]:
+        self.asked.append(name)
+        if name in self.too_late_for:
+            raise NeedsRestartError("it needs a restart")
         if name in self.refuses:
             raise AdapterError("the engine answered 400: no")
         assert name not in self.loaded
@@ -271,6 +276,23 @@ async def test_one_that_fails_is_told_and_tried_again(kept: Kept, monkeypatch: p
         assert "the adapter gone: '/nowhere/gone' is not there" in told.text
         kept.engine.refuses = set()
         await kept.until_served("m:one", "m:two")
+
+
+async def test_one_that_needs_a_restart_is_told_apart_and_not_tried_again(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "AGAIN_S", 0.01)
+    kept.engine.too_late_for = {"m:two"}
+    written(kept.file, kept.adapter("two"), kept.adapter("gone"))
+    async with kept.keeping():
+        await until(lambda: bool(kept.told) and bool(kept.told[-1].failed), 10)
+        assert kept.told[-1] == Told((), {"gone": "'/nowhere/gone' is not there"}, {"two": "it needs a restart"})
+        assert "the adapter two: it needs a restart" in kept.told[-1].text
+        written(kept.file, kept.adapter("two"), kept.adapter("one"))
+        await kept.until_served("m:one")
+        assert kept.engine.asked == ["m:two", "m:one"]
+        written(kept.file, kept.adapter("one"))
+        await until(lambda: not kept.told[-1].restart, 10)
 
 
 async def test_they_survive_the_engine(kept: Kept) -> None:

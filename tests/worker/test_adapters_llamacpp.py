@@ -57,5 +57,9 @@ async def test_each_adapter_answers_as_itself_and_the_model_as_without(tmp_path:
         config = tmp_path / "worker_config.toml"
         config.write_text(config.read_text().replace("two", "three"))
         assert (await connection.expect(Serving)).adapters == ["public-name:one"]
-        await until(lambda: "loads adapters when it starts only" in process.log.read_text(), START_S)
+        await until(lambda: "an adapter waits for a restart of the worker" in process.log.read_text(), START_S)
+        await until(lambda: "it needs a restart of the worker" in connection.reports[-1].detail, START_S)
+        _, metrics = await process.probe("/metrics")
+        assert 'headrace_worker_adapters{state="needs_restart"} 1.0' in metrics
+        assert 'headrace_worker_adapters{state="failed"} 0.0' in metrics
         assert await answer_of(connection, 10, "public-name:one") == said[1]

@@ -4,7 +4,6 @@ import asyncio
 import os
 import subprocess
 import sys
-import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,22 +21,10 @@ from headrace_worker.runtime_env.overlay import Overlay, OverlayError
 from headrace_worker.runtime_env.part import interpreter
 from tests.worker.scripted_queue import ScriptedQueue
 from tests.worker.test_llamacpp_worker import GENERATOR
+from tests.worker.wheel_files import wheel
 from tests.worker.worker_process import worker
 
 PIPS = Pips(sys.executable, sys.executable)
-
-
-def wheel(folder: Path, name: str, version: str, code: str = "", needs: tuple[str, ...] = ()) -> None:
-    folder.mkdir(exist_ok=True)
-    info = f"{name}-{version}.dist-info"
-    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as archive:
-        archive.writestr(f"{name}.py", code)
-        needed = "".join(f"Requires-Dist: {one}\n" for one in needs)
-        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needed}")
-        archive.writestr(
-            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        )
-        archive.writestr(f"{info}/RECORD", "")
 
 
 @pytest.fixture

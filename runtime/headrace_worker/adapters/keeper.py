@@ -1,6 +1,7 @@
 """Keeps an engine's adapters as they are wanted: looks every few seconds, fetches, loads, unloads, and tells."""
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ import structlog
 from headrace_api.toml_file import ConfigError
 from headrace_api.worker_config import Adapter
 from headrace_worker.adapters.changes import changes
-from headrace_worker.adapters.look import AdapterError, Here, look
+from headrace_worker.adapters.look import AdapterError, Here, NeedsRestartError, look
 from headrace_worker.adapters.routes import Routes, whole_name
 from headrace_worker.adapters.wanted import MORE_SETS, Place
 from headrace_worker.engines.protocol import EngineConfigError
@@ -57,11 +58,13 @@ class Told:
     """The whole names that can be asked for."""
     failed: dict[str, str] = field(default_factory=dict)
     """Why others cannot, by the adapter's own name."""
+    restart: dict[str, str] = field(default_factory=dict)
+    """The same for those that a restart of the worker would bring."""
 
     @property
     def text(self) -> str:
         """What is wrong, in words; empty when nothing is."""
-        return "; ".join(f"the adapter {name}: {why}" for name, why in self.failed.items())
+        return "; ".join(f"the adapter {name}: {why}" for name, why in (self.failed | self.restart).items())
 
 
 class Keeper:
@@ -126,6 +129,10 @@ class Keeper:
         name = whole_name(self._model, here.adapter.name)
         try:
             routes.adapters[name] = await loader.load(name, here)
+        except NeedsRestartError as error:
+            log.warning("an adapter waits for a restart of the worker", adapter=name, source=here.adapter.source)
+            self._failed[here.adapter] = (str(error), math.inf)
+            return
         except AdapterError as error:
             self._note(here.adapter, str(error))
             return
@@ -161,4 +168,8 @@ class Keeper:
             self._unreadable = str(error)
 
     def _told(self, routes: Routes) -> Told:
-        return Told(tuple(routes.adapters), {adapter.name: why for adapter, (why, _) in self._failed.items()})
+        failed: dict[str, str] = {}
+        restart: dict[str, str] = {}
+        for adapter, (why, again_at) in self._failed.items():
+            (failed if math.isfinite(again_at) else restart)[adapter.name] = why
+        return Told(tuple(routes.adapters), failed, restart)

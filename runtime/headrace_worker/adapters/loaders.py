@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from headrace_worker.adapters.look import AdapterError, Here
+from headrace_worker.adapters.look import AdapterError, Here, NeedsRestartError
 from headrace_worker.engine_client import EngineClient, EngineLostError
 from headrace_worker.engines.protocol import AdapterDialect, Call
 
@@ -44,7 +44,7 @@ class AtStart:
     async def load(self, name: str, here: Here, /) -> dict[str, Any]:  # noqa: ARG002
         """See `Loader.load`."""
         if here.path not in self._numbers:
-            raise AdapterError("this engine loads adapters when it starts only; restart the worker to have it")
+            raise NeedsRestartError("it needs a restart of the worker: this engine loads adapters when it starts only")
         return {"lora": [{"id": self._numbers[here.path], "scale": 1.0}]}
 
     async def unload(self, name: str, /) -> None:

@@ -16,6 +16,10 @@ class AdapterError(RuntimeError):
     """An adapter cannot be served; the message says why and, where that is known, what to do."""
 
 
+class NeedsRestartError(AdapterError):
+    """This engine has the adapters that it was started with, and will not have this one before it is started anew."""
+
+
 @dataclass(frozen=True)
 class Here:
     """An adapter on this machine, in the form that the engine loads."""

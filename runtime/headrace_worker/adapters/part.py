@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from headrace_worker.adapters import loaders
 from headrace_worker.adapters.keeper import FetchAdapter, Keeper, Told
 from headrace_worker.adapters.look import Here
 from headrace_worker.adapters.wanted import Place
-from headrace_worker.engine_client import EngineClient
 from headrace_worker.engines import Chosen
+
+if TYPE_CHECKING:  # it loads aiohttp, for which an engine's start does not wait
+    from headrace_worker.engine_client import EngineClient
 
 
 class WithAdapters:
@@ -28,8 +30,10 @@ class WithAdapters:
         self._here = await self._keeper.before_start()
         return self._here
 
-    async def keep(self, client: EngineClient, tell: Callable[[Told], None]) -> None:
+    async def keep(self, client: "EngineClient", tell: Callable[[Told], None]) -> None:
         """See `Adapters.keep`."""
+        from headrace_worker.adapters import loaders  # noqa: PLC0415 (likewise)
+
         dialect = client.adapters
         loader = loaders.WhileRunning(client, dialect) if dialect else loaders.AtStart(self._here)
         if self._keeper:

@@ -76,7 +76,10 @@ class Vllm:
         """A server that was told to be a pooling one embeds; any other generates text."""
         pooling = generator.engine_kwargs.get("runner") == "pooling"
         api = embedding_api() if pooling else replace(text_api(TOKENIZE_PATH), adapters=VllmAdapters())
-        return replace(api, metrics_path="/metrics", metrics_prefix="vllm:")
+        # Without statistics its page is there, too, but nothing on it moves: a busy engine would look like a hung one.
+        table = engine_arguments.table("vllm")
+        kwargs = {table.canonical(name): value for name, value in generator.engine_kwargs.items()}
+        return api if kwargs.get("disable_log_stats") else replace(api, metrics_path="/metrics", metrics_prefix="vllm:")
 
 
 def _own_flags(generator: Generator, facts: EngineFacts) -> dict[str, Any]:

@@ -20,8 +20,14 @@ class Chunk:
 
     def __del__(self) -> None:
         """A thread may have it longer than who was cancelled: closing it under the thread could hit another file."""
-        with contextlib.suppress(AttributeError):
+        with contextlib.suppress(AttributeError):  # it could not be opened
+            self.close()
+
+    def close(self) -> None:
+        """All of it has come."""
+        if self._descriptor >= 0:
             os.close(self._descriptor)
+            self._descriptor = -1
 
     def begin(self) -> None:
         """See `Sink`."""
@@ -112,6 +118,7 @@ class Partial:
 
     def note(self, number: int, chunk: "Chunk") -> None:
         """A chunk is in the file: say so in the journal."""
+        chunk.close()
         digest = chunk.digest()
         if digest:
             self._digests[number] = digest

@@ -53,8 +53,20 @@ class Source:
 
 
 def exists(path: str) -> bool:
-    """Whether there is a file or a folder."""
-    return Path(path).expanduser().exists()
+    """Whether there is a file or a folder.
+
+    Raises:
+        StoreError: this user may not know.
+    """
+    try:
+        return Path(path).expanduser().exists()
+    except PermissionError as error:
+        raise StoreError(
+            f"{path!r:.200} cannot be read: {error.strerror}; the worker's user has to have the right to read it, and "
+            "to pass through the folders above it"
+        ) from error
+    except OSError:  # a name that is too long for one
+        return False
 
 
 def understand(text: str, exists: Callable[[str], bool] = exists) -> Source:
