@@ -139,7 +139,7 @@ RULES = (
     ),
     _rule(
         "CacheUnusable",
-        r"the model cache cannot be (?:used|written)|extra_files cannot be used",
+        r"(?:the model cache|extra_files) cannot be (?:used|written)(?!.*(?:No space left|Disk quota))",
         "The worker cannot write the folder that models are fetched to: it is another user's, or mounted read-only.",
         "let the worker's user write there (fsGroup in spec.template, the volume's access mode), or fill it beforehand",
     ),
