@@ -121,7 +121,7 @@ def _cache(env: Mapping[str, str]) -> Path:
 def _compiled(cache: Path) -> dict[str, str]:
     """Where engines keep what they compile: beside the models, or a restart compiles again.
 
-    Each of these keeps entries by a hash of what they were made from: vLLM of its version, configuration and the model's
+    Each of these keeps entries by a hash of what they were made from: vLLM of its version, configuration and a model's
     code; Triton, Inductor and FlashInfer of a kernel's source and the GPU. So models, versions and workers share them.
     """
     return {

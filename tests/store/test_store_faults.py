@@ -109,7 +109,9 @@ async def start(cache: Path, uri: str, name: str, url: str) -> Process:
 
 async def line(process: Process) -> list[str]:
     assert process.stdout
-    return (await process.stdout.readline()).decode().split()
+    while (words := (await process.stdout.readline()).decode().split())[:1] not in ([], ["progress"], ["path"]):
+        pass  # the log
+    return words
 
 
 async def until(process: Process, done: Callable[[list[str]], bool]) -> list[str]:

@@ -75,7 +75,7 @@ def size_for(part_bytes: int | None, usual_bytes: int) -> int:
         part_bytes: the size of those parts; None where the hash is another.
         usual_bytes: the size otherwise, and where parts would be far smaller or larger.
     """
-    return part_bytes if part_bytes and usual_bytes // 2 <= part_bytes <= usual_bytes * 8 else usual_bytes
+    return part_bytes if part_bytes and usual_bytes // 4 <= part_bytes <= usual_bytes * 8 else usual_bytes
 
 
 def count(size: int, chunk_bytes: int) -> int:

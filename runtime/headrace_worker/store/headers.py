@@ -1,7 +1,7 @@
 """What a server tells of an object's content in its headers. Pure.
 
 - S3: `x-amz-checksum-<algorithm>`, of the whole object where it has no `-<parts>` at its end; since the end of 2024 S3
-  makes a CRC64NVME of every object for which its uploader gives nothing. With a key of the owner's, the ETag is no hash.
+  makes a CRC64NVME of every object for which nothing is given. With a key of the owner's, the ETag is no hash.
 - Google Cloud Storage: `x-goog-hash: crc32c=...,md5=...`; composite objects have no MD5.
 """
 
