@@ -103,7 +103,6 @@ async def compare(slots: int, limits: list[int], learn_s: float) -> bool:
     """The benchmark; whether what is learned is good enough."""
     write, clients = sys.stdout.write, Clients()
     fixed: dict[int, float] = {}
-    learned: list[tuple[int, float]] = []
     options = ("--host", "127.0.0.1", "--port", str(PORT), "--admin-port", str(ADMIN), "--model", MODEL)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -116,8 +115,8 @@ async def compare(slots: int, limits: list[int], learn_s: float) -> bool:
                         fixed[limit] = await clients.rate(MEASURED_S)
                         write(f"given {limit:5}: {fixed[limit]:8.0f} tokens/s\n")
                 async with worker(folder, http, slots, None), clients.asking(2 * slots):
-                    for _ in range(int(learn_s / LOOK_S)):
-                        learned.append((await limit_now(http), await clients.rate(LOOK_S)))
+                    looks = range(int(learn_s / LOOK_S))
+                    learned = [(await limit_now(http), await clients.rate(LOOK_S)) for _ in looks]
     write("learned, every 3 s: " + ", ".join(f"{limit} ({tokens:.0f}/s)" for limit, tokens in learned) + "\n")
     settled = learned[len(learned) // 2 :]
     limit = statistics.median(limit for limit, _ in settled)

@@ -17,7 +17,7 @@ import psutil
 
 from tests.worker.worker_process import GGUF, WorkerProcess, all_gone, worker
 
-START_S = 90.0
+START_S = 180.0
 MODEL = "public-name"
 
 

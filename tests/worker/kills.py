@@ -30,13 +30,15 @@ from tests.worker.worker_process import WorkerProcess, all_gone
 WORKERS = 3
 MIB = 2**20
 _LONGEST_S = {
-    State.FETCHING: 1.0,
+    State.FETCHING: 0.5,
     State.LOADING: 0.5,
     State.WARMING: 0.05,
     State.READY: 0.8,
     State.DRAINING: 0.3,
 }
 """How long after a state's beginning a kill may come: about as long as the state takes."""
+_IN_DOWNLOADS = 0.8
+"""The share of the kills of workers that fetch which come when something has been downloaded."""
 
 
 @dataclass
@@ -158,7 +160,11 @@ def left_over(cache: Path) -> list[str]:
 
 async def _kill_fetching(fleet: Fleet, mirror: Mirror, cache: Path, chance: random.Random, told: Story) -> None:
     """Kill a worker that fetches; the next one in the same cache gets on with it."""
-    await _kill_in(await mirror.start(fleet, cache), State.FETCHING, chance, told)
+    one = await mirror.start(fleet, cache)
+    if chance.random() < _IN_DOWNLOADS:
+        await _until_in(one, State.FETCHING)
+        await _until_begun(mirror, cache)
+    await _kill_in(one, State.FETCHING, chance, told)
     told.downloads[mirror.how_far(cache)] += 1
     told.half_visible += mirror.half_visible(cache)
     again = await mirror.start(fleet, cache)
@@ -201,6 +207,13 @@ async def _kill(one: WorkerProcess, state: State, chance: random.Random, told: S
         assert "the engine was killed by SIGKILL" in one.termination_log.read_text()
     if not await all_gone(children):
         told.orphans += [str(child) for child in children if child.is_running()]
+
+
+async def _until_begun(mirror: Mirror, cache: Path) -> None:
+    end = time.monotonic() + START_S
+    while mirror.how_far(cache) == "not begun":
+        assert time.monotonic() < end, "no download has begun"
+        await asyncio.sleep(0.002)
 
 
 async def _until_in(one: WorkerProcess, state: State) -> None:
