@@ -38,8 +38,8 @@ def _engine_takes_them(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
 
 def _replaces_workers(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
     if spec.engine.adapters and spec.engine.type not in {*_WITHOUT, *TAKES_ADAPTERS_WHILE_IT_RUNS}:
-        which = "an engine that it may turn out to be" if spec.engine.type == "luminous" else "it"
-        message = f"a change of them replaces {spec.engine.type}'s workers: {which} loads adapters when it starts only"
+        loads = "it loads" if spec.engine.type == "LlamaCppEngine" else "it may be an engine that loads"
+        message = f"a change of them replaces {spec.engine.type}'s workers: {loads} adapters when it starts only"
         yield Finding("HR443", "warning", at("engine.adapters"), message, "use VLLMEngine where they change often")
 
 
