@@ -26,6 +26,8 @@ from headrace_worker.parts import Parts, PreparationError
 from headrace_worker.puller import Puller
 from headrace_worker.settings import Settings
 from headrace_worker.status import Offer, Status
+from headrace_worker.transports import choice as transports
+from headrace_worker.transports.protocol import Transport
 from headrace_worker.watchdog import Sign, Watch
 
 ENGINE_STOP_S = 3.0
@@ -63,6 +65,7 @@ class Worker:
 
     def __post_init__(self) -> None:
         self._engine: EngineProcess | None = None
+        self._transport: Transport | None = None
         self._began = time.monotonic()
 
     async def live(self) -> int:
@@ -89,6 +92,8 @@ class Worker:
                 await pulling
             if self._engine:
                 await self._engine.stop(0)
+            if self._transport:
+                await self._transport.close()
         raise AssertionError("a worker's life has no other end")
 
     async def _states(self, pulling: asyncio.Task[None]) -> None:
@@ -147,7 +152,8 @@ class Worker:
     async def _serve(self, engine: EngineProcess, decided: Decision) -> None:
         config, generation = self.config, decided.generator.generation
         dialect = Dialect(config.model_name, decided.request_defaults, generation, decided.api, decided.routes)
-        client = EngineClient(self.http, engine.base_url, dialect)
+        self._transport = await transports.opened(self.http, engine.base_url, decided.api)
+        client = EngineClient(self.http, engine.base_url, dialect, self._transport)
         self.status.set_engine_healthy(True)
         given = config.queue.max_concurrent_queries
         memory = Memory(self.settings.cache / "capacity.json", fingerprint(config.generator))
