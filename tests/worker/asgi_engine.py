@@ -9,6 +9,7 @@ from typing import Any
 import uvicorn
 
 from headrace_worker.engines.in_vllm.headrace_multiplexer import Multiplexer
+from tests.waiting import until
 from tests.worker.scripted_engine import CHUNKS, DONE, ERROR_CHUNK, HUGE, USAGE, USAGE_CHUNK, ScriptedEngine
 
 
@@ -37,6 +38,7 @@ async def serving(app: Any) -> AsyncIterator[Served]:
         yield served
     finally:
         served.die()
+        await until(lambda: not served.server.server_state.connections)
         await served.server.shutdown()
 
 

@@ -15,11 +15,13 @@ async def opened(session: aiohttp.ClientSession, base_url: str, api: EngineApi) 
     """All requests over one WebSocket where a running engine has that; else each by HTTP."""
     if not api.multiplexed:
         return Http(session, base_url)
-    multiplexed = Multiplexed(session, base_url)
+    multiplexed, usable = Multiplexed(session, base_url), False
     try:
         await multiplexed.probe()
+        usable = True
     except EngineLostError as error:
         log.warning("each request goes to the engine by HTTP: they cannot share a WebSocket", reason=str(error))
-        await multiplexed.close()
-        return Http(session, base_url)
-    return multiplexed
+    finally:
+        if not usable:
+            await multiplexed.close()
+    return multiplexed if usable else Http(session, base_url)

@@ -1,6 +1,7 @@
 """A request by HTTP, as every engine understands it."""
 
 import contextlib
+import io
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -39,7 +40,7 @@ class Http:
     async def ask(self, path: str, body: bytes) -> AsyncIterator[Answer]:
         """See `Transport.ask`."""
         try:
-            async with self.session.post(self.base_url + path, data=body, headers=_JSON) as response:
+            async with self.session.post(self.base_url + path, data=io.BytesIO(body), headers=_JSON) as response:
                 yield HttpAnswer(response)
         except (aiohttp.ClientError, ConnectionError, TimeoutError) as error:
             raise EngineLostError(f"{type(error).__name__}: {error}") from error

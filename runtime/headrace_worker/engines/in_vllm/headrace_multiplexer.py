@@ -77,7 +77,7 @@ class Multiplexer:
 
     async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
         """ASGI's entry."""
-        if scope["type"] == "websocket" and scope["path"] == scope.get("root_path", "") + PATH:
+        if scope["type"] == "websocket" and scope["path"].endswith(PATH):
             # Starlette's outermost layer, which turns errors into answers, is around the middleware, so that requests
             # begin there.
             await _Connection(scope.get("app", self._app), scope, receive, send).run()
@@ -205,7 +205,7 @@ class _Request:
 
 def _scope(websocket: _Message, method: str, path: str, length: int) -> _Message:
     """What the server would say of a request that came by HTTP."""
-    root = websocket.get("root_path", "")
+    path = websocket["path"].removesuffix(PATH) + path  # a server may be told to put something before all paths
     hosts = [(name, value) for name, value in websocket["headers"] if name == b"host"]
     kept = {key: websocket[key] for key in ("client", "server", "root_path") if key in websocket}
     return kept | {
@@ -214,8 +214,8 @@ def _scope(websocket: _Message, method: str, path: str, length: int) -> _Message
         "http_version": "1.1",
         "scheme": "http",
         "method": method,
-        "path": root + path,
-        "raw_path": (root + path).encode(),
+        "path": path,
+        "raw_path": path.encode(),
         "query_string": b"",
         "headers": [*hosts, (b"content-type", b"application/json"), (b"content-length", b"%d" % length)],
         "state": dict(websocket.get("state", {})),
