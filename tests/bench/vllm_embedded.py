@@ -206,13 +206,18 @@ def main() -> None:
     parser.add_argument("python")
     parser.add_argument("--repeat", type=int, default=3)
     given = parser.parse_args()
-    rows = asyncio.run(through_server(given.python, given.repeat))
-    for name, layer in (("embedded, with OpenAI layer", True), ("embedded, bare AsyncLLM", False)):
-        rows[name] = embedded(given.python, given.repeat, layer=layer)
     sys.stdout.write(f"{'':30}{'tokens/s':>12}{'first ms':>12}{'CPU s/1000':>12}\n")
-    for name, rounds in rows.items():
-        rate, first, cpu = (statistics.median(column) for column in zip(*rounds, strict=True))
-        sys.stdout.write(f"{name:30}{rate:12.0f}{first:12.1f}{cpu:12.3f}\n")
+    for name, rounds in asyncio.run(through_server(given.python, given.repeat)).items():
+        tell(name, rounds)
+    for name, layer in (("embedded, with OpenAI layer", True), ("embedded, bare AsyncLLM", False)):
+        tell(name, embedded(given.python, given.repeat, layer=layer))
+
+
+def tell(name: str, rounds: list[list[float]]) -> None:
+    """Medians."""
+    rate, first, used = (statistics.median(column) for column in zip(*rounds, strict=True))
+    sys.stdout.write(f"{name:30}{rate:12.0f}{first:12.1f}{used:12.3f}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
