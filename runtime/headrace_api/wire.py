@@ -17,7 +17,8 @@ With the subprotocol `headrace.v1` it carries many requests at once and is pull-
   request the pieces, put together, are the engine's server-sent events; otherwise they are the response body. The
   pieces of one job are in order and all come before its `Result`.
 - `Result` ends a job. The queue acknowledges it; a worker sends it again, on its next connection, until it is.
-- `HandBack` returns a job of which no piece was sent: the queue gives it to another worker.
+- `HandBack` returns a job of which no piece was sent: the queue gives it to another worker. `failed` says that the
+  engine was lost while it had the job: a request that crashes engines must not go from worker to worker for ever.
 - `Cancel` asks the worker to stop a job whose client has left; the worker still sends its `Result`.
 - `Drain` says that no further job may be sent (from the worker) or will be sent (from the queue); the jobs already
   under way are finished, then the worker closes.
@@ -155,6 +156,8 @@ class HandBack(Message):
     type: Literal["handback"] = "handback"
     job: int
     reason: str
+    failed: bool = False
+    """Whether the engine was lost while it had the job; otherwise the worker has no room for it, or stops."""
 
 
 class Drain(Message):

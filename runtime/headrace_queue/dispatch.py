@@ -193,8 +193,10 @@ class Dispatcher:
             self._note_first_byte(given.exchange)
             self._close(given.exchange, end)
 
-    def hand_back(self, worker: int, job: int) -> str | None:
-        """A worker will not do a job: it waits again. From a worker that drains, this is not one of its attempts.
+    def hand_back(self, worker: int, job: int, *, failed: bool) -> str | None:
+        """A worker will not do a job: it waits again.
+
+        From a worker that drains, this is not one of its attempts, unless the engine failed with it.
 
         Returns the request's id; None if nobody waits for it any more.
         """
@@ -203,7 +205,7 @@ class Dispatcher:
         if exchange is None:
             return None
         self._metrics.handbacks.labels(exchange.label).inc()
-        if self._seats[worker].draining:
+        if self._seats[worker].draining and not failed:
             exchange.attempts -= 1
         self.schedule.give_back(exchange.ticket)
         self._try_again(exchange)

@@ -88,8 +88,9 @@ class V1Session:
                 self._dispatcher.finish(self._worker, message.job, message.request_id, end)
                 self._outbox.put(wire.Ack(request_id=message.request_id).model_dump_json())
             case wire.HandBack():
-                request_id = self._dispatcher.hand_back(self._worker, message.job)
-                self._log.info("handed back", request_id=request_id, reason=_short(message.reason))
+                request_id = self._dispatcher.hand_back(self._worker, message.job, failed=message.failed)
+                reason = _short(message.reason)
+                self._log.info("handed back", request_id=request_id, reason=reason, failed=message.failed)
             case wire.Drain():
                 self._dispatcher.stop_giving(self._worker)
             case wire.Report():

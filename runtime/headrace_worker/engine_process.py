@@ -20,6 +20,9 @@ from headrace_worker.engines.protocol import EngineCommand
 TAIL_LINES = 200
 _LONGEST_LINE = 2000
 _POLL_S = 0.02
+_EXIT_POLL_S = 0.05
+_LAST_LINES_S = 1.0
+"""So long at most is what an ended engine wrote read on: a process that left its group may hold the pipe."""
 _SLOWEST_POLL_S = 0.25
 """So much later than it could be is a worker ready at most; the question costs the engine half a millisecond."""
 
@@ -107,7 +110,7 @@ class EngineProcess:
         return not self._exit.done()
 
     async def wait(self) -> int:
-        """The exit status, once the engine has ended and all its output has been read."""
+        """The exit status, once the engine has ended and its output has been read."""
         return await asyncio.shield(self._exit)
 
     async def wait_healthy(self, session: aiohttp.ClientSession) -> None:
@@ -137,9 +140,16 @@ class EngineProcess:
             os.killpg(self._process.pid, number)
 
     async def _wait_exit(self) -> int:
-        code = await self._process.wait()
+        # Not `wait`: that returns only when the output is closed too, and a child of the engine may hold it for ever.
+        while (code := self._process.returncode) is None:  # noqa: ASYNC110 (asyncio has no event for the end alone)
+            await asyncio.sleep(_EXIT_POLL_S)
         self._signal(signal.SIGKILL)
-        await self._reader
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_LINES_S):
+                await self._process.wait()
+                await self._reader
+        self._reader.cancel()
+        self._process._transport.close()  # type: ignore[attr-defined] # noqa: SLF001 (what else would close the pipes)
         return code
 
     async def _read_output(self) -> None:

@@ -46,7 +46,7 @@ def ending_of(running: Running, task: asyncio.Task[Outcome]) -> Result | HandBac
     if not isinstance(error, EngineLostError):
         log.error("a job failed in the worker itself", request_id=running.job.request_id, exc_info=error)
         return _result(running.job, Outcome(500, body=error_body("the worker failed", "worker_error")))
-    return _broken_off(running, f"the engine was lost: {error}", 502)
+    return _broken_off(running, f"the engine was lost: {error}", 502, failed=True)
 
 
 def log_lost(running: Running, result: Result) -> None:
@@ -60,9 +60,9 @@ def _result(job: Job, outcome: Outcome) -> Result:
     return Result(job=job.job, request_id=job.request_id, status=outcome.status, usage=outcome.usage, body=outcome.body)
 
 
-def _broken_off(running: Running, reason: str, status: int) -> Result | HandBack:
+def _broken_off(running: Running, reason: str, status: int, *, failed: bool = False) -> Result | HandBack:
     if not running.sent:
-        return HandBack(job=running.job.job, reason=reason)
+        return HandBack(job=running.job.job, reason=reason, failed=failed)
     return _result(running.job, Outcome(status, usage=None, body=error_body(reason, "response_broken_off")))
 
 

@@ -53,7 +53,7 @@ _TRANSITIONS: dict[tuple[State, Cause], State] = {
     (State.DRAINING, Cause.ENGINE_EXITED): State.FAILED,
     **{(state, Cause.ASKED_TO_STOP): State.DRAINING for state in _ALIVE},
     **{(state, Cause.REFUSED): State.FAILED for state in _ALIVE},
-    **{(state, Cause.BROKEN): State.FAILED for state in (*_ALIVE, State.DRAINING)},
+    **{(state, Cause.BROKEN): State.FAILED for state in _ALIVE},
     **{(state, Cause.ENGINE_EXITED): State.FAILED for state in _WITH_ENGINE},
     (State.READY, Cause.ENGINE_HUNG): State.FAILED,
 }

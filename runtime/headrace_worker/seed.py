@@ -46,6 +46,7 @@ class SeedSession:
         try:
             await asyncio.wait({reader, answerer}, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            self._idle.set()  # whoever drains need not wait for a connection that is gone
             for task in (reader, answerer):
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError, aiohttp.ClientError, ConnectionError):

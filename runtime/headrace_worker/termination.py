@@ -30,8 +30,7 @@ def message(what: str, lines: Sequence[str]) -> bytes:
     A Python engine prints its root cause first and a page of tracebacks after it, and llama.cpp's cause drowns in what
     follows it, so the last lines alone often say nothing.
     """
-    errors = list(dict.fromkeys(_errors(lines)))[:_ERRORS]
-    head = "\n".join([what, *errors, "last lines:", ""]).encode()[:_LIMIT_BYTES]
+    head = "\n".join([what, *errors(lines), "last lines:", ""]).encode()[:_LIMIT_BYTES]
     return head + _tail(lines, _LIMIT_BYTES - len(head))
 
 
@@ -39,6 +38,11 @@ def write(path: Path, what: str, lines: Sequence[str]) -> None:
     """Write the message where the kubelet reads it; where that cannot be written, the log has it all the same."""
     with contextlib.suppress(OSError):
         path.write_bytes(message(what, lines))
+
+
+def errors(lines: Sequence[str]) -> list[str]:
+    """The first errors that an engine named, each once."""
+    return list(dict.fromkeys(_errors(lines)))[:_ERRORS]
 
 
 def _errors(lines: Sequence[str]) -> Iterator[str]:

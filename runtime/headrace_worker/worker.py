@@ -6,7 +6,7 @@ The connection to the queue is there from the beginning, so that a refused token
 import asyncio
 import contextlib
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -178,8 +178,9 @@ class Worker:
 
     async def _look(self, client: EngineClient, decided: Decision, before: Watch) -> Sign:
         """One sign of the engine; its metrics are asked for only where they matter."""
-        answers, under_way = await client.healthy(), self.status.under_way
-        metrics = None
+        answers, metrics = await client.healthy(), None
+        # Without metrics nothing can be seen of an answer that is not streamed until it is complete.
+        under_way = self.status.under_way if decided.api.metrics_path else self.status.streams
         if decided.api.metrics_path and under_way and client.heard_at < before.seen_at:
             metrics = await client.metrics(decided.api.metrics_path, decided.api.metrics_prefix)
         return Sign(time.monotonic(), answers, under_way, client.heard_at, metrics)
@@ -252,7 +253,7 @@ class Worker:
         engine, message = self._engine, end.message
         if engine and end.cause is Cause.ENGINE_EXITED:
             message = f"the engine {exit_text(await engine.wait())} {life.WHEN[state]}"
-        log.error(message, last_lines=engine.tail if engine else [])
+        log.error(message, last_lines=self._told_of_engine(state))
         self.status.set_engine_healthy(False)
         self._go(end.cause, message)
         # The queue is told that no more is taken before the first job is handed back. A dead process's connections are
@@ -262,6 +263,14 @@ class Worker:
         await asyncio.gather(self.puller.drain(message, LOST_JOBS_S), stop)
         self._write(message)
         return 1
+
+    def _told_of_engine(self, state: State) -> Sequence[str]:
+        """What may be logged of its last lines: once it has served they may tell of requests, so errors alone."""
+        lines = self._engine.tail if self._engine else []
+        if state in {State.LOADING, State.WARMING}:
+            return lines
+        log.debug("the engine's last lines", last_lines=lines)
+        return termination.errors(lines)
 
     def _write(self, message: str) -> None:
         if self.settings.termination_log:

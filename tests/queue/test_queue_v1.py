@@ -170,6 +170,19 @@ async def test_a_rollout_of_many_workers_loses_nothing(start: Start) -> None:
     await task
 
 
+async def test_a_request_that_crashes_engines_is_not_tried_for_ever(start: Start) -> None:
+    queue = await start(max_attempts=2, models=("m",))
+    task = queue.ask()
+    for _ in range(2):
+        async with V1Worker(queue.worker_url, "m", credit=1) as worker:
+            job = await worker.expect(wire.Job)
+            await worker.send(wire.Drain(reason="the engine was killed by SIGSEGV"))
+            await worker.send(wire.HandBack(job=job.job, reason="the engine was lost", failed=True))
+            await eventually(lambda: queue.server.dispatcher.schedule.waiting == 1 or task.done())
+    with pytest.raises(openai.InternalServerError, match="2 workers took the request"):
+        await task
+
+
 async def test_drained_worker_gets_nothing_and_finishes(queue: Queue) -> None:
     async with V1Worker(queue.worker_url, "m", credit=2) as worker:
         under_way = queue.ask()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import psutil
 
 from headrace_api.worker_config import Generator, Monitoring, Queue, WorkerConfig
 from headrace_worker import app, settings
@@ -43,8 +44,20 @@ class Living:
             while (await self.probe("/healthz"))[1]["state"] != state:
                 await asyncio.sleep(0.02)
 
+    def engine_processes(self) -> list[psutil.Process]:
+        """The guard and its engine, told by their command lines: other tests' fixtures have processes here, too."""
+        children = psutil.Process().children(recursive=True)
+        return [child for child in children if troubled_engine.__file__ in _command_line(child)]
+
     def sigterm(self) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _command_line(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:  # it has ended in the meantime
+        return []
 
 
 @contextlib.asynccontextmanager

@@ -257,7 +257,8 @@ async def test_a_lost_engine_gets_no_job_before_it_is_healthy_again(
         checks = engine.health_checks
         engine.die()
         await first.expect(Drain)
-        assert (await first.expect(HandBack)).job == 1
+        handed_back = await first.expect(HandBack)
+        assert (handed_back.job, handed_back.failed) == (1, True)
         await asyncio.wait_for(first.closed.wait(), PATIENCE_S)
         assert first.messages.empty()
         await until(lambda: engine.health_checks > checks + 1)

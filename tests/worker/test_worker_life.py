@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import psutil
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
@@ -175,8 +174,8 @@ async def test_sigterm_with_an_engine(
     async with living(tmp_path, queue.url, trouble) as worker:
         await registered(queue)
         await worker.until_in(state)
-        await until(lambda: len(psutil.Process().children(recursive=True)) == 2)
-        children = psutil.Process().children(recursive=True)
+        await until(lambda: len(worker.engine_processes()) == 2)
+        children = worker.engine_processes()
         worker.sigterm()
         assert await worker.status(5) == 0
         assert f"was told to stop {words}" in worker.termination_log.read_text()
@@ -337,8 +336,20 @@ async def test_the_grace_period_ends_what_does_not_end_by_itself(tmp_path: Path,
         ends = [await asyncio.wait_for(connection.messages.get(), 15) for _ in range(2)]
         assert {type(end): end.model_dump()["job"] for end in ends} == {Result: 1, HandBack: 2}
         assert [end.status for end in ends if isinstance(end, Result)] == [503]
+        assert [end.failed for end in ends if isinstance(end, HandBack)] == [False]
         await connection.ack("request-1")
         assert await worker.status() == 0
+
+
+async def test_an_answer_that_is_not_streamed_may_take_its_time_where_the_engine_has_no_metrics(
+    tmp_path: Path, queue: ScriptedQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "EVERY_S", 0.05)
+    async with living(tmp_path, queue.url, "late", HEADRACE_HANG_SECONDS="0.5"):
+        connection = await queue.connection()
+        await connection.greet()
+        await connection.ask(1, "hello", stream=False)
+        assert (await connection.expect(Result)).status == 200
 
 
 async def test_an_engine_that_ends_while_the_worker_drains(tmp_path: Path, queue: ScriptedQueue) -> None:
@@ -349,9 +360,9 @@ async def test_an_engine_that_ends_while_the_worker_drains(tmp_path: Path, queue
         await connection.first_piece()
         worker.sigterm()
         await connection.expect(Drain)
-        for child in psutil.Process().children(recursive=True):
-            if "guard.py" not in " ".join(child.cmdline()):
-                child.kill()
+        for process in worker.engine_processes():
+            if "guard.py" not in " ".join(process.cmdline()):
+                process.kill()
         assert (await connection.expect(Result)).status == 502
         await connection.ack("request-1")
         # 0 where the end of its last request was seen before its own
@@ -402,6 +413,7 @@ async def test_a_hung_engine_is_killed(  # noqa: PLR0917 (fixtures)
         ends = [await asyncio.wait_for(connection.messages.get(), 15) for _ in range(2)]
         assert {type(end): end.model_dump()["job"] for end in ends} == {Result: 1, HandBack: 2}
         assert [end.status for end in ends if isinstance(end, Result)] == [502]
+        assert [end.failed for end in ends if isinstance(end, HandBack)] == [True]
         await connection.ack("request-1")
         assert await worker.status() == 1
         assert worker.termination_log.read_text().startswith(words)

@@ -2,7 +2,7 @@
 
 `stopped`: the whole process stands still in the middle of its first stream. `silent`: likewise, but health checks are
 answered as before. `slow`: never answers its health check well. `cold`: answers every request with an error. `brittle`:
-ends at its first request. `sound`: has none.
+ends at its first request. `late`: answers a chat that is not streamed after 1.5 s. `sound`: has none.
 """
 
 import itertools
@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 TROUBLE = sys.argv[2] if len(sys.argv) > 2 else "sound"
@@ -34,6 +35,8 @@ class Handler(BaseHTTPRequestHandler):
         elif streamed:
             self.stream()
         else:
+            if TROUBLE == "late" and "chat" in self.path:
+                time.sleep(1.5)
             self.reply(200, b"{}")
 
     def stream(self) -> None:

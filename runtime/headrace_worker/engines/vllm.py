@@ -84,7 +84,10 @@ class Vllm:
         """A server that was told to be a pooling one embeds; any other generates text."""
         text = replace(text_api(TOKENIZE_PATH), adapters=VllmAdapters(), multiplexed=True)
         api = text if self._multiplexed(generator) else embedding_api()
-        return replace(api, metrics_path="/metrics", metrics_prefix="vllm:")
+        # Without statistics its page is there, too, but nothing on it moves: a busy engine would look like a hung one.
+        table = engine_arguments.table("vllm")
+        kwargs = {table.canonical(name): value for name, value in generator.engine_kwargs.items()}
+        return api if kwargs.get("disable_log_stats") else replace(api, metrics_path="/metrics", metrics_prefix="vllm:")
 
     def _multiplexed(self, generator: Generator) -> bool:
         """Whether requests may share a WebSocket: those for text, whose many small pieces are what it saves on."""
