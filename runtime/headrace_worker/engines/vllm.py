@@ -24,7 +24,8 @@ from headrace_worker.engines.protocol import (
 _DEFAULT_MAX_NUM_SEQS = 256
 """Requests in one batch. vLLM's own default depends on the GPU; it is always given, so that the worker takes no more
 requests from the queue than its engine works on."""
-_FOLDER = str(Path(in_vllm.__file__).parent)
+FOLDER = str(Path(in_vllm.__file__).parent)
+"""What comes on the engine's PYTHONPATH."""
 _MULTIPLEXER = f"{Path(headrace_multiplexer.__file__).stem}.{headrace_multiplexer.Multiplexer.__name__}"
 """Given last, so that it is outermost: the middleware of a configuration sees each request that it passes on."""
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "tekken.json")
@@ -66,7 +67,7 @@ class Vllm:
         # Without this, the answers to our own health checks would push the useful lines out of the log's tail.
         flags += [] if "disable_uvicorn_access_log" in kwargs else ["--disable-uvicorn-access-log"]
         argv = [facts.programs.vllm, "-m", "vllm.entrypoints.openai.api_server", *flags]
-        python_path = _FOLDER if self._multiplexed(generator) else ""
+        python_path = FOLDER if self._multiplexed(generator) else ""
         return EngineCommand(argv, dict(generator.runtime_env.env_vars), python_path=python_path)
 
     def slots(self, generator: Generator) -> int:
