@@ -2,11 +2,8 @@
 
 `python crds/engine_arguments.py` makes llama.cpp's from the installed xllamacpp; with `--vllm PYTHON` also vLLM's, in
 an interpreter that has vLLM's requirements (that of kind/engines will do): where it has another version than
-pyproject.toml pins, the pinned one is installed beside it for the time being. `--check` only compares, and exits 1 on a
-difference.
-
-TensorRT-LLM's table is not written here: the package installs on machines with NVIDIA's libraries only, so it was read
-in its public source.
+pyproject.toml pins, the pinned one is installed beside it for the time being; with `--tensorrt-llm TREE` also
+TensorRT-LLM's, from a source tree of it. `--check` only compares, and exits 1 on a difference.
 """
 
 import argparse
@@ -22,6 +19,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
+import read_trtllm_arguments
 import xllamacpp
 
 from headrace_api.engine_arguments.argument import Argument, Kind
@@ -282,12 +280,15 @@ def _row(argument: Argument) -> str:
     return f"Argument({', '.join([repr(argument.kind), *(f'{key}={value!r}' for key, value in unusual.items())])})"
 
 
-def outputs(vllm_python: Path | None) -> dict[Path, str]:
+def outputs(vllm_python: Path | None, trtllm_tree: Path | None) -> dict[Path, str]:
     """The generated files and their texts."""
     made = {"llamacpp": text("llama.cpp", f"xllamacpp {xllamacpp.__version__}", llamacpp(), command_line=False)}
     if vllm_python:
         version = pinned_vllm()
         made["vllm"] = text("vLLM", version, vllm(vllm_python, version), command_line=True)
+    if trtllm_tree:
+        version, arguments = read_trtllm_arguments.read(trtllm_tree)
+        made["tensorrt_llm"] = text("TensorRT-LLM", version, arguments, command_line=False)
     return {FOLDER / f"{name}.py": content for name, content in made.items()}
 
 
@@ -296,8 +297,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="only compare")
     parser.add_argument("--vllm", type=Path, metavar="PYTHON", help="an interpreter that has vLLM's requirements")
+    parser.add_argument("--tensorrt-llm", type=Path, metavar="TREE", help="a source tree of TensorRT-LLM")
     options = parser.parse_args()
-    made = outputs(options.vllm)
+    made = outputs(options.vllm, options.tensorrt_llm)
     stale = [path for path, content in made.items() if not path.is_file() or path.read_text() != content]
     for path in stale:
         if not options.check:

@@ -87,8 +87,8 @@ def cni(node: layout.Node) -> str:
 def kubelet(node: layout.Node) -> str:
     """The kubelet's configuration: defaults, but for what a guest on a developer's machine needs.
 
-    It does not evict pods because the machine's disk is nearly full, tolerates swap and cgroup v1, and reports
-    often enough for a lost node to be noticed in 20 s.
+    It does not evict pods because the machine's disk is nearly full, tolerates swap and cgroup v1, reports often enough
+    for a lost node to be noticed in 20 s, and brings a changed ConfigMap into pods in 10 to 15 s instead of 60 to 90.
     """
     pki = layout.pki_dir()
     tight = {
@@ -121,6 +121,7 @@ def kubelet(node: layout.Node) -> str:
         "podLogsDir": str(node.folder / "pod-logs"),
         "resolvConf": "",
         "serializeImagePulls": False,
+        "syncFrequency": "10s",
         "tlsCertFile": str(pki / f"{node.name}.crt"),
         "tlsPrivateKeyFile": str(pki / f"{node.name}.key"),
         "volumePluginDir": str(node.folder / "volume-plugins"),

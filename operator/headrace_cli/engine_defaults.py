@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from headrace_api.engine_arguments import ENGINES, Table, table
+from headrace_api.engine_arguments import Table, table, tables_of
 from headrace_api.engine_arguments.knowledge import KNOWLEDGE
 from headrace_api.inference_model import InferenceModelSpec
 from headrace_cli.provenance import Row
@@ -18,7 +18,7 @@ _WORKER_DECIDES = {
 
 def engine_defaults(spec: InferenceModelSpec) -> list[Row]:
     """A row for each argument that nobody sets: null is a default that is not a plain value, or none."""
-    return [row for name in ENGINES[spec.engine.type] for row in _rows(spec, name)]
+    return [row for name in tables_of(spec.engine.type) for row in _rows(spec, name)]
 
 
 def _rows(spec: InferenceModelSpec, name: str) -> list[Row]:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import typer
 
 from headrace_api import names
-from headrace_cli import live, terminal
+from headrace_cli import live, terminal, top_workers
 from headrace_cli.cluster_options import AllNamespaces, Context, Kubeconfig, Namespace
 from headrace_cli.errors import Trouble
 from headrace_cli.kubectl import Kubectl
@@ -31,19 +31,27 @@ _SORTS: dict[str, Callable[[Usage], Any]] = {
 
 
 def command(  # noqa: PLR0913, PLR0917  # options
+    name: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="The workers of one model.")] = None,
     namespace: Namespace = None,
     all_namespaces: AllNamespaces = False,
-    sort: Annotated[Literal["load", "gpus", "tokens", "name"], typer.Option(help="What comes first.")] = "load",
+    sort: Annotated[Literal["load", "gpus", "tokens", "name"], typer.Option(help="Which model comes first.")] = "load",
     seconds: Annotated[float, typer.Option(min=0, help="How long to count tokens; 0: not at all.")] = 2.0,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
 ) -> None:
-    """Show which models have how much to do.
+    """Show which models, or which workers of a model, have how much to do.
 
     Workers, requests waiting and running, accelerators that the workers hold, and tokens per second from the metrics of
-    the queues, where you may reach these through the API server. Needs kubectl.
+    the queues, where you may reach these through the API server. With a model, a line for each of its workers, from the
+    workers' own metrics: its state, how much of the weights it has, requests that it has and can take. Needs kubectl.
     """
     kubectl = Kubectl(context, namespace, kubeconfig)
+    if name is not None:
+        if all_namespaces:
+            raise Trouble("--all-namespaces is for all models; for one give its --namespace")
+        model = live.model(kubectl, name)
+        top_workers.show(Kubectl(context, model["metadata"]["namespace"], kubeconfig), model, seconds)
+        return
     models = live.models(kubectl, everywhere=all_namespaces)
     if not models:
         typer.echo("there are no models here; --all-namespaces looks everywhere", err=True)

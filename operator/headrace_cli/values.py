@@ -1,12 +1,11 @@
 """The installation's values for a rendering without a cluster: the chart's own, a values file, options."""
 
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
 
-from headrace_api.worker_config import EngineType
 from headrace_cli.errors import Trouble
 from headrace_cli.sources import read as read_source
 from headrace_cli.yaml_text import Malformed, read
@@ -58,7 +57,7 @@ def render_config(values_file: Path | None, queue_url: str | None, image: str | 
         given["accelerators"] = {name: one for name, one in profiles.items() if one is not None}  # as helm merges
     port = given.pop("queue_url", 8080)
     engines = given.pop("images", {})
-    images = dict.fromkeys(get_args(EngineType), image) if image else _images(values, engines)
+    images = {"*": image} if image else _images(values, engines)
     defaults = {"token_secret_name": f"{_RELEASE}-worker-token", "image_pull_policy": "IfNotPresent"}
     url = queue_url or f"http://{_RELEASE}-queue.{_RELEASE}.svc:{port}"
     try:
@@ -106,8 +105,10 @@ def _images(values: dict[str, Any], given: Any) -> dict[str, str]:
 
     registry, tag = _at(values, "image.registry") or "docker.io", _at(values, "image.tag") or version("headrace")
     engines: dict[str, Any] = {engine: {} for engine in _REPOSITORIES} | (given if isinstance(given, dict) else {})
-    return {
-        engine: f"{registry}/{image.get('repository') or _REPOSITORIES.get(engine, '')}:{image.get('tag') or tag}"
+    usual = {"registry": registry, "tag": tag}
+    named = {
+        engine: usual | {"repository": _REPOSITORIES.get(engine, "")} | {key: one for key, one in image.items() if one}
         for engine, image in engines.items()
         if isinstance(image, dict)
     }
+    return {engine: "{registry}/{repository}:{tag}".format(**image) for engine, image in named.items()}

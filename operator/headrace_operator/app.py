@@ -194,10 +194,7 @@ def _link(settings: Settings, world: SeenWorld, news: LoadNews) -> QueueLink | N
     if settings.queue_admin_url is None:
         return None
 
-    def names() -> list[str]:
-        return sorted({name for model in world.models() if (name := world.queue_name(model))})
-
-    return QueueLink(settings.queue_admin_url, names, news.hear)
+    return QueueLink(settings.queue_admin_url, world.names_on_queue, news.hear)
 
 
 def _now() -> str:

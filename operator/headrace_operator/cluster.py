@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypedDict
 
 import aiohttp
+import msgspec
 from kubernetes.aio import client, config
 from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.dynamic import DynamicClient
@@ -48,6 +49,33 @@ _REFUSALS = frozenset({400, 403, 404, 413, 422})
 """Answers that say that a write will not go through as it is; all others are worth another try."""
 _OVERLOADED = frozenset({429, 503})
 """Answers that concern all requests, not this one."""
+
+
+class _Metadata(TypedDict, total=False):
+    """What `Kind.key` and `Resync` read of an object's metadata; the rest of a list, most of it, is skipped over."""
+
+    uid: str
+    name: str
+    namespace: str
+    labels: dict[str, str] | None
+    ownerReferences: list[Object] | None
+
+
+class _Listed(TypedDict):
+    metadata: _Metadata
+
+
+_Continued = TypedDict("_Continued", {"continue": str}, total=False)
+
+
+class _Page(TypedDict):
+    metadata: _Continued
+    items: list[_Listed] | None
+
+
+_ANYTHING = msgspec.json.Decoder()
+_METADATA = msgspec.json.Decoder(_Page)
+"""Ten thousands of objects are listed again and again: this decoder takes a tenth of the time for them."""
 
 
 class NotWriting(Exception):  # noqa: N818
@@ -203,7 +231,7 @@ class KubernetesCluster:
     async def list_metadata(self, kind: Kind, namespace: str | None) -> AsyncIterator[Object]:
         """The objects of `kind` that are watched, their metadata only, in one namespace or in all."""
         metadata_only = {"Accept": "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"}
-        async for item in self._pages(kind.path(namespace), metadata_only, kind.labels):
+        async for item in self._pages(kind.path(namespace), metadata_only, kind.labels, _METADATA):
             yield item
 
     async def list_nodes(self) -> AsyncIterator[Object]:
@@ -221,7 +249,11 @@ class KubernetesCluster:
             raise
 
     async def _pages(
-        self, path: str, headers: Mapping[str, str] | None = None, labels: str = ""
+        self,
+        path: str,
+        headers: Mapping[str, str] | None = None,
+        labels: str = "",
+        decoder: msgspec.json.Decoder[Any] = _ANYTHING,
     ) -> AsyncIterator[Object]:
         more: str | None = None
         while True:
@@ -232,6 +264,7 @@ class KubernetesCluster:
                 limit=_PAGE,
                 _continue=more,
                 header_params=dict(headers or {}),
+                decoder=decoder,
             )
             for item in answer["items"] or []:  # null when there are none
                 yield item
@@ -255,12 +288,14 @@ class KubernetesCluster:
         with fenced(self.may_write):
             return await self._request(verb, path, **options)
 
-    async def _request(self, verb: str, path: str, **options: Any) -> Object:
+    async def _request(
+        self, verb: str, path: str, decoder: msgspec.json.Decoder[Any] = _ANYTHING, **options: Any
+    ) -> Object:
         try:
             response = await self.requests.request(
                 verb, path, serialize=False, _request_timeout=_TIMEOUT_SECONDS, **options
             )
-            answer: Object = await response.json()
+            answer: Object = decoder.decode(await response.read())
         except ApiException as error:
             if error.status in _OVERLOADED:
                 raise Unavailable(f"{verb} {path}: {error.status} {_message(error)}", _retry_after(error)) from error

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from headrace_api import progress
 from headrace_api.load import ModelLoad
+from headrace_operator import adapter_load
 from headrace_operator.kinds import key_of
 from headrace_operator.observed import Key, Object
 from headrace_operator.scaling.autoscaler import Autoscaler
@@ -32,7 +33,8 @@ class LoadNews:
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def hear(self, load: Mapping[str, ModelLoad]) -> None:
-        """Take the numbers of every model."""
+        """Take the numbers of every model and adapter."""
+        load = adapter_load.added(load, self.world.adapters()) if any(":" in name for name in load) else load
         self._heard = {name: _worth_a_look(one) for name, one in load.items()}
         self.world.set_load(dict(load))
         for key in self.autoscaler.hear(dict(load)):

@@ -137,8 +137,13 @@ def _cannot_run(spec: InferenceModelSpec, config: RenderConfig) -> Problem | Non
     return Problem(
         "EngineNotAvailable",
         f"spec.engine.type: this installation has no runtime image for {spec.engine.type}; accepted: {offered} "
-        f"(set runtime.images.{spec.engine.type} in the chart's values to offer it)",
+        f"(set runtime.images.{_as_key(spec.engine.type)} in the chart's values to offer it)",
     )
+
+
+def _as_key(name: str) -> str:
+    """A name as a key of the chart's values: one with a dot, another distribution's, is in quotes."""
+    return f'"{name}"' if "." in name else name
 
 
 def identity(child: Object) -> Identity:

@@ -1,6 +1,7 @@
 """The status as a pure function of what was seen and decided."""
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import replace
 
 from pydantic import ValidationError
@@ -62,7 +63,7 @@ def status(  # noqa: PLR0913  # what was seen, decided and done
         model_name=spec.model_name,
         queued=load.queued if load else None,
         running=load.running if load else None,
-        starting=list(workers.starting[:_STARTING_SHOWN]) or None,
+        starting=_shown(workers.starting, load),
         fingerprint=worker_fingerprint(file) if file else stored.fingerprint,
         config_hash=worker_hash(file) if file else stored.config_hash,
         endpoint=endpoint(queue_url(spec, config)),
@@ -101,7 +102,7 @@ def _refused(observed: Observed, problem: Problem, now: str) -> InferenceModelSt
     numbers = {
         "observed_generation": generation,
         "conditions": conditions.stamp(drafts, _before(observed), generation, now),
-        "starting": list(_starting(observed.load)[:_STARTING_SHOWN]) or None,
+        "starting": _shown(_starting(observed.load), observed.load),
     }
     if workers:
         numbers |= {
@@ -135,6 +136,13 @@ def _starting(load: ModelLoad | None) -> tuple[StartingWorker, ...]:
         )
         for name, one in found
     )
+
+
+def _shown(starting: Sequence[StartingWorker], load: ModelLoad | None) -> list[StartingWorker] | None:
+    """What the status lists: those that are not ready, then those that are and say what is amiss."""
+    notes = sorted(load.notes.items()) if load else ()
+    amiss = (StartingWorker(worker=name, state="ready", detail=note) for name, note in notes)
+    return [*starting, *amiss][:_STARTING_SHOWN] or None
 
 
 def _stored(status: Object) -> InferenceModelStatus:

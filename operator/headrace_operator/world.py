@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from headrace_api.load import ModelLoad
+from headrace_operator import adapter_load
 from headrace_operator.kinds import MODEL, POD, Kind, by_name
 from headrace_operator.observed import Capacity, Key, Node, Object, Observed, version
 from headrace_operator.root_cause.capacity import used
@@ -112,6 +113,17 @@ class SeenWorld:
     def queue_name(self, model: Object) -> str:
         """The name by which the queue knows the model; empty when it does not."""
         return name_on_queue(model, self._queue_url)
+
+    def names_on_queue(self) -> list[str]:
+        """The names of all models, and of their adapters, by which clients may ask the queue."""
+        found = {name for model in self.models() if (name := self.queue_name(model))}
+        return sorted(found | self.adapters().keys())
+
+    def adapters(self) -> dict[str, str]:
+        """The names of all adapters on the queue, each with that of its model."""
+        named = [(model, name) for model in self.models() if (name := self.queue_name(model))]
+        models = {name for _, name in named}
+        return {one: name for model, name in named for one in adapter_load.names(model, name) if one not in models}
 
     def generation(self, key: Key) -> int | None:
         """The model's generation; None when there is no such model."""

@@ -14,7 +14,7 @@ from pydantic import Field
 from headrace_api import names
 from headrace_api.base import KubernetesDocument
 from headrace_api.inference_model import InferenceModelSpec
-from headrace_api.worker_config import EngineType
+from headrace_api.worker_config import AnyEngine
 
 GPU_RESOURCE = "nvidia.com/gpu"
 """What NVIDIA's device plugin calls a whole GPU; the resource of models without a profile."""
@@ -42,7 +42,7 @@ class AcceleratorProfile(KubernetesDocument):
     """Memory of one unit of the resource."""
     gpus_per_node: int | None = Field(default=None, ge=1)
     """Units of the resource on the largest node of this kind."""
-    images: dict[EngineType, str] = {}
+    images: dict[AnyEngine, str] = {}
     """Runtime images that this kind needs in place of the installation's: another vendor's libraries."""
 
     @property

@@ -6,6 +6,8 @@ All of it is read from the JSON schema that pydantic makes of the classes, so th
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from headrace_api.annotations import VENDOR_NAME, VENDOR_NAME_IN_WORDS
+
 Schema = dict[str, Any]
 
 _KINDS = {
@@ -72,6 +74,8 @@ def places(root: Schema, name: str) -> Iterator[str]:
 def words(schema: Schema, root: Schema) -> str:
     """What is accepted: `a whole number of at least 1`, `one of PACK, SPREAD`, `a list of texts or whole numbers`."""
     schema = resolve(schema, root)
+    if schema.get("pattern") == VENDOR_NAME:
+        return VENDOR_NAME_IN_WORDS
     if options := schema.get("anyOf"):
         return _either([words(option, root) for option in options])
     if "const" in schema:
@@ -82,6 +86,11 @@ def words(schema: Schema, root: Schema) -> str:
     if schema.get("type") == "array" and schema.get("items"):
         return f"a list, of which each is {words(schema['items'], root)}"
     return kind + _map_of(schema, root) + _limits(schema)
+
+
+def choices(schema: Schema) -> list[str]:
+    """The values that are written out, those of a union's members among them."""
+    return [*schema.get("enum", []), *(one for option in schema.get("anyOf", []) for one in option.get("enum", []))]
 
 
 def _map_of(schema: Schema, root: Schema) -> str:

@@ -11,6 +11,11 @@ Key = tuple[str | int, ...]
 VendorName = NewType("VendorName", str)
 """A name of somebody else's, as `vendor.Name`."""
 
+VENDOR_NAME = r"^[A-Za-z][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)+$"
+"""The form of such a name."""
+
+VENDOR_NAME_IN_WORDS = "a name like vendor.Name"
+
 
 def unlabelled(model: type[BaseModel], location: Key) -> tuple[Key, Key | None, str]:
     """The key without pydantic's names for members of unions; where the first union is, and its member's name."""

@@ -129,11 +129,19 @@ def _convert(schema: Schema, definitions: dict[str, Schema], name: str = "") -> 
     if schema.get("x-kubernetes-preserve-unknown-fields") and "properties" not in schema:
         kept = ("type", "description", "default", "x-kubernetes-preserve-unknown-fields")
         return {key: schema[key] for key in kept if key in schema}
-    if options := schema.get("anyOf"):
-        (only,) = [option for option in options if option.get("type") != "null"]
+    if (options := schema.get("anyOf")) and "type" not in schema:
+        real = [option for option in options if option.get("type") != "null"]
         shared = {key: value for key, value in schema.items() if key not in {"anyOf", "default"}}
-        return _convert({**only, **shared}, definitions, name)
+        return _convert({**_one_of(real), **shared}, definitions, name)
     return _object(schema, definitions, name)
+
+
+def _one_of(options: list[Schema]) -> Schema:
+    """Several ways to write values of one type, as the structural form has them: the type beside, not within."""
+    if len(options) == 1:
+        return options[0]
+    (kind,) = {option["type"] for option in options}
+    return {"type": kind, "anyOf": [{key: value for key, value in one.items() if key != "type"} for one in options]}
 
 
 def _object(schema: Schema, definitions: dict[str, Schema], name: str) -> Schema:

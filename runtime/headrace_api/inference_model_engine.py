@@ -6,7 +6,7 @@ from pydantic import ConfigDict, Field, StrictInt, StrictStr, model_validator
 
 from headrace_api.base import KubernetesDocument
 from headrace_api.portable import PortableMap, not_portable
-from headrace_api.worker_config import ADAPTER_NAME, EngineType, LoggerLevel, Optimize, SchedulerPolicy
+from headrace_api.worker_config import ADAPTER_NAME, AnyEngine, LoggerLevel, Optimize, SchedulerPolicy
 
 VERBATIM = Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})
 FreeForm = Annotated[PortableMap, VERBATIM]
@@ -125,7 +125,9 @@ class Unstable(KubernetesDocument):
 class Engine(KubernetesDocument):
     """What serves the model."""
 
-    type: EngineType = Field(description="The inference engine.")
+    type: AnyEngine = Field(
+        description="The inference engine; vendor.Name: one that another distribution adds to the runtime image."
+    )
     model_id: str | None = Field(
         default=None,
         min_length=1,
@@ -187,7 +189,8 @@ class Engine(KubernetesDocument):
     )
     adapters: list[Adapter] = Field(
         default=[],
-        description="LoRA adapters that are served beside the model; a change of them restarts no worker.",
+        description="LoRA adapters that are served beside the model. A change of them restarts no worker of "
+        "VLLMEngine, and replaces the workers of other engines, which load adapters only when they start.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
     memory: Memory = Field(default=Memory(), description="How much accelerator memory the engine takes.")

@@ -48,11 +48,15 @@ class PendingRender(KubernetesDocument):
 
 
 class StartingWorker(KubernetesDocument):
-    """A worker that is connected to the queue and not ready yet, by its own account."""
+    """A worker that is connected to the queue and not ready yet, or not quite as it should be, by its own account."""
 
     worker: str = Field(description="What it calls itself: in Kubernetes, its pod's name.")
-    state: WorkerState = Field(description="How far it is: fetching weights, loading them, warming up.")
-    detail: str | None = Field(default=None, description="What it is at, or why it has to begin again.")
+    state: WorkerState = Field(
+        description="How far it is: fetching weights, loading them, warming up; ready, where something is amiss."
+    )
+    detail: str | None = Field(
+        default=None, description="What it is at, why it has to begin again, or which adapter it lacks, and why."
+    )
     done_bytes: int | None = Field(default=None, description="Bytes of the weights that it has.")
     total_bytes: int | None = Field(default=None, description="Bytes of the weights, as far as their size is known.")
 
@@ -75,8 +79,8 @@ class InferenceModelStatus(KubernetesDocument):
     running: int | None = Field(default=None, description="Requests that workers have.")
     starting: list[StartingWorker] | None = Field(
         default=None,
-        description="Workers that are connected to the queue and not ready yet, the first ten by name; told now and "
-        "then, so that a long download costs few writes.",
+        description="Workers that are connected to the queue and not ready yet, or lack an adapter, the first ten by "
+        "name; told now and then, so that a long download costs few writes.",
     )
     fingerprint: str | None = Field(
         default=None,

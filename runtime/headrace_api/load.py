@@ -41,6 +41,8 @@ class ModelLoad(Message):
     """Workers that are connected, ready, and take requests for the model."""
     starting: dict[str, Starting] = {}
     """Those that are connected but not ready yet, by the name that they registered with."""
+    notes: dict[str, str] = {}
+    """What workers that are ready say is amiss, by the name that they registered with: an adapter that they lack."""
     in_flight: dict[str, int] = {}
     """Requests that each connected worker has, by the name that it registered with (in a pod: the pod's name).
 

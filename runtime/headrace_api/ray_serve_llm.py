@@ -10,7 +10,7 @@ from pydantic import Field, StrictStr, model_validator
 
 from headrace_api.base import Document
 from headrace_api.portable import Portable, PortableMap
-from headrace_api.worker_config import EngineType, ExtraFiles, RuntimeEnv
+from headrace_api.worker_config import AnyEngine, ExtraFiles, RuntimeEnv
 
 
 class CloudMirror(Document):
@@ -113,7 +113,7 @@ class LLMConfig(Document):
 
     runtime_env: RuntimeEnv | None = Field(default=None, description="Ray's runtime environment.")
     model_loading_config: ModelLoadingConfig = Field(description="The model's name and where its files are.")
-    llm_engine: Literal["vLLM"] | EngineType = Field(
+    llm_engine: Literal["vLLM"] | AnyEngine = Field(
         default="vLLM", description="The engine; Ray itself knows vLLM only, the others are Headrace's names."
     )
     engine_kwargs: PortableMap | None = Field(default=None, description="Arguments for the engine.")

@@ -1,6 +1,5 @@
 """What engines cannot do with accepted values: one predicate each for the rules and for the worker's start."""
 
-import re
 from typing import Any
 
 OF_THE_REQUEST = ("messages", "model", "prompt", "stream", "stream_options")
@@ -22,11 +21,3 @@ def llamacpp_stops_at(sequence: Any) -> bool:
 def is_variable(name: str) -> bool:
     """Whether an environment variable can have the name: POSIX has no `=` and no NUL in it, and none that is empty."""
     return bool(name) and "=" not in name and "\0" not in name
-
-
-_SOURCE = re.compile(r"/.+|(s3|gs)://[^/\s]+(/.*)?|[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?", re.DOTALL)
-
-
-def is_source(text: str) -> bool:
-    """Whether weights can be there: an absolute path, a Hugging Face id with or without a revision, S3 or GCS."""
-    return bool(_SOURCE.fullmatch(text))

@@ -13,7 +13,7 @@ from headrace_api.base import Document
 from headrace_api.portable import PortableMap
 from headrace_api.prompts import AnyPromptFormat
 from headrace_api.worker_config import (
-    EngineType,
+    AnyEngine,
     GcsMirror,
     LoggerLevel,
     Optimize,
@@ -96,7 +96,7 @@ class EngineConfig(Document):
         default=None, description="The model's id on the Hugging Face Hub, or a path; model_id when absent."
     )
     tokenizer_id: str | None = Field(default=None, description="A tokenizer on the Hugging Face Hub.")
-    type: EngineType = Field(default="VLLMEngine", description="The inference engine.")
+    type: AnyEngine = Field(default="VLLMEngine", description="The inference engine.")
     model_type: str | None = Field(
         default=None, description="text-generation or embedding; for TRTLLMEngine its kind of batching."
     )

@@ -30,7 +30,7 @@ _WITHOUT_EFFECT = {
     "--no-cli-pager": 0,
     "--no-paginate": 0,
 }
-"""Arguments that say how the tool talks, or what the store does anyhow; the number of their values."""
+"""Arguments that say how the tool talks, or what the store does anyhow (`--delete`); the number of their values."""
 ACCEPTED = (*_FILTERS, *_WITH_VALUE, _NO_SIGN, _REQUEST_PAYER, *_WITHOUT_EFFECT)
 
 

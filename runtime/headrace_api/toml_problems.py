@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from headrace_api import annotations
-from headrace_api.annotations import Key, VendorName
+from headrace_api.annotations import VENDOR_NAME_IN_WORDS, Key, VendorName
 from headrace_api.suggest import did_you_mean
 
 Problem = tuple[Key, str]
@@ -22,7 +22,7 @@ _WORDS: Mapping[Any, str] = {
     int: "a whole number",
     float: "a number",
     bool: "true or false",
-    VendorName: "a name like vendor.Name",
+    VendorName: VENDOR_NAME_IN_WORDS,
 }
 _TYPE_ERRORS = {
     "string_type": "text",

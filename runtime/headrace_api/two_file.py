@@ -50,7 +50,7 @@ class EnvFile(Document):
 class Checkpoint(Document):
     """`[checkpoint]` of a cap.toml."""
 
-    type: wc.EngineType | wc.OtherEngine
+    type: wc.AnyEngine
     directory: str = Field(min_length=1)
     """Where the weights are, and the tokenizer."""
     tokenizer_filename: str | None = Field(default=None, min_length=1)

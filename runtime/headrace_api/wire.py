@@ -106,7 +106,7 @@ class Report(Message):
     type: Literal["report"] = "report"
     state: WorkerState
     detail: str = ""
-    """For people: which file it fetches, or why it has to begin again."""
+    """For people: which file it fetches, why it has to begin again, or what is amiss although it is ready."""
     done_bytes: int | None = Field(default=None, ge=0)
     total_bytes: int | None = Field(default=None, ge=0)
     """Of the weights that are being fetched, as far as their size is known."""

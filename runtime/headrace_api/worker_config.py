@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, ConfigDict, Field, StrictInt, StrictStr, model_validator
 
 from headrace_api import worker_forms
-from headrace_api.annotations import VendorName
+from headrace_api.annotations import VENDOR_NAME, VendorName
 from headrace_api.base import Document
 from headrace_api.portable import PortableMap, not_portable, without_nulls
 from headrace_api.prompts import AnyPromptFormat
@@ -20,9 +20,11 @@ EngineType = Literal["VLLMEngine", "TRTLLMEngine", "EmbeddingEngine", "LlamaCppE
 """The engine names of the registry, llama.cpp, and the worker-config seed's own: `luminous` is whichever engine can
 load what the directory holds."""
 
-OtherEngine = Annotated[VendorName, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)+$")]
+OtherEngine = Annotated[VendorName, Field(pattern=VENDOR_NAME)]
 """An engine of another distribution, by its name in the entry point group `headrace.engines`: `vendor.Name`. The dot
 keeps a mistyped name of ours from being taken for one."""
+
+AnyEngine = EngineType | OtherEngine
 
 StoppingSequence = StrictStr | StrictInt | list[StrictInt | StrictStr]
 """Text, a token id, or several of them in a row."""
@@ -130,6 +132,11 @@ class AdaptersFile(Document):
     adapters: Adapters = []
 
 
+TAKES_ADAPTERS_WHILE_IT_RUNS: frozenset[str] = frozenset({"VLLMEngine"})
+"""Engines that load and unload adapters while they run; others have those that they were started with. `luminous` may
+be either."""
+
+
 class Generator(Document):
     """What to serve and how: the engine and its model.
 
@@ -137,7 +144,7 @@ class Generator(Document):
     (`headrace_api.registry`); an engine refuses those that are another engine's.
     """
 
-    type: EngineType | OtherEngine
+    type: AnyEngine
     model_id: str | None = Field(default=None, min_length=1)
     """The name that clients use; `queue.checkpoint_name` when absent."""
     hf_model_id: str | None = None

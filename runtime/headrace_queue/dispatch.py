@@ -154,9 +154,9 @@ class Dispatcher:
         self.schedule.grant(worker, number)
         self._assign(self.schedule.models_of(worker))
 
-    def report(self, worker: int, starting: Starting | None) -> None:
-        """How far a worker is that is not ready; None once it is."""
-        self._assign(None if self.schedule.report(worker, starting) else ())
+    def report(self, worker: int, starting: Starting | None, note: str = "") -> None:
+        """How far a worker is that is not ready; None once it is, with what it says is amiss."""
+        self._assign(None if self.schedule.report(worker, starting, note) else ())
 
     def replace_models(self, worker: int, models: Iterable[str]) -> None:
         """A worker answers to these models from now on: what waits for a new one is handed out at once."""

@@ -26,6 +26,8 @@ class _Worker:
     """What it calls itself; several may have one name."""
     starting: Starting | None = None
     """How far it is; None once it is ready."""
+    note: str = ""
+    """What it says is amiss although it is ready."""
     draining: bool = False
     credits: int = 0
     tickets: set[int] = field(default_factory=set)
@@ -56,13 +58,13 @@ class Schedule:
         self._workers[worker] = entry = _Worker(None if models is None else frozenset(models), name, starting)
         self._enter(worker, entry)
 
-    def report(self, worker: int, starting: Starting | None) -> bool:
-        """How far a worker is, None for ready.
+    def report(self, worker: int, starting: Starting | None, note: str = "") -> bool:
+        """How far a worker is, None for ready; and `note`, what is amiss with one that is.
 
         Returns whether it was ready and is not any more: then it has no credits, and others may take its place.
         """
         entry = self._workers[worker]
-        before, entry.starting = entry.starting, starting
+        before, entry.starting, entry.note = entry.starting, starting, note
         if (before is None) == (starting is None):
             return False
         entry.credits = 0
@@ -198,7 +200,7 @@ class Schedule:
     def load(self, models: Iterable[str] = ()) -> dict[str, ModelLoad]:
         """The load of `models` and of all others that have requests; `workers` counts dedicated ones."""
         running = Counter(self._model[ticket] for ticket in self._holder)
-        in_flight, starting = self._in_flight(), self._starting()
+        in_flight, starting, notes = self._in_flight(), self._starting(), self._notes()
         names = sorted({*models, *self._waiting, *running})
         self._taken = {model: self._taken.get(model, 0) for model in names}
         return {
@@ -207,6 +209,7 @@ class Schedule:
                 running=running[model],
                 workers=len(self._serving.get(model, ())),
                 starting=starting.get(model, {}),
+                notes=notes.get(model, {}),
                 in_flight=in_flight.get(model, {}),
                 taken=self._taken[model],
             )
@@ -225,9 +228,17 @@ class Schedule:
     def _starting(self) -> dict[str, dict[str, Starting]]:
         found: dict[str, dict[str, Starting]] = {}
         for entry in self._workers.values():
-            if entry.starting and not entry.draining:
+            if entry.starting and (entry.starting.state == "failed" or not entry.draining):  # a failed one says why
                 for model in entry.models or ():
                     found.setdefault(model, {})[entry.name] = entry.starting
+        return found
+
+    def _notes(self) -> dict[str, dict[str, str]]:
+        found: dict[str, dict[str, str]] = {}
+        for entry in self._workers.values():
+            if entry.note and not entry.draining:
+                for model in entry.models or ():
+                    found.setdefault(model, {})[entry.name] = entry.note
         return found
 
     def _matches(self, model: str) -> bool:

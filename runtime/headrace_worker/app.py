@@ -1,39 +1,24 @@
-"""Puts a worker together: facts, status, probes, the connection to the queue, and the life in which they meet."""
+"""Puts a worker together: its parts, its status, its connections, and the life in which they meet."""
 
 import asyncio
 import signal
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import aiohttp
-
-from headrace_api.wire import Register
-from headrace_api.worker_config import WorkerConfig, fingerprint
-from headrace_worker import facts, probes
+from headrace_api.worker_config import WorkerConfig
+from headrace_worker import facts
 from headrace_worker.adapters.part import WithAdapters
-from headrace_worker.facts import Machine
 from headrace_worker.metrics import Metrics
 from headrace_worker.parts import Parts
-from headrace_worker.puller import Puller, PullPlan, worker_url
 from headrace_worker.runtime_env.part import Packages
 from headrace_worker.settings import Settings
 from headrace_worker.status import Status
 from headrace_worker.store.part import ModelStore
 from headrace_worker.worker import Worker
 
-
-def pull_plan(config: WorkerConfig, settings: Settings, token: str | None, machine: Machine) -> PullPlan:
-    """What the connection to the queue needs to know."""
-    queue = config.queue
-    register = Register(
-        **facts.registration(machine, settings.ln_url).model_dump(),
-        worker=settings.worker_name,
-        models=[config.model_name],
-        capacity=queue.max_concurrent_queries,
-        fingerprint=fingerprint(config.generator),
-        tags=queue.tags,
-        hostings=queue.hostings,
-    )
-    return PullPlan(worker_url(queue.url), token, register, queue.http_request_retries)
+if TYPE_CHECKING:  # see `worker.HEAD_START_S`
+    from headrace_worker.outside import Outside
 
 
 def standard_parts(config: WorkerConfig, settings: Settings, path: Path | None) -> Parts:
@@ -60,25 +45,13 @@ async def run(config: WorkerConfig, settings: Settings, token: str | None, parts
     asked_to_stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, asked_to_stop.set)
-    machine = await asyncio.to_thread(facts.machine, settings.model_cache)
+    nvidia = await asyncio.to_thread(facts.nvidia_here)
     status = Status(Metrics())
-    puller = Puller(pull_plan(config, settings, token, machine), status)
-    # A connection for each request: llama.cpp closes one after a stream, perhaps just as the next request is sent,
-    # which looks like the engine's death. On loopback a new one costs next to nothing.
-    connector = aiohttp.TCPConnector(limit=0, force_close=True)
-    timeout = aiohttp.ClientTimeout(total=None)
-    async with (
-        probes.serving(status, config.monitoring.metrics_port, config.monitoring.tcp_probes),
-        aiohttp.ClientSession(connector=connector, timeout=timeout) as http,
-    ):
-        worker = Worker(
-            config,
-            settings,
-            parts or Parts(),
-            status,
-            puller,
-            http,
-            asked_to_stop,
-            nvidia_gpus=len(machine.nvidia.gpus),
-        )
-        return await worker.live()
+
+    def connected() -> "AbstractAsyncContextManager[Outside]":
+        from headrace_worker import outside  # noqa: PLC0415 (loads while the engine does)
+
+        return outside.connected(config, settings, token, nvidia, status)
+
+    worker = Worker(config, settings, parts or Parts(), status, connected, asked_to_stop, len(nvidia.gpus))
+    return await worker.live()

@@ -1,9 +1,10 @@
 """How many requests an engine should get at a time, learned from what it does with them. Pure.
 
-Additive increase, multiplicative decrease, as TCP does it: the limit is raised by a quarter while that makes the engine
-do more work, and lowered by a third while the time between two tokens is over its bound. A change that does not help is
-taken back: more requests than help would only wait in the engine, where no other worker can take them, and an engine
-that is slow by itself gets no faster with fewer.
+A search for where more requests stop to bring more work: a quarter more and a fifth less are tried in turn, and of two
+limits the greater one is kept only where the engine does so much more with it. More requests than help would only wait
+in the engine, where no other worker can take them, and some engines do less with them. While the time between two
+tokens is over its bound, the limit is lowered by a third, as TCP does it, unless that does not help: an engine that is
+slow by itself gets no faster with fewer.
 """
 
 import math
@@ -11,10 +12,13 @@ from dataclasses import dataclass, replace
 
 FIRST = 64
 """Where a limit that has never been learned begins, if the engine has so many slots."""
-_RAISE = 1.25
+_STEP = 1.25
 _LOWER = 0.7
-_WORTH = 0.25
-"""The share of a change that must come back: 25 % more requests, 6 % more work."""
+_WORTH = 0.1
+"""The share of more requests that must come back as more work: of 25 %, 2.5 %. Where throughput levels off slowly, this
+ends at nine tenths of the most that there is."""
+_FASTER = 0.25
+"""The share of fewer requests that must come back as less time between tokens, where that is over its bound."""
 _REST = 5
 """Windows without an attempt after one that was in vain: what clients ask may be different then."""
 _LONG_REST = 20
@@ -45,7 +49,10 @@ class Capacity:
     """The longest that the time between two tokens shall be."""
     tried: tuple[int, Window] | None = None
     """The limit before the change that is being tried, and what was seen under it."""
+    fewer: bool = False
+    """Whether the attempt that goes on, or is the next, is with fewer requests."""
     rest: int = 0
+    """Windows until the next attempt."""
 
 
 def first(most: int, bound_s: float, learned: int | None = None) -> Capacity:
@@ -55,17 +62,49 @@ def first(most: int, bound_s: float, learned: int | None = None) -> Capacity:
 
 def after(now: Capacity, window: Window) -> Capacity:
     """What is known after one more window."""
-    if not window.full:
+    if not window.full or not window.throughput:  # long prompts are read in without a word
         return now
-    if now.tried and now.tried[0] > now.limit:
+    if now.tried and _too_slow(now, now.tried[1]):
         return _lowered(now, *now.tried, window)
+    if now.tried:
+        return _compared(now, *now.tried, window)
     if now.rest:
         return replace(now, rest=now.rest - 1)
-    if _too_slow(now, window):
-        return _lower(now, window)
-    if now.tried and not _more_work(now.tried[0], now.tried[1], now.limit, window):
-        return replace(now, limit=now.tried[0], tried=None, rest=_REST)
-    return _raise(now, window)
+    return _lower(now, window) if _too_slow(now, window) else _attempt(now, window)
+
+
+def _compared(now: Capacity, limit: int, before: Window, window: Window) -> Capacity:
+    """Go on in the same direction, or take the attempt back and go in the other one next time."""
+    if now.fewer:
+        kept = not _more_work(now.limit, window, limit, before)
+    else:
+        kept = _more_work(limit, before, now.limit, window) and not _too_slow(now, window)
+    return _attempt(now, window) if kept else _turned(replace(now, limit=limit))
+
+
+def _attempt(now: Capacity, window: Window) -> Capacity:
+    if now.fewer:
+        limit = max(1, min(now.limit - 1, math.floor(now.limit / _STEP)))
+    else:
+        limit = min(now.most, max(now.limit + 1, math.ceil(now.limit * _STEP)))
+    return replace(now, limit=limit, tried=(now.limit, window)) if limit != now.limit else _turned(now)
+
+
+def _turned(now: Capacity) -> Capacity:
+    return replace(now, tried=None, fewer=not now.fewer, rest=_REST)
+
+
+def _more_work(few: int, with_few: Window, many: int, with_many: Window) -> bool:
+    return with_many.throughput > with_few.throughput * (1 + _WORTH * (many / few - 1))
+
+
+def _too_slow(now: Capacity, window: Window) -> bool:
+    return window.inter_token_s is not None and window.inter_token_s > now.bound_s
+
+
+def _lower(now: Capacity, window: Window) -> Capacity:
+    limit = max(1, math.floor(now.limit * _LOWER))
+    return replace(now, limit=limit, tried=(now.limit, window) if limit < now.limit else None)
 
 
 def _lowered(now: Capacity, limit: int, before: Window, window: Window) -> Capacity:
@@ -74,25 +113,7 @@ def _lowered(now: Capacity, limit: int, before: Window, window: Window) -> Capac
         return now
     if not _too_slow(now, window):
         return replace(now, tried=None, rest=_REST)
-    helped = before.inter_token_s * (1 - _WORTH * (1 - now.limit / limit))
+    helped = before.inter_token_s * (1 - _FASTER * (1 - now.limit / limit))
     if window.inter_token_s > helped:
         return replace(now, limit=limit, tried=None, rest=_LONG_REST)
     return _lower(now, window)
-
-
-def _too_slow(now: Capacity, window: Window) -> bool:
-    return window.inter_token_s is not None and window.inter_token_s > now.bound_s
-
-
-def _more_work(limit: int, before: Window, raised: int, window: Window) -> bool:
-    return window.throughput > before.throughput * (1 + _WORTH * (raised / limit - 1))
-
-
-def _lower(now: Capacity, window: Window) -> Capacity:
-    limit = max(1, math.floor(now.limit * _LOWER))
-    return replace(now, limit=limit, tried=(now.limit, window) if limit < now.limit else None)
-
-
-def _raise(now: Capacity, window: Window) -> Capacity:
-    limit = min(now.most, max(now.limit + 1, math.ceil(now.limit * _RAISE)))
-    return replace(now, limit=limit, tried=(now.limit, window) if limit > now.limit else None)

@@ -9,9 +9,11 @@ from typing import Annotated, NoReturn
 import typer
 
 from headrace_api.toml_file import ConfigError, located
-from headrace_worker import app, config_file, config_text, engines, logs, probes, settings
+from headrace_worker import app, config_file, config_text, decision, engines, libraries, logs, settings
 from headrace_worker.config_file import Loaded
+from headrace_worker.decision import OnMachine
 from headrace_worker.engines.protocol import EngineConfigError
+from headrace_worker.errors import ProbesError
 from headrace_worker.store import request
 from headrace_worker.store.errors import StoreError
 
@@ -48,10 +50,13 @@ def worker(
 
 def _check(loaded: Loaded) -> None:
     """What the files say, and what they say of this machine where it is there: a check needs no weights."""
+    nvidia = int(libraries.is_there(libraries.NVML))  # how many there are is not needed
+    machine = OnMachine(settings.programs(), settings.engine_environment(), nvidia)
+    generator = loaded.config.generator
     try:
-        for note in (*engines.check(loaded.config.generator), *engines.on_this_machine(loaded.config.generator)):
+        for note in (*engines.check(generator), *asyncio.run(decision.on_this_machine(generator, machine))):
             sys.stderr.write(f"note: {note}\n")
-        request.check(loaded.config.generator)
+        request.check(generator)
     except (EngineConfigError, StoreError) as error:
         _fail(located(loaded.text, loaded.name, str(error)))
 
@@ -71,7 +76,7 @@ def _run(loaded: Loaded) -> None:
         _fail(located(loaded.text, loaded.name, str(error)))
     except settings.SettingsError as error:
         _fail(str(error))
-    except probes.ProbesError as error:
+    except ProbesError as error:
         _fail(str(error), status=1)
     raise typer.Exit(status)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from headrace_api.worker_config import Generator
@@ -11,7 +12,16 @@ from headrace_worker.adapters.look import Here
 from headrace_worker.adapters.routes import Routes, routes
 from headrace_worker.engine_process import free_port
 from headrace_worker.engines import Chosen
-from headrace_worker.engines.protocol import Engine, EngineApi, EngineCommand, EngineFacts, Programs, text_api
+from headrace_worker.engines.protocol import (
+    Engine,
+    EngineApi,
+    EngineCommand,
+    EngineConfigError,
+    EngineFacts,
+    Programs,
+    text_api,
+)
+from headrace_worker.memory import build
 
 
 @dataclass(frozen=True)
@@ -45,7 +55,9 @@ class Decision:
     """For the log: how the engine was chosen, and what of the section has no effect."""
 
 
-def prepared(chosen: Chosen, served_name: str, machine: OnMachine, here: Sequence[Here]) -> tuple[Chosen, EngineFacts]:
+async def prepared(
+    chosen: Chosen, served_name: str, machine: OnMachine, here: Sequence[Here]
+) -> tuple[Chosen, EngineFacts]:
     """Look where exactly the weights are, and what this machine has for them.
 
     Args:
@@ -59,10 +71,35 @@ def prepared(chosen: Chosen, served_name: str, machine: OnMachine, here: Sequenc
     """
     weights = chosen.engine.locate(chosen.generator)
     section = at_start.prepared(chosen.generator, chosen.kind, here)
-    fit = memory.fitted(section, chosen.kind, weights, machine.environment)
+    fit = await _fitted(replace(chosen, generator=section), weights, machine)
     facts = engines.facts(weights, served_name, free_port(), machine.programs, machine.nvidia_gpus)
     told = replace(chosen, generator=fit.generator, notes=(*chosen.notes, *fit.reasons))
     return told, replace(facts, adapters=tuple(str(one.path) for one in here))
+
+
+async def on_this_machine(generator: Generator, machine: OnMachine) -> tuple[str, ...]:
+    """What would be chosen of the memory here, where the weights are, too; it need not be the machine that is meant."""
+    if not _is_here(generator.source):
+        return ()
+    chosen = engines.choose(generator, engines.SERVED)
+    try:
+        return (await _fitted(chosen, chosen.engine.locate(chosen.generator), machine)).reasons
+    except EngineConfigError as error:
+        return (f"on this machine: {error}",)
+
+
+def _is_here(source: str) -> bool:
+    return Path(source or "/nowhere").exists()
+
+
+async def _fitted(chosen: Chosen, weights: str, machine: OnMachine) -> memory.Fit:
+    """The section with what fits; the engine is asked what it was built for only where that matters."""
+    generator, kind = chosen.generator, chosen.kind
+    inherited = {**machine.environment, **generator.runtime_env.env_vars}
+    cpu_only = generator.auto_memory_config and await build.cpu_only(
+        kind, machine.programs, inherited, machine.nvidia_gpus
+    )
+    return memory.fitted(generator, kind, weights, machine.environment, cpu_only=cpu_only)
 
 
 def decide(chosen: Chosen, facts: EngineFacts, /) -> Decision:

@@ -8,13 +8,11 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Self
 
-import aiohttp
-
-from headrace_worker import guard, health
+from headrace_worker import guard
 from headrace_worker.engines.protocol import EngineCommand
 
 TAIL_LINES = 200
@@ -23,8 +21,10 @@ _POLL_S = 0.02
 _EXIT_POLL_S = 0.05
 _LAST_LINES_S = 1.0
 """So long at most is what an ended engine wrote read on: a process that left its group may hold the pipe."""
+_SLOWER = 1.05
+"""So that a worker is ready at most a twentieth of its engine's start later than it could be;"""
 _SLOWEST_POLL_S = 0.25
-"""So much later than it could be is a worker ready at most; the question costs the engine half a millisecond."""
+"""and so much at most. The question costs the engine half a millisecond."""
 
 
 class EngineExitedError(RuntimeError):
@@ -84,20 +84,19 @@ class EngineProcess:
     ) -> Self:
         """Start the engine; `on_line` gets every line that it writes, `environment` is added to by the command's.
 
+        When this is cancelled, no engine is left.
+
         Raises:
             OSError: the guard cannot be started, or a file of the command cannot be written.
         """
         write_files(command)
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-S", str(Path(guard.__file__))),
-            *command.argv,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            env=environment_of(command, environment),
-            start_new_session=True,
-        )
-        return cls(process, port, on_line)
+        starting = asyncio.create_task(_started(command, environment))
+        try:
+            return cls(await asyncio.shield(starting), port, on_line)
+        except asyncio.CancelledError:
+            # asyncio itself would kill the guard alone, and nobody the engine.
+            _signal_group(await starting, signal.SIGKILL)
+            raise
 
     @property
     def tail(self) -> list[str]:
@@ -113,18 +112,18 @@ class EngineProcess:
         """The exit status, once the engine has ended and its output has been read."""
         return await asyncio.shield(self._exit)
 
-    async def wait_healthy(self, session: aiohttp.ClientSession) -> None:
-        """Return when `/health` answers 200; there is no limit, because loading a large model takes many minutes.
+    async def wait_healthy(self, answers: Callable[[], Awaitable[bool]]) -> None:
+        """Return when the engine `answers`; there is no limit, because loading a large model takes many minutes.
 
         Raises:
             EngineExitedError: the engine ended before.
         """
         delay = _POLL_S
-        while not await health.answers(session, self.base_url):
+        while not await answers():
             done, _ = await asyncio.wait({self._exit}, timeout=delay)
             if done:
                 raise EngineExitedError(f"the engine {exit_text(self._exit.result())} before it was ready")
-            delay = min(delay * 1.2, _SLOWEST_POLL_S)
+            delay = min(delay * _SLOWER, _SLOWEST_POLL_S)
 
     async def stop(self, patience_s: float) -> int:
         """SIGTERM to the group, SIGKILL to what is left of it after `patience_s`; returns the exit status."""
@@ -136,8 +135,7 @@ class EngineProcess:
         return await self.wait()
 
     def _signal(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, number)
+        _signal_group(self._process, number)
 
     async def _wait_exit(self) -> int:
         # Not `wait`: that returns only when the output is closed too, and a child of the engine may hold it for ever.
@@ -159,6 +157,23 @@ class EngineProcess:
         async for line in _lines(output):
             self._tail.append(line)
             self._on_line(line)
+
+
+async def _started(command: EngineCommand, environment: Mapping[str, str]) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-I", "-S", str(Path(guard.__file__))),
+        *command.argv,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env=environment_of(command, environment),
+        start_new_session=True,
+    )
+
+
+def _signal_group(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
 
 
 async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:

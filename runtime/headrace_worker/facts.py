@@ -39,7 +39,7 @@ class OpenClFacts:
 
 @dataclass(frozen=True)
 class Machine:
-    """All of it, asked once."""
+    """All of it."""
 
     nvidia: NvidiaFacts
     opencl: OpenClFacts
@@ -48,10 +48,14 @@ class Machine:
     """Free in the file system of the model cache."""
 
 
-def machine(cache: Path) -> Machine:
-    """Ask the machine; `cache` is the folder of the model cache, which need not be there yet."""
-    nvidia_facts = nvidia() if libraries.is_there(libraries.NVML) else NvidiaFacts()
-    found = Machine(nvidia_facts, open_cl(), cpu_count(), free_bytes(cache))
+def nvidia_here() -> NvidiaFacts:
+    """Ask the NVIDIA driver where there is one; the one thing that must be known before an engine is started."""
+    return nvidia() if libraries.is_there(libraries.NVML) else NvidiaFacts()
+
+
+def machine(known: NvidiaFacts, cache: Path) -> Machine:
+    """Ask for the rest; `cache` is the folder of the model cache, which need not be there yet."""
+    found = Machine(known, open_cl(), cpu_count(), free_bytes(cache))
     log.info("this machine", **registration(found).model_dump(exclude_defaults=True))
     return found
 
@@ -78,7 +82,7 @@ def registration(found: Machine, ln_url: str = "") -> Registration:
 
 def nvidia() -> NvidiaFacts:
     """Ask the NVIDIA driver; memory in MB (2**20 bytes, as NVIDIA's own tools count)."""
-    from headrace_worker import nvml  # noqa: PLC0415 (`pynvml` loads for a tenth of a second: see `machine`)
+    from headrace_worker import nvml  # noqa: PLC0415 (`pynvml` loads for a tenth of a second: see `nvidia_here`)
 
     driver, gpus = nvml.ask()
     return NvidiaFacts(driver, gpus)

@@ -87,8 +87,11 @@ async def _ticks(status: Status, number: int) -> tuple[bool, bool]:
 
 
 def is_full(under_way: int, slots: int) -> bool:
-    """Whether hardly a slot is free: between a request's end and the next one's coming is a moment. Pure."""
-    return under_way >= slots - slots // 8
+    """Whether hardly a slot is free: between a request's end and the next one's coming is a moment. Pure.
+
+    After a lowering, more than the slots are under way until enough have ended.
+    """
+    return slots - slots // 8 <= under_way <= slots
 
 
 def seen(before: Traffic, now: Traffic, seconds: float, *, full: bool, streams: bool) -> Window:

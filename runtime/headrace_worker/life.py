@@ -39,6 +39,15 @@ class Cause(Enum):
     BROKEN = "an error in the worker itself"
 
 
+class End(Exception):  # noqa: N818 (an end need not be an error)
+    """A worker's life ends; `message` is for people."""
+
+    def __init__(self, cause: Cause, message: str = "") -> None:
+        super().__init__(message)
+        self.cause = cause
+        self.message = message
+
+
 _ALIVE = (State.FETCHING, State.LOADING, State.WARMING, State.READY)
 _WITH_ENGINE = (State.LOADING, State.WARMING, State.READY)
 

@@ -13,14 +13,11 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from headrace_worker import engine_metrics
+from headrace_worker.errors import ProbesError
 from headrace_worker.life import State
 from headrace_worker.status import Status
 
 log = structlog.get_logger()
-
-
-class ProbesError(RuntimeError):
-    """The probes cannot be served."""
 
 
 def application(status: Status, http: aiohttp.ClientSession) -> web.Application:

@@ -46,7 +46,8 @@ class Settings:
     termination_log: Path | None
     """Where Kubernetes reads why a container ended."""
     engine_environment: Mapping[str, str]
-    """What an engine inherits: everything but the queue's token, which is not an engine's business."""
+    """What an engine inherits: everything but the queue's token, which is not an engine's business, and where it keeps
+    what it compiles, unless the environment says."""
 
 
 def read(environ: Mapping[str, str] | None = None, *, log_level: str | None = None) -> Settings:
@@ -66,9 +67,9 @@ def read(environ: Mapping[str, str] | None = None, *, log_level: str | None = No
         hang_seconds=_seconds("HEADRACE_HANG_SECONDS", env.get("HEADRACE_HANG_SECONDS") or "180"),
         inter_token_seconds=_seconds("HEADRACE_INTER_TOKEN_SECONDS", env.get("HEADRACE_INTER_TOKEN_SECONDS") or "0.2"),
         cache=_cache(env),
-        programs=_programs(env),
+        programs=programs(env),
         termination_log=_termination_log(env.get("HEADRACE_TERMINATION_LOG")),
-        engine_environment={name: value for name, value in env.items() if name not in _KEPT_FROM_ENGINES},
+        engine_environment={**_compiled(_cache(env)), **engine_environment(env)},
     )
 
 
@@ -88,7 +89,15 @@ def usable_token(settings: Settings, file_token: str | None) -> str | None:
     return token or None
 
 
-def _programs(env: Mapping[str, str]) -> Programs:
+def engine_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What an engine inherits of `environ` (the process's own when absent); see `Settings`."""
+    env = os.environ if environ is None else environ
+    return {name: value for name, value in env.items() if name not in _KEPT_FROM_ENGINES}
+
+
+def programs(environ: Mapping[str, str] | None = None) -> Programs:
+    """Where the engines' programs are, by `environ` (the process's own when absent)."""
+    env = os.environ if environ is None else environ
     return Programs(
         python=sys.executable,
         vllm=env.get("HEADRACE_VLLM_PYTHON") or sys.executable,
@@ -107,6 +116,20 @@ def model_cache(env: Mapping[str, str]) -> Path:
 def _cache(env: Mapping[str, str]) -> Path:
     named = env.get("HEADRACE_CACHE") or f"{env.get('XDG_CACHE_HOME') or '~/.cache'}/headrace"
     return Path(named).expanduser()
+
+
+def _compiled(cache: Path) -> dict[str, str]:
+    """Where engines keep what they compile: beside the models, or a restart compiles again.
+
+    Each of these keeps entries by a hash of what they were made from: vLLM of its version, configuration and a model's
+    code; Triton, Inductor and FlashInfer of a kernel's source and the GPU. So models, versions and workers share them.
+    """
+    return {
+        "VLLM_CACHE_ROOT": str(cache / "vllm"),
+        "TORCHINDUCTOR_CACHE_DIR": str(cache / "inductor"),
+        "TRITON_CACHE_DIR": str(cache / "triton"),
+        "FLASHINFER_WORKSPACE_BASE": str(cache),
+    }
 
 
 def _token(env: Mapping[str, str]) -> str | None:

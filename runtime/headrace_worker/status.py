@@ -5,13 +5,16 @@ import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from headrace_api.wire import Usage
-from headrace_worker.adapters.keeper import Told
-from headrace_worker.engine_client import EngineClient
-from headrace_worker.engine_metrics import Source
+from headrace_worker.adapters.told import Told
 from headrace_worker.life import State
 from headrace_worker.metrics import Metrics
+
+if TYPE_CHECKING:  # they load aiohttp, for which an engine's start does not wait
+    from headrace_worker.engine_client import EngineClient
+    from headrace_worker.engine_metrics import Source
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Progress:
 class Offer:
     """What the worker offers its queue while it is ready."""
 
-    engine: EngineClient
+    engine: "EngineClient"
     slots: int
     """Requests that it takes at a time."""
     adapters: tuple[str, ...] = ()
@@ -61,7 +64,7 @@ class Status:
     state: State = State.FETCHING
     progress: Progress = Progress()
     offer: Offer | None = None
-    engine_metrics: Source | None = None
+    engine_metrics: "Source | None" = None
     """Where the engine has its own metrics; None while there is no engine."""
     engine_healthy: bool = False
     registered: bool = False
@@ -119,6 +122,7 @@ class Status:
         """Note which adapters can be asked for from now on, and why others cannot."""
         self.metrics.adapters.labels("served").set(len(told.served))
         self.metrics.adapters.labels("failed").set(len(told.failed))
+        self.metrics.adapters.labels("needs_restart").set(len(told.restart))
         self.progress = Progress(told.text)
         if self.offer:
             self.set_offer(replace(self.offer, adapters=told.served))

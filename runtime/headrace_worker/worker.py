@@ -1,53 +1,39 @@
 """Leads a worker through its life (`headrace_worker.life`): does what each state is for, and ends it as its cause asks.
 
-The connection to the queue is there from the beginning, so that a refused token is known before gigabytes are fetched.
+An engine that can be started at once is, and what connects the worker with others (`headrace_worker.outside`) loads
+beside it. Where something has to be fetched first, the connection to the queue comes before, so that a refused token is
+known before gigabytes are fetched.
 """
 
 import asyncio
-import contextlib
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import aiohttp
 import structlog
 
-from headrace_api.worker_config import WorkerConfig, fingerprint
-from headrace_worker import capacity, decision, engines, health, life, termination, warm
+from headrace_api.worker_config import WorkerConfig
+from headrace_worker import decision, engines, life, termination
 from headrace_worker.decision import Decision, OnMachine
-from headrace_worker.engine_client import Dialect, EngineClient
-from headrace_worker.engine_metrics import Source
-from headrace_worker.engine_process import EngineExitedError, EngineProcess, exit_text
+from headrace_worker.engine_process import EngineProcess, exit_text
 from headrace_worker.engines.protocol import EngineCommand, EngineConfigError
-from headrace_worker.learner import Memory, learn
-from headrace_worker.life import Cause, State
+from headrace_worker.life import Cause, End, State
 from headrace_worker.parts import Parts, PreparationError
-from headrace_worker.puller import Puller
 from headrace_worker.settings import Settings
-from headrace_worker.status import Offer, Status
-from headrace_worker.transports import choice as transports
-from headrace_worker.transports.protocol import Transport
-from headrace_worker.watchdog import Sign, Watch
+from headrace_worker.status import Status
 
+if TYPE_CHECKING:  # loads late: see `HEAD_START_S`
+    from headrace_worker.outside import Outside
+
+HEAD_START_S = 0.3
+"""So long at most the connections wait until the engine's process is started; nothing waits for them in that time."""
 ENGINE_STOP_S = 3.0
 LOST_JOBS_S = 2.0
-DYING_S = 0.5
-"""So long after its connection broke it is waited for an engine's end: that says more."""
-TRIED_S = 15.0
-"""How long a ready worker may take to be registered before its probes say that it has started without."""
 
 T = TypeVar("T")
 log = structlog.get_logger()
-
-
-class End(Exception):  # noqa: N818 (an end need not be an error)
-    """A worker's life ends; `message` is for people."""
-
-    def __init__(self, cause: Cause, message: str = "") -> None:
-        super().__init__(message)
-        self.cause = cause
-        self.message = message
 
 
 @dataclass
@@ -58,14 +44,12 @@ class Worker:
     settings: Settings
     parts: Parts
     status: Status
-    puller: Puller
-    http: aiohttp.ClientSession
+    connected: "Callable[[], AbstractAsyncContextManager[Outside]]"
     asked_to_stop: asyncio.Event
     nvidia_gpus: int = 0
 
     def __post_init__(self) -> None:
         self._engine: EngineProcess | None = None
-        self._transport: Transport | None = None
         self._began = time.monotonic()
 
     async def live(self) -> int:
@@ -73,31 +57,49 @@ class Worker:
 
         Raises:
             EngineConfigError: the configuration asks for something that cannot be done.
+            ProbesError: the metrics port cannot be listened on.
         """
         log.info("the worker's state", state=self.status.state.value)
-        pulling = asyncio.create_task(self.puller.run())
+        starting = asyncio.create_task(self._start())
         try:
-            await self._states(pulling)
-        except End as end:
-            return await self._end(end)
-        except EngineConfigError as error:
-            await self._end(End(Cause.UNUSABLE, str(error)))
-            raise
-        except Exception as error:
-            await self._end(End(Cause.BROKEN, f"an error in the worker itself: {type(error).__name__}: {error}"))
-            raise
+            await asyncio.wait({starting}, timeout=HEAD_START_S)
+            async with self.connected() as outside:
+                return await self._until_end(starting, outside)
         finally:
-            pulling.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await pulling
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
             if self._engine:
                 await self._engine.stop(0)
-            if self._transport:
-                await self._transport.close()
+
+    async def _until_end(self, starting: asyncio.Task[tuple[Decision, EngineProcess]], outside: "Outside") -> int:
+        try:
+            await self._states(starting, outside)
+        except End as end:
+            return await self._end(end, outside)
+        except EngineConfigError as error:
+            await self._end(End(Cause.UNUSABLE, str(error)), outside)
+            raise
+        except Exception as error:
+            broken = f"an error in the worker itself: {type(error).__name__}: {error}"
+            await self._end(End(Cause.BROKEN, broken), outside)
+            raise
         raise AssertionError("a worker's life has no other end")
 
-    async def _states(self, pulling: asyncio.Task[None]) -> None:
-        decided, command = await self._unless_ended(pulling, self._fetch())
+    async def _states(self, starting: asyncio.Task[tuple[Decision, EngineProcess]], outside: "Outside") -> None:
+        decided, engine = await self._unless_ended(outside, starting)
+        await self._unless_ended(outside, outside.load(engine, decided))
+        self._go(Cause.ANSWERED)
+        await self._unless_ended(outside, outside.warm(engine, decided))
+        service = await self._unless_ended(outside, outside.service(engine, decided))
+        told = await self._unless_ended(outside, self.parts.adapters.load(service.client))
+        service.offer()
+        self._go(Cause.WARMED)
+        self.status.set_adapters(told)  # without a pause: nobody sees the worker ready without them
+        reason = await self._unless_ended(outside, service.until_hung(self.parts.adapters))
+        raise End(Cause.ENGINE_HUNG, reason)
+
+    async def _start(self) -> tuple[Decision, EngineProcess]:
+        decided, command = await self._fetch()
         self._go(Cause.FETCHED)
         log.info("starting the engine", argv=command.argv)
         inherited = self.settings.engine_environment
@@ -105,13 +107,7 @@ class Worker:
             command, decided.port, inherited, lambda line: _log_engine(self.status, line)
         )
         self.status.metrics.engine_starts.inc()
-        if decided.api.metrics_path:
-            metrics_url = engine.base_url + decided.api.metrics_path
-            self.status.engine_metrics = Source(metrics_url, self.config.model_name, decided.generator.type)
-        await self._unless_ended(pulling, self._load(engine))
-        self._go(Cause.ANSWERED)
-        await self._unless_ended(pulling, self._warm(engine, decided))
-        await self._unless_ended(pulling, self._serve(engine, decided))
+        return decided, engine
 
     async def _fetch(self) -> tuple[Decision, EngineCommand]:
         settings, tell = self.settings, self.status.set_progress
@@ -119,8 +115,8 @@ class Worker:
         try:
             generator = await self.parts.fetch(self.config.generator, tell)
             chosen = engines.choose(generator, engines.installed(machine.programs))
-            here = await self.parts.adapters.before_start(chosen)
-            decided = self.parts.decide(*decision.prepared(chosen, self.config.model_name, machine, here))
+            here = await self.parts.adapters.before_start(chosen, tell)
+            decided = self.parts.decide(*await decision.prepared(chosen, self.config.model_name, machine, here))
             for note in decided.notes:
                 log.info(note)
             more = await self.parts.prepare_environment(decided, machine.environment, tell)
@@ -128,93 +124,36 @@ class Worker:
         except PreparationError as error:
             raise End(Cause.NOT_FETCHED, str(error)) from error
 
-    async def _load(self, engine: EngineProcess) -> None:
-        began = time.monotonic()
-        try:
-            await engine.wait_healthy(self.http)
-        except EngineExitedError as error:
-            raise End(Cause.ENGINE_EXITED) from error
-        seconds = time.monotonic() - began
-        self.status.metrics.engine_start_seconds.set(seconds)
-        log.info("the engine answers", seconds=round(seconds, 1))
-
-    async def _warm(self, engine: EngineProcess, decided: Decision) -> None:
-        began = time.monotonic()
-        try:
-            await warm.first_token(self.http, engine.base_url, decided.api.warm, self.config.model_name)
-        except warm.WarmUpError as error:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(engine.wait(), DYING_S)
-            cause = Cause.NOT_WARMED if engine.running else Cause.ENGINE_EXITED
-            raise End(cause, str(error)) from error
-        log.info("the engine is ready", first_token_seconds=round(time.monotonic() - began, 3))
-
-    async def _serve(self, engine: EngineProcess, decided: Decision) -> None:
-        config, generation = self.config, decided.generator.generation
-        dialect = Dialect(config.model_name, decided.request_defaults, generation, decided.api, decided.routes)
-        self._transport = await transports.opened(self.http, engine.base_url, decided.api)
-        client = EngineClient(self.http, engine.base_url, dialect, self._transport)
-        self.status.set_engine_healthy(True)
-        given = config.queue.max_concurrent_queries
-        memory = Memory(self.settings.cache / "capacity.json", fingerprint(config.generator))
-        known = capacity.first(decided.slots, self.settings.inter_token_seconds, memory.recall())
-        self.status.set_offer(Offer(client, given or known.limit))
-        self._go(Cause.WARMED)
-        tried = asyncio.get_running_loop().call_later(TRIED_S, self.status.set_tried)
-        works = [self.parts.adapters.keep(client, self.status.set_adapters)]
-        works += [] if given else [learn(self.status, known, memory)]
-        beside = [asyncio.create_task(_logged(work)) for work in works]
-
-        async def look(watch: Watch) -> Sign:
-            return await self._look(client, decided, watch)
-
-        try:
-            reason = await health.until_hung(look, self.status.set_engine_healthy, self.settings.hang_seconds)
-        finally:
-            tried.cancel()
-            for task in beside:
-                task.cancel()
-        raise End(Cause.ENGINE_HUNG, reason)
-
-    async def _look(self, client: EngineClient, decided: Decision, before: Watch) -> Sign:
-        """One sign of the engine; its metrics are asked for only where they matter."""
-        answers, metrics = await client.healthy(), None
-        # Without metrics nothing can be seen of an answer that is not streamed until it is complete.
-        under_way = self.status.under_way if decided.api.metrics_path else self.status.streams
-        if decided.api.metrics_path and under_way and client.heard_at < before.seen_at:
-            metrics = await client.metrics(decided.api.metrics_path, decided.api.metrics_prefix)
-        return Sign(time.monotonic(), answers, under_way, client.heard_at, metrics)
-
-    async def _unless_ended(self, pulling: asyncio.Task[None], work: Coroutine[Any, Any, T]) -> T:
+    async def _unless_ended(self, outside: "Outside", work: Coroutine[Any, Any, T] | asyncio.Task[T]) -> T:
         """Do what a state is for.
 
         Raises:
             End: something else has ended the worker's life first.
         """
-        doing = asyncio.create_task(work)
+        doing = asyncio.ensure_future(work)
         asked = asyncio.create_task(self.asked_to_stop.wait())
-        refused = asyncio.create_task(self._until_refused())
+        refused = asyncio.create_task(self._until_refused(outside))
         exited = asyncio.create_task(self._engine.wait()) if self._engine else None
         tasks = [task for task in (asked, exited, refused, doing) if task]
         try:
-            await asyncio.wait({*tasks, pulling}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({*tasks, outside.pulling}, return_when=asyncio.FIRST_COMPLETED)
             if asked.done():
                 raise End(Cause.ASKED_TO_STOP)
             if exited and exited.done():
                 raise End(Cause.ENGINE_EXITED)
             if refused.done():
                 raise End(Cause.REFUSED, refused.result())
-            if pulling.done():
-                await pulling  # it never ends by itself: this raises what went wrong
+            if outside.pulling.done():
+                await outside.pulling  # it never ends by itself: this raises what went wrong
             return await doing
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _until_refused(self) -> str:
+    async def _until_refused(self, outside: "Outside") -> str:
         """What the queue said, where somebody starts the worker anew with the token that is then right: Kubernetes."""
-        reason = await self.puller.until_refused()
+        reason = await outside.puller.until_refused()
         if not self.settings.termination_log:
             await asyncio.Event().wait()
         return reason
@@ -226,30 +165,30 @@ class Worker:
 
     # ---- ends
 
-    async def _end(self, end: End) -> int:
+    async def _end(self, end: End, outside: "Outside") -> int:
         if end.cause is Cause.ASKED_TO_STOP:
-            return await self._drain()
-        return await self._fail(end, self.status.state)
+            return await self._drain(outside)
+        return await self._fail(end, self.status.state, outside)
 
-    async def _drain(self) -> int:
+    async def _drain(self, outside: "Outside") -> int:
         """End as asked. For a pod that stays it was the kubelet that asked, because of a probe: it is told when."""
         before = self.status.state
         when = life.ASKED[before] + ("" if before is State.READY else f", after {time.monotonic() - self._began:.0f} s")
         self._go(Cause.ASKED_TO_STOP)
         log.info("stopping: finishing the requests under way", grace_seconds=self.settings.grace_seconds)
-        drain = asyncio.create_task(self.puller.drain("the worker is stopping", self.settings.grace_seconds))
+        drain = asyncio.create_task(outside.puller.drain("the worker is stopping", self.settings.grace_seconds))
         exited = asyncio.create_task(self._engine.wait()) if self._engine else None
         await asyncio.wait({drain, *([exited] if exited else [])}, return_when=asyncio.FIRST_COMPLETED)
         if exited and exited.done() and not drain.done():
             drain.cancel()
-            return await self._fail(End(Cause.ENGINE_EXITED), before)
+            return await self._fail(End(Cause.ENGINE_EXITED), before, outside)
         if self._engine:
             await self._engine.stop(ENGINE_STOP_S)
         self._go(Cause.DRAINED)
         self._write(f"the worker was told to stop {when}")
         return 0
 
-    async def _fail(self, end: End, state: State) -> int:
+    async def _fail(self, end: End, state: State, outside: "Outside") -> int:
         engine, message = self._engine, end.message
         if engine and end.cause is Cause.ENGINE_EXITED:
             message = f"the engine {exit_text(await engine.wait())} {life.WHEN[state]}"
@@ -260,7 +199,7 @@ class Worker:
         # reset: each job ends by itself and says what became of it.
         patience_s = ENGINE_STOP_S if end.cause is Cause.REFUSED else 0
         stop = engine.stop(patience_s) if engine else asyncio.sleep(0)
-        await asyncio.gather(self.puller.drain(message, LOST_JOBS_S), stop)
+        await asyncio.gather(outside.puller.drain(message, LOST_JOBS_S), stop)
         self._write(message)
         return 1
 
@@ -275,14 +214,6 @@ class Worker:
     def _write(self, message: str) -> None:
         if self.settings.termination_log:
             termination.write(self.settings.termination_log, message, self._engine.tail if self._engine else [])
-
-
-async def _logged(work: Coroutine[Any, Any, None]) -> None:
-    """Work beside serving, which goes on without it."""
-    try:
-        await work
-    except Exception:
-        log.exception("adapters, or how many requests are taken at a time, stay as they are")
 
 
 def _log_engine(status: Status, line: str) -> None:

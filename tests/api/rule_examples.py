@@ -80,6 +80,7 @@ _S3 = {"bucketUri": "s3://bucket/folder/"}
 _TRT = {"type": "TRTLLMEngine"}
 _EMBEDDING = {"type": "EmbeddingEngine"}
 _LLAMA = {"type": "LlamaCppEngine"}
+_LUMINOUS = {"type": "luminous"}
 _A10 = {"resourcesPerWorker": {"accelerator_type_a10": 0.01}}
 _GPU = {"nvidia.com/gpu": 1}
 
@@ -311,7 +312,7 @@ EXAMPLES: dict[str, tuple[list[Spec], list[Spec]]] = {
         [adapters("a", source=one) for one in ("/p", "s3://b/f", "gs://b", "org/name", "org/name@main")],
     ),
     "HR442": ([adapters("a", engine=_TRT), adapters("a", engine=_EMBEDDING)], [adapters("a")]),
-    "HR443": ([adapters("a", engine=_LLAMA)], [adapters("a")]),
+    "HR443": ([adapters("a", engine=_LLAMA), adapters("a", engine=_LUMINOUS)], [adapters("a"), s(_LLAMA)]),
     "HR501": ([s()], [s({"engineKwargs": {"quantization": "awq"}})]),
     "HR502": ([s()], [s({"engineKwargs": {"max_num_seqs": 2}})]),
     "HR601": (

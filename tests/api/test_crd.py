@@ -9,7 +9,17 @@ from headrace_api.inference_model import InferenceModelSpec
 
 ROOT = custom_resource_definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
 STRUCTURE = {"type", "properties", "additionalProperties", "items", "default", "description", "required"}
-VALUES = {"enum", "pattern", "format", "minLength", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
+VALUES = {
+    "anyOf",
+    "enum",
+    "pattern",
+    "format",
+    "minLength",
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+}
 EXTENSIONS = {
     "x-kubernetes-preserve-unknown-fields",
     "x-kubernetes-validations",
@@ -52,6 +62,14 @@ def test_defaults_are_valid_and_known(path):
     jsonschema.Draft4Validator(part).validate(filled)
     assert default(filled, part) == filled
     assert part["default"] is not None
+
+
+def test_ways_to_write_one_value_have_no_type_of_their_own():
+    several = {path: part for path, part in ALL.items() if "anyOf" in part}
+    assert list(several) == [".spec.engine.type"]
+    for part in several.values():
+        assert part["type"] == "string"
+        assert all(set(option) <= VALUES - {"anyOf"} for option in part["anyOf"])
 
 
 def test_required_fields_with_a_default_are_not_required():

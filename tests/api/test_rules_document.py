@@ -55,6 +55,7 @@ def test_an_unknown_field_names_what_was_meant(given_name, meant):
         ({"engine": ENGINE, "scaling": {"numWorkers": 0}}, "HR003", "spec.scaling.numWorkers", "at least 1"),
         ({"engine": ENGINE, "queue": {"url": "ftp://x"}}, "HR003", "spec.queue.url", "begins with http://"),
         ({"engine": {**ENGINE, "type": "VLLMEngin"}}, "HR003", "spec.engine.type", "did you mean VLLMEngine?"),
+        ({"engine": {**ENGINE, "type": "acme."}}, "HR003", "spec.engine.type", "luminous or a name like vendor.Name"),
         ({"engine": "VLLMEngine"}, "HR003", "spec.engine", "a map with the fields"),
         ({"engine": {**ENGINE, "engineKwargs": {"a": [None]}}}, "HR003", "spec.engine.engineKwargs", "a[0] is null"),
         ({"engine": ENGINE, "monitoring": {"tcpProbes": [1, 0]}}, "HR003", "spec.monitoring.tcpProbes[1]", "65535"),

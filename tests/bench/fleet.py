@@ -1,6 +1,6 @@
 """A fleet: what the operator costs with a thousand models, beside a plain client that writes the same objects.
 
-    python -m tests.bench.fleet [--models 1000] [--rest 60] [--peer COMMAND]
+    python -m tests.bench.fleet [--models 1000] [--rest 120] [--peer COMMAND]
 
 Each part has a private control plane of its own with fake nodes. First a plain concurrent client creates the models
 and writes, for each, the same children and a status: that is what this API server allows. Then the operator does, until
@@ -159,7 +159,9 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=int, default=1000)
-    parser.add_argument("--rest", type=float, default=60.0, help="seconds in which nothing happens")
+    parser.add_argument(
+        "--rest", type=float, default=120.0, help="seconds in which nothing happens, the regular look among it"
+    )
     parser.add_argument("--peer", default=os.environ.get("HEADRACE_BENCH_PEER"), help="a peer's operator, ready-made")
     parser.add_argument("--python", default=sys.executable, help="runs the operator; a profiler's command, for one")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON, too")

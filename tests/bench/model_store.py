@@ -1,11 +1,14 @@
-"""How fast the model store downloads from S3, against a tool made for it.
+"""How fast the model store downloads from S3, against tools made for it.
 
-    python tests/bench/model_store.py --peer /path/to/s5cmd [--mebibytes 1024] [--files 4] [--repeat 5]
+    python tests/bench/model_store.py --peer /path/to/rclone --peer /path/to/s5cmd [--mebibytes 1024] [--repeat 5]
 
-One S3 server (versitygw) on this machine, with a model in 8 MiB parts as the AWS command line uploads it. Store and
-peer download it in turn, each time into an empty folder on the same disk; medians are compared. The store is measured
-with and without the comparison of every file with its ETag, which a peer does not make for a file that came in parts.
-Each is a process of its own; the store's time is from the call to the snapshot, the peer's that of its process.
+One S3 server (versitygw) on this machine, with a model in 8 MiB parts as the AWS command line uploads it. All download
+it in turn, each time into an empty folder on the same disk; the median of the rounds' ratios counts, because what else
+the machine does changes from round to round. The store is measured as it is, with only the MD5 of ETags to compare with
+(objects that are older than S3's checksums), and without any comparison. A peer compares nothing but the size of a file
+that came in parts, so it is measured with `sha256sum` of its files after it, too. Each is a process of its own; the
+store's time is from the call to the snapshot, a peer's that of its process. CPU seconds are the process's and the
+server's, which has the same cores.
 """
 
 import argparse
@@ -18,10 +21,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import obstore
+import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "kind"), str(ROOT / "runtime")]
@@ -41,24 +48,33 @@ PEERS = {
     "rclone": ["copy", ":s3,provider=Other,env_auth=true,region=us-east-1,endpoint='{url}':models/bench", "{folder}"],
 }
 """Arguments of the peers that are known, with their defaults for everything else."""
+VARIANTS = ("store", "store, MD5", "store, unchecked")
+
+
+@dataclass
+class Rounds:
+    """What one contestant took, round by round, in seconds."""
+
+    wall: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+    server: list[float] = field(default_factory=list)
 
 
 def main() -> int:
     """Measure; the exit status is 1 where the target is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peer", type=Path, required=True, help=f"one of {', '.join(PEERS)}, as a path")
+    parser.add_argument("--peer", type=Path, action="append", default=[], help=f"{' or '.join(PEERS)}, as a path")
     parser.add_argument("--mebibytes", type=int, default=1024)
     parser.add_argument("--files", type=int, default=4)
     parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument("--store", nargs=2, metavar=("URL", "CACHE"), help=argparse.SUPPRESS)
-    parser.add_argument("--unchecked", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--store", nargs=3, metavar=("URL", "CACHE", "VARIANT"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     os.environ |= {"AWS_ACCESS_KEY_ID": servers.KEY, "AWS_SECRET_ACCESS_KEY": servers.SECRET, "AWS_REGION": "us-east-1"}
     if options.store:
-        return _store(*options.store, unchecked=options.unchecked)
+        return _store(*options.store)
     with tempfile.TemporaryDirectory() as folder, servers.s3(Path(folder)) as server:
         _upload(server, options.mebibytes, options.files)
-        return _compare(server.url, Path(folder), options)
+        return _report(_measured(server.url, Path(folder) / "to", options), options)
 
 
 def _upload(server: servers.S3, mebibytes: int, files: int) -> None:
@@ -69,24 +85,40 @@ def _upload(server: servers.S3, mebibytes: int, files: int) -> None:
     obstore.put(store, "bench/config.json", b"{}", use_multipart=False)
 
 
-def _compare(url: str, folder: Path, options: argparse.Namespace) -> int:
-    seconds: dict[str, list[float]] = {"store": [], "store, unchecked": [], options.peer.name: []}
-    cpu: dict[str, list[float]] = {name: [] for name in seconds}
+def _measured(url: str, target: Path, options: argparse.Namespace) -> dict[str, Rounds]:
+    contestants: dict[str, Callable[[], float]] = {name: partial(_own, name, url, target) for name in VARIANTS}
+    for path in options.peer:
+        contestants[path.name] = partial(_peer, path, url, target)
+        contestants[f"{path.name} + sha256sum"] = partial(_peer, path, url, target, summed=True)
+    found = {name: Rounds() for name in contestants}
+    server = next(one for one in psutil.Process().children() if one.name() == "versitygw")
     for _ in range(options.repeat):
-        for name, times in seconds.items():
-            before = _cpu()
-            times.append(_once(name, url, folder / "to", options))
-            cpu[name].append(_cpu() - before)
-    medians = {name: statistics.median(times) for name, times in seconds.items()}
-    peer = medians[options.peer.name]
-    for name, median in medians.items():
-        spread = " ".join(f"{one:.2f}" for one in seconds[name])
-        sys.stdout.write(
-            f"{name:18}{options.mebibytes / median:8.0f} MiB/s  {peer / median:5.2f} of the peer  "
-            f"CPU {statistics.median(cpu[name]):.2f} s  ({spread} s)\n"
-        )
-    reached = peer / medians["store"] >= TARGET
-    sys.stdout.write(f"target: at least {TARGET} of the peer: {'reached' if reached else 'MISSED'}\n")
+        for name, once in contestants.items():
+            shutil.rmtree(target, ignore_errors=True)
+            target.mkdir()
+            os.sync()  # what the one before has written is not to be this one's burden
+            used, served = _cpu(), _sum(server.cpu_times())
+            found[name].wall.append(once())
+            found[name].cpu.append(_cpu() - used)
+            found[name].server.append(_sum(server.cpu_times()) - served)
+    return found
+
+
+def _report(found: dict[str, Rounds], options: argparse.Namespace) -> int:
+    gib = options.mebibytes / 1024
+    peers = [name for name in found if name not in VARIANTS]
+    heads = "".join(f"  of {name:19}" for name in peers)
+    sys.stdout.write(f"{'':22}MiB/s  CPU s/GiB  server's{heads}\n")
+    reached = True
+    for name, rounds in found.items():
+        wall, cpu, server = (statistics.median(one) for one in (rounds.wall, rounds.cpu, rounds.server))
+        sys.stdout.write(f"{name:22}{options.mebibytes / wall:5.0f}  {cpu / gib:9.2f}  {server / gib:8.2f}")
+        for peer in peers:
+            ratios = [other / own for other, own in zip(found[peer].wall, rounds.wall, strict=True)]
+            sys.stdout.write(f"  {statistics.median(ratios):4.2f} ({min(ratios):4.2f} to {max(ratios):4.2f})  ")
+            reached &= name != "store" or statistics.median(ratios) >= TARGET
+        sys.stdout.write("\n")
+    sys.stdout.write(f"target: the store at least {TARGET} of every peer: {'reached' if reached else 'MISSED'}\n")
     return 0 if reached else 1
 
 
@@ -96,30 +128,40 @@ def _cpu() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _once(name: str, url: str, target: Path, options: argparse.Namespace) -> float:
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir()
-    os.sync()  # what the one before has written is not to be this one's burden
-    if name == options.peer.name:
-        arguments = [word.replace("{url}", url).replace("{folder}", str(target)) for word in PEERS[name]]
-        began = time.monotonic()
-        subprocess.run([options.peer, *arguments], check=True, stdout=subprocess.DEVNULL)
-        return time.monotonic() - began
-    command = [sys.executable, __file__, "--peer", options.peer, "--store", url, target]
-    command += ["--unchecked"] if "unchecked" in name else []
+def _sum(times: Any) -> float:
+    return float(times.user + times.system)
+
+
+def _peer(path: Path, url: str, target: Path, *, summed: bool = False) -> float:
+    arguments = [word.replace("{url}", url).replace("{folder}", str(target)) for word in PEERS[path.name]]
+    began = time.monotonic()
+    subprocess.run([path, *arguments], check=True, stdout=subprocess.DEVNULL)
+    if summed:
+        subprocess.run(["sha256sum", *target.iterdir()], check=True, stdout=subprocess.DEVNULL)
+    return time.monotonic() - began
+
+
+def _own(variant: str, url: str, target: Path) -> float:
+    command = [sys.executable, __file__, "--store", url, str(target), variant]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
 
 
-def _store(url: str, cache: str, *, unchecked: bool) -> int:
-    if unchecked:
-        verify.check_for = lambda *_: verify.Check("none")  # type: ignore[assignment]
-    settings = replace(store_settings.read({**os.environ, "HF_HUB_CACHE": cache}), s3_endpoint=url)
-    from headrace_worker.store import buckets  # noqa: F401, PLC0415 - imported before the clock starts, as in a worker
+def _store(url: str, cache: str, variant: str) -> int:
+    from headrace_worker.store import buckets  # noqa: PLC0415 - imported before the clock starts, as in a worker
 
+    if variant == "store, unchecked":
+        verify.check_for = lambda *_: verify.Check("none")
+    if variant == "store, MD5":
+        buckets.Bucket.described = _as_listed  # type: ignore[assignment,method-assign]
+    settings = replace(store_settings.read({**os.environ, "HF_HUB_CACHE": cache}), s3_endpoint=url)
     began = time.monotonic()
     asyncio.run(fetch(StoreRequest(Source("bucket", URI), "org/bench"), settings, lambda _: None))
     sys.stdout.write(str(time.monotonic() - began))
     return 0
+
+
+async def _as_listed(_: object, file: Any) -> Any:
+    return file
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ def test_lint_is_clean(helm):
         ("imagePullSecrets[0].secret=registry", "imagePullSecrets"),
         ("operator.clusterwide=true", "clusterwide"),
         ("runtime.images.Llama.repository=x", "Llama"),
+        (r"runtime.images.acme\.Fast.image=x", "image"),
         ("queue.service.port=0", "port"),
         ("sampleModel.name=Sample", "name"),
         ("runtime.accelerators.a10.resourceName=gpu", "resourceName"),
@@ -82,6 +83,13 @@ def test_pull_secrets_are_for_the_workers_too(rendered, told):
     for deployment in kinds(rendered(*secrets), "Deployment"):
         pod = deployment["spec"]["template"]["spec"]
         assert pod["imagePullSecrets"] == [{"name": "registry"}, {"name": "mirror"}]
+
+
+def test_the_operator_is_told_the_images_of_other_engines(told):
+    own = (r"runtime.images.acme\.Fast.registry=registry.example", r"runtime.images.acme\.Fast.repository=acme/fast")
+    images = told(*own, r"runtime.images.acme\.Fast.tag=v2").images
+    assert images["acme.Fast"] == "registry.example/acme/fast:v2"
+    assert images["VLLMEngine"].startswith("docker.io/headrace/runtime-vllm:")
 
 
 def test_the_operator_is_told_the_secret_with_keys_for_weights(told):

@@ -12,6 +12,7 @@ from headrace_cli.status_page import sections
 from headrace_cli.top import queue_place
 from headrace_cli.usage import Usage, accelerators, token_rates, tokens
 from headrace_cli.words import age, cause_and_hint, pod_state, readiness, restarts
+from headrace_cli.worker_usage import Reading, metrics_path, row
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -201,6 +202,44 @@ def test_a_row_of_top():
     assert Usage.of(given, {}, None).row() == ("models", "a", "1/2", "4", "2", "0", "-")
 
 
+def worker_pod(running=True, port=4000):
+    state = {"running": {}} if running else {"waiting": {"reason": "ImagePullBackOff"}}
+    ports = [{"name": "metrics", "containerPort": port}]
+    return {
+        "metadata": {"name": "a-1", "namespace": "models", "creationTimestamp": "2026-01-01T23:00:00Z"},
+        "spec": {"containers": [{"name": "other"}, {"name": "worker", "ports": ports}]},
+        "status": {"phase": "Running", "containerStatuses": [{"name": "worker", "state": state}]},
+    }
+
+
+def page(state="ready", tokens=0, **gauges):
+    lines = ["# HELP headrace_worker_state 1 for the state that it is in.", 'vllm:tokens_total{kind="prompt"} 7.0']
+    lines += [f'headrace_worker_state{{state="{one}"}} {float(one == state)}' for one in ("fetching", "ready")]
+    lines += [f'headrace_worker_tokens_total{{kind="{kind}"}} {tokens}' for kind in ("prompt", "completion")]
+    return "\n".join([*lines, *(f"headrace_worker_{name} {float(value)}" for name, value in gauges.items())])
+
+
+def test_a_workers_row_of_top():
+    gauges = {"requests_in_flight": 3, "slots": 8, "credits": 5, "fetch_bytes": 9, "fetch_total_bytes": 9}
+    before, now = Reading.of(page(tokens=10, **gauges), 100.0), Reading.of(page(tokens=16, **gauges), 102.0)
+    assert row(worker_pod(), before, now) == ("a-1", "ready", "-", "3", "8", "5", "6.0")
+    assert row(worker_pod(), None, now)[-1] == "-"
+    anew = Reading.of(page(tokens=1, **gauges), 102.0)
+    assert row(worker_pod(), before, anew)[-1] == "1.0"
+    fetching = Reading.of(page("fetching", fetch_bytes=12e8, fetch_total_bytes=41e8), 1.0)
+    assert row(worker_pod(), None, fetching) == ("a-1", "fetching", "1.2 of 4.1 GB", "-", "-", "-", "-")
+    assert row(worker_pod(running=False), None, None) == ("a-1", "ImagePullBackOff", "-", "-", "-", "-", "-")
+    assert row(worker_pod(), None, Reading.of("", 1.0))[:2] == ("a-1", "Running, not ready")
+
+
+def test_a_worker_is_asked_at_its_metrics_port_while_it_runs():
+    assert metrics_path(worker_pod(port=4001)) == "/api/v1/namespaces/models/pods/a-1:4001/proxy/metrics"
+    assert metrics_path(worker_pod(running=False)) is None
+    bare = worker_pod()
+    bare["spec"]["containers"][1]["ports"] = []
+    assert metrics_path(bare) is None
+
+
 @pytest.mark.parametrize(
     ("endpoint", "place"),
     [
@@ -219,6 +258,11 @@ KUBECTL = """#!/bin/sh
 echo "$*" >> "$0.calls"
 case "$*" in
     *"get inferencemodels"*) cat "$0.models" ;;
+    *"get pods"*) [ -e "$0.pods" ] && cat "$0.pods" || { echo "Error from server (Forbidden): not you" >&2; exit 1; } ;;
+    */pods/a-1:4000/proxy/metrics*)
+        echo x >> "$0.asked"
+        cat "$0.page$(wc -l < "$0.asked")" 2>/dev/null ||
+            { echo "Error from server (Forbidden): not you" >&2; exit 1; } ;;
     *services/headrace-queue-admin:admin/proxy/metrics*)
         echo x >> "$0.reads"
         echo "headrace_queue_tokens_total{kind=\\"c\\",model=\\"org/a\\"} $(wc -l < "$0.reads")000" ;;
@@ -265,6 +309,31 @@ def test_top_asks_the_models_own_queue_and_lists_no_services(headrace, kubectl):
     assert "get services" not in calls()
     assert calls().count("/api/v1/namespaces/headrace/services/headrace-queue-admin:admin/proxy/metrics") == 2
     assert calls().count("--request-timeout=5s") == 2
+
+
+def test_top_of_a_model_asks_its_workers(headrace, kubectl, tmp_path):
+    kubectl(model(condition("Ready", "True")))
+    other = {**worker_pod(running=False), "metadata": {**worker_pod()["metadata"], "name": "a-2"}}
+    (tmp_path / "kubectl.pods").write_text(json.dumps({"kind": "List", "items": [other, worker_pod()]}))
+    for time, count in enumerate((100, 300), 1):
+        (tmp_path / f"kubectl.page{time}").write_text(page(tokens=count, slots=4))
+    result = headrace("top", "a", "--seconds", "0.01")
+    assert (result.status, result.err) == (0, "")
+    first, second = (line.split("\t") for line in result.out.splitlines())
+    assert first[:-1] == ["a-1", "ready", "-", "-", "4", "-"]
+    assert 0 < float(first[-1]) < 400 / 0.01
+    assert second == ["a-2", "ImagePullBackOff", "-", "-", "-", "-", "-"]
+    assert headrace("top", "a", "-A").status == 2
+
+
+def test_top_of_a_model_whose_workers_may_not_be_asked_says_so(headrace, kubectl, tmp_path):
+    kubectl(model(condition("Ready", "False", "Loading")))
+    (tmp_path / "kubectl.pods").write_text(json.dumps({"kind": "List", "items": [worker_pod()]}))
+    result = headrace("top", "a", "--seconds", "0")
+    assert result.out.split("\t")[:2] == ["a-1", "Running, not ready"]
+    assert "without the metrics of a-1: Error from server (Forbidden): not you" in result.err
+    (tmp_path / "kubectl.pods").write_text(json.dumps({"kind": "List", "items": []}))
+    assert "the model a has no workers: Loading: m" in headrace("top", "a").err
 
 
 def test_top_lists_queues_where_models_name_none_and_says_when_it_may_not(headrace, kubectl):

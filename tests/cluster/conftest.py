@@ -23,6 +23,8 @@ ENGINES = "headrace-engines"
 
 Object = dict[str, Any]
 
+_MOUNTED = ("VLLMEngine", "EmbeddingEngine")
+
 
 class Kubectl:
     """kubectl on the test cluster."""
@@ -89,9 +91,9 @@ def _values() -> dict[str, str]:
         # one node is going to be killed; the other one has the operator and the queue
         r"operator.nodeSelector.kubernetes\.io/hostname": "headrace-1",
         r"queue.nodeSelector.kubernetes\.io/hostname": "headrace-1",
-        # the worker's own image also runs vLLM, from a venv that the test mounts
-        "runtime.images.VLLMEngine.repository": "headrace/runtime-llamacpp",
-        "runtime.images.VLLMEngine.tag": images.tag("runtime-llamacpp"),
+        # the worker's own image also runs these, from environments that the tests mount
+        **{f"runtime.images.{engine}.repository": "headrace/runtime-llamacpp" for engine in _MOUNTED},
+        **{f"runtime.images.{engine}.tag": images.tag("runtime-llamacpp") for engine in _MOUNTED},
     }
 
 

@@ -119,6 +119,12 @@ CASES = {
         worker(resources={"limits": {"memory": "40Mi"}}) | engine(memory=UNFITTED),
         "was killed",
     ),
+    "PackagesNotInstalled": (
+        engine(runtimeEnv={"pip": {"packages": ["no-such-package"], "pip_install_options": ["--no-index"]}}),
+        "No matching distribution found for no-such-package",
+    ),
+    "ConfigRefused": (engine(runtimeEnv={"conda": "environment"}), "runtime_env.conda: not accepted"),
+    "FilesNotReadable": (engine(hfModelId="/root/model"), "'/root/model' cannot be read: Permission denied"),
     "EngineMissing": (
         {"engine": {"type": "VLLMEngine"}, "scaling": {"numGpusPerWorker": 0}},
         "No module named 'vllm'",
@@ -132,7 +138,7 @@ STALLED = {
     *("ImageNeverPulled", "ImageNameInvalid", "SecretMissing", "SecretKeyMissing", "ConfigMapMissing"),
     *("PodSecurityRefused", "PriorityClassMissing", "WebhookRefused", "QueueTokenRefused", "WeightsNotFound"),
     *("WeightsCorrupt", "UnsupportedArchitecture", "ContextTooLong", "EngineMissing", "PortTaken"),
-    "ModelDoesNotFit",
+    *("ModelDoesNotFit", "ConfigRefused", "FilesNotReadable"),
 }
 """Causes that somebody has to mend; those of them that might pass wait for a second restart."""
 

@@ -37,6 +37,10 @@ def test_the_page_of_gpus_does_what_it_shows(tmp_path: Path) -> None:
     assert run((ROOT / "docs" / "gpus.md").read_text(), tmp_path, {}) == 2
 
 
+def test_the_page_of_engines_does_what_it_shows(tmp_path: Path) -> None:
+    assert run((ROOT / "docs" / "engines.md").read_text(), tmp_path, {}) == 3
+
+
 def test_an_output_that_differs_is_noticed(tmp_path: Path) -> None:
     page = "```text title=a.txt\nb\n```\n\n```console\n$ cat \\\n> a.txt\nc\n```\n"
     assert [block.kind for block in blocks(page)] == ["file", "console"]

@@ -3,6 +3,11 @@
 from tests.reconcile.root_cause_examples import EXITED, Example, ended, engine, log, pod, worker
 
 _HUB = "https://huggingface.co/meta-llama/Llama-2-7b/resolve/main/config.json"
+_RETRYING = (
+    "WARNING: Retrying (Retry(total=0, connect=None, read=None, redirect=None, status=None)) after connection broken "
+    "by 'NewConnectionError('<pip._vendor.urllib3.connection.HTTPConnection object at 0x7f2c8a0c1d90>: Failed to "
+    "establish a new connection: [Errno 111] Connection refused')': /simple/no-such-package-here/\n"
+)
 ENGINES = (
     engine(
         "CudaOutOfMemory",
@@ -74,6 +79,25 @@ ENGINES = (
         "max_model_len (100000)",
         "max_position_embeddings=1024.0",
         where="run",
+    ),
+    log(
+        "PackagesNotInstalled",
+        "runtime_env.pip: cannot find millrace==7: pip exited with status 1:\n"
+        "ERROR: Could not find a version that satisfies the requirement millrace==7 (from versions: 1.0, 2.0)\n"
+        "ERROR: No matching distribution found for millrace==7\nlast lines:\n",
+        "cannot find millrace==7",
+        "(from versions: 1.0, 2.0)",
+        code=1,
+    ),
+    log(
+        "PackagesNotInstalled",
+        "runtime_env.pip: cannot find no-such-package-here: pip exited with status 1:\n"
+        + 2 * _RETRYING
+        + "ERROR: Could not find a version that satisfies the requirement no-such-package-here (from versions: none)\n"
+        "ERROR: No matching distribution found for no-such-package-here\n"
+        "No package index has it, or none can be reached from here: name one in PIP_INDEX_URL\nlast lines:\n",
+        "(from versions: none)",
+        code=1,
     ),
     engine("ContextTooLong", "OverflowError: value too large to convert to int32_t", where="run"),
     log(
@@ -209,6 +233,19 @@ ENGINES = (
         where="run",
     ),
     log(
+        "FilesNotReadable",
+        "generator: '/srv/models/private' cannot be read: Permission denied; the worker's user has to have the right "
+        "to read it, and to pass through the folders above it",
+        "/srv/models/private",
+        code=1,
+    ),
+    engine(
+        "FilesNotReadable",
+        "PermissionError: [Errno 13] Permission denied: '/models/config.json'",
+        "/models/config.json",
+        where="run",
+    ),
+    log(
         "WeightsNotFound",
         "generator: s3://nobucket/x: cannot be fetched: 404 NoSuchBucket: The specified bucket does not exist.",
         "s3://nobucket/x",
@@ -239,6 +276,24 @@ ENGINES = (
         "DiskFull",
         "generator: not enough free disk space in /var/lib/headrace/huggingface/hub: 130.0 GiB needed, 80.5 GiB free",
         "130.0 GiB needed",
+        where="run",
+    ),
+    log(
+        "DiskFull",
+        "generator: /data/hub: the model cache cannot be used: [Errno 28] No space left on device: '/data/hub/x'",
+        "/data/hub",
+    ),
+    log(
+        "CacheUnusable",
+        "generator: /data/hub: the model cache cannot be used: [Errno 13] Permission denied: "
+        "'/data/hub/models--org--model/snapshots'",
+        "/data/hub",
+    ),
+    log(
+        "CacheUnusable",
+        "generator: /data/hub: the model cache cannot be written, and does not have all of org/model; let this user "
+        "write there, fill it beforehand, or name another folder in HF_HUB_CACHE",
+        "/data/hub",
         where="run",
     ),
     engine(
@@ -312,6 +367,12 @@ ENGINES = (
         "worker_config.toml, line 5: generator.s3_mirror_config: a table is not accepted with VLLMEngine: this version "
         "does not fetch weights from a bucket",
         "s3_mirror_config",
+    ),
+    log(
+        "ConfigRefused",
+        "worker_config.toml, line 4: generator.runtime_env.conda: not accepted: the engine runs in the interpreter "
+        "that it was installed in; write the packages under pip, or put the environment into the image",
+        "runtime_env.conda",
     ),
     Example(
         "EngineHung",

@@ -1,8 +1,10 @@
 """The one reconcile, over a cluster in memory."""
 
 import copy
+import tomllib
 
 import pytest
+import yaml
 
 from headrace_api.load import ModelLoad, Starting
 from headrace_operator.reconcile import Reconciler, Refused
@@ -71,7 +73,8 @@ async def test_the_status_that_the_api_server_puts_into_a_new_model_is_no_earlie
 
 async def test_other_adapters_are_written_and_restart_no_worker(reconciler, cluster):
     engine = cluster.model["spec"]["engine"]
-    engine["adapters"] = [{"name": "legal", "source": "/legal"}]
+    engine["type"] = "VLLMEngine"
+    engine["adapters"] = [{"name": "legal", "source": "s3://bucket/legal/"}]
     await reconciler.reconcile(KEY)
     pods = copy.deepcopy(cluster.children["Deployment", "sample"]["spec"])
     cluster.writes.clear()
@@ -84,6 +87,22 @@ async def test_other_adapters_are_written_and_restart_no_worker(reconciler, clus
     await reconciler.reconcile(KEY)
     assert ("ConfigMap", "sample-adapters") not in cluster.children
     assert cluster.children["Deployment", "sample"]["spec"] != pods
+
+
+async def test_other_adapters_replace_workers_that_load_them_when_they_start_only(reconciler, cluster):
+    engine = cluster.model["spec"]["engine"]
+    found = set()
+    for source in ("/legal", "/newer", "/legal"):
+        engine["adapters"] = [{"name": "legal", "source": source}]
+        cluster.model["metadata"]["generation"] += 1
+        await reconciler.reconcile(KEY)
+        await reconciler.reconcile(KEY)
+        found.add(cluster.children["Deployment", "sample"]["metadata"]["annotations"]["headrace.dev/revision"])
+        assert cluster.model["status"]["rollout"]["revision"] in found
+        assert "pendingRender" not in cluster.model["status"]
+        assert condition(cluster, "UpToDate")["status"] == "True"
+    assert len(found) == 2
+    assert ("ConfigMap", "sample-adapters") not in cluster.children
 
 
 async def test_edit_and_deletion_by_hand_are_undone(reconciler, cluster):
@@ -244,6 +263,25 @@ async def test_engine_without_an_image_names_what_is_accepted(reconciler, cluste
     assert ready["reason"] == "EngineNotAvailable"
     assert "accepted: LlamaCppEngine, VLLMEngine" in ready["message"]
     assert cluster.children == {}
+
+
+async def test_an_engine_of_another_distribution_runs_where_it_has_an_image(cluster, config):
+    cluster.model["spec"]["engine"] = {"type": "acme.Fast", "modelId": "a/b", "engineKwargs": {"lanes": 8}}
+    await reconciler_of(cluster, config).reconcile(KEY)
+    ready = condition(cluster, "Ready")
+    assert ready["reason"] == "EngineNotAvailable"
+    assert (
+        'no runtime image for acme.Fast; accepted: LlamaCppEngine, VLLMEngine (set runtime.images."acme.Fast"'
+        in (ready["message"])
+    )
+    offering = config.model_copy(update={"images": {**config.images, "acme.Fast": "registry.example/acme/fast:1"}})
+    await reconciler_of(cluster, offering).reconcile(KEY)
+    container = cluster.children["Deployment", "sample"]["spec"]["template"]["spec"]["containers"][0]
+    assert container["image"] == "registry.example/acme/fast:1"
+    files = config_map(cluster)["data"]
+    section = tomllib.loads(files["worker_config.toml"])["generator"]
+    assert (section["type"], section["engine_kwargs"]) == ("acme.Fast", {"lanes": 8})
+    assert yaml.safe_load(files["model.yaml"])["engine_config"]["type"] == "acme.Fast"
 
 
 async def test_luminous_runs_where_there_is_an_image_of_vllm(reconciler, cluster):

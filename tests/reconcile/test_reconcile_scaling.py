@@ -6,6 +6,7 @@ import pytest
 from tests.waiting import until
 
 from headrace_api.load import ModelLoad, Starting
+from headrace_operator import adapter_load
 from headrace_operator.kinds import watched
 from headrace_operator.load_news import LoadNews
 from headrace_operator.reconcile import Reconciler, Refused
@@ -240,6 +241,38 @@ async def test_a_first_request_wakes_its_model_just_after_another_models_numbers
     news.hear({"o": ModelLoad(queued=2), NAME: ModelLoad(queued=1)})
     assert woken == [KEY]
     task.cancel()
+
+
+async def test_requests_for_adapters_are_work_for_their_model(reconciler, cluster, autoscaler):
+    cluster.model["spec"]["engine"]["adapters"] = [{"name": "legal", "source": "/legal"}]
+    await reconciler.reconcile(KEY)
+    world, woken = SeenWorld(watched(pod_monitors=False)), []
+    news = LoadNews(world, autoscaler, woken.append)
+    other = {"metadata": {"name": "other", "namespace": "models", "uid": "2"}, "spec": {"engine": {"modelId": "o:x"}}}
+    world.bind({"inferencemodels": {("models", "other"): [other], KEY: [cluster.model]}})
+    assert world.names_on_queue() == sorted([NAME, f"{NAME}:legal", "o:x"])
+    news.hear({NAME: ModelLoad(), f"{NAME}:legal": ModelLoad(), "o:x": ModelLoad(), "o": ModelLoad()})
+    assert woken == []
+    asked = {f"{NAME}:legal": ModelLoad(queued=1, running=2, taken=3), "o:x": ModelLoad(queued=1)}
+    news.hear({NAME: ModelLoad(running=1, workers=1), "o": ModelLoad(), **asked})
+    assert woken == [KEY]
+    cluster.model["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
+    assert world.observe(KEY).load == ModelLoad(queued=1, running=3, workers=1, taken=3)
+
+
+@pytest.mark.parametrize(
+    ("engine", "names"),
+    [
+        ({}, []),
+        ({"adapters": [{"name": "b"}, {"name": "a", "source": "/a"}]}, ["m:a", "m:b"]),
+        ({"weightSetDirectories": ["/base", "/sets/polite/", "s3://bucket/rude"]}, ["m:polite", "m:rude"]),
+        ({"weightSetDirectories": ["/base", "/sets/a"], "adapters": [{"name": "a", "source": "/a"}]}, ["m:a"]),
+        ({"adapters": ["nonsense", {}, {"name": ""}], "weightSetDirectories": None}, []),
+    ],
+)
+def test_further_weight_sets_are_adapters_too(engine, names):
+    assert adapter_load.names({"spec": {"engine": engine}}, "m") == names
+    assert adapter_load.names({"spec": {"engine": engine}}, "") == []
 
 
 async def test_a_download_is_looked_at_every_twentieth_and_a_new_state_at_once(autoscaler, cluster):

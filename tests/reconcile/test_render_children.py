@@ -15,7 +15,9 @@ from headrace_operator.render.service import service_name
 
 METADATA = {"name": "sample", "namespace": "models", "uid": "uid-1"}
 ENGINE = {"type": "LlamaCppEngine", "modelId": "a/b"}
-CONFIG = RenderConfig(queue_url="http://q.headrace.svc:8080", images={"LlamaCppEngine": "e.org/i:1"})
+CONFIG = RenderConfig(
+    queue_url="http://q.headrace.svc:8080", images={"LlamaCppEngine": "e.org/i:1", "VLLMEngine": "e.org/v:1"}
+)
 
 
 def spec(**fields):
@@ -261,7 +263,8 @@ def test_the_installations_values_make_a_revision_of_the_same_spec(changes):
     assert same.spec_hash == other.spec_hash
 
 
-ADAPTERS = {**ENGINE, "adapters": [{"name": "polite", "source": "s3://bucket/polite/"}]}
+VLLM = {**ENGINE, "type": "VLLMEngine"}
+ADAPTERS = {**VLLM, "adapters": [{"name": "polite", "source": "s3://bucket/polite/"}]}
 
 
 def adapters_of(**engine):
@@ -278,16 +281,48 @@ def test_adapters_are_beside_the_revision():
     folder, _, name = file["generator"]["adapters_file"].rpartition("/")
     assert name in maps["sample-adapters"]["data"]
     pod = with_some.pod_template("sample")["spec"]
-    (volume,) = (one for one in pod["volumes"] if one["name"] == "adapters")
+    (volume,) = (one for one in pod["volumes"] if one["name"] == "headrace-adapters")
     assert volume["configMap"] == {"name": "sample-adapters", "optional": True}
     assert folder in {mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
 
 
 def test_other_adapters_are_no_other_revision():
     others = {**ADAPTERS, "adapters": [{"name": "rude", "source": "/rude"}, {"name": "polite", "source": "/polite"}]}
-    one, other, none = (revision(engine=engine) for engine in (ADAPTERS, others, ENGINE))
+    one, other, none = (revision(engine=engine) for engine in (ADAPTERS, others, VLLM))
     assert (one.name, one.spec_hash) == (other.name, other.spec_hash)
     assert one.name != none.name
     assert one.spec_hash != none.spec_hash
     assert adapters_of() != adapters_of(adapters=others["adapters"])
     assert "sample-adapters" not in adapters_of(adapters=[])
+
+
+@pytest.mark.parametrize("kind", ["LlamaCppEngine", "luminous"])
+def test_engines_that_load_adapters_when_they_start_only_have_them_in_the_revision(kind):
+    some = [{"name": "b", "source": "/b"}, {"name": "a", "source": "/a"}]
+    turned, other, fewer = some[::-1], [some[0], {"name": "a", "source": "/other"}], some[:1]
+    engines = [{**ENGINE, "type": kind, "adapters": one} for one in (some, turned, other, fewer, [])]
+    given, same, *changed = (revision(engine=engine) for engine in engines)
+    assert tomllib.loads(given.worker_file)["generator"]["adapters"] == turned
+    assert (given.name, given.spec_hash) == (same.name, same.spec_hash)
+    assert len({given.name, *(one.name for one in changed)}) == 4
+    assert len({given.spec_hash, *(one.spec_hash for one in changed)}) == 4
+    assert "headrace-adapters" not in {volume["name"] for volume in given.pod_template("sample")["spec"]["volumes"]}
+    assert "sample-adapters" not in adapters_of(type=kind)
+
+
+@pytest.mark.parametrize(
+    ("engine", "asks"),
+    [
+        ({"s3Mirror": {"bucketUri": "s3://b/"}}, True),
+        ({"hfModelId": "s3://b/f"}, True),
+        ({"weightSetDirectories": ["gs://b/f"]}, True),
+        ({"adapters": [{"name": "a", "source": "s3://b/a"}]}, True),
+        ({"adapters": [{"name": "a", "source": "s3://b/a"}], "type": "VLLMEngine"}, True),
+        ({"adapters": [{"name": "a", "source": "/a"}], "type": "VLLMEngine"}, False),
+        ({}, False),
+    ],
+)
+def test_workers_that_read_buckets_may_ask_for_the_clouds_credentials(engine, asks):
+    rules = render(engine={**ENGINE, **engine})["NetworkPolicy"]["spec"]["egress"]
+    blocks = {to["ipBlock"]["cidr"] for rule in rules for to in rule.get("to", []) if "ipBlock" in to}
+    assert ("169.254.169.254/32" in blocks) == asks

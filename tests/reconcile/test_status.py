@@ -329,3 +329,12 @@ def test_workers_of_an_earlier_spec_that_start_are_told_of_too(tell, model):
 )
 def test_amounts_are_in_the_unit_of_the_whole(done, total, expected):
     assert progress.amount(done, total) == expected
+
+
+def test_what_is_amiss_with_a_ready_worker_is_listed_and_changes_no_condition(tell):
+    item = tell(workload=deployment(2), load=ModelLoad(workers=2))
+    amiss = {"sample-2": "the adapter legal: it is not there"}
+    told = tell(workload=deployment(2), load=ModelLoad(workers=2, notes=amiss), before=item)
+    assert told["status"]["starting"] == [{"worker": "sample-2", "state": "ready", "detail": amiss["sample-2"]}]
+    assert told["status"]["conditions"] == item["status"]["conditions"]
+    assert "starting" not in tell(workload=deployment(2), load=ModelLoad(workers=2), before=told)["status"]

@@ -38,7 +38,9 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def settings(tmp_path: Path) -> Callable[..., StoreSettings]:
     def make(**named: Any) -> StoreSettings:
-        base = StoreSettings(cache=tmp_path / "hub", chunk_bytes=MIB, parallel=4, read_timeout_s=1.0, retries=QUICK)
+        base = StoreSettings(
+            tmp_path / "hub", chunk_bytes=MIB, parallel=4, read_timeout_s=1.0, retries=QUICK, sync_after_s=3600.0
+        )
         return replace(base, **named)
 
     return make

@@ -17,8 +17,16 @@ COMMIT = "89abcdef0123456789abcdef0123456789abcdef"
 class HubServer:
     """One server for hub and storage; `token`, when there is one, is asked of everybody."""
 
-    def __init__(self, repos: dict[str, dict[str, bytes]], token: str = "", lfs_from: int = 1000) -> None:
+    def __init__(
+        self,
+        repos: dict[str, dict[str, bytes]],
+        token: str = "",
+        lfs_from: int = 1000,
+        revisions: dict[str, tuple[str, dict[str, bytes]]] | None = None,
+    ) -> None:
+        """Beside `main`, every repository has these revisions: a commit and its files each."""
         self._repos = repos
+        self._revisions = revisions or {}
         self._token = token
         self._lfs_from = lfs_from
         self.storage_url = ""
@@ -44,12 +52,22 @@ class HubServer:
             for runner in runners:
                 await runner.cleanup()
 
+    def _asked(self, request: web.Request) -> tuple[str, str]:
+        """The repository and the revision; a commit names its revision, too."""
+        repo, _, revision = request.match_info["repo"].partition("/revision/")
+        revision = request.match_info.get("commit", revision or "main")
+        return repo, next((name for name, (commit, _) in self._revisions.items() if commit == revision), revision)
+
     def _files(self, request: web.Request) -> dict[str, bytes]:
-        repo = request.match_info["repo"].removesuffix("/revision/main")
+        repo, revision = self._asked(request)
         if self._token and request.headers.get("Authorization") != f"Bearer {self._token}":
             raise web.HTTPUnauthorized(headers={"X-Error-Code": "RepoNotFound", "X-Error-Message": "not found"})
         if repo not in self._repos:
             raise web.HTTPNotFound(headers={"X-Error-Code": "RepoNotFound", "X-Error-Message": "not found"})
+        if revision in self._revisions:
+            return self._revisions[revision][1]
+        if revision not in {"main", COMMIT}:
+            raise web.HTTPNotFound(headers={"X-Error-Code": "RevisionNotFound", "X-Error-Message": "no revision"})
         return self._repos[repo]
 
     async def _info(self, request: web.Request) -> web.Response:
@@ -59,7 +77,9 @@ class HubServer:
             if len(data) >= self._lfs_from:
                 entry["lfs"] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest(), "pointerSize": 135}
             siblings.append(entry)
-        return web.json_response({"id": request.match_info["repo"], "sha": COMMIT, "siblings": siblings, "tags": []})
+        repo, revision = self._asked(request)
+        commit = self._revisions[revision][0] if revision in self._revisions else COMMIT
+        return web.json_response({"id": repo, "sha": commit, "siblings": siblings, "tags": []})
 
     async def _tree(self, request: web.Request) -> web.Response:
         entries = [

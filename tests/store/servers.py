@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import hmac
 import json
 import os
 import random
@@ -13,6 +14,8 @@ import urllib.parse
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +82,27 @@ class S3:
                 obstore.put(store, name, content, use_multipart=True, chunk_size=part)
             else:
                 obstore.put(store, name, content, use_multipart=False)
+
+    def mark(self, bucket: str, folder: str) -> None:
+        """Put the empty object `folder/`, as the S3 console's "Create folder" does; obstore takes the slash off."""
+        now, host, path = datetime.now(UTC), self.url.removeprefix("http://"), f"/{bucket}/{folder}/"
+        scope = [f"{now:%Y%m%d}", "us-east-1", "s3", "aws4_request"]
+        query = urllib.parse.urlencode(
+            {
+                "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
+                "X-Amz-Credential": "/".join([KEY, *scope]),
+                "X-Amz-Date": f"{now:%Y%m%dT%H%M%SZ}",
+                "X-Amz-Expires": "60",
+                "X-Amz-SignedHeaders": "host",
+            }
+        )
+        canonical = f"PUT\n{path}\n{query}\nhost:{host}\n\nhost\nUNSIGNED-PAYLOAD"
+        text = [f"AWS4-HMAC-SHA256\n{now:%Y%m%dT%H%M%SZ}\n{'/'.join(scope)}", sha256(canonical.encode()).hexdigest()]
+        key = f"AWS4{SECRET}".encode()
+        for part in (*scope, "\n".join(text)):
+            key = hmac.digest(key, part.encode(), "sha256")
+        url = f"{self.url}{path}?{query}&X-Amz-Signature={key.hex()}"
+        urllib.request.urlopen(urllib.request.Request(url, b"", method="PUT")).close()  # noqa: S310
 
 
 @contextlib.contextmanager
@@ -157,15 +181,17 @@ class Proxy:
         """Requests for files beyond the first `free` wait for it."""
         self.open.set()
         self.free = 0
+        self.answers_head = True
+        """Or a server that tells nothing beside its listing."""
         self.requests: list[str] = []
         self._tasks: set[asyncio.Task[Any]] = set()
 
     @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[str]:
+    async def running(self, host: str = "127.0.0.1") -> AsyncIterator[str]:
         port = free_port()
-        server = await asyncio.start_server(self._connection, "127.0.0.1", port)
+        server = await asyncio.start_server(self._connection, host, port)
         try:
-            yield f"http://127.0.0.1:{port}"
+            yield f"http://{host}:{port}"
         finally:
             server.close()
             for task in self._tasks:
@@ -192,11 +218,13 @@ class Proxy:
     async def _answer(self, head: bytes, writer: asyncio.StreamWriter) -> None:
         self.requests.append(head.split(b"\r\n", 1)[0].decode())
         fault = self.faults.draw(self._chance)
-        if "list-type" not in self.requests[-1]:
+        if self.requests[-1].startswith("GET") and "list-type" not in self.requests[-1]:
             self.free -= 1
             if self.free < 0:
                 await self.open.wait()
-        if fault == "forbidden":
+        if head.startswith(b"HEAD") and not self.answers_head:
+            writer.write(b"HTTP/1.1 501 X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        elif fault == "forbidden":
             writer.write(_error(403, "AccessDenied"))
         elif fault == "broken":
             writer.write(_error(*self._chance.choice([(500, "InternalError"), (503, "SlowDown")])))

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -123,3 +124,26 @@ async def test_without_signing(s3: servers.S3, settings: Make) -> None:
         await fetch(
             mirrored("s3://models/keys", s3_sync_args=["--no-sign-request"]), settings(s3_endpoint=s3.url), nothing
         )
+
+
+@pytest.mark.usefixtures("no_keys")
+async def test_adapters_and_tokenizer_are_fetched_as_the_model_is(s3: servers.S3, settings: Make) -> None:
+    """With the mirror's endpoint, region and keys, but not its filters."""
+    s3.put("models", {"beside/m/a": b"x", "beside/t/tokenizer.json": b"{}", "beside/lora/adapter_config.json": b"{}"})
+    store = ModelStore({"HF_HUB_CACHE": str(settings().cache)})
+    async with key_service(GOOD) as (url, _):
+        section = {
+            "type": "VLLMEngine",
+            "model_id": "org/beside",
+            "tokenizer_id": "s3://models/beside/t/",
+            "s3_mirror_config": {
+                "bucket_uri": "s3://models/beside/m",
+                "s3_sync_args": ["--endpoint-url", s3.url, "--region", "us-east-1", "--exclude", "*.json"],
+                "s3_aws_credentials": {"create_aws_credentials_url": url},
+            },
+        }
+        here = await store(Generator.model_validate(section), lambda _: None)
+        adapter = await store.adapter("s3://models/beside/lora")
+
+    assert tree(adapter) == {"adapter_config.json": b"{}"}
+    assert tree(Path(here.tokenizer_id or "")) == {"tokenizer.json": b"{}"}

@@ -1,23 +1,38 @@
 """What the store decides, without network or disk."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from hashlib import md5
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
+from obstore.exceptions import InvalidPathError
 
-from headrace_api import s3_sync
+from headrace_api import s3_sync, sources
 from headrace_api.worker_config import Generator
 from headrace_worker.settings import SettingsError
-from headrace_worker.store import chunks, eviction, files, layout, request, settings, source, verify
+from headrace_worker.store import (
+    chunks,
+    crc,
+    digests,
+    eviction,
+    files,
+    headers,
+    layout,
+    request,
+    settings,
+    source,
+    verify,
+)
 from headrace_worker.store.errors import AttemptError, StoreError, failure
 from headrace_worker.store.eviction import Kept
 from headrace_worker.store.files import RemoteFile
 from headrace_worker.store.manifest import Manifest
 from headrace_worker.store.retry import Retries, again
-from headrace_worker.store.snapshot import step_for
+from headrace_worker.store.snapshot import Listed, step_for
+from headrace_worker.store.streaming import Streamed, streamed
 
 MIB = 2**20
 
@@ -64,6 +79,7 @@ def test_other_sync_arguments_are_refused_by_name(arguments: list[str]) -> None:
         ("org/model", "hub", None),
         ("org/model:Q4_K_M", "hub", "Q4_K_M"),
         ("gpt2", "hub", None),
+        ("org/model@v1:Q4_K_M", "hub", "Q4_K_M"),
         ("s3://bucket/a:b", "bucket", None),
         ("gs://anonymous@bucket", "bucket", None),
     ],
@@ -71,6 +87,15 @@ def test_other_sync_arguments_are_refused_by_name(arguments: list[str]) -> None:
 def test_sources_are_told_apart(text: str, kind: str, quant: str | None) -> None:
     found = source.understand(text, exists=lambda path: path == "here")
     assert (found.kind, found.quant) == (kind, quant)
+
+
+@given(st.from_regex(r"(/|s3://|gs://|org/|)[-A-Za-z0-9@/._: ]{0,12}", fullmatch=True))
+@example("s3://b@c")
+@example("org/.hidden")
+@example("org/lora@v1/2")
+def test_what_the_rules_accept_the_worker_understands(text: str) -> None:
+    if sources.is_source(text):
+        source.understand(text, exists=lambda _: False)
 
 
 @pytest.mark.parametrize("text", ["", "a/b/c", "a b", "https://x/y", "org/"])
@@ -88,6 +113,11 @@ def test_names_that_lead_out_of_the_folder_are_refused(name: str) -> None:
 def test_a_file_and_a_folder_of_one_name_are_refused() -> None:
     with pytest.raises(StoreError, match="named as its folder"):
         files.of_mirror([RemoteFile("a", 1), RemoteFile("a/b", 1)], s3_sync.SyncArguments(), None)
+
+
+def test_an_object_that_only_marks_a_folder_is_no_file() -> None:
+    listed = [RemoteFile("a", 0), RemoteFile("a/b", 0), RemoteFile("a/b/c", 1), RemoteFile("d", 0)]
+    assert [one.name for one in files.of_mirror(listed, s3_sync.SyncArguments(), None)] == ["a/b/c", "d"]
 
 
 def test_a_hub_repository_without_safetensors_is_fetched_whole() -> None:
@@ -137,26 +167,92 @@ def test_a_journal_of_another_object_counts_for_nothing() -> None:
     assert chunks.read(text, FILE, 2 * MIB) is None
 
 
+def test_what_a_journal_has_from_before_the_machine_went_down_is_there_but_not_sure() -> None:
+    text = chunks.header(FILE, MIB) + chunks.line(chunks.BOOT, "1") + chunks.line(1, "md5:ab")
+    again = text + chunks.line(chunks.BOOT, "2") + chunks.line(2, "md5:cd")
+    assert chunks.read(text, FILE, MIB, "1") == chunks.State(frozenset({1}), {1: "md5:ab"})
+    assert chunks.read(text, FILE, MIB, "2") == chunks.State(frozenset({1}), sure=False)
+    assert chunks.read(again, FILE, MIB, "2") == chunks.State(frozenset({1, 2}), {2: "md5:cd"})
+    right = chunks.read(text + chunks.line(chunks.VERIFIED), FILE, MIB, "2")
+    assert right
+    assert not right.verified
+
+
+@given(st.binary(max_size=200), st.integers(1, 60), st.sampled_from(crc.NAMES))
+def test_the_crc_of_a_file_is_made_from_those_of_its_chunks(data: bytes, chunk: int, name: crc.Name) -> None:
+    check = verify.Check(name, crc.digest(name, crc.update(name, data)))
+    parts = [data[start : start + chunk] for start in range(0, len(data), chunk)]
+    texts = []
+    for part in parts:
+        made = digests.Digest(digests.name_for(check, chunk))
+        made.update(part[:10])
+        made.update(part[10:])
+        texts.append(made.text())
+    assert digests.joined(check, texts, list(map(len, parts))) == check.digest
+
+
+@pytest.mark.parametrize(
+    ("name", "check"), [("crc32", "cbf43926"), ("crc32c", "e3069283"), ("crc64nvme", "ae8b14860a799888")]
+)
+def test_crcs_are_those_of_the_catalogue(name: crc.Name, check: str) -> None:
+    assert crc.digest(name, crc.update(name, b"123456789")).hex() == check
+
+
+@pytest.mark.parametrize(
+    ("told", "checksum"),
+    [
+        ({}, ""),
+        ({"x-amz-checksum-crc32c": "4waSgw==", "x-amz-checksum-type": "FULL_OBJECT"}, "crc32c:e3069283"),
+        (
+            {"x-amz-checksum-crc32c": "4waSgw==", "x-amz-checksum-crc64nvme": "rosUhgp5mIg="},
+            "crc64nvme:ae8b14860a799888",
+        ),
+        ({"x-amz-checksum-crc32c": "4waSgw==-3"}, ""),  # of parts
+        ({"x-amz-checksum-crc32c": "not base64"}, ""),
+        ({"x-amz-server-side-encryption": "aws:kms"}, "none:"),
+        ({"x-amz-server-side-encryption": "AES256"}, ""),
+        ({"x-amz-server-side-encryption": "aws:kms", "x-amz-checksum-crc32": "y/Q5Jg=="}, "crc32:cbf43926"),
+        ({"x-goog-hash": "crc32c=4waSgw==,md5=XrY7u+Ae7tCTyyK7j1rNww=="}, "crc32c:e3069283"),
+        ({"x-goog-hash": "md5=XrY7u+Ae7tCTyyK7j1rNww=="}, "md5:5eb63bbbe01eeed093cb22bb8f5acdc3"),
+    ],
+)
+def test_what_headers_tell_of_the_content(told: dict[str, str], checksum: str) -> None:
+    assert headers.checksum(told) == checksum
+
+
 OLD = Manifest("s3://b", (RemoteFile("a", 1, "1"), RemoteFile("b", 1, "1")))
 
 
 @pytest.mark.parametrize(
     ("wanted", "known", "held", "does", "name"),
     [
-        ([("a", "1")], None, False, "make", "h"),
-        ([("a", "1"), ("b", "1")], OLD, True, "reuse", "h"),
-        ([("a", "1")], OLD, False, "reuse", "h"),
-        ([("a", "1"), ("c", "1")], OLD, True, "add", "h"),
-        ([("a", "2"), ("b", "1")], OLD, False, "make", "h"),
-        ([("a", "2"), ("b", "1")], OLD, True, "make", None),
+        ("a1", None, False, "make", "h"),
+        ("a1 b1", OLD, True, "reuse", "h"),
+        ("a1 (b)", OLD, False, "reuse", "h"),
+        ("a1 c1 (b)", OLD, True, "add", "h"),
+        ("a2 b1", OLD, False, "make", "h"),
+        ("a2 b1", OLD, True, "make", None),
+        ("a1", OLD, False, "make", "h"),  # b is gone
+        ("a1 c1", OLD, False, "make", "h"),
+        ("a1", OLD, True, "make", None),
+        ("a1 c1", replace(OLD, source="another"), False, "add", "h"),
+        ("a1", replace(OLD, source="another"), False, "reuse", "h"),
     ],
 )
 def test_what_is_done_about_a_snapshot(
-    wanted: list[tuple[str, str]], known: Manifest | None, held: bool, does: str, name: str | None
+    wanted: str, known: Manifest | None, held: bool, does: str, name: str | None
 ) -> None:
-    listed = [RemoteFile(file, 1, etag) for file, etag in wanted]
+    """Each word is a file and its ETag; in brackets, one that is there but not wanted."""
+    there = wanted.split()
+    chosen = [RemoteFile(word[0], 1, word[1]) for word in there if "(" not in word]
+    listed = Listed("s3://b", "h", chosen, frozenset(word.strip("()")[0] for word in there))
     step = step_for(listed, "h", known, held=held)
-    assert (step.does, step.name) == (does, name or layout.content_hash(listed))
+    assert (step.does, step.name) == (does, name or layout.content_hash(chosen))
+
+
+def test_without_a_hash_a_snapshot_of_another_place_is_not_what_is_wanted() -> None:
+    listed = Listed("s3://b", layout.NO_HASH, [RemoteFile("a", 1, "1")], frozenset("a"))
+    assert step_for(listed, layout.NO_HASH, replace(OLD, source="s3://old"), held=False).does == "make"
 
 
 def kept(name: str, size: int, used: float, held: bool = False) -> Kept:
@@ -247,9 +343,16 @@ def test_failures_are_sorted(text: str, kind: str) -> None:
     assert failure(RuntimeError(text)).kind == kind
 
 
+def test_a_key_that_cannot_be_a_path_is_not_asked_for_again() -> None:
+    error = InvalidPathError('Path "m//x" contained empty path segment')
+    assert failure(error) == AttemptError("final", str(error))
+
+
 def test_a_bucket_in_another_region_says_so() -> None:
-    text = "status code: 301: <Code>PermanentRedirect</Code><Message>m</Message><Region>eu-west-1</Region>"
-    assert failure(RuntimeError(text)) == AttemptError("final", "301 PermanentRedirect: m", "eu-west-1")
+    said = "the region 'us-east-1' is wrong; expecting 'eu-west-1'"
+    text = f"status code: 400: <Code>AuthorizationHeaderMalformed</Code><Message>{said}</Message>"
+    found = failure(RuntimeError(f"{text}<Region>eu-west-1</Region>"))
+    assert found == AttemptError("final", f"400 AuthorizationHeaderMalformed: {said}", "eu-west-1")
 
 
 def test_attempts_are_bounded() -> None:
@@ -284,9 +387,66 @@ def test_vllm_streams_from_a_bucket_what_is_then_not_fetched() -> None:
     section = {"type": "VLLMEngine", "model_id": "o/m", "s3_mirror_config": mirror}
     plain = Generator.model_validate(section)
     streaming = Generator.model_validate({**section, "engine_kwargs": {"load-format": "runai_streamer"}})
-    assert request.streamed_from(plain) is None
-    assert request.streamed_from(streaming) == "s3://b/f"
+    assert streams(plain) is None
+    assert streams(streaming) == Streamed("s3://b/f", {})
     assert request.with_paths(streaming, "s3://b/f", None).source == "s3://b/f"
+
+
+def streams(section: Generator, **environment: str) -> Streamed | None:
+    asked = request.of_generator(section, lambda _: False).model
+    return streamed(section, asked, settings.read(environment))
+
+
+def streaming_from(mirror: dict[str, object], model_id: str = "o/m") -> Generator:
+    kind = "gcs" if str(mirror["bucket_uri"]).startswith("gs") else "s3"
+    section = {"type": "VLLMEngine", "model_id": model_id, f"{kind}_mirror_config": mirror}
+    return Generator.model_validate({**section, "engine_kwargs": {"load_format": "runai_streamer"}})
+
+
+def test_vllm_is_told_where_the_bucket_is() -> None:
+    arguments = ["--endpoint-url", "http://minio:9000", "--region", "eu-west-1"]
+    found = streams(streaming_from({"bucket_uri": "s3://b/f/", "s3_sync_args": arguments}), AWS_ENDPOINT_URL="http://x")
+    assert found == Streamed(
+        "s3://b/f",
+        {
+            "AWS_ENDPOINT_URL": "http://minio:9000",
+            "AWS_REGION": "eu-west-1",
+            "AWS_DEFAULT_REGION": "eu-west-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "RUNAI_STREAMER_S3_USE_VIRTUAL_ADDRESSING": "0",
+        },
+    )
+    by_name = {"AWS_ENDPOINT_URL_S3": "http://s3", "RUNAI_STREAMER_S3_USE_VIRTUAL_ADDRESSING": "1"}
+    found = streams(streaming_from({"bucket_uri": "s3://b/f"}), **by_name)
+    assert found
+    assert found.environment["AWS_ENDPOINT_URL"] == "http://s3"  # the only variable that vLLM reads
+    assert found.environment["RUNAI_STREAMER_S3_USE_VIRTUAL_ADDRESSING"] == "1"
+    assert streams(streaming_from({"bucket_uri": "gs://b/f"}), GOOGLE_APPLICATION_CREDENTIALS="/k") == Streamed(
+        "gs://b/f", {}
+    )
+
+
+@pytest.mark.parametrize(
+    ("mirror", "model_id", "environment", "says"),
+    [
+        ({"bucket_uri": "s3://b/f"}, "o/m:Q4_K_M", {}, "a quantisation"),
+        ({"bucket_uri": "s3://b/f", "s3_sync_args": ["--exclude", "*.bin"]}, "o/m", {}, "--include or --exclude"),
+        ({"bucket_uri": "s3://b/f", "s3_sync_args": ["--no-sign-request"]}, "o/m", {}, "without keys"),
+        ({"bucket_uri": "gs://anonymous@b/f"}, "o/m", {}, "without keys"),
+        (
+            {"bucket_uri": "s3://b/f", "s3_aws_credentials": {"create_aws_credentials_url": "http://k"}},
+            "o/m",
+            {},
+            "s3_aws_credentials",
+        ),
+        ({"bucket_uri": "gs://b/f"}, "o/m", {"GOOGLE_SERVICE_ACCOUNT_KEY": "{}"}, "GOOGLE_APPLICATION_CREDENTIALS"),
+    ],
+)
+def test_what_vllm_cannot_stream_is_refused(
+    mirror: dict[str, object], model_id: str, environment: dict[str, str], says: str
+) -> None:
+    with pytest.raises(StoreError, match=f"engine_kwargs.load_format: 'runai_streamer' is not accepted .*{says}"):
+        streams(streaming_from(mirror, model_id), **environment)
 
 
 @pytest.mark.parametrize(
@@ -300,3 +460,17 @@ def test_the_limit_of_the_cache_is_a_size(text: str, size: int) -> None:
 def test_other_limits_are_refused(text: str) -> None:
     with pytest.raises(SettingsError, match=r"HEADRACE_MODEL_CACHE_LIMIT: .* is not a size"):
         settings.read({"HEADRACE_MODEL_CACHE_LIMIT": text})
+
+
+def test_a_path_that_this_user_may_not_look_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    with pytest.raises(StoreError, match=r"^'/root/model' cannot be read: Permission denied; the worker's user has to"):
+        source.understand("/root/model")
+
+
+def test_a_path_that_is_too_long_for_a_file_is_none() -> None:
+    with pytest.raises(StoreError, match="is neither a file nor a folder"):
+        source.understand("a b" * 2000)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.store import servers
+from tests.store import campaign, servers
 from tests.store.conftest import MIB, nothing
 from tests.store.servers import Faults, content
 from tests.store.test_store_buckets import mirrored, tree
@@ -72,7 +72,7 @@ async def test_a_server_that_always_fails_is_given_up(
 
 async def test_a_file_that_is_garbled_once_is_fetched_again(s3: servers.S3, settings: Make) -> None:
     upload(s3, "garbled")
-    faults = Faults(garbled=0.15, seed=4)
+    faults = Faults(garbled=0.05, seed=36)
     async with servers.Proxy(s3.url, faults).running() as url:
         found = await fetch(mirrored("s3://models/garbled"), settings(s3_endpoint=url), nothing)
     assert faults.met["garbled"]
@@ -109,7 +109,9 @@ async def start(cache: Path, uri: str, name: str, url: str) -> Process:
 
 async def line(process: Process) -> list[str]:
     assert process.stdout
-    return (await process.stdout.readline()).decode().split()
+    while (words := (await process.stdout.readline()).decode().split())[:1] not in ([], ["progress"], ["path"]):
+        pass  # the log
+    return words
 
 
 async def until(process: Process, done: Callable[[list[str]], bool]) -> list[str]:
@@ -204,3 +206,12 @@ async def test_a_cancelled_download_leaves_nothing_half_visible(s3: servers.S3, 
         proxy.open.set()
         found = await fetch(mirrored("s3://models/cancelled"), settings(s3_endpoint=url), nothing)
     assert tree(found.path) == FILES
+
+
+@pytest.mark.parametrize("seed", range(1, 5))
+async def test_whatever_happens_ends_in_the_right_files_or_a_clear_error(
+    s3: servers.S3, tmp_path: Path, seed: int
+) -> None:
+    campaign.upload(s3)
+    story = await campaign.run(seed, s3, tmp_path / "hub")
+    assert story.met["path"]

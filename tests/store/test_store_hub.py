@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from huggingface_hub import snapshot_download
@@ -11,9 +13,11 @@ from tests.store.servers import content, free_port
 from tests.store.test_store_buckets import tree
 
 from headrace_api.worker_config import Generator
+from headrace_worker.parts import PreparationError
 from headrace_worker.store import request as requests
 from headrace_worker.store.errors import StoreError
 from headrace_worker.store.fetch import Fetched, fetch
+from headrace_worker.store.part import ModelStore
 from headrace_worker.store.settings import StoreSettings
 
 Make = Callable[..., StoreSettings]
@@ -120,3 +124,85 @@ async def test_what_the_hubs_own_library_has_fetched_is_adopted(settings: Make) 
 
     assert str(found.path) == theirs
     assert hub.ranges == []
+
+
+V1 = "1111111111111111111111111111111111111111"
+OLD = {
+    "config.json": b'{"auto_map": {"AutoModel": "own.Model"}}',
+    "model.safetensors": b"old",
+    "tokenizer.json": b"old",
+}
+ADAPTER = {"adapter_config.json": b"{}", "adapter_model.safetensors": b"v1"}
+
+
+async def loaded(settings: StoreSettings, **section: Any) -> Generator:
+    """What the engine is given."""
+    store = ModelStore({"HF_HUB_CACHE": str(settings.cache), "HF_ENDPOINT": settings.hub_endpoint or ""})
+    generator = Generator.model_validate({"type": "VLLMEngine", "model_id": "name", **section})
+    return await store(generator, lambda _: None)
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        {"hf_model_id": "org/model", "engine_kwargs": {"revision": "refs/pr/1", "dtype": "auto"}},
+        {"hf_model_id": "org/model@refs/pr/1", "engine_kwargs": {"dtype": "auto"}},
+        {"hf_model_id": "org/model", "engine_kwargs": {"revision": V1, "dtype": "auto"}},
+    ],
+)
+async def test_the_revision_that_is_asked_for_is_served(settings: Make, section: dict[str, Any]) -> None:
+    async with HubServer(REPOS, revisions={"refs/pr/1": (V1, OLD)}).running() as url:
+        found = await loaded(settings(hub_endpoint=url), **section)
+        main = await got(settings(hub_endpoint=url), hf_model_id="org/model")
+    unreachable = settings(hub_endpoint=f"http://127.0.0.1:{free_port()}")
+    again = await got(unreachable, **section)
+
+    assert tree(Path(found.source)) == OLD
+    assert found.engine_kwargs == {"dtype": "auto"}
+    assert tree(main.path)["model.safetensors"] == REPOS["org/model"]["model.safetensors"]
+    model = main.path.parents[1]
+    assert again.path == model / "snapshots" / V1
+    refs = {path.relative_to(model / "refs").as_posix(): path.read_text() for path in model.rglob("refs/**/[m1]*")}
+    assert refs == {"main": COMMIT} | ({"refs/pr/1": V1} if "refs/pr/1" in str(section) else {})
+
+
+async def test_a_tokenizer_of_another_revision_is_fetched_beside_the_model(settings: Make) -> None:
+    async with HubServer(REPOS, revisions={"v1": (V1, OLD)}).running() as url:
+        found = await loaded(
+            settings(hub_endpoint=url), hf_model_id="org/model", engine_kwargs={"tokenizer-revision": "v1"}
+        )
+
+    assert tree(Path(found.source))["tokenizer.json"] == b"{}"
+    assert sorted(tree(Path(found.tokenizer_id or ""))) == ["config.json", "tokenizer.json"]
+    assert (Path(found.tokenizer_id or "") / "tokenizer.json").read_bytes() == b"old"
+    assert found.engine_kwargs == {}
+
+
+@pytest.mark.parametrize(
+    ("section", "says"),
+    [
+        ({"hf_model_id": "org/model", "engine_kwargs": {"revision": "none"}}, "Revision Not Found"),
+        ({"hf_model_id": "org/model", "engine_kwargs": {"revision": "../x"}}, "revision: '../x' is not accepted"),
+        ({"hf_model_id": "org/model@a", "engine_kwargs": {"revision": "b"}}, "org/model@a names another revision"),
+        ({"hf_model_id": "/models/a", "engine_kwargs": {"revision": "v1"}}, "/models/a has no revisions"),
+        ({"hf_model_id": "s3://b/f", "engine_kwargs": {"tokenizer_revision": "v1"}}, "s3://b/f has no revisions"),
+        (
+            {"tokenizer_path": "/t", "hf_model_id": "org/model", "engine_kwargs": {"tokenizer_revision": "v1"}},
+            "tokenizer_revision: 'v1' is not accepted: /t has no revisions",
+        ),
+        (
+            {"hf_model_id": "org/model@v1", "engine_kwargs": {"code_revision": "main"}},
+            r"code_revision: 'main' is not accepted, because the model's code \(own.Model\) came with its weights",
+        ),
+    ],
+)
+async def test_a_revision_that_cannot_be_is_refused(settings: Make, section: dict[str, Any], says: str) -> None:
+    async with HubServer(REPOS, revisions={"v1": (V1, OLD)}).running() as url:
+        with pytest.raises(PreparationError, match=says):
+            await loaded(settings(hub_endpoint=url), **section)
+
+
+async def test_an_adapter_has_revisions(settings: Make) -> None:
+    async with HubServer({"org/lora": {"main": b""}}, revisions={"v1": (V1, ADAPTER)}).running() as url:
+        store = ModelStore({"HF_HUB_CACHE": str(settings().cache), "HF_ENDPOINT": url})
+        assert tree(await store.adapter("org/lora@v1")) == ADAPTER

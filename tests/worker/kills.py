@@ -1,17 +1,21 @@
 """Kills workers and engines at random moments of each state, under load: `python -m tests.worker.kills 50 [SEED]`.
 
 A moment is a state of the life cycle, a victim (the worker or its engine) and a delay after the state was entered.
+Those that fetch do so from a real S3 server. With `--states fetching` all kills meet these.
 """
 
+import argparse
 import asyncio
 import contextlib
+import itertools
 import random
+import shutil
 import signal
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,6 +47,10 @@ class Story:
     orphans: list[str] = field(default_factory=list)
     half_visible: list[str] = field(default_factory=list)
     """What a killed download left where engines look for models, without being complete."""
+    downloads: Counter[str] = field(default_factory=Counter)
+    """How far the killed downloads were."""
+    left_over: list[str] = field(default_factory=list)
+    """What is left of a killed download after the next worker has completed it."""
     answers: list[Answer] = field(default_factory=list)
 
     def bad(self) -> list[Answer]:
@@ -52,19 +60,41 @@ class Story:
     def summary(self) -> str:
         """For people."""
         kinds = Counter(f"{one.kind} {one.code}".strip() for one in self.answers)
-        return f"{sum(self.kills.values())} kills {dict(self.kills)}; {len(self.answers)} requests {dict(kinds)}"
+        kills = f"{sum(self.kills.values())} kills {dict(self.kills)}; downloads {dict(self.downloads)}"
+        return f"{kills}; {len(self.answers)} requests {dict(kinds)}"
 
 
-async def story(folder: Path, moments: int, seed: int, pause_s: float = 0.1) -> Story:
-    """Kill so often, one worker at a time, and start another in its place; `pause_s` is that of the clients."""
+STATES = (*_LONGEST_S, State.READY)
+"""READY is there twice, for that is where a worker is most of its life."""
+
+
+async def story(  # noqa: PLR0917 (all but the first three have defaults)
+    folder: Path,
+    moments: int,
+    seed: int,
+    pause_s: float = 0.1,
+    of: Sequence[State] = STATES,
+    tell: Callable[[Story], None] = lambda _: None,
+) -> Story:
+    """Kill so often, one worker at a time, and start another in its place.
+
+    Args:
+        folder: for everything that is written.
+        moments: how often.
+        seed: of what is random.
+        pause_s: that of the clients.
+        of: the states that workers are killed in, in equal parts.
+        tell: called after each kill.
+    """
     told, chance = Story(), random.Random(seed)  # noqa: S311 (no secret)
-    states = [state for _, state in zip(range(moments), _round(), strict=False)]
+    states = [state for _, state in zip(range(moments), itertools.cycle(of), strict=False)]
     chance.shuffle(states)
     async with queue_process() as url, Fleet(folder, url) as fleet:
         with servers.s3(folder) as bucket:
             mirror = Mirror(bucket, fleet.model)
             workers = await fleet.started(WORKERS)
             async with Clients(url, MODEL, seed, pause_s=pause_s).asking() as clients:
+                told.answers = clients.answers
                 for number, state in enumerate(states):
                     place = chance.randrange(WORKERS)
                     if state in {State.READY, State.DRAINING}:
@@ -75,7 +105,7 @@ async def story(folder: Path, moments: int, seed: int, pause_s: float = 0.1) -> 
                         await _kill_fetching(fleet, mirror, folder / f"hub-{number}", chance, told)
                     else:
                         await _kill_in(await fleet.start("newcomer"), state, chance, told)
-                told.answers = clients.answers
+                    tell(told)
             for one in workers:
                 await _stop(one)
         if not await all_gone(fleet.engines()):
@@ -113,26 +143,35 @@ class Mirror:
             if (found := {path.name: path.stat().st_size for path in snapshot.iterdir()}) != complete
         ]
 
+    @staticmethod
+    def how_far(cache: Path) -> str:
+        """How far a download got, by what it has left."""
+        if list(cache.glob("models--*/snapshots/*")):
+            return "complete"
+        return "begun" if left_over(cache) else "not begun"
+
+
+def left_over(cache: Path) -> list[str]:
+    """Files of downloads that are not complete."""
+    return [str(path) for path in cache.glob(".headrace/models--*/partial/**/*") if path.is_file()]
+
 
 async def _kill_fetching(fleet: Fleet, mirror: Mirror, cache: Path, chance: random.Random, told: Story) -> None:
     """Kill a worker that fetches; the next one in the same cache gets on with it."""
     await _kill_in(await mirror.start(fleet, cache), State.FETCHING, chance, told)
+    told.downloads[mirror.how_far(cache)] += 1
     told.half_visible += mirror.half_visible(cache)
     again = await mirror.start(fleet, cache)
     await again.until_ready(START_S)
     told.half_visible += mirror.half_visible(cache)
+    told.left_over += left_over(cache)
     await _stop(again)
+    await asyncio.to_thread(shutil.rmtree, cache)
 
 
 async def _stop(one: WorkerProcess) -> None:
     one.process.send_signal(signal.SIGTERM)
     assert await one.exit_status(40) == 0, one.log.read_text()[-3000:]
-
-
-def _round() -> Iterator[State]:
-    """Every state in turn; READY twice as often, for that is where a worker is most of its life."""
-    while True:
-        yield from (*_LONGEST_S, State.READY)
 
 
 async def _kill_in(one: WorkerProcess, state: State, chance: random.Random, told: Story) -> None:
@@ -171,14 +210,25 @@ async def _until_in(one: WorkerProcess, state: State) -> None:
         await asyncio.sleep(0.005)
 
 
+def _show(told: Story) -> None:
+    found = f"orphans: {told.orphans}; half visible: {told.half_visible}; left over: {told.left_over}"
+    sys.stdout.write(f"{told.summary()}; bad answers: {len(told.bad())}; {found}\n")
+    sys.stdout.flush()
+
+
 def main() -> None:
     """Kill as often as the command line says and print what was seen."""
-    moments, seed = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("moments", type=int)
+    parser.add_argument("seed", type=int, nargs="?", default=1)
+    parser.add_argument("--states", type=State, nargs="+", choices=list(_LONGEST_S), default=STATES)
+    given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        told = asyncio.run(story(Path(folder), moments, seed, pause_s=0.02))
-    sys.stdout.write(f"{told.summary()}\norphans: {told.orphans}; half visible: {told.half_visible}\n")
+        told = asyncio.run(story(Path(folder), given.moments, given.seed, 0.02, given.states, _show))
+    _show(told)
+    wrong = told.orphans or told.half_visible or told.left_over
     sys.stdout.writelines(f"{answer}\n" for answer in told.bad()[:20])
-    sys.exit(bool(told.bad() or told.orphans or told.half_visible))
+    sys.exit(bool(told.bad() or wrong))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,36 @@ from typing import Any
 import aiohttp
 import psutil
 
-from headrace_api.worker_config import Generator, Monitoring, Queue, WorkerConfig
+from headrace_api.wire import Register, Registered
+from headrace_api.worker_config import Adapter, Generator, Monitoring, Queue, WorkerConfig
 from headrace_worker import app, settings
 from headrace_worker.decision import Decision
 from headrace_worker.engine_process import free_port
 from headrace_worker.engines import Chosen
 from headrace_worker.engines.protocol import EngineCommand, EngineFacts
-from headrace_worker.parts import Parts
+from headrace_worker.parts import OnProgress, Parts
+from headrace_worker.status import Progress
 from tests.worker import troubled_engine
+from tests.worker.scripted_queue import Connection, ScriptedQueue
+
+
+class Fetching:
+    """A fetch that goes as far as it is let; what it leaves half-done it cleans up."""
+
+    def __init__(self, *progress: Progress) -> None:
+        self.progress = progress
+        self.go_on = asyncio.Event()
+        self.cleaned_up = False
+
+    async def __call__(self, generator: Generator, progress: OnProgress, /) -> Generator:
+        try:
+            for one in self.progress:
+                progress(one)
+                await asyncio.sleep(0.02)
+            await self.go_on.wait()
+        finally:
+            self.cleaned_up = True
+        return generator
 
 
 @dataclass
@@ -35,9 +57,13 @@ class Living:
         return await asyncio.wait_for(asyncio.shield(self.task), seconds)
 
     async def probe(self, path: str) -> tuple[int, Any]:
+        status, text = await self.page(path)
+        return status, json.loads(text)
+
+    async def page(self, path: str) -> tuple[int, str]:
         url = f"http://127.0.0.1:{self.metrics_port}{path}"
         async with aiohttp.ClientSession() as http, http.get(url) as response:
-            return response.status, json.loads(await response.text())
+            return response.status, await response.text()
 
     async def until_in(self, state: str) -> None:
         async with asyncio.timeout(15):
@@ -62,12 +88,17 @@ def _command_line(process: psutil.Process) -> list[str]:
 
 @contextlib.asynccontextmanager
 async def living(
-    folder: Path, url: str, trouble: str = "sound", queue: dict[str, Any] | None = None, **more: Any
+    folder: Path,
+    url: str,
+    trouble: str = "sound",
+    queue: dict[str, Any] | None = None,
+    wanted: Sequence[Adapter] = (),
+    **more: Any,
 ) -> AsyncIterator[Living]:
     """Run a worker; upper-case keywords are environment variables, the others are its parts."""
     config = WorkerConfig(
         edition=1,
-        generator=Generator(type="VLLMEngine", model_id="m"),
+        generator=Generator(type="VLLMEngine", model_id="m", adapters=list(wanted)),
         queue=Queue(url=url, **(queue or {})),
         monitoring=Monitoring(metrics_port=free_port()),
     )
@@ -86,3 +117,14 @@ async def living(
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def registered(queue: ScriptedQueue) -> tuple[Connection, Register]:
+    connection = await queue.connection()
+    register = await connection.expect(Register)
+    await connection.send(Registered())
+    return connection, register
+
+
+def states(connection: Connection) -> list[str]:
+    return [report.state for report in connection.reports]

@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
+import importlib.util
 import threading
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
 
-from headrace_worker.engines.embedding_server import Batches, RequestError, _limit, texts_of
+from headrace_worker.engines.embedding_server import Batches, RequestError, SentenceTransformerModel, _limit, texts_of
 
 
 class Counting:
@@ -117,3 +118,11 @@ def test_the_limit_is_the_configurations_then_the_models() -> None:
     assert _limit(None, None, 512) == 512
     with pytest.raises(SystemExit, match=r"max_total_tokens: 513 is more than the model's 512 positions"):
         _limit(513, 256, 512)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("optimum") is not None, reason="optimum is there")
+def test_onnx_without_optimum_says_what_to_install() -> None:
+    with pytest.raises(
+        SystemExit, match=r'needs optimum-onnx, which .* has not; install "sentence-transformers\[onnx\]<6"'
+    ):
+        SentenceTransformerModel({"backend": "onnx"})

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from headrace_api.engine_arguments import table
+from headrace_api.engine_arguments.argument import expected
+from headrace_api.engine_arguments.knowledge import KNOWLEDGE
 from headrace_api.worker_config import Generator
 from headrace_worker import engines
 from headrace_worker.engine_process import write_files
@@ -103,13 +105,80 @@ def test_tensorrt_llm_gets_a_share_of_memory_once() -> None:
     assert "kv_cache_config" not in trtllm(auto_memory_config=False)[1]
 
 
-def test_every_option_for_tensorrt_llm_is_in_its_table() -> None:
-    argv, options = trtllm(logger_level="INFO", tokenizer_id="a/b", scheduler_policy="MAX_UTILIZATION")
-    words = {word.removeprefix("--") for word in [*argv, "--config"] if word.startswith("--")}
-    known = table("tensorrt_llm").arguments
-    assert words | set(options) <= set(known)
-    assert set(options["kv_cache_config"]) <= set(known["kv_cache_config"].keys)
-    assert argv[argv.index("--log_level") + 1] in known["log_level"].choices
+TENSORRT_LLM = table("tensorrt_llm").arguments
+EVERYTHING: dict[str, Any] = {
+    "logger_level": "INTERNAL_ERROR",
+    "tokenizer_id": "a/b",
+    "scheduler_policy": "MAX_UTILIZATION",
+    "max_num_sequences": 8,
+    "max_tokens_in_paged_kv_cache": 4096,
+    "kv_cache_free_gpu_mem_fraction": 0.5,
+    "tensor_parallel_size": 2,
+    "pipeline_parallel_size": 2,
+    "max_total_tokens": 2048,
+    "generation": {
+        "prompt_format": dict.fromkeys(("system", "user", "assistant", "trailing_assistant"), "{instruction}")
+    },
+}
+CHECKPOINT = {"enable_trt_overlap": True, "unstable": {"skip_checkpoint_load": True}}
+
+
+def is_known(options: dict[str, Any], *, on_the_command_line: bool) -> None:
+    for name, value in options.items():
+        argument = TENSORRT_LLM[name]
+        # what is said twice, or set by the worker itself, is not refused here, but it has to be of the right kind
+        assert expected(argument, value, text=on_the_command_line) == "", (name, value)
+        assert argument.option or not on_the_command_line, name
+        assert not (argument.server and not on_the_command_line), name
+        assert not argument.keys or set(value) <= set(argument.keys), (name, value)
+
+
+@pytest.mark.parametrize(
+    ("facts", "keys"),
+    [
+        (FACTS, {}),
+        (FACTS, EVERYTHING | CHECKPOINT),
+        (BUILT, EVERYTHING | {"model_type": "V1"}),
+        (FACTS, {"tokenizer_path": "/t", "engine_kwargs": {"backend": "trt", "free_gpu_memory_fraction": 0.4}}),
+    ],
+)
+def test_every_option_for_tensorrt_llm_is_in_its_table(facts: EngineFacts, keys: dict[str, Any]) -> None:
+    argv, options = trtllm(facts, **keys)
+    words = argv[2:]
+    is_known(
+        dict(zip((word.removeprefix("--") for word in words[::2]), words[1::2], strict=True)), on_the_command_line=True
+    )
+    is_known(options, on_the_command_line=False)
+    assert TENSORRT_LLM["config"].option
+
+
+SAMPLES = {"boolean": True, "integer": 1, "number": 0.5, "string": "text", "object": {}, "json": [1]}
+
+
+@pytest.mark.parametrize("name", sorted(TENSORRT_LLM.keys() - KNOWLEDGE["tensorrt_llm"].own.keys() - {"backend"}))
+def test_every_argument_of_tensorrt_llm_has_its_place(name: str) -> None:
+    argument = TENSORRT_LLM[name]
+    value = argument.choices[0] if argument.choices else SAMPLES[argument.kind]
+    value = [value] if argument.many else value
+    facts = BUILT if argument.only == "tensorrt" else FACTS
+    for spelling in (name, *argument.aliases):
+        argv, options = trtllm(facts, engine_kwargs={spelling: value})
+        if name == "free_gpu_memory_fraction":  # beside the file's kv_cache_config the option would be lost
+            assert options["kv_cache_config"] == {name: value}
+        elif argument.form == "flag":
+            assert f"--{name}" in argv
+        elif argument.server:
+            text = value[0] if argument.many else value
+            assert argv[argv.index(f"--{argument.target or name}") + 1] == (
+                text if isinstance(text, str) else str(text)
+            )
+        else:
+            merged = {"free_gpu_memory_fraction": 0.95} if name == "kv_cache_config" else {}
+            assert options[name] == (value | merged if merged else value)
+            assert f"--{name}" not in argv
+    if argument.only:
+        with pytest.raises(EngineConfigError, match=rf"engine_kwargs\.{name}: .* because only {argument.only} has it"):
+            trtllm(FACTS if argument.only == "tensorrt" else BUILT, engine_kwargs={name: value})
 
 
 @pytest.mark.parametrize(
@@ -120,6 +189,32 @@ def test_every_option_for_tensorrt_llm_is_in_its_table() -> None:
         ({"model_type": "V1"}, FACTS, "model_type: 'V1' is not accepted; accepted: text-generation, Inflight"),
         ({"model_type": "x"}, BUILT, "model_type: 'x' is not accepted; accepted: text-generation, Inflight.*, V1"),
         ({"engine_kwargs": {"max_num_seq": 1}}, FACTS, "max_num_seq: unknown to TensorRT-LLM"),
+        (
+            {"engine_kwargs": {"enable_chunked_prefil": True}},
+            FACTS,
+            r"enable_chunked_prefil: unknown to TensorRT-LLM \S+ \(did you mean enable_chunked_prefill\?\)",
+        ),
+        (
+            {"engine_kwargs": {"moe_config": {"backnd": "AUTO"}}},
+            FACTS,
+            r"moe_config: has no backnd \(did you mean backend",
+        ),
+        (
+            {"engine_kwargs": {"tool_parser": "qwen"}},
+            FACTS,
+            "tool_parser: 'qwen' is not accepted; accepted: deepseek_v3",
+        ),
+        ({"engine_kwargs": {"grpc": True}}, FACTS, "grpc: True is not accepted, because Headrace sets it itself"),
+        (
+            {"engine_kwargs": {"extra_llm_api_options": "/f"}},
+            FACTS,
+            "extra_llm_api_options: '/f' is not accepted, becau",
+        ),
+        (
+            {"engine_kwargs": {"max_batch_size": "many"}},
+            FACTS,
+            "max_batch_size: 'many' is not accepted; .* whole number",
+        ),
         ({"tokenizer_id": "a/b", "tokenizer_path": "/t"}, FACTS, "tokenizer_id: 'a/b' is not accepted beside"),
     ],
 )
@@ -214,8 +309,50 @@ def test_paths_metrics_and_adapters() -> None:
     assert apis["TRTLLMEngine"].metrics_path == ""
 
 
-SPLIT = tuple(f"Q8_0/m-Q8_0-0000{number}-of-00003.gguf" for number in (1, 2, 3))
+def parts(stem: str, count: int) -> tuple[str, ...]:
+    return tuple(f"{stem}-{number:05}-of-{count:05}.gguf" for number in range(1, count + 1))
+
+
+SPLIT = parts("Q8_0/m-Q8_0", 3)
 FILES = ("README.md", "m.Q4_K_M.gguf", "m.Q4_K_S.gguf", "m.q6_k.GGUF", "mmproj-m-f16.gguf", *SPLIT)
+# File names as the repositories have them that most GGUF models come from.
+THEBLOKE = (
+    *(f"llama-2-7b.{quant}.gguf" for quant in ("Q2_K", "Q3_K_S", "Q4_0", "Q4_K_M", "Q4_K_S", "Q5_K_M", "Q8_0")),
+    "config.json",
+)
+BARTOWSKI = (
+    *(f"google_gemma-3-27b-it-{quant}.gguf" for quant in ("IQ2_XXS", "IQ2_XS", "IQ4_NL", "Q4_0", "Q4_K_M", "Q4_K_L")),
+    *(f"google_gemma-3-27b-it-{quant}.gguf" for quant in ("Q3_K_XL", "Q4_0_4_4", "Q8_0", "imatrix")),
+    *parts("google_gemma-3-27b-it-bf16/google_gemma-3-27b-it-bf16", 2),
+    *(
+        "mmproj-google_gemma-3-27b-it-f16.gguf",
+        "mmproj-google_gemma-3-27b-it-bf16.gguf",
+        "google_gemma-3-27b-it.imatrix",
+    ),
+)
+UNSLOTH = (
+    *parts("BF16/Qwen3-235B-A22B-BF16", 10),
+    *parts("Q4_K_M/Qwen3-235B-A22B-Q4_K_M", 3),
+    *parts("UD-Q4_K_XL/Qwen3-235B-A22B-UD-Q4_K_XL", 3),
+    *("Qwen3-235B-A22B-UD-IQ1_S.gguf", "Qwen3-235B-A22B-Q2_K.gguf", "Qwen3-235B-A22B-UD-Q2_K.gguf"),
+    *("Qwen3-235B-A22B-UD-TQ1_0.gguf", "Qwen3-235B-A22B-MXFP4_MOE.gguf", "imatrix_unsloth.gguf", "mmproj-F16.gguf"),
+)
+MRADERMACHER = (
+    *(
+        "Cool.i1-Q4_K_M.gguf",
+        "Cool.i1-IQ3_XXS.gguf",
+        "Cool.imatrix.gguf",
+        "Cool.mmproj-f16.gguf",
+        "Cool.mmproj-Q8_0.gguf",
+    ),
+    *("Cool.i1-Q6_K.gguf.part1of2", "Cool.i1-Q6_K.gguf.part2of2"),
+)
+QWEN = (
+    *parts("qwen2.5-7b-instruct-q4_k_m", 2),
+    *parts("qwen2.5-7b-instruct-fp16", 4),
+    *("qwen2.5-7b-instruct-q2_k.gguf", "qwen2.5-7b-instruct-q3_k_m.gguf"),
+)
+DRAFTS = ("Hy3-Q4_0.gguf", "mtp-Q4_0.gguf", "eagle3-Hy3-Q4_0.gguf", "Hy3-Q4_0-LoRA.gguf", "Hy3-IQ1_M-mtp.gguf")
 
 
 @pytest.mark.parametrize(
@@ -227,6 +364,39 @@ FILES = ("README.md", "m.Q4_K_M.gguf", "m.Q4_K_S.gguf", "m.q6_k.GGUF", "mmproj-m
         (reversed(FILES), "Q8_0", SPLIT),
         (("only.gguf", "mmproj-only.gguf"), None, ("only.gguf",)),
         (SPLIT, None, SPLIT),
+        (THEBLOKE, "Q4_K_M", ("llama-2-7b.Q4_K_M.gguf",)),
+        (THEBLOKE, "q4_0", ("llama-2-7b.Q4_0.gguf",)),
+        (THEBLOKE, "llama-2-7b.Q2_K.gguf", ("llama-2-7b.Q2_K.gguf",)),
+        (BARTOWSKI, "IQ2_XXS", ("google_gemma-3-27b-it-IQ2_XXS.gguf",)),
+        (BARTOWSKI, "iq2_xs", ("google_gemma-3-27b-it-IQ2_XS.gguf",)),
+        (BARTOWSKI, "Q4_0", ("google_gemma-3-27b-it-Q4_0.gguf",)),
+        (BARTOWSKI, "Q3_K_XL", ("google_gemma-3-27b-it-Q3_K_XL.gguf",)),
+        (BARTOWSKI, "BF16", parts("google_gemma-3-27b-it-bf16/google_gemma-3-27b-it-bf16", 2)),
+        (UNSLOTH, "Q4_K_M", parts("Q4_K_M/Qwen3-235B-A22B-Q4_K_M", 3)),
+        (UNSLOTH, "UD-Q4_K_XL", parts("UD-Q4_K_XL/Qwen3-235B-A22B-UD-Q4_K_XL", 3)),
+        (UNSLOTH, "q4_k_xl", parts("UD-Q4_K_XL/Qwen3-235B-A22B-UD-Q4_K_XL", 3)),
+        (UNSLOTH, "bf16", parts("BF16/Qwen3-235B-A22B-BF16", 10)),
+        (UNSLOTH, "Q2_K", ("Qwen3-235B-A22B-Q2_K.gguf",)),
+        (UNSLOTH, "UD-Q2_K", ("Qwen3-235B-A22B-UD-Q2_K.gguf",)),
+        (UNSLOTH, "IQ1_S", ("Qwen3-235B-A22B-UD-IQ1_S.gguf",)),
+        (UNSLOTH, "MXFP4_MOE", ("Qwen3-235B-A22B-MXFP4_MOE.gguf",)),
+        (MRADERMACHER, "Q4_K_M", ("Cool.i1-Q4_K_M.gguf",)),
+        (MRADERMACHER, "i1-Q4_K_M", ("Cool.i1-Q4_K_M.gguf",)),
+        (MRADERMACHER, "IQ3_XXS", ("Cool.i1-IQ3_XXS.gguf",)),
+        (QWEN, "Q4_K_M", parts("qwen2.5-7b-instruct-q4_k_m", 2)),
+        (QWEN, "F16", parts("qwen2.5-7b-instruct-fp16", 4)),
+        (QWEN, "fp16", parts("qwen2.5-7b-instruct-fp16", 4)),
+        (
+            ("Phi-3-mini-4k-instruct-q4.gguf", "Phi-3-mini-4k-instruct-fp16.gguf"),
+            "Q4",
+            ("Phi-3-mini-4k-instruct-q4.gguf",),
+        ),
+        (("gpt-oss-20b-mxfp4.gguf",), "MXFP4", ("gpt-oss-20b-mxfp4.gguf",)),
+        (("M-IQ3_S-imat.gguf", "M-IQ3_M-imat.gguf"), "IQ3_S", ("M-IQ3_S-imat.gguf",)),
+        (("M-IQ3_S-imat.gguf", "M-IQ3_M-imat.gguf"), "IQ3_S-imat", ("M-IQ3_S-imat.gguf",)),
+        (("model_q8_0.gguf", "model_q4_k_m.gguf"), "Q8_0", ("model_q8_0.gguf",)),
+        (DRAFTS, "Q4_0", ("Hy3-Q4_0.gguf",)),
+        (DRAFTS, "IQ1_M", ("Hy3-IQ1_M-mtp.gguf",)),
     ],
 )
 def test_a_quantization_picks_its_file(names: Any, quant: str | None, files: tuple[str, ...]) -> None:
@@ -239,8 +409,17 @@ def test_a_quantization_picks_its_file(names: Any, quant: str | None, files: tup
         ((), None, "there is no .gguf file"),
         (FILES, None, "several .gguf files fit: .*quantizations: Q4_K_M, Q4_K_S, Q6_K, Q8_0; add the quantization"),
         (FILES, "Q4_K", "no .gguf file is quantized as 'Q4_K'; there are: .*m.Q4_K_M.gguf, .*; quantizations: Q4_K_M"),
+        (FILES, "K_M", "no .gguf file is quantized as 'K_M'; there are: Q8_0/m-Q8_0-00001-of-00003.gguf, m"),
         (("a.Q8_0.gguf", "b.Q8_0.gguf"), "Q8_0", "several .gguf files fit: a.Q8_0.gguf, b.Q8_0.gguf.*; name the file"),
         ((SPLIT[0], SPLIT[2]), "Q8_0", "'Q8_0/m-Q8_0' is in 3 parts, of which number 2 is missing"),
+        (UNSLOTH, "Q9", "quantizations: BF16, MXFP4_MOE, Q2_K, Q4_K_M, UD-IQ1_S, UD-Q2_K, UD-Q4_K_XL, UD-TQ1_0"),
+        (MRADERMACHER, "Q6_K", "'Cool.i1-Q6_K.gguf.part1of2' are not read: join them"),
+        (
+            ("f.Q4_K_M.gguf-split-a", "f.Q4_K_M.gguf-split-b"),
+            "Q4_K_M",
+            "no .gguf file; parts like 'f.Q4_K_M.gguf-split-a'",
+        ),
+        (("mmproj-model-f16.gguf", "m-mmproj-F32.gguf", "imatrix.gguf"), None, "there is no .gguf file"),
     ],
 )
 def test_files_that_cannot_be_picked_are_listed(names: Any, quant: str | None, says: str) -> None:
@@ -254,6 +433,8 @@ def test_files_that_cannot_be_picked_are_listed(names: Any, quant: str | None, s
         ("TheBloke/CoolModelv2:Q4_K_M", ("TheBloke/CoolModelv2", "Q4_K_M")),
         ("TheBloke/CoolModelv2", ("TheBloke/CoolModelv2", None)),
         ("/models/m:Q8_0", ("/models/m", "Q8_0")),
+        ("unsloth/Qwen3-GGUF:UD-Q4_K_XL", ("unsloth/Qwen3-GGUF", "UD-Q4_K_XL")),
+        ("TheBloke/Llama-2-7B-GGUF:llama-2-7b.Q2_K.gguf", ("TheBloke/Llama-2-7B-GGUF", "llama-2-7b.Q2_K.gguf")),
         ("s3://bucket/folder", ("s3://bucket/folder", None)),
         ("C:/models", ("C:/models", None)),
     ],

@@ -15,6 +15,7 @@ async def test_whatever_is_killed_every_request_ends_and_nothing_is_left_behind(
     assert told.bad() == []
     assert told.orphans == []
     assert told.half_visible == []
+    assert told.left_over == []
     assert sum(answer.kind == "complete" for answer in told.answers) > 20, told.summary()
 
 

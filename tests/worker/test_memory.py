@@ -1,7 +1,9 @@
 """What is chosen of an engine's memory, from published models' dimensions and real files."""
 
 import json
+import re
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 from headrace_api.worker_config import Generator
 from headrace_worker import memory
 from headrace_worker.engines.protocol import EngineConfigError
-from headrace_worker.memory import gguf_header, machine, model
+from headrace_worker.memory import gguf_header, machine, model, vllm_steps
 from headrace_worker.memory.machine import GpuMemory, Machine
 from headrace_worker.memory.model import Model
 from tests.worker.worker_process import GGUF, SAMPLE_MODEL
@@ -75,7 +77,7 @@ def test_a_token_takes_what_is_published() -> None:
     gemma = model.of_config(GEMMA_3, 1, {})
     assert gemma
     assert (gemma.cache_per_token, gemma.windowed_per_token) == (4 * 4096, 22 * 4096)
-    assert gemma.cache(131072) == 4 * 4096 * 131072 + 22 * 4096 * 1024
+    assert (gemma.full_layers, gemma.windowed_layers, gemma.window) == (4, 22, 1024)
     latent = model.of_config(DEEPSEEK_V3, 1, {})
     assert latent
     assert latent.cache_per_token == 61 * 576 * 2
@@ -160,14 +162,85 @@ def test_of_an_unknown_model_only_the_share_is_chosen() -> None:
 
 
 def test_vllm_on_cpu_gets_whole_gib() -> None:
-    found = fit(generator(max_total_tokens=8192, engine_kwargs={"max_num_seqs": 4}), llama(), Machine(main=64 * GIB))
+    asked = generator(max_total_tokens=8192, engine_kwargs={"max_num_seqs": 4})
+    found = fit(asked, llama(), Machine(main=64 * GIB, cpu_only=True))
     assert found.generator.runtime_env.env_vars == {"VLLM_CPU_KVCACHE_SPACE": "4"}
-    found = fit(generator(max_total_tokens=8192), llama(), Machine(main=24 * GIB))
+    found = fit(generator(max_total_tokens=8192), llama(), Machine(main=24 * GIB, cpu_only=True))
     assert found.generator.runtime_env.env_vars == {"VLLM_CPU_KVCACHE_SPACE": "4"}
     set_ = generator(runtime_env={"env_vars": {"VLLM_CPU_KVCACHE_SPACE": "2"}})
-    assert fit(set_, llama(), Machine(main=64 * GIB)).generator.runtime_env == set_.runtime_env
+    assert fit(set_, llama(), Machine(main=64 * GIB, cpu_only=True)).generator.runtime_env == set_.runtime_env
     with pytest.raises(EngineConfigError, match=r"3\.00 GiB for vLLM's processes .* this machine has 18\.00 GiB"):
-        fit(generator(), llama(), Machine(main=18 * GIB))
+        fit(generator(), llama(), Machine(main=18 * GIB, cpu_only=True))
+
+
+def test_vllm_that_is_not_known_to_be_for_cpus_chooses_by_itself() -> None:
+    for there in (Machine(main=16 * GIB), Machine(main=16 * GIB, gpus_without_memory=1)):
+        found = fit(generator(), llama(), there)  # 15 GiB of weights: on a CPU it would be refused
+        assert found.generator == generator()
+        assert found.reasons == ("the GPU's memory is not known: vLLM chooses by itself",)
+
+
+GEMMA_3_27B = LLAMA_8B | {
+    "model_type": "gemma3_text",
+    "hidden_size": 5376,
+    "head_dim": 128,
+    "num_hidden_layers": 62,
+    "num_key_value_heads": 16,
+    "sliding_window": 1024,
+}
+A_LAYER = 2 * 16 * 128 * 2
+"""Bytes of a token in one layer of it."""
+
+
+def windowed(**kwargs: Any) -> tuple[float, float]:
+    """What a token takes in Gemma 3's layers that keep all, and tokens that its other 52, in groups of 10, keep."""
+    found = model.of_config(GEMMA_3_27B, 50 * GIB, kwargs)
+    assert found
+    section = generator(pipeline_parallel_size=kwargs.pop("pipeline_parallel_size", 1))
+    there = gpus().gpus[0]
+    kept = vllm_steps.kept(found, section, kwargs, vllm_steps.batched_tokens(kwargs, there, 1))
+    return kept.cache_per_token / A_LAYER, kept.cache(131072) / A_LAYER - kept.cache_per_token / A_LAYER * 131072
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "kept"),
+    [
+        ({}, 60 * (1024 + 2 * 8192)),
+        ({"max_num_batched_tokens": 2048}, 60 * (1024 + 2 * 2048)),
+        ({"max_num_batched_tokens": 2048, "async_scheduling": False}, 60 * (1024 + 2048)),
+        ({"max_num_batched_tokens": 2048, "pipeline_parallel_size": 2}, 60 * (1024 + 3 * 2048)),
+        ({"performance_mode": "throughput"}, 60 * (1024 + 2 * 16384)),
+        ({"enable_chunked_prefill": False}, 60 * 131072),
+        ({"disable_hybrid_kv_cache_manager": True}, 52 * 131072),
+    ],
+)
+def test_vllm_keeps_the_window_and_what_is_under_way(kwargs: dict[str, Any], kept: int) -> None:
+    assert windowed(**kwargs) == (10, kept)
+
+
+@pytest.mark.parametrize(
+    ("name", "gib", "tokens"),
+    [
+        ("NVIDIA H100 80GB HBM3", 79.6, 8192),
+        ("NVIDIA A100-SXM4-80GB", 79.2, 2048),
+        ("NVIDIA L4", 22.5, 2048),
+        ("NVIDIA B200", 178.4, 16384),
+    ],
+)
+def test_tokens_of_a_step_follow_from_the_gpu(name: str, gib: float, tokens: int) -> None:
+    assert vllm_steps.batched_tokens({}, GpuMemory(name, int(gib * GIB), 0), 4) == tokens
+    assert vllm_steps.batched_tokens({}, None, 2) == 4096
+
+
+def test_a_windowed_models_context_is_one_that_vllm_starts_with() -> None:
+    found = model.of_config(GEMMA_3_27B, 50 * GIB, {})
+    small = fit(generator(), found, gpus(gib=70))
+    assert small.generator.max_total_tokens
+    said = re.search(r"([\d.]+) GiB KV cache", small.reasons[1])
+    assert said
+    # what windows and steps need is not there for the context: of the 15 GiB, half
+    for_context = float(said[1]) * GIB - 60 * (1024 + 2 * 8192) * A_LAYER
+    assert for_context - 0.1 * GIB < small.generator.max_total_tokens * 10 * A_LAYER < for_context
 
 
 def test_tensorrt_llm_gets_a_share_of_what_is_left() -> None:
@@ -204,6 +277,73 @@ def test_llamacpp_takes_fewer_slots_and_what_layers_fit() -> None:
     layers = fit(long, large, there).generator.engine_kwargs["n_gpu_layers"]
     assert 8 < layers < 20
     assert fit(long, large, gpus()).generator.engine_kwargs["n_gpu_layers"] == 33
+    full = GpuMemory("NVIDIA L4", 24 * GIB, 0)
+    assert fit(long, large, replace(there, gpus=(*there.gpus, full))).generator.engine_kwargs["n_gpu_layers"] == layers
+
+
+def gguf(family: str, layers: int, **more: Any) -> Model:
+    header = {"block_count": layers, "embedding_length": 2048, "context_length": 131072, "attention.head_count": 16}
+    header |= {"attention.head_count_kv": 4, "attention.key_length": 128, "attention.value_length": 128}
+    named = {f"{family}.{key}": value for key, value in (header | more).items()}
+    return model.of_gguf({"general.architecture": family, **named}, 4 * GIB, {})
+
+
+PER_LAYER = 2 * 4 * 128 * 2.0
+WINDOW = {"attention.sliding_window": 1024}
+
+
+@pytest.mark.parametrize(
+    ("family", "layers", "more", "full"),
+    [
+        ("llama", 32, {}, 32),
+        ("gemma3", 34, WINDOW, 5),
+        ("gemma3", 34, {**WINDOW, "attention.sliding_window_pattern": 4}, 8),
+        ("gemma2", 42, WINDOW, 21),
+        ("gpt-oss", 24, WINDOW, 12),
+        ("cohere2moe", 10, WINDOW, 3),
+        ("mimo2", 4, {**WINDOW, "attention.sliding_window_pattern": [True, False, True, True]}, 1),
+        ("phi3", 32, WINDOW, 32),  # llama.cpp does not use its window
+        ("no-such-family", 32, WINDOW, 32),
+    ],
+)
+def test_windows_of_gguf_models(family: str, layers: int, more: dict[str, Any], full: int) -> None:
+    found = gguf(family, layers, **more)
+    assert (found.cache_per_token, found.windowed_per_token) == (full * PER_LAYER, (layers - full) * PER_LAYER)
+    assert (found.full_layers, found.windowed_layers) == (full, layers - full)
+
+
+@pytest.mark.parametrize(
+    ("family", "more"),
+    [
+        ("jamba", {"ssm.state_size": 16, "attention.head_count_kv": [0, 8, 0, 0]}),
+        ("nemotron_h", {"ssm.state_size": 128}),
+        ("qwen3next", {"ssm.state_size": 128, "full_attention_interval": 4}),
+        ("gemma4", {**WINDOW, "attention.key_length_swa": 256}),
+        ("lfm2", {"shortconv.l_cache": 3}),
+        ("nemotron_nas", {"attention.head_count": [16, 0]}),
+    ],
+)
+def test_of_a_gguf_model_that_is_not_understood_the_cache_is_not_known(family: str, more: dict[str, Any]) -> None:
+    found = gguf(family, 4, **more)
+    assert (found.cache_per_token, found.windowed_per_token, found.weights) == (0, 0, 4 * GIB)
+    section = generator("LlamaCppEngine")
+    assert fit(section, found, Machine(main=64 * GIB)).generator == section
+
+
+def test_latent_attention_in_gguf_caches_no_values() -> None:
+    latent = {"attention.head_count_kv": 1, "attention.key_length": 576, "attention.value_length": 512}
+    found = gguf("deepseek2", 61, **latent, **{"attention.key_length_mla": 192, "attention.value_length_mla": 128})
+    assert found.cache_per_token == 61 * 576 * 2
+
+
+def test_llamacpp_keeps_the_window_and_one_step() -> None:
+    section = generator("LlamaCppEngine", max_total_tokens=32768, engine_kwargs={"n_parallel": 2})
+    found = fit(section, gguf("gemma3", 34, **WINDOW), Machine(main=64 * GIB))
+    cache = 2 * PER_LAYER * (5 * 32768 + 29 * (1024 + 512))
+    assert f"{cache / GIB:.2f} GiB KV cache" in found.reasons[0]
+    whole = section.model_copy(update={"engine_kwargs": {"n_parallel": 2, "swa_full": True}})
+    found = fit(whole, gguf("gemma3", 34, **WINDOW), Machine(main=64 * GIB))
+    assert f"{2 * PER_LAYER * 34 * 32768 / GIB:.2f} GiB KV cache" in found.reasons[0]
 
 
 SIZES = st.floats(0.5, 200)
@@ -230,9 +370,20 @@ def test_what_is_chosen_fits(gib: float, taken: float, length: int | None, seqs:
 
 @pytest.mark.parametrize(
     ("selection", "left"),
-    [(None, [0, 1, 2]), ("1", [1]), ("2,0", [2, 0]), ("GPU-b", [1]), ("0,9,1", [0]), ("", []), ("-1", [])],
+    [
+        (None, ([0, 1, 2], 0)),
+        ("1", ([1], 0)),
+        ("2,0", ([2, 0], 0)),
+        ("GPU-b", ([1], 0)),
+        ("0,9,1", ([0], 0)),
+        ("", ([], 0)),
+        ("-1", ([], 0)),
+        ("NoDevFiles", ([], 0)),
+        ("MIG-3c5f,MIG-77aa", ([], 2)),
+        ("1,MIG-3c5f", ([1], 1)),
+    ],
 )
-def test_visible_gpus(selection: str | None, left: list[int]) -> None:
+def test_visible_gpus(selection: str | None, left: tuple[list[int], int]) -> None:
     assert machine.visible(selection, ["GPU-aa", "GPU-bb", "GPU-cc"]) == left
 
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import importlib
 import json
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from tests.worker.scripted_engine import ScriptedEngine
 from tests.worker.scripted_queue import Connection, ScriptedQueue
 from tests.worker.test_llamacpp_worker import GENERATOR as LLAMA_CPP
 from tests.worker.test_vllm_worker import GENERATOR as VLLM
-from tests.worker.worker_process import ROOT, WorkerProcess, worker
+from tests.worker.worker_process import ROOT, SAMPLE_MODEL, WorkerProcess, worker
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 LLAMA_2 = {
@@ -207,7 +208,16 @@ async def test_vllm_gets_the_prompt_to_the_character(
     tmp_path: Path, queue: ScriptedQueue, vllm_python: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scripted_queue, "PATIENCE_S", 300)
-    generator = {**VLLM, "generation": {"prompt_format": LLAMA_2}}
+    # Without the weights, to save an engine's start: it can have random ones only, and they are enough for this.
+    model = tmp_path / "without-weights"
+    shutil.copytree(SAMPLE_MODEL, model, ignore=shutil.ignore_patterns("*.safetensors", "*.gguf"))
+    generator = {
+        **VLLM,
+        "type": "VLLMEngine",
+        "weight_set_directories": [str(model)],
+        "generation": {"prompt_format": LLAMA_2},
+        "unstable": {"skip_checkpoint_load": True},
+    }
     async with serving(tmp_path, queue, generator, 300, HEADRACE_VLLM_PYTHON=vllm_python) as (process, connection):
         tokens = await check_that_the_prompt_is_the_formats(connection)
         port = port_of(process)

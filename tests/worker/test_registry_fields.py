@@ -1,8 +1,11 @@
-"""docs/engines.md: every field of the registry has the effect that the table says with every engine, or is refused."""
+"""docs/engines.md: every field has the effect that the table says with every engine, or is refused."""
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import aiohttp
@@ -11,13 +14,31 @@ import pytest
 from headrace_api.registry import EngineConfig
 from headrace_api.worker_config import Generator
 from headrace_worker import engines
+from headrace_worker.adapters import at_start
+from headrace_worker.adapters.look import Here
 from headrace_worker.engine_client import Dialect, EngineClient
 from headrace_worker.engines import prompt_formats
 from headrace_worker.engines.embedding import SENTENCE_TRANSFORMERS
-from headrace_worker.engines.protocol import CHAT_PATH, EngineConfigError, EngineFacts, Programs
+from headrace_worker.engines.protocol import (
+    CHAT_PATH,
+    EngineApi,
+    EngineCommand,
+    EngineConfigError,
+    EngineFacts,
+    Programs,
+    text_api,
+)
+from headrace_worker.engines.vllm import VllmAdapters
+from headrace_worker.memory.fit import fit
+from headrace_worker.memory.machine import GpuMemory, Machine
+from headrace_worker.memory.model import Model
 from tests.worker.worker_process import ROOT
 
 FACTS = EngineFacts("", "public-name", 1, Programs("python", "vllm-python"), nvidia_gpus=1, folder="/run/e")
+VENDOR = "vendor.Name"
+GIB = 1 << 30
+MACHINE = Machine((GpuMemory("GPU", 40 * GIB, 39 * GIB),) * 2, main=32 * GIB)
+MODEL = Model(16 * GIB, 1 << 17, longest=1 << 17, layers=32, hidden=4096, inner=14336, vocabulary=128256, kv_heads=8)
 LIGHT = frozenset({"EmbeddingEngine", SENTENCE_TRANSFORMERS})
 COLUMNS: dict[str, tuple[str, EngineFacts]] = {
     "VLLMEngine": ("VLLMEngine", FACTS),
@@ -25,12 +46,14 @@ COLUMNS: dict[str, tuple[str, EngineFacts]] = {
     "EmbeddingEngine, sentence-transformers": ("EmbeddingEngine", replace(FACTS, available=LIGHT)),
     "EmbeddingEngine, vLLM": ("EmbeddingEngine", replace(FACTS, available=LIGHT | {"VLLMEngine"})),
     "TRTLLMEngine": ("TRTLLMEngine", FACTS),
+    VENDOR: (VENDOR, FACTS),
 }
 KWARGS = {
     "VLLMEngine": {"seed": 5},
     "LlamaCppEngine": {"n_batch": 5},
     "EmbeddingEngine": {"dtype": "float32"},
     "TRTLLMEngine": {"max_num_tokens": 5},
+    VENDOR: {"anything": 5},
 }
 VALUES: dict[str, Any] = {
     "model_id": "another",
@@ -55,11 +78,43 @@ VALUES: dict[str, Any] = {
     "optimize": "onnx",
     "tensor_parallel_size": 2,
     "pipeline_parallel_size": 2,
+    "tokenizer_path": "/another",
+    "weight_set_directories": ["/another"],
+    "adapters": [{"name": "one", "source": "/one"}],
+    "auto_memory_config": False,
+    "memory_safety_margin": 0.27,
+    "unstable.skip_checkpoint_load": True,
 }
 NOT_AN_ENGINES = {
     *("type", "s3_mirror_config", "gcs_mirror_config", "model_url", "model_description", "env_vars_to_propogate"),
-    "generation",  # its fields have rows of their own
+    "adapters_file",
 }
+WITH_ROWS_WITHIN = ("generation", "unstable")
+
+
+class Recording:
+    """An engine of another distribution: it is told the whole section."""
+
+    def locate(self, generator: Generator) -> str:
+        return generator.source
+
+    def command(self, generator: Generator, facts: EngineFacts) -> EngineCommand:
+        return EngineCommand([VENDOR, facts.weights, generator.model_dump_json()])
+
+    def slots(self, _generator: Generator) -> int:
+        return 1
+
+    def request_defaults(self, _generator: Generator) -> Mapping[str, list[Any]]:
+        return {}
+
+    def api(self, _generator: Generator) -> EngineApi:
+        return replace(text_api(), adapters=VllmAdapters())
+
+
+@pytest.fixture(autouse=True)
+def vendors_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    point = SimpleNamespace(load=lambda: Recording, value="vendor:Name")
+    monkeypatch.setattr(engines, "registered", lambda: {VENDOR: point})
 
 
 def rows() -> dict[str, dict[str, str]]:
@@ -86,7 +141,10 @@ def outcome(section: Generator, facts: EngineFacts) -> str:
     """Everything that an engine would see: command, environment, files, how many requests, and each request."""
     chosen = engines.choose(section, ())
     engine = chosen.engine
+    here = [Here(adapter, Path(adapter.source)) for adapter in section.adapters]
+    section = fit(at_start.prepared(chosen.generator, chosen.kind, here), chosen.kind, MODEL, MACHINE).generator
     facts = replace(facts, weights=section.source, served_name=section.model_id or "")
+    facts = replace(facts, adapters=tuple(str(one.path) for one in here))
     command = engine.command(section, facts)
     defaults, generation = engine.request_defaults(section), section.generation
     client = EngineClient(
@@ -103,11 +161,17 @@ def outcome(section: Generator, facts: EngineFacts) -> str:
     return "\n".join([*command.argv, told])
 
 
-def test_every_field_of_the_registry_has_a_row() -> None:
-    known = set(EngineConfig.model_fields) - NOT_AN_ENGINES
-    nested = {"generation.prompt_format", "generation.generate_kwargs", "generation.stopping_sequences"}
-    assert set(rows()) == known | nested | {"tensor_parallel_size", "pipeline_parallel_size"}
+def test_every_field_has_a_row() -> None:
+    known = {*EngineConfig.model_fields, *Generator.model_fields} - NOT_AN_ENGINES
+    for section in WITH_ROWS_WITHIN:
+        inner = Generator.model_fields[section].annotation
+        known |= {f"{section}.{name}" for name in cast("Any", inner).model_fields}
+    assert set(rows()) == known - set(WITH_ROWS_WITHIN)
     assert set(VALUES) | {"engine_kwargs"} == set(rows())
+
+
+def test_every_engine_has_a_column() -> None:
+    assert {kind for kind, _ in COLUMNS.values()} == {*engines.OURS, VENDOR}
 
 
 @pytest.mark.parametrize(("field", "column", "cell"), CELLS, ids=[f"{field}-{column}" for field, column, _ in CELLS])

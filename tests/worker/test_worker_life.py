@@ -2,20 +2,16 @@
 
 import asyncio
 import contextlib
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
-from headrace_api.wire import WORKER_PATH, Credit, Drain, HandBack, Register, Registered, Result, Serving
+from headrace_api.wire import WORKER_PATH, Credit, Drain, HandBack, Result, Serving
 from headrace_api.worker_config import Generator
 from headrace_worker import health, life, puller
-from headrace_worker.adapters.keeper import Told
+from headrace_worker.adapters.told import Told
 from headrace_worker.decision import Decision
 from headrace_worker.engine_client import EngineClient
 from headrace_worker.engines.protocol import EngineConfigError
@@ -24,11 +20,10 @@ from headrace_worker.life import Cause, State
 from headrace_worker.parts import NoAdapters, OnProgress, PreparationError
 from headrace_worker.status import Progress
 from tests.waiting import until
-from tests.worker.living import living
-from tests.worker.scripted_queue import Connection, ScriptedQueue
+from tests.worker.living import Fetching, living, registered, states
+from tests.worker.scripted_queue import ScriptedQueue
 from tests.worker.seed_spider import Spider
 from tests.worker.seed_spider import url as spider_url
-from tests.worker.worker_process import all_gone
 
 
 def test_a_life_in_order() -> None:
@@ -60,55 +55,6 @@ def test_failing_ends_in_failed_and_only_ready_serves() -> None:
             following = life.after(state, cause)
             assert (following is State.READY) == (cause is Cause.WARMED)
             assert state is not following
-
-
-async def test_sigterm_before_anything_has_begun(tmp_path: Path) -> None:
-    config = tmp_path / "worker_config.toml"
-    os.mkfifo(config)
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "headrace_worker", "--config", str(config))
-    # Opening a pipe waits for the other side: here, for the worker to read its configuration.
-    writing = await asyncio.wait_for(asyncio.to_thread(os.open, config, os.O_WRONLY), 60)
-    try:
-        process.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(process.wait(), 5) == 0
-    finally:
-        os.close(writing)
-
-
-def test_nothing_is_loaded_before_signals_are_heard() -> None:
-    program = "import sys, headrace_worker.__main__; print(*sorted({name.split('.')[0] for name in sys.modules}))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=20)
-    assert not {"aiohttp", "asyncio", "pydantic", "structlog", "typer"} & set(done.stdout.split())
-
-
-class Fetching:
-    """A fetch that goes as far as it is let; what it leaves half-done it cleans up."""
-
-    def __init__(self, *progress: Progress) -> None:
-        self.progress = progress
-        self.go_on = asyncio.Event()
-        self.cleaned_up = False
-
-    async def __call__(self, generator: Generator, progress: OnProgress, /) -> Generator:
-        try:
-            for one in self.progress:
-                progress(one)
-                await asyncio.sleep(0.02)
-            await self.go_on.wait()
-        finally:
-            self.cleaned_up = True
-        return generator
-
-
-async def registered(queue: ScriptedQueue) -> tuple[Connection, Register]:
-    connection = await queue.connection()
-    register = await connection.expect(Register)
-    await connection.send(Registered())
-    return connection, register
-
-
-def states(connection: Connection) -> list[str]:
-    return [report.state for report in connection.reports]
 
 
 async def test_registers_at_once_reports_how_far_it_is_and_grants_when_ready(
@@ -153,40 +99,11 @@ async def test_a_refused_token_is_known_before_the_weights_are_there(
         assert fetch.cleaned_up
 
 
-async def test_sigterm_while_fetching(tmp_path: Path, queue: ScriptedQueue) -> None:
-    fetch = Fetching()
-    async with living(tmp_path, queue.url, fetch=fetch) as worker:
-        connection, _ = await registered(queue)
-        worker.sigterm()
-        await connection.expect(Drain)
-        assert await worker.status(3) == 0
-        assert fetch.cleaned_up
-        assert "was told to stop before its engine was started, after" in worker.termination_log.read_text()
-
-
-@pytest.mark.parametrize(
-    ("trouble", "state", "words"),
-    [("slow", "loading", "before its engine answered"), ("sound", "ready", "while serving")],
-)
-async def test_sigterm_with_an_engine(
-    tmp_path: Path, queue: ScriptedQueue, trouble: str, state: str, words: str
-) -> None:
-    async with living(tmp_path, queue.url, trouble) as worker:
-        await registered(queue)
-        await worker.until_in(state)
-        await until(lambda: len(worker.engine_processes()) == 2)
-        children = worker.engine_processes()
-        worker.sigterm()
-        assert await worker.status(5) == 0
-        assert f"was told to stop {words}" in worker.termination_log.read_text()
-        assert await all_gone(children)
-
-
 async def test_weights_that_cannot_be_had(tmp_path: Path, queue: ScriptedQueue) -> None:
     why = "s3://bucket/model: access denied (403); give credentials"
 
     async def fetch(_generator: Generator, _progress: OnProgress, /) -> Generator:
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(1)
         raise PreparationError(why)
 
     async with living(tmp_path, queue.url, fetch=fetch) as worker:
@@ -268,16 +185,6 @@ async def test_a_spider_that_does_not_wait_is_left_alone_until_the_worker_is_rea
         await asyncio.wait_for(spider.workers.get(), 15)
 
 
-async def test_sigterm_while_a_spider_waits_for_it(tmp_path: Path) -> None:
-    async with (
-        serve(Spider().accept, "127.0.0.1", 0) as server,
-        living(tmp_path, spider_url(server) + WORKER_PATH, fetch=Fetching()) as worker,
-    ):
-        await asyncio.sleep(0.5)
-        worker.sigterm()
-        assert await worker.status(3) == 0
-
-
 async def test_adapters_are_told_to_the_queue_and_registered_with_again(tmp_path: Path, queue: ScriptedQueue) -> None:
     class Legal(NoAdapters):
         async def keep(self, _client: EngineClient, tell: Callable[[Told], None], /) -> None:
@@ -322,23 +229,6 @@ async def test_a_queue_that_goes_away_is_waited_for(tmp_path: Path, monkeypatch:
                     await asyncio.sleep(0.02)
             worker.sigterm()
             assert await worker.status() == 0
-
-
-async def test_the_grace_period_ends_what_does_not_end_by_itself(tmp_path: Path, queue: ScriptedQueue) -> None:
-    async with living(tmp_path, queue.url, "silent", HEADRACE_GRACE_SECONDS="0.3") as worker:
-        connection = await queue.connection()
-        await connection.greet()
-        await connection.ask(1, "hello", stream=True)
-        await connection.first_piece()
-        await connection.ask(2, "hello", stream=True)
-        worker.sigterm()
-        await connection.expect(Drain)
-        ends = [await asyncio.wait_for(connection.messages.get(), 15) for _ in range(2)]
-        assert {type(end): end.model_dump()["job"] for end in ends} == {Result: 1, HandBack: 2}
-        assert [end.status for end in ends if isinstance(end, Result)] == [503]
-        assert [end.failed for end in ends if isinstance(end, HandBack)] == [False]
-        await connection.ack("request-1")
-        assert await worker.status() == 0
 
 
 async def test_an_answer_that_is_not_streamed_may_take_its_time_where_the_engine_has_no_metrics(

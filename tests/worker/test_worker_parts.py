@@ -14,6 +14,7 @@ from headrace_api.wire import Gpu, Usage, decode_pieces
 from headrace_worker import probes, termination
 from headrace_worker.batcher import Batcher
 from headrace_worker.engine_process import exit_text, free_port
+from headrace_worker.errors import ProbesError
 from headrace_worker.life import State
 from headrace_worker.metrics import Metrics
 from headrace_worker.puller import retry_delay, worker_url
@@ -271,6 +272,6 @@ async def test_probes_follow_the_state() -> None:
         status.set_state(State.FAILED)
         async with http.get(f"{base}/healthz") as response:
             assert response.status == 503
-        with pytest.raises(probes.ProbesError, match=f"metrics_port: cannot listen on port {metrics_port}"):
+        with pytest.raises(ProbesError, match=f"metrics_port: cannot listen on port {metrics_port}"):
             async with probes.serving(status, metrics_port, []):
                 pass

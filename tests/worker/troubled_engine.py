@@ -1,8 +1,9 @@
 """An engine program with a trouble of its own: `troubled_engine.py PORT TROUBLE`.
 
 `stopped`: the whole process stands still in the middle of its first stream. `silent`: likewise, but health checks are
-answered as before. `slow`: never answers its health check well. `cold`: answers every request with an error. `brittle`:
-ends at its first request. `late`: answers a chat that is not streamed after 1.5 s. `sound`: has none.
+answered as before. `slow`: never answers its health check well. `mute`: answers its health check alone. `cold`: answers
+every request with an error. `brittle`: ends at its first request. `late`: answers a chat that is not streamed after
+1.5 s. `unhurried`: takes a second for a stream. `sound`: has none.
 """
 
 import itertools
@@ -15,6 +16,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 TROUBLE = sys.argv[2] if len(sys.argv) > 2 else "sound"
 ERROR = b'{"error": {"message": "no kernel image is available", "code": 500}}'
+UNHURRIED = b"""data: {"choices":[{"delta":{"content":"well"}}]}
+
+data: {"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}
+
+data: [DONE]
+
+"""
 streams = itertools.count()
 
 
@@ -30,6 +38,8 @@ class Handler(BaseHTTPRequestHandler):
             sys.stderr.write("RuntimeError: CUDA error: an illegal memory access was encountered\n")
             sys.stderr.flush()
             os._exit(3)
+        if TROUBLE == "mute":
+            threading.Event().wait()
         if TROUBLE == "cold":
             self.reply(500, ERROR)
         elif streamed:
@@ -40,6 +50,10 @@ class Handler(BaseHTTPRequestHandler):
             self.reply(200, b"{}")
 
     def stream(self) -> None:
+        if TROUBLE == "unhurried":
+            time.sleep(1)
+            self.reply(200, UNHURRIED)
+            return
         if next(streams) == 0:
             self.send_response(200)
             self.send_header("Content-Length", "1000")

@@ -14,7 +14,7 @@ app.kubernetes.io/instance: {{ .root.Release.Name }}
 
 {{- define "headrace.image" -}}
 {{- $values := .root.Values.image -}}
-{{ $values.registry }}/{{ .image.repository }}:{{ .image.tag | default $values.tag | default .root.Chart.AppVersion }}
+{{ .image.registry | default $values.registry }}/{{ .image.repository }}:{{ .image.tag | default $values.tag | default .root.Chart.AppVersion }}
 {{- end -}}
 
 {{- define "headrace.tokenSecret" -}}

@@ -49,10 +49,11 @@ def children(  # noqa: PLR0913, PLR0917  # the model, and what was decided on it
 
 
 def _running(metadata: Object, spec: InferenceModelSpec, config: RenderConfig, serving: list[Revision]) -> list[Object]:
+    sources = [one.source for one in spec.engine.adapters]
     return [
-        *([adapters.config_map(metadata, spec)] if spec.engine.adapters else []),
+        *([adapters.config_map(metadata, spec)] if adapters.beside(spec) else []),
         service_account(metadata),
-        *([network_policy(metadata, serving, config)] if config.network_policies else []),
+        *([network_policy(metadata, serving, config, sources)] if config.network_policies else []),
         service(metadata, spec),
         disruption_budget(metadata),
         *([pod_monitor(metadata, config.pod_monitor_labels)] if config.pod_monitors else []),

@@ -1,7 +1,7 @@
 """What the rendering needs to know beside the model: the chart's values."""
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -9,7 +9,7 @@ from headrace_api.accelerators import AcceleratorProfile, choose, duplicates, fi
 from headrace_api.base import Document
 from headrace_api.inference_model import InferenceModelSpec, ModelCache
 from headrace_api.rules.finding import Facts
-from headrace_api.worker_config import EngineType
+from headrace_api.worker_config import AnyEngine
 
 AcceleratorName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$")]
 FROM_JSON = ("images", "image_pull_secrets", "accelerators", "model_cache", "pod_monitor_labels")
@@ -32,8 +32,8 @@ class RenderConfig(Document):
     token_secret_key: str = "token"  # noqa: S105
     credentials_secret_name: str | None = None
     """The Secret, in the model's namespace, with keys for the places of weights; none when absent."""
-    images: dict[EngineType, str]
-    """The runtime image of each engine that this installation offers."""
+    images: dict[AnyEngine | Literal["*"], str]
+    """The runtime image of each engine that this installation offers; `*`: of those that are not named."""
     image_pull_policy: str = "IfNotPresent"
     image_pull_secrets: tuple[PullSecret, ...] = ()
     """For the workers' images; the Secrets have to be in the models' namespaces."""
@@ -98,6 +98,9 @@ class RenderConfig(Document):
         profile = self.accelerator(spec)
         return (profile.images.get(spec.engine.type) if profile else None) or self.image(spec.engine.type)
 
-    def image(self, engine: EngineType) -> str | None:
+    def image(self, engine: AnyEngine) -> str | None:
         """The image for an engine; `luminous`, any engine that can load the weights, is vLLM unless it has its own."""
-        return self.images.get(engine) or (self.images.get("VLLMEngine") if engine == "luminous" else None)
+        names: tuple[AnyEngine | Literal["*"], ...] = (
+            (engine, "VLLMEngine", "*") if engine == "luminous" else (engine, "*")
+        )
+        return next((image for name in names if (image := self.images.get(name))), None)

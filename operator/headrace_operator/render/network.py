@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,17 +17,21 @@ _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _CLOUD_IDENTITY = (("169.254.169.254/32", 80), ("169.254.170.23/32", 80), ("169.254.169.252/32", 988))
 """Where a pod gets the cloud's credentials for its bucket: instance metadata, EKS pod identity, GKE's server."""
 _MIRRORS = ("s3_mirror_config", "gcs_mirror_config")
+_BUCKETS = ("s3://", "gs://")
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _QUEUE_PODS = {"app.kubernetes.io/name": "headrace-queue"}
 
 
-def network_policy(model: Object, revisions: Iterable[Revision], config: RenderConfig) -> Object:
+def network_policy(
+    model: Object, revisions: Iterable[Revision], config: RenderConfig, adapters: Sequence[str] = ()
+) -> Object:
     """The policy of the model's workers; the kubelet's probes are not subject to policies.
 
     Args:
         model: the model's metadata.
         revisions: all that there are workers of: older ones still need their own queue and ports.
         config: the installation's values.
+        adapters: sources that are in no revision, for they change while workers run.
     """
     found = list(revisions)
     files = [tomllib.loads(one.worker_file) for one in found]
@@ -40,7 +44,7 @@ def network_policy(model: Object, revisions: Iterable[Revision], config: RenderC
             "podSelector": {"matchLabels": objects.selector(model["name"])},
             "policyTypes": ["Ingress", "Egress"],
             "ingress": [{"ports": [_tcp(port) for port in sorted(ports)]}],
-            "egress": list(_egress(model["namespace"], files, [one.template for one in found], config)),
+            "egress": list(_egress(model["namespace"], files, [one.template for one in found], config, adapters)),
         },
     }
 
@@ -50,7 +54,9 @@ def _asked_at(monitoring: Object) -> Iterator[int]:
     yield from monitoring.get("tcp_probes", ())
 
 
-def _egress(namespace: str, files: list[Object], templates: list[Object], config: RenderConfig) -> Iterator[Object]:
+def _egress(
+    namespace: str, files: list[Object], templates: list[Object], config: RenderConfig, adapters: Sequence[str]
+) -> Iterator[Object]:
     yield {"ports": [{"port": port, "protocol": protocol} for port in _DNS_PORTS for protocol in ("UDP", "TCP")]}
     urls = {text: port for text in _texts([files, templates]) if (port := _port(text))}
     own = _service(config.queue_url, namespace)
@@ -60,8 +66,12 @@ def _egress(namespace: str, files: list[Object], templates: list[Object], config
     yield from map(_to, sorted({home for home, _ in services - {own}}))
     ports = {443, *urls.values()}
     yield {"ports": [_tcp(port) for port in sorted(ports)]}
-    if any(name in file["generator"] for file in files for name in _MIRRORS):
+    if any(_reads_buckets(file["generator"]) for file in files) or any(one.startswith(_BUCKETS) for one in adapters):
         yield from ({"to": [{"ipBlock": {"cidr": block}}], "ports": [_tcp(port)]} for block, port in _CLOUD_IDENTITY)
+
+
+def _reads_buckets(generator: Object) -> bool:
+    return any(name in generator for name in _MIRRORS) or any(text.startswith(_BUCKETS) for text in _texts(generator))
 
 
 _Service = tuple[str, str]

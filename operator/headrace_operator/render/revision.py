@@ -106,11 +106,12 @@ def render(name: str, spec: InferenceModelSpec, config: RenderConfig) -> Revisio
 
 
 def worker_file(spec: InferenceModelSpec, config: RenderConfig) -> str:
-    """The text of worker_config.toml: adapters are in a file of their own, for they change without a new revision."""
+    """The text of worker_config.toml; adapters that change without a new revision are in a file of their own."""
     file = worker_config.from_spec(spec, config.queue_url)
     if spec.engine.adapters:
-        elsewhere = {"adapters": [], "adapters_file": adapters.PATH}
-        file = file.model_copy(update={"generator": file.generator.model_copy(update=elsewhere)})
+        where = {"adapters": [], "adapters_file": adapters.PATH}
+        update = where if adapters.beside(spec) else {"adapters": adapters.ordered(spec)}
+        file = file.model_copy(update={"generator": file.generator.model_copy(update=update)})
     return worker_toml.to_toml(file)
 
 
@@ -145,8 +146,8 @@ def spec_hash(spec: InferenceModelSpec) -> str:
     """
     stated = spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude=dict(_NOT_IN_THE_POD))
     told = {name: value for name, value in stated.items() if value}
-    # an engine has to be started so that it takes adapters; which they are is not the pod's business
-    return objects.content_hash(told | ({"adapters": True} if spec.engine.adapters else {}))
+    of_revision = adapters.of_revision(spec)
+    return objects.content_hash(told | ({"adapters": of_revision} if of_revision else {}))
 
 
 def config_map(model: Object, spec: InferenceModelSpec, revision: Revision) -> Object:

@@ -31,6 +31,16 @@ def _out_of_memory(evidence: Evidence) -> str | None:
     return _says(_HOST_MEMORY, evidence)
 
 
+def _packages(evidence: Evidence) -> str | None:
+    """What was tried, and of pip's own words the errors: its warnings of each attempt come before them."""
+    ended = evidence.ended
+    line = line_of(_NO_PACKAGES, ended.text) if ended else None
+    if ended is None or line is None:
+        return None
+    errors = [one for one in ended.text.splitlines() if one.startswith("ERROR: ")]
+    return f"worker {evidence.worker} {ended.how}: {shorten(' '.join([line, *errors]))}"
+
+
 def _killed(evidence: Evidence) -> str | None:
     """A container that ended as asked, in a pod that stays: nobody but the kubelet asks that."""
     ended = evidence.ended
@@ -68,6 +78,7 @@ def _crashed(evidence: Evidence) -> str | None:
 
 
 _SIGKILL = 137
+_NO_PACKAGES = re.compile(r"(?<!generator\.)runtime_env\.pip: ")
 _HOST_MEMORY = re.compile(
     r"the engine was killed by SIGKILL|insufficient memory \(attempted to allocate|can't allocate memory: you tried"
     r"|Cannot allocate memory|std::bad_alloc|\bMemoryError\b|on kv cache allocation is less than requested memory"
@@ -116,6 +127,21 @@ RULES = (
         r"No space left on device|[Nn]ot enough free disk space|Disk quota exceeded",
         "The weights do not fit where they are stored.",
         "give the model a larger cache volume (spec.template, or the node's disk)",
+    ),
+    Rule(
+        "PackagesNotInstalled",
+        "the engine",
+        "The packages of spec.engine.runtimeEnv could not be installed for the engine.",
+        "correct spec.engine.runtimeEnv.pip; without the internet name an index (PIP_INDEX_URL in its envVars), or "
+        "mount wheels and set pip_install_options: [--no-index, --find-links, FOLDER]",
+        _packages,
+        "comes again",
+    ),
+    _rule(
+        "CacheUnusable",
+        r"the model cache cannot be (?:used|written)|extra_files cannot be used",
+        "The worker cannot write the folder that models are fetched to: it is another user's, or mounted read-only.",
+        "let the worker's user write there (fsGroup in spec.template, the volume's access mode), or fill it beforehand",
     ),
     _rule(
         "ContextTooLong",
@@ -214,6 +240,13 @@ RULES = (
         "or GOOGLE_*, from the Secret of spec.engine.credentialsSecretRef)",
     ),
     _rule(
+        "FilesNotReadable",
+        r"cannot be read: Permission denied|PermissionError: \[Errno 13\]",
+        "The worker's user may not read a file or a folder that it was given.",
+        "let user and group 10001 read it (chmod on the node, or an fsGroup that the volume honours), or name another "
+        "user in spec.template",
+    ),
+    _rule(
         "WeightsNotFound",
         r"(?:Repository|Entry|Revision) Not Found for url|is not a valid model identifier"
         r"|is neither a file nor a folder"
@@ -254,7 +287,7 @@ RULES = (
     ),
     _rule(
         "ConfigRefused",
-        r"generator\.(?!engine_kwargs\.\S+: unknown to|engine_kwargs\.dtype)\S+: .* is not accepted"
+        r"generator\.(?!engine_kwargs\.\S+: unknown to|engine_kwargs\.dtype)\S+: (?:.* is )?not accepted"
         r"|: error: argument \S+: |HEADRACE_\w+: ",
         "The worker or its engine does not accept a value of the configuration.",
         "correct the field that the message names",

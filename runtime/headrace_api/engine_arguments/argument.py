@@ -50,6 +50,10 @@ class Argument(NamedTuple):
     """The engine's own field where its name is another."""
     folded: bool = False
     """The engine reads choices without regard to case, with `-` for `_`."""
+    option: bool = False
+    """TensorRT-LLM's command has it as an option; the other arguments are its options file's alone."""
+    only: str = ""
+    """The one backend of the engine that has it; empty: all."""
 
 
 class Table(NamedTuple):

@@ -3,11 +3,10 @@
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from headrace_api.engine_arguments import ENGINES, table
+from headrace_api.engine_arguments import table, tables_of
 from headrace_api.engine_arguments.argument import Argument, Table, expected
 from headrace_api.engine_arguments.knowledge import KNOWLEDGE, Knowledge
 from headrace_api.suggest import did_you_mean
-from headrace_api.worker_config import EngineType
 
 UNKNOWN, OLDER, VALUE, BOUNDS, OWN, TWICE, RIVAL = (f"HR30{number}" for number in range(1, 8))
 
@@ -30,15 +29,15 @@ class Problem(NamedTuple):
         return self.fault + (f" (did you mean {word}?)" if word in accepted else did_you_mean(word, accepted))
 
 
-def problems(engine: EngineType, kwargs: Mapping[str, Any], given: Mapping[str, Any]) -> list[Problem]:
+def problems(engine: str, kwargs: Mapping[str, Any], given: Mapping[str, Any]) -> list[Problem]:
     """Every problem of the arguments, in their order.
 
     `given` holds those other settings that say the same as an argument, by the names in `Knowledge.rivals`; what is not
     set is absent or false. With two engines (`luminous`) an argument is wrong when neither of the two takes it.
     """
-    found = [list(_of_one(name, kwargs, given)) for name in ENGINES[engine]]
-    if len(found) == 1:
-        return found[0]
+    found = [list(_of_one(name, kwargs, given)) for name in tables_of(engine)]
+    if len(found) <= 1:
+        return found[0] if found else []
     told = {problem.key: problem for one in found for problem in one}
     told |= {problem.key: problem for one in found for problem in one if problem.code not in {UNKNOWN, OLDER}}
     by_both = set.intersection(*({problem.key for problem in one} for one in found))
@@ -65,8 +64,8 @@ def _problem(
     name, _, rest = canonical.partition(".")
     plain = name.replace("-", "_")
     argument = arguments.arguments.get(name)
-    if plain in knowledge.own:
-        return Problem(OWN, key, f"{value!r} is not accepted, because Headrace sets it itself", knowledge.own[plain])
+    if plain in knowledge.own or plain in knowledge.secrets:
+        return _not_yours(knowledge, key, plain, value)
     if argument is None and plain in knowledge.older:
         return Problem(OLDER, key, f"unknown to {_title(arguments)}", knowledge.older[plain])
     if argument is None or (rest and not (arguments.command_line and argument.kind.startswith("object"))):
@@ -77,6 +76,12 @@ def _problem(
     if rival := _rival(knowledge, name, given):
         return Problem(RIVAL, key, f"{value!r} is not accepted beside {rival}, which sets it", "give one of the two")
     return _value(arguments, knowledge, (key, name, value), argument)
+
+
+def _not_yours(knowledge: Knowledge, key: str, plain: str, value: Any) -> Problem:
+    if plain in knowledge.secrets:
+        return Problem(OWN, key, "is not accepted: others would read it in the configuration", knowledge.secrets[plain])
+    return Problem(OWN, key, f"{value!r} is not accepted, because Headrace sets it itself", knowledge.own[plain])
 
 
 def _value(arguments: Table, knowledge: Knowledge, entry: tuple[str, str, Any], argument: Argument) -> Problem | None:

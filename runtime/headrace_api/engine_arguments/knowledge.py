@@ -41,6 +41,9 @@ class Knowledge(NamedTuple):
     rivals: Mapping[str, tuple[str, str]]
     """Argument -> the generator's key that already says it, and that key in an InferenceModel."""
     older_values: Mapping[tuple[str, str], str] = {}
+    secrets: Mapping[str, str] = {}
+    """What is secret, and so has no place in a configuration, which is shown, logged and kept in a ConfigMap; and what
+    to do instead. Messages leave the value out."""
 
 
 _NUM_WORKERS = "set scaling.numWorkers (worker file: tensor_parallel_size)"
@@ -49,6 +52,7 @@ _MODEL = "engine.hfModelId or engine.weightSetDirectories names the model"
 _SERVED_NAME = "queue.checkpointName or engine.modelId is the name"
 _LOOPBACK = "the engine listens on loopback only, at a port that the worker picks"
 _DIRECT = "clients talk to the queue, which has keys and TLS; the engine answers its own worker only"
+_HF = "put HF_TOKEN into the Secret that engine.credentialsSecretRef names (lab machine: into the environment)"
 _MIRROR = "name the bucket in engine.s3Mirror"
 _LEAVE_OUT = "leave it out"
 _SPECULATIVE = "write speculative_config: {model: ..., num_speculative_tokens: ...}"
@@ -69,7 +73,6 @@ VLLM = Knowledge(
         "grpc": "the worker talks HTTP to the engine",
         "headless": "the worker talks HTTP to the engine",
         "config": "write its contents into engine.engineKwargs",
-        "api_key": _DIRECT,
         "ssl_keyfile": _DIRECT,
         "ssl_certfile": _DIRECT,
         "ssl_ca_certs": _DIRECT,
@@ -154,6 +157,7 @@ VLLM = Knowledge(
         ): "vLLM dropped squeezellm: use another quantization of the model, e.g. awq or gptq",
         ("quantization", "deepspeedfp"): "vLLM dropped deepspeedfp: use another quantization, e.g. fp8",
     },
+    secrets={"hf_token": _HF, "api_key": _DIRECT},
 )
 
 _N_CTX = "write n_ctx, or set engine.maxTotalTokens"
@@ -168,7 +172,6 @@ LLAMACPP = Knowledge(
         "hostnames": _LOOPBACK,
         "host": _LOOPBACK,
         "reuse_port": _LOOPBACK,
-        "api_keys": _DIRECT,
         "api_prefix": _DIRECT,
         "ssl_file_cert": _DIRECT,
         "ssl_file_key": _DIRECT,
@@ -222,6 +225,7 @@ LLAMACPP = Knowledge(
         "n_ctx": ("max_total_tokens", "engine.maxTotalTokens"),
         "chat_template": ("prompt_format", "engine.generation.promptFormat"),
     },
+    secrets={"hf_token": _HF, "api_keys": _DIRECT},
 )
 
 TENSORRT_LLM = Knowledge(
@@ -230,6 +234,7 @@ TENSORRT_LLM = Knowledge(
         "host": _LOOPBACK,
         "port": _LOOPBACK,
         "config": "write its contents into engine.engineKwargs",
+        "grpc": "the worker talks HTTP to the engine",
         "tensor_parallel_size": _NUM_WORKERS,
         "pipeline_parallel_size": _PIPELINE,
     },

@@ -9,6 +9,8 @@ from headrace_api import runtime_env
 from headrace_api.inference_model import InferenceModelSpec
 from headrace_api.rules.finding import Facts, Finding, Rule, at
 
+_GENERATES_TEXT = ("VLLMEngine", "LlamaCppEngine", "luminous")
+
 
 def _runtime_env(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
     for wrong in runtime_env.refused(spec.engine.runtime_env.model_extra or {}):
@@ -18,7 +20,7 @@ def _runtime_env(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
 
 def _model_type(spec: InferenceModelSpec, _: Facts) -> Iterator[Finding]:
     kind = spec.engine.model_type
-    if kind not in {None, "text-generation"} and spec.engine.type not in {"TRTLLMEngine", "EmbeddingEngine"}:
+    if kind not in {None, "text-generation"} and spec.engine.type in _GENERATES_TEXT:
         message = f"{kind!r} is kept, but the worker refuses to start with it: its engines generate text"
         yield Finding("HR907", "warning", at("engine.modelType"), message, "leave it out, or write text-generation")
 

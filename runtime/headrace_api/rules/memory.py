@@ -44,7 +44,7 @@ def needed(spec: InferenceModelSpec, facts: Facts) -> Sum | None:
     tensor = max(gpus // spec.engine.pipeline_parallel_size, 1)
     kwargs, copies = spec.engine.engine_kwargs, size.cache_copies(tensor)
     return Sum(
-        weights=size.parameters * number_sizes.of_weights(kwargs, config) / gpus / _GIB,
+        weights=number_sizes.of_all_weights(size, kwargs, config) / gpus / _GIB,
         kv_cache=_tokens(spec, config)
         * size.kv_values_per_token
         * number_sizes.of_cache(kwargs)

@@ -25,6 +25,27 @@ _BIASED = frozenset({"gpt2", "opt", "phi"})
 
 _FULL_EVERY = {"gemma2": 2, "gemma3_text": 6, "gemma3": 6, "cohere2": 4}
 """Families in which one layer in so many sees all tokens, the others a window."""
+_LAYER_KINDS = ("full_attention", "sliding_attention", "chunked_attention")
+"""Those of `layer_types` that cache keys and values, and nothing else. Of what is attended to in chunks, engines keep
+all (vLLM unless it is told otherwise)."""
+_RECURRENT = (
+    *("attn_layer_period", "attn_layer_indices", "hybrid_override_pattern", "layers_block_type"),
+    *("full_attention_interval", "linear_attn_config", "mamba_d_state", "ssm_state_size", "ssm_cfg"),
+)
+"""Keys of models some of whose layers keep a state instead (Jamba, Bamba, Nemotron-H, Zamba, Qwen3-Next)."""
+_UNEQUAL = ("global_head_dim", "num_kv_shared_layers", "block_configs", "index_head_dim")
+"""Keys of models whose layers do not cache the same: another width (Gemma 4), that of an earlier layer (Gemma 3n), none
+(Llama-Nemotron), or an index beside (DeepSeek-V3.2)."""
+_DEFAULTS: Mapping[str, Mapping[str, int]] = {
+    "gemma3_text": {
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "head_dim": 256,
+        "vocab_size": 262208,
+        "max_position_embeddings": 131072,
+    }
+}
+"""What published files of a family leave out, because it is what `transformers` takes then."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +68,8 @@ class Dimensions:
     latent: int = 0
     """Numbers per token and layer that multi-head latent attention caches instead of keys and values; 0: it is none."""
     cached_layers: int = 0
-    """Layers that cache every token; the others cache the last `window` tokens, or nothing that grows."""
+    """Layers that cache every token; the others cache the last `window` tokens. Where not all layers are understood,
+    none is counted."""
     windowed_layers: int = 0
     """Layers with a sliding window."""
     window: int = 0
@@ -62,9 +84,13 @@ class Dimensions:
         feed_forward = matrices * self.hidden * self.inner * self.experts
         router = self.hidden * self.experts if self.experts > 1 else 0
         layer = attention + feed_forward + router + self._small(query, pair)
-        embeddings = self.vocabulary * self.hidden * (1 if self.tied else 2)
-        places = self.positions * self.hidden if self.family in _POSITIONS else 0
-        return self.layers * layer + embeddings + places
+        return self.layers * layer + self.embeddings
+
+    @property
+    def embeddings(self) -> int:
+        """Those of them that embed tokens and positions, and put tokens out; quantization leaves them as they are."""
+        tokens = self.vocabulary * self.hidden * (1 if self.tied else 2)
+        return tokens + (self.positions * self.hidden if self.family in _POSITIONS else 0)
 
     @property
     def kv_values_per_token(self) -> int:
@@ -93,6 +119,7 @@ def dimensions(config: Mapping[str, Any]) -> Dimensions | None:
     inside = config.get("text_config")
     if isinstance(inside, Mapping) and "hidden_size" in inside:
         config = inside
+    config = {**_DEFAULTS.get(str(config.get("model_type")), {}), **config}
     found = {name: _whole(config, *keys) for name, keys in _NAMES.items()}
     hidden, layers, heads, vocabulary = (found[name] for name in _NAMES)
     if not hidden or not layers or not heads or not vocabulary:
@@ -127,13 +154,15 @@ def _latent(config: Mapping[str, Any]) -> int:
 
 def _windows(config: Mapping[str, Any], family: str, layers: int) -> tuple[int, int, int]:
     """The sliding window, the layers that have it, and the layers that cache every token."""
+    if any(config.get(key) for key in (*_RECURRENT, *_UNEQUAL)):
+        return 0, 0, 0
     window = _whole(config, "sliding_window") or 0
     if config.get("use_sliding_window") is False:
         window = 0
     kinds = config.get("layer_types")
     if isinstance(kinds, list) and kinds:
         windowed = kinds.count("sliding_attention") if window else 0
-        return window, windowed, kinds.count("full_attention") + kinds.count("sliding_attention") - windowed
+        return (window, windowed, len(kinds) - windowed) if all(kind in _LAYER_KINDS for kind in kinds) else (0, 0, 0)
     if not window:
         return 0, 0, layers
     every = _whole(config, "sliding_window_pattern") or _FULL_EVERY.get(family, 0)

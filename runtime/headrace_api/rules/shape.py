@@ -78,7 +78,7 @@ def _finding(given: Any, path: Path, kind: str, text: str) -> Finding:
     words = "an address that begins with http://, https://, ws:// or wss://"
     if here.get("pattern") != _URL:
         words = accepted.words(here, schema())
-    near = did_you_mean(value, here.get("enum", [])) if isinstance(value, str) else ""
+    near = did_you_mean(value, accepted.choices(here)) if isinstance(value, str) else ""
     return Finding(
         "HR003", "error", full, f"{shown(value)} is not accepted", f"write {words}{near}{_quoted(value, here)}"
     )

@@ -13,6 +13,7 @@ _USUAL_RANK = 16
 _MOST_AT_ONCE = 4
 """Different adapters in one step of vLLM, each of which takes GPU memory from the start; more take turns."""
 _IN_MAIN_MEMORY = 16
+_WITHOUT = ("TRTLLMEngine", "EmbeddingEngine")
 _UPDATES = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True"}
 
 
@@ -33,9 +34,11 @@ def prepared(generator: Generator, engine: str, here: Sequence[Here]) -> Generat
         return _with(generator, _llamacpp(generator, here), {})
     if engine == "VLLMEngine":
         return _with(generator, _vllm(generator, here), _UPDATES)
-    raise EngineConfigError(
-        f"generator.adapters: not accepted with {engine}, which takes none here; leave them out, or use VLLMEngine"
-    )
+    if engine in _WITHOUT:
+        raise EngineConfigError(
+            f"generator.adapters: not accepted with {engine}, which takes none here; leave them out, or use VLLMEngine"
+        )
+    return generator  # another distribution's engine: its own command line is made of the section
 
 
 def _vllm(generator: Generator, here: Sequence[Here]) -> dict[str, Any]:

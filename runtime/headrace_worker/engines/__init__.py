@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from headrace_api.worker_config import EngineType, Generator
-from headrace_worker import memory
 from headrace_worker.engines import generate_kwargs, luminous, unsupported
 from headrace_worker.engines.embedding import SENTENCE_TRANSFORMERS, Embedding
 from headrace_worker.engines.llamacpp import LlamaCpp
@@ -117,6 +116,7 @@ def choose(generator: Generator, available: Collection[str]) -> Chosen:
     else:
         chosen = _luminous(generator, available)
     _refuse(chosen.generator)
+    _refuse_adapters(chosen)
     chosen.engine.request_defaults(chosen.generator)
     return chosen
 
@@ -137,21 +137,19 @@ def check(generator: Generator) -> tuple[str, ...]:
     return chosen.notes
 
 
-def on_this_machine(generator: Generator) -> tuple[str, ...]:
-    """What would be chosen of the memory here, where the weights are, too; it need not be the machine that is meant."""
-    source = Path(generator.source or "/nowhere")
-    if not source.exists():
-        return ()
-    chosen = choose(generator, SERVED)
-    try:
-        return memory.fitted(chosen.generator, chosen.kind, chosen.engine.locate(chosen.generator), {}).reasons
-    except EngineConfigError as error:
-        return (f"on this machine: {error}",)
-
-
 def _refuse(generator: Generator) -> None:
     unsupported.refuse(generator)
     generate_kwargs.check(generator.generation.generate_kwargs)
+
+
+def _refuse_adapters(chosen: Chosen) -> None:
+    """Of another distribution's engine it is known only by asking whether it takes adapters."""
+    asked = chosen.generator.has_adapters or len(chosen.generator.weight_set_directories) > 1
+    if asked and chosen.kind not in OURS and chosen.engine.api(chosen.generator).adapters is None:
+        raise EngineConfigError(
+            f"generator.adapters: not accepted with {chosen.kind}, whose engine does not say how it takes them; "
+            "leave them out, or use VLLMEngine"
+        )
 
 
 def _luminous(generator: Generator, available: Collection[str]) -> Chosen:

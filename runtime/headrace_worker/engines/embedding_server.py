@@ -49,11 +49,14 @@ class SentenceTransformerModel:
     """A model of sentence-transformers, in its own arithmetic: the same modules in the same order as its `encode`."""
 
     def __init__(self, told: dict[str, Any]) -> None:
+        if told["backend"] == "onnx" and not _has_onnx():
+            raise SystemExit(
+                f"ModuleNotFoundError: optimize: onnx needs optimum-onnx, which {sys.executable} has not; install "
+                '"sentence-transformers[onnx]<6" beside it (optimum-onnx 0.1 knows no newer one), or leave optimize out'
+            )
         import torch  # noqa: PLC0415 (takes seconds: only in the engine's process)
         from sentence_transformers import SentenceTransformer  # noqa: PLC0415
 
-        if told["backend"] == "onnx" and not importlib.util.find_spec("optimum"):
-            raise SystemExit(f"ModuleNotFoundError: optimize: onnx needs optimum-onnx, which {sys.executable} has not")
         options = dict(told["options"])
         dtype = options.pop("dtype", None)
         model_kwargs = {} if dtype in {None, "auto"} else {"torch_dtype": getattr(torch, str(dtype))}
@@ -94,6 +97,13 @@ class SentenceTransformerModel:
     def _positions(self) -> int | None:
         config = getattr(getattr(self._model[0], "auto_model", None), "config", None)
         return getattr(config, "max_position_embeddings", None)
+
+
+def _has_onnx() -> bool:
+    try:
+        return importlib.util.find_spec("optimum.onnxruntime") is not None
+    except ModuleNotFoundError:  # nor is there optimum itself
+        return False
 
 
 def _limit(wanted: int | None, usual: int | None, positions: int | None) -> int:

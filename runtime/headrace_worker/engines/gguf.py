@@ -1,7 +1,7 @@
 """Which GGUF file is meant, where a folder or repository holds several quantizations of a model.
 
-`TheBloke/CoolModelv2:Q4_K_M` names one by its quantization, as llama.cpp and others write it. A large file may be
-split: `model-00001-of-00003.gguf` and so on; llama.cpp loads the first and finds the others beside it.
+`TheBloke/CoolModelv2:Q4_K_M` names one by its quantization, as llama.cpp and Ollama write it; a file's name will do.
+A large file may be split: `model-00001-of-00003.gguf` and so on. llama.cpp loads the first and finds the others.
 """
 
 import re
@@ -11,8 +11,15 @@ from collections.abc import Iterable
 _NAMED = re.compile(r"(?P<source>.+[^:/]):(?P<quant>[A-Za-z0-9][A-Za-z0-9_.-]*)")
 _PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE)
 _QUANT = re.compile(
-    r"(?:^|[-._/])((?:UD-)?(?:I?Q\d(?:_[A-Z0-9]+)*|TQ\d_\d|B?F16|F32|MXFP4(?:_MOE)?))(?=$|[-./])", re.IGNORECASE
+    r"(?:^|[-._/])((?:UD-)?(?:I?Q\d(?:_[A-Z0-9]+)*|TQ\d_\d|BF16|FP?(?:16|32)|(?:MX|NV)FP4(?:_MOE)?))(?=$|[-./])",
+    re.IGNORECASE,
 )
+"""A quantization in a path, as people write it: `UD-` is Unsloth's mark of their own mixtures."""
+_NO_MODEL = re.compile(r"(?:^|[-._])(?:mmproj|imatrix)(?:[-._]|$)|^(?:mtp|eagle3|dflash|dspark)-|-(?:lora|vocab)$")
+"""Names of what accompanies a model: its eyes, what it was quantized by, a draft for it, an adapter, a vocabulary. A
+draft's mark within a name (`model-mtp`) is of a model that holds its draft."""
+_SPLIT_BY_HAND = re.compile(r"\.gguf[-.](?:split-?|part)_?[0-9a-z]+(?:of\d+)?$")
+"""Parts that have to be joined before llama.cpp reads them."""
 _MOST_NAMES = 20
 
 
@@ -30,17 +37,19 @@ def choose_files(names: Iterable[str], quant: str | None) -> tuple[str, ...]:
     """The file of a model, or all of its parts in order; what to load is the first.
 
     Args:
-        names: paths within the folder or repository, with `/`; those that are no GGUF are passed over, and so are
-            `mmproj` files, which are the eyes of a model and not the model.
-        quant: the quantization that is wanted, in any case; None where there is one model only.
+        names: paths within the folder or repository, with `/`; those that are no GGUF are passed over, and so is what
+            only accompanies a model.
+        quant: the quantization that is wanted, in any case, or the name of the file (of the first, of parts); None
+            where there is one model only.
 
     Raises:
         GgufError: there is no such file, more than one, or a part of it is missing.
     """
+    names = list(names)
     models = _models(names)
-    fitting = {stem: parts for stem, parts in models.items() if quant is None or _has(stem, quant)}
+    fitting = models if quant is None else _fitting(models, quant)
     if len(fitting) != 1:
-        raise GgufError(_message(models, fitting, quant))
+        raise GgufError(_message(models, fitting, quant) + _joinable(names))
     ((stem, parts),) = fitting.items()
     missing = _missing(parts)
     if missing:
@@ -51,15 +60,36 @@ def choose_files(names: Iterable[str], quant: str | None) -> tuple[str, ...]:
 def _models(names: Iterable[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = defaultdict(list)
     for name in sorted(names):
-        if not name.lower().endswith(".gguf") or name.rpartition("/")[2].lower().startswith("mmproj"):
-            continue
         part = _PART.fullmatch(name)
-        found[part["stem"] if part else name[: -len(".gguf")]].append(name)
+        stem = part["stem"] if part else name[: -len(".gguf")]
+        if name.lower().endswith(".gguf") and not _NO_MODEL.search(stem.rpartition("/")[2].lower()):
+            found[stem].append(name)
     return dict(found)
 
 
-def _has(stem: str, quant: str) -> bool:
-    return re.search(rf"(?:^|[-._/]){re.escape(quant)}(?:$|[-./])", stem, re.IGNORECASE) is not None
+def _fitting(models: dict[str, list[str]], quant: str) -> dict[str, list[str]]:
+    """The models of that file name, else those quantized exactly so, else those that have the word in their path."""
+    for fits in (_is_file, _is_quantized, _has):
+        if found := {stem: parts for stem, parts in models.items() if fits(stem, parts[0], quant)}:
+            return found
+    return {}
+
+
+def _is_file(_stem: str, first: str, quant: str) -> bool:
+    return quant.lower() in {first.lower(), first.rpartition("/")[2].lower()}
+
+
+def _is_quantized(stem: str, _first: str, quant: str) -> bool:
+    return _normal(quant) in {_normal(label) for label in _QUANT.findall(stem)}
+
+
+def _has(stem: str, _first: str, quant: str) -> bool:
+    return re.search(rf"(?:^|[-./]){re.escape(quant)}(?:$|[-./])", stem, re.IGNORECASE) is not None
+
+
+def _normal(label: str) -> str:
+    """In capitals; FP16 and F16 are the same."""
+    return re.sub(r"^FP(?=16|32)", "F", label.upper())
 
 
 def _missing(parts: list[str]) -> tuple[int, int] | None:
@@ -73,12 +103,18 @@ def _missing(parts: list[str]) -> tuple[int, int] | None:
 def _message(models: dict[str, list[str]], fitting: dict[str, list[str]], quant: str | None) -> str:
     if not models:
         return "there is no .gguf file"
-    quants = sorted({found[1].upper() for stem in models if (found := _QUANT.search(stem))})
+    quants = sorted({label.upper() for stem in models for label in _QUANT.findall(stem)[-1:]})
     accepted = f"; quantizations: {', '.join(quants)}" if quants else ""
     if not fitting:
         return f"no .gguf file is quantized as {quant!r}; there are: {_listed(models)}{accepted}"
     how = "add the quantization, as in name:Q4_K_M, or name the file" if quant is None else "name the file"
     return f"several .gguf files fit: {_listed(fitting)}{accepted}; {how}"
+
+
+def _joinable(names: list[str]) -> str:
+    """What to say of parts that llama.cpp does not read."""
+    found = next((name for name in sorted(names) if _SPLIT_BY_HAND.search(name.lower())), None)
+    return f"; parts like {found!r} are not read: join them, as their repository says" if found else ""
 
 
 def _listed(models: dict[str, list[str]]) -> str:

@@ -5,6 +5,7 @@ process is the engine: it serves until SIGTERM.
 """
 
 import json
+import os
 import signal
 import sys
 import threading
@@ -66,6 +67,9 @@ def main() -> None:
     server = xllamacpp.Server(parameters(json.loads(sys.argv[1])))
     sys.stderr.write(f"llama.cpp serves at {server.listening_address}\n")
     stopped.wait()
+    # Not by an ordinary end: llama.cpp waits for its own loop then, for ever if that has not begun yet.
+    sys.stderr.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":

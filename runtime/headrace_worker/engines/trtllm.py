@@ -1,7 +1,8 @@
 """TensorRT-LLM: `trtllm-serve`, told by a few options and a file with everything else.
 
-Checked against its public source, `tensorrt_llm/commands/serve.py` and `llmapi/llm_args.py` (see
-`headrace_api.engine_arguments.tensorrt_llm` for which version), not run: it needs NVIDIA's libraries and a GPU.
+Checked against its public source, `tensorrt_llm/commands/serve.py` and `llmapi/llm_args.py`, from which the table
+`headrace_api.engine_arguments.tensorrt_llm` is generated (it says of which version); not run: it needs NVIDIA's
+libraries and a GPU.
 """
 
 import json
@@ -19,6 +20,7 @@ _DEFAULT_SEQUENCES = 256
 """Requests in one batch. Always given, so that the worker takes no more requests than its engine works on."""
 _BUILT = "rank0.engine"
 """What a folder with a built engine holds; anything else is a checkpoint, for the PyTorch backend."""
+_BACKENDS = ("pytorch", "tensorrt")
 _SHARE = "free_gpu_memory_fraction"
 _BATCHING = {"inflightfusedbatching": "INFLIGHT", "inflightbatching": "INFLIGHT", "v1": "STATIC"}
 """`model_type` in the words of the Triton backend's configuration, which the registry has."""
@@ -37,10 +39,12 @@ class TensorRtLlm:
         table = engine_arguments.table("tensorrt_llm").arguments
         kwargs = _kwargs(generator)
         backend = kwargs.pop("backend", "tensorrt" if _BUILT in facts.names else "pytorch")
+        backend = "tensorrt" if backend == "trt" else backend
+        _refuse_other_backends(kwargs, backend)
         options = {
             "host": "127.0.0.1",
             "port": facts.port,
-            "backend": "tensorrt" if backend == "trt" else backend,
+            "backend": backend,
             **_own_options(generator),
             **{
                 name: value for name, value in kwargs.items() if name in table and table[name].server and name != _SHARE
@@ -48,7 +52,7 @@ class TensorRtLlm:
         }
         file = _merged(
             {name: value for name, value in kwargs.items() if name not in table or not table[name].server},
-            _file(generator, built=options["backend"] == "tensorrt") | {"max_batch_size": self.slots(generator)},
+            _file(generator, built=backend == "tensorrt") | {"max_batch_size": self.slots(generator)},
         )
         path = str(PurePath(facts.folder) / "trtllm_options.yaml")
         words = [word for name, value in options.items() for word in _words(name, value)]
@@ -75,6 +79,18 @@ class TensorRtLlm:
 def _kwargs(generator: Generator) -> dict[str, Any]:
     table = engine_arguments.table("tensorrt_llm")
     return {table.canonical(name): value for name, value in generator.engine_kwargs.items() if value is not None}
+
+
+def _refuse_other_backends(kwargs: Mapping[str, Any], backend: str) -> None:
+    """Refuse what only the other of TensorRT-LLM's two classes of options has: the engine would not start."""
+    table = engine_arguments.table("tensorrt_llm").arguments
+    for name, value in kwargs.items():
+        only = table[name].only if name in table else ""
+        if only and backend in _BACKENDS and only != backend:
+            raise EngineConfigError(
+                f"generator.engine_kwargs.{name}: {value!r} is not accepted with the {backend} backend, because only "
+                f"{only} has it; leave it out, or set engine_kwargs.backend to {only!r}"
+            )
 
 
 def _own_options(generator: Generator) -> dict[str, Any]:
@@ -108,7 +124,7 @@ def _file(generator: Generator, *, built: bool) -> dict[str, Any]:
 
 
 def _kv_cache(generator: Generator) -> dict[str, Any]:
-    """In the file, because the file's `kv_cache_config` takes the place of all that the options say of it."""
+    """In the file, because the file's `kv_cache_config` counts before what the options say of it."""
     kwargs = _kwargs(generator)
     share = generator.kv_cache_free_gpu_mem_fraction or kwargs.get(_SHARE)
     inside = kwargs.get("kv_cache_config") or {}
@@ -168,7 +184,10 @@ def _merged(given: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _words(name: str, value: Any) -> list[str]:
-    """An option as click has it: with underscores; repeated for a list."""
+    """An option as click has it: repeated for a list; a flag without its value, and left out when false."""
+    argument = engine_arguments.table("tensorrt_llm").arguments[name]
+    if argument.form == "flag":
+        return [f"--{argument.target or name}"] if value else []
     if isinstance(value, list):
         return [word for item in value for word in _words(name, item)]
-    return [f"--{name}", value if isinstance(value, str) else json.dumps(value)]
+    return [f"--{argument.target or name}", value if isinstance(value, str) else json.dumps(value)]

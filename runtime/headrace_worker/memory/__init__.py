@@ -17,7 +17,9 @@ from headrace_worker.memory.vllm import CPU_SPACE
 __all__ = ["Fit", "Machine", "Model", "fit", "fitted"]
 
 
-def fitted(generator: Generator, kind: str, weights: str, environment: Mapping[str, str]) -> Fit:
+def fitted(
+    generator: Generator, kind: str, weights: str, environment: Mapping[str, str], *, cpu_only: bool = False
+) -> Fit:
     """Read what there is and decide; see `fit`.
 
     Args:
@@ -25,6 +27,7 @@ def fitted(generator: Generator, kind: str, weights: str, environment: Mapping[s
         kind: the engine.
         weights: where they are on this machine; of anything else nothing is known.
         environment: what the engine inherits.
+        cpu_only: whether the engine is known to compute on the CPU only (see `build`).
 
     Raises:
         EngineConfigError: the model cannot fit.
@@ -37,4 +40,5 @@ def fitted(generator: Generator, kind: str, weights: str, environment: Mapping[s
             update={"env_vars": {CPU_SPACE: inherited[CPU_SPACE], **generator.runtime_env.env_vars}}
         )
         generator = generator.model_copy(update={"runtime_env": known})
-    return fit(generator, kind, model.read(weights, arguments(generator)), machine.read(inherited))
+    there = machine.read(inherited, cpu_only=cpu_only)
+    return fit(generator, kind, model.read(weights, arguments(generator)), there)

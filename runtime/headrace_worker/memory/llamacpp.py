@@ -1,8 +1,10 @@
 """llama.cpp's memory: the context of each slot, the number of slots, and the layers that go to GPUs.
 
-llama.cpp reserves the cache of all slots at their full length when it starts. The weights are mapped from the file.
+llama.cpp reserves the cache of all slots at their full length when it starts; layers with a sliding window keep that
+and one step. The weights are mapped from the file.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from headrace_api.worker_config import Generator
@@ -17,44 +19,55 @@ _CACHE_SHARE = 0.5
 """Of main memory that is left: what a cache whose size nobody asked for may take."""
 _STEP = 256
 """llama.cpp rounds the context of a slot up to this."""
+_UBATCH = 512
+"""Tokens of one step where nothing says otherwise."""
 
 
 def choose(generator: Generator, model: Model | None, machine: Machine) -> Setting:
     """Choose for llama.cpp; see `fit`."""
     kwargs = arguments(generator)
-    if model is None or not model.cache_per_token:
+    if model is None or not (model.cache_per_token or model.windowed_per_token):
         return Setting()
-    slots = number(kwargs.get("n_parallel"))
-    gpus = sum(int(gpu.free - generator.memory_safety_margin * gpu.total) - RUNTIME for gpu in machine.gpus)
-    main = int((machine.main or 0) * (1 - generator.memory_safety_margin))
-    available = main + max(gpus, 0)
     if not machine.main:
         return Setting(reasons=("the memory is not known: llama.cpp chooses by itself",))
+    model = _kept(model, kwargs)
+    margin = generator.memory_safety_margin
+    gpus = sum(max(int(gpu.free - margin * gpu.total) - RUNTIME, 0) for gpu in machine.gpus)
+    available = int(machine.main * (1 - margin)) + gpus
     terms: dict[str, float] = {"weights": model.weights, "buffers": _BUFFERS}
     left = available - sum(terms.values())
-    length, count = _lengths(generator, model, kwargs, slots, left)
-    cells = _cells(length) * count
-    terms[f"the KV cache of {count} x {length} tokens"] = model.cache(cells)
-    if model.cache(cells) > left:
+    length, count = _lengths(generator, model, kwargs, left)
+    cache = _cache(model, length, count)
+    terms[f"the KV cache of {count} x {length} tokens"] = cache
+    if cache > left:
         help_ = f"lower max_total_tokens (now {length}), n_parallel (now {count}), or take a smaller quantization"
         raise refuse("", terms, "this machine", available, help_)
-    return _setting(generator, model, kwargs, (length, count, cells), (gpus, available))
+    return _setting(generator, model, kwargs, (length, count), (gpus, available))
 
 
-def _lengths(
-    generator: Generator, model: Model, kwargs: dict[str, Any], slots: int | None, left: float
-) -> tuple[int, int]:
+def _kept(model: Model, kwargs: dict[str, Any]) -> Model:
+    """The model with what layers with a window really keep of each slot: a step beside the window, in whole units."""
+    if kwargs.get("swa_full"):
+        return replace(model, window=2**31)
+    return replace(model, window=_cells(model.window + (number(kwargs.get("n_ubatch")) or _UBATCH)))
+
+
+def _lengths(generator: Generator, model: Model, kwargs: dict[str, Any], left: float) -> tuple[int, int]:
     """Tokens of a slot, and slots."""
-    per_token = model.cache_per_token
+    slots = number(kwargs.get("n_parallel"))
     count = slots or SLOTS
     given = number(kwargs.get("n_ctx"))
     asked = generator.max_total_tokens or (-(-given // count) if given else None)
     if asked:
-        while slots is None and not given and count > 1 and _cells(asked) * count * per_token > left:
+        while slots is None and not given and count > 1 and _cache(model, asked, count) > left:
             count -= 1
         return asked, count
-    fits = int(left * _CACHE_SHARE / per_token / count) // _STEP * _STEP
+    fits = model.tokens(left * _CACHE_SHARE / count) // _STEP * _STEP
     return max(min(model.longest or fits, fits), min(SHORTEST, model.longest or SHORTEST)), count
+
+
+def _cache(model: Model, length: int, count: int) -> float:
+    return model.cache(_cells(length)) * count
 
 
 def _cells(length: int) -> int:
@@ -62,12 +75,12 @@ def _cells(length: int) -> int:
 
 
 def _setting(
-    generator: Generator, model: Model, kwargs: dict[str, Any], chosen: tuple[int, int, int], room: tuple[int, int]
+    generator: Generator, model: Model, kwargs: dict[str, Any], chosen: tuple[int, int], room: tuple[int, int]
 ) -> Setting:
-    (length, count, cells), (gpus, available) = chosen, room
+    (length, count), (gpus, available) = chosen, room
     fields: dict[str, Any] = {}
     added: dict[str, Any] = {}
-    cache = model.cache(cells)
+    cache = _cache(model, length, count)
     reasons = [
         f"{count} slots of {length} tokens: {gib(cache)} KV cache and {gib(model.weights)} weights in {gib(available)}"
     ]
@@ -81,4 +94,4 @@ def _setting(
         fitting = min(layers, int(gpus / ((model.weights + cache) / layers)))
         added["n_gpu_layers"] = fitting
         reasons.append(f"n_gpu_layers is {fitting} of {layers}: {gib(gpus)} are free on GPUs")
-    return Setting(added, fields, reasons=tuple(reasons), cache_tokens=cells)
+    return Setting(added, fields, reasons=tuple(reasons), cache_tokens=_cells(length) * count)

@@ -1,5 +1,6 @@
 """The memory of this machine: of its GPUs as NVIDIA's driver tells it, and of the container as its cgroup limits it."""
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from headrace_worker import libraries
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 """Of cgroup version 2 and 1: a number of bytes, or `max`."""
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
+_NO_DEVICE = ("NoDevFiles", "none", "void")
+"""What NVIDIA's programs write there for no GPU."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,21 @@ class Machine:
     """Those that share the machine's memory, or are slices of which the driver tells nothing."""
     main: int | None = None
     """Main memory that is free to use within the container's limit; None: not known."""
+    cpu_only: bool = False
+    """Whether the engine is known to compute on the CPU only: then no GPU is listed. Without that and without a GPU in
+    the list, it may use one of which nothing is known here."""
 
 
-def read(environment: Mapping[str, str]) -> Machine:
-    """Ask the driver and the system; `environment` is the engine's, whose CUDA_VISIBLE_DEVICES counts."""
-    known, unknown = _gpus(environment.get(_VISIBLE))
-    return Machine(known, unknown, min([psutil.virtual_memory().available, *_limits(map(Path, _LIMITS))]))
+def read(environment: Mapping[str, str], *, cpu_only: bool = False) -> Machine:
+    """Ask the driver and the system.
+
+    Args:
+        environment: the engine's, whose CUDA_VISIBLE_DEVICES counts.
+        cpu_only: what is known of the engine (see `Machine`).
+    """
+    known, unknown = ((), 0) if cpu_only else _gpus(environment.get(_VISIBLE))
+    main = min([psutil.virtual_memory().available, *_limits(map(Path, _LIMITS))])
+    return Machine(known, unknown, main, cpu_only)
 
 
 def _limits(files: Iterable[Path]) -> Iterable[int]:
@@ -50,19 +62,25 @@ def _limits(files: Iterable[Path]) -> Iterable[int]:
             yield int(text)
 
 
-def visible(selection: str | None, uuids: list[str]) -> list[int]:
-    """The GPUs that CUDA_VISIBLE_DEVICES leaves: numbers or beginnings of ids, up to the first that means none."""
+def visible(selection: str | None, uuids: list[str]) -> tuple[list[int], int]:
+    """What CUDA_VISIBLE_DEVICES leaves: numbers of the driver's list, and how many that are not in it (MIG slices).
+
+    Words are numbers or beginnings of ids; like CUDA, this stops at the first that means none.
+    """
     if selection is None:
-        return list(range(len(uuids)))
+        return list(range(len(uuids))), 0
     chosen: list[int] = []
+    others = 0
     for word in (part.strip() for part in selection.split(",")):
         if word.isdigit() and int(word) < len(uuids):
             chosen.append(int(word))
-        elif found := [number for number, uuid in enumerate(uuids) if word and uuid.startswith(word)]:
+        elif not word or word in _NO_DEVICE or word.lstrip("-").isdigit():
+            break
+        elif found := [number for number, uuid in enumerate(uuids) if uuid.startswith(word)]:
             chosen.append(found[0])
         else:
-            break
-    return chosen
+            others += 1
+    return chosen, others
 
 
 def _gpus(selection: str | None) -> tuple[tuple[GpuMemory, ...], int]:
@@ -76,19 +94,23 @@ def _gpus(selection: str | None) -> tuple[tuple[GpuMemory, ...], int]:
         return (), 0
     try:
         handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
-        uuids = [str(pynvml.nvmlDeviceGetUUID(handle)) for handle in handles]
-        found = [_gpu(handles[number]) for number in visible(selection, uuids)]
+        chosen, others = visible(selection, [str(pynvml.nvmlDeviceGetUUID(handle)) for handle in handles])
+        found = [_gpu(handles[number]) for number in chosen]
     except pynvml.NVMLError:
         return (), 0
     finally:
         pynvml.nvmlShutdown()
     known = tuple(gpu for gpu in found if gpu)
-    return known, len(found) - len(known)
+    return known, len(found) - len(known) + others
 
 
 def _gpu(handle: object) -> GpuMemory | None:
+    """None where the driver does not tell, or where an engine gets a slice of it only."""
     import pynvml  # noqa: PLC0415 (as above)
 
+    with contextlib.suppress(pynvml.NVMLError):  # most GPUs cannot be divided
+        if pynvml.nvmlDeviceGetMigMode(handle)[0]:
+            return None
     try:
         memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
     except pynvml.NVMLError:

@@ -9,7 +9,7 @@ from typing import Any
 
 from headrace_api.rules import number_sizes
 from headrace_api.rules.parameters import dimensions
-from headrace_worker.memory import gguf_header
+from headrace_worker.memory import gguf_header, gguf_windows
 
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "*.pt", "rank*.engine")
 """In this order; the first kind that is there is what an engine loads."""
@@ -29,6 +29,12 @@ _CACHE_TYPES = {
     "iq4_nl": 18 / 32,
 }
 """llama.cpp's types of cache, in bytes per number: a block of 32 with its scales."""
+_NOT_ONLY_KEYS_AND_VALUES = (
+    *("ssm.", "wkv.", "shortconv.", "full_attention_interval", "kda."),
+    *("attention.key_length_swa", "attention.shared_kv_layers", "attention.indexer."),
+)
+"""How keys of a GGUF header begin where layers keep a state instead (Jamba, Nemotron-H, Qwen3-Next), or do not cache
+the same (Gemma 4, Gemma 3n, DeepSeek-V3.2)."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +44,14 @@ class Model:
     weights: int
     """As loaded."""
     cache_per_token: float = 0.0
-    """KV cache of one token in the layers that keep every token; 0: not known."""
+    """KV cache of one token in the layers that keep every token; 0 here and in the next: not known."""
     windowed_per_token: float = 0.0
     """The same in layers with a sliding window, which keep the last `window` tokens."""
+    full_layers: int = 0
+    """Layers that keep every token."""
+    windowed_layers: int = 0
     window: int = 0
+    """As the model has it; engines keep some tokens more."""
     longest: int | None = None
     """Tokens that the model was made for."""
     layers: int = 0
@@ -104,9 +114,11 @@ def of_config(config: Mapping[str, Any], on_disk: int, kwargs: Mapping[str, Any]
         return Model(weights=int(loaded), number=plain) if on_disk else None
     per_layer = size.kv_values_per_layer * number_sizes.of_cache(kwargs)
     return Model(
-        weights=int(loaded or size.parameters * number_sizes.of_weights(kwargs, config)),
+        weights=int(loaded or number_sizes.of_all_weights(size, kwargs, config)),
         cache_per_token=per_layer * size.cached_layers,
         windowed_per_token=per_layer * size.windowed_layers,
+        full_layers=size.cached_layers,
+        windowed_layers=size.windowed_layers,
         window=size.window,
         longest=size.positions or None,
         layers=size.layers,
@@ -141,25 +153,37 @@ def _of_gguf(path: Path, kwargs: Mapping[str, Any]) -> Model | None:
 
 def of_gguf(header: Mapping[str, Any], on_disk: int, kwargs: Mapping[str, Any]) -> Model:
     """The model of a GGUF header, as llama.cpp caches it; the names are the format's own."""
-
-    def said(name: str) -> Any:
-        return header.get(f"{header.get('general.architecture')}.{name}")
-
-    layers, hidden, heads = (said(name) for name in ("block_count", "embedding_length", "attention.head_count"))
-    if not all(isinstance(one, int) and one for one in (layers, hidden, heads)):
-        return Model(weights=on_disk, longest=said("context_length"))
-    kv_heads = said("attention.head_count_kv") or heads
-    in_all = sum(kv_heads) if isinstance(kv_heads, list) else kv_heads * layers
-    key, value = (said(f"attention.{one}_length") or hidden // heads for one in ("key", "value"))
+    family = str(header.get("general.architecture"))
+    said = {key.removeprefix(f"{family}."): value for key, value in header.items()}
+    layers, hidden, heads = (_whole(said, name) for name in ("block_count", "embedding_length", "attention.head_count"))
+    if not (layers and hidden and heads) or any(key.startswith(_NOT_ONLY_KEYS_AND_VALUES) for key in said):
+        return Model(weights=on_disk, longest=said.get("context_length"))
+    kv_heads = said.get("attention.head_count_kv") or heads
+    by_layer = kv_heads if isinstance(kv_heads, list) else [kv_heads] * layers
+    key, value = (_whole(said, f"attention.{one}_length") or hidden // heads for one in ("key", "value"))
+    if said.get("attention.key_length_mla"):  # multi-head latent attention: values are part of the keys
+        value = 0
     per_head = key * _cache_type(kwargs, "cache_type_k") + value * _cache_type(kwargs, "cache_type_v")
+    window = gguf_windows.of(family, said, layers)
+    windowed = [count for count, has in zip(by_layer, window.layers, strict=False) if has]
     return Model(
         weights=on_disk,
-        cache_per_token=in_all * per_head,
-        longest=said("context_length"),
+        cache_per_token=(sum(by_layer) - sum(windowed)) * per_head,
+        windowed_per_token=sum(windowed) * per_head,
+        full_layers=len(by_layer) - len(windowed),
+        windowed_layers=len(windowed),
+        window=window.tokens,
+        longest=said.get("context_length"),
         layers=layers,
         hidden=hidden,
-        kv_heads=max(kv_heads) if isinstance(kv_heads, list) else kv_heads,
+        kv_heads=max(by_layer),
     )
+
+
+def _whole(said: Mapping[str, Any], name: str) -> int:
+    """A whole number of the header; 0 where it is not there, or differs by layer."""
+    value = said.get(name)
+    return value if isinstance(value, int) else 0
 
 
 def _cache_type(kwargs: Mapping[str, Any], name: str) -> float:

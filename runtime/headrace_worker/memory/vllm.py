@@ -9,6 +9,7 @@ from math import floor
 from typing import Any
 
 from headrace_api.worker_config import Generator
+from headrace_worker.memory import vllm_steps
 from headrace_worker.memory.machine import GpuMemory, Machine
 from headrace_worker.memory.model import Model
 from headrace_worker.memory.setting import (
@@ -28,10 +29,9 @@ CPU_SPACE = "VLLM_CPU_KVCACHE_SPACE"
 _CPU_PROCESSES = 3 * GIB
 """What vLLM's own processes take on CPU, without weights and cache: torch in each of them."""
 _MOST_SEQUENCES = 256
-_BATCHED_TOKENS = 8192
-"""Tokens of one step where nothing says otherwise: vLLM's default for a server on large GPUs, its largest."""
-_BLOCK = 16
-"""Tokens in a block of the cache."""
+_LARGE_STEP = 8192
+"""The estimate of what a step computes in is made for so many tokens at least: vLLM does not start where the estimate
+was too low for the context that was chosen by it."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,11 @@ class _Asked:
 def choose(generator: Generator, model: Model | None, machine: Machine) -> Setting:
     """Choose for vLLM; see `fit`."""
     asked = _Asked.of(generator)
-    if machine.gpus:
-        return _on_gpus(generator, asked, model, tightest(generator, machine))
-    if machine.gpus_without_memory or machine.main is None:
+    if machine.cpu_only and machine.main is not None:
+        return _on_cpu(generator, asked, model, machine.main)
+    if not machine.gpus:
         return Setting(reasons=("the GPU's memory is not known: vLLM chooses by itself",))
-    return _on_cpu(generator, asked, model, machine.main)
+    return _on_gpus(generator, asked, model, tightest(generator, machine))
 
 
 def _on_gpus(generator: Generator, asked: _Asked, model: Model | None, gpu: GpuMemory) -> Setting:
@@ -74,25 +74,26 @@ def _on_gpus(generator: Generator, asked: _Asked, model: Model | None, gpu: GpuM
     why += ", as configured" if given is not None else f": what is free less a margin of {gib(margin)}"
     if model is None:
         return Setting(chosen, reasons=(f"{why}, on {name}; the model's size is not known before it is fetched",))
-    terms = _fixed(generator, asked, model)
+    batched = vllm_steps.batched_tokens(asked.kwargs, gpu, 1)
+    terms = _fixed(generator, asked, model, batched)
     own = number(asked.kwargs.get("kv_cache_memory_bytes"))
     room = own or share * gpu.total - sum(terms.values())
-    per_gpu = _on_one_gpu(generator, model)
+    per_gpu = _on_one_gpu(generator, vllm_steps.kept(model, generator, asked.kwargs, batched))
     setting = _lengths(asked, per_gpu, room, terms, (name, share * gpu.total))
     parts = ", ".join(f"{gib(size)} {what}" for what, size in terms.items())
     reasons = (f"{why}, on {name}", f"of {gib(share * gpu.total)}: {parts}, {gib(max(room, 0))} KV cache")
     return replace(setting, arguments={**chosen, **setting.arguments}, reasons=(*reasons, *setting.reasons))
 
 
-def _fixed(generator: Generator, asked: _Asked, model: Model) -> dict[str, float]:
+def _fixed(generator: Generator, asked: _Asked, model: Model, batched: int) -> dict[str, float]:
     """What each GPU needs beside the cache."""
     gpus = generator.tensor_parallel_size * generator.pipeline_parallel_size
-    batched = number(asked.kwargs.get("max_num_batched_tokens")) or _BATCHED_TOKENS
+    step = number(asked.kwargs.get("max_num_batched_tokens")) or max(batched, _LARGE_STEP)
     sequences = asked.sequences or _MOST_SEQUENCES
     # the widest moment of a layer: its gate and its up projection, and the stream it is added to, twice
     widest = 2 * model.inner / generator.tensor_parallel_size + 4 * model.hidden
     logits = sequences * model.vocabulary * 2 * 4  # in float32, and a copy that is sorted
-    return {"weights": model.weights / gpus, "one step": batched * widest * model.number + logits, "CUDA": RUNTIME}
+    return {"weights": model.weights / gpus, "one step": step * widest * model.number + logits, "CUDA": RUNTIME}
 
 
 def _on_one_gpu(generator: Generator, model: Model) -> Model:
@@ -109,10 +110,11 @@ def _lengths(
     asked: _Asked, model: Model, room: float, terms: dict[str, float], available: tuple[str, float]
 ) -> Setting:
     """Context and sequences for a cache of `room` bytes."""
-    fits = model.tokens(room) // _BLOCK * _BLOCK
+    most = model.tokens(room - vllm_steps.reserve(model))
+    fits = most // vllm_steps.BLOCK * vllm_steps.BLOCK
     wanted = asked.length or model.longest
     known = bool(model.cache_per_token or model.windowed_per_token)
-    if room <= 0 or (known and fits < min(asked.length or SHORTEST, wanted or SHORTEST)):
+    if room <= 0 or (known and most < min(asked.length or SHORTEST, wanted or SHORTEST)):
         least = asked.length or min(SHORTEST, wanted or SHORTEST)
         help_ = 'use more or larger GPUs, a quantized model, or kv_cache_dtype = "fp8"'
         if asked.length and fits >= SHORTEST:
@@ -143,6 +145,9 @@ def _on_cpu(generator: Generator, asked: _Asked, model: Model | None, main: int)
     terms = {"weights": float(model.weights), "vLLM's processes": float(_CPU_PROCESSES)}
     own = number(environment.get(CPU_SPACE))
     given = own * GIB if own else number(asked.kwargs.get("kv_cache_memory_bytes"))
+    gpus = generator.tensor_parallel_size * generator.pipeline_parallel_size
+    batched = vllm_steps.batched_tokens(asked.kwargs, None, gpus)
+    model = vllm_steps.kept(model, generator, asked.kwargs, batched)
     terms["the margin"] = main * generator.memory_safety_margin
     left = main - sum(terms.values())
     room = given or _whole_gib(asked, model, left)

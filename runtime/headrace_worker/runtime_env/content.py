@@ -72,7 +72,17 @@ def decided(report: Mapping[str, Any]) -> list[str]:
 
 def _exactly(item: Mapping[str, Any]) -> str:
     name, version = item["metadata"]["name"], item["metadata"]["version"]
-    return f"{name} @ {item['download_info']['url']}" if item.get("is_direct") else f"{name}=={version}"
+    return f"{name} @ {_address(item['download_info'])}" if item.get("is_direct") else f"{name}=={version}"
+
+
+def _address(info: Mapping[str, Any]) -> str:
+    """What PEP 610 has in parts, as a requirement has it: of a repository the commit that was found."""
+    repository = info.get("vcs_info")
+    url = f"{repository['vcs']}+{info['url']}@{repository['commit_id']}" if repository else info["url"]
+    hashes = info.get("archive_info", {}).get("hashes", {})
+    fragments = [f"{kind}={digest}" for kind, digest in list(hashes.items())[:1]]
+    fragments += [f"subdirectory={info['subdirectory']}"] if info.get("subdirectory") else []
+    return f"{url}#{'&'.join(fragments)}" if fragments else str(url)
 
 
 def hint(lines: Sequence[str]) -> str:

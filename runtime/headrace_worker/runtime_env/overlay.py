@@ -50,7 +50,10 @@ class Overlay:
         try:
             return await self._ready()
         except OSError as error:
-            raise OverlayError(f"runtime_env.pip: cannot keep packages in {str(self.cache)!r}: {error}") from error
+            raise OverlayError(
+                f"runtime_env.pip: cannot keep packages in {str(self.cache)!r}: {error}; accepted: a HEADRACE_CACHE "
+                f"with room in which the worker's user ({os.getuid()}) may write, or one in which they are already"
+            ) from error
 
     async def _ready(self) -> Path:
         interpreter = await self._run("ask the engine's interpreter what it is", self.pips.probe())
@@ -107,8 +110,8 @@ class Overlay:
 
 @contextlib.asynccontextmanager
 async def _locked(path: Path) -> AsyncIterator[None]:
-    """Hold a lock that is free again when this process has ended, however it has."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    """Hold a lock that is free again when this process has ended, however it has; other users' files can be locked."""
+    file = os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
     try:
         while True:
             try:

@@ -1,31 +1,39 @@
 """Buckets: how one is opened, listed and read. The only module that knows the library (obstore)."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import aiohttp
 import obstore
 import structlog
 from obstore.store import GCSStore, S3Store
 
 from headrace_api.s3_sync import SyncArguments
-from headrace_worker.store import retry
+from headrace_worker.store import asking, headers, retry
 from headrace_worker.store.address import Address
 from headrace_worker.store.credentials import Provider
 from headrace_worker.store.errors import AttemptError
 from headrace_worker.store.files import RemoteFile
 from headrace_worker.store.settings import StoreSettings
+from headrace_worker.store.source import Sink
+from headrace_worker.store.threads import Threads
+
+if TYPE_CHECKING:
+    from obstore import GetResult
 
 log = structlog.get_logger()
 
 _MOST_SMALL = 4096
 _S3_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION")
+_REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
 _GCS_KEYS = ("GOOGLE_SERVICE_ACCOUNT_KEY", "GOOGLE_SERVICE_ACCOUNT", "GOOGLE_APPLICATION_CREDENTIALS")
 _SECRETS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
-_KEYS_OF_THE_CLIENT = ("aws:kms", "aws:kms:dsse")
+_PIECE = 2**18
+_ASKED = 3
+"""How often the server is asked for the headers of a file."""
 
 
 @dataclass(frozen=True)
@@ -68,23 +76,29 @@ class Bucket:
             raise AttemptError(
                 "final", f"the file {file.name!r} has {file.size} bytes; at most {_MOST_SMALL} are accepted"
             )
-        return bytes(await self.range(file, 0, file.size)) if file.size else b""
 
-    async def range(self, file: RemoteFile, start: int, end: int) -> memoryview:
-        """The bytes from `start` to before `end`, of the version of the file that was listed."""
+        async def attempt() -> bytes:
+            return bytes(await (await self._got(file, 0, file.size)).bytes_async())
 
-        async def attempt() -> memoryview:
-            limit = self._access.settings.read_timeout_s * 4 + (end - start) / 2**18  # 256 KiB/s is slow, not dead
-            async with asyncio.timeout(limit):
-                result = await obstore.get_async(self._store, file.key, options=self._options(file, start, end))
-                if result.meta["size"] != file.size:
-                    raise AttemptError("changed", f"{file.name}: it has {result.meta['size']} bytes, not {file.size}")
-                data = memoryview(await result.bytes_async())
-            if len(data) != end - start:
-                raise AttemptError("passing", f"{file.name}: {len(data)} bytes came instead of {end - start}")
-            return data
+        return await self._persist(attempt) if file.size else b""
 
-        return await self._persist(attempt)
+    async def copy(self, file: RemoteFile, start: int, end: int, sink: Sink, threads: Threads) -> None:
+        """See `source.Remote`."""
+        limit = self._access.settings.read_timeout_s * 4 + (end - start) / 2**18  # 256 KiB/s is slow, not dead
+
+        async def attempt() -> None:
+            until = time.monotonic() + limit
+            result = await self._got(file, start, end)
+            await threads.run(lambda: _pour(result, end - start, sink, threads, until))
+
+        await self._persist(attempt)
+
+    async def _got(self, file: RemoteFile, start: int, end: int) -> "GetResult":
+        async with asyncio.timeout(self._access.settings.read_timeout_s * 4):
+            result = await obstore.get_async(self._store, file.key, options=self._options(file, start, end))
+        if result.meta["size"] != file.size:
+            raise AttemptError("changed", f"it has {result.meta['size']} bytes, not {file.size}")
+        return result
 
     def _options(self, file: RemoteFile, start: int, end: int) -> Any:
         options: dict[str, Any] = {"range": (start, end)}
@@ -92,38 +106,70 @@ class Bucket:
             options["if_match"] = f'"{file.etag}"'
         return options
 
-    async def encrypted(self, file: RemoteFile) -> bool:
-        """Whether S3 encrypts the file with a key of its owner: then its ETag is no MD5 of the content.
+    async def described(self, file: RemoteFile) -> RemoteFile:
+        """See `source.Remote`. Nothing is lost where the server does not say: the ETag remains."""
 
-        False where the server does not say: then the file is fetched again, and what is wrong is told.
-        """
-        if not isinstance(self._store, S3Store) or self.where.anonymous or self._access.arguments.anonymous:
-            return False
+        async def attempt() -> dict[str, str]:
+            return await self._headers(file.key)
+
         try:
-            url = await obstore.sign_async(self._store, "HEAD", file.key, timedelta(minutes=5))
-            timeout = aiohttp.ClientTimeout(total=self._access.settings.read_timeout_s)
-            async with aiohttp.ClientSession(timeout=timeout) as session, session.head(url) as answer:
-                headers = answer.headers
-        except Exception as error:  # noqa: BLE001 - its text has the signed address in it, which is a secret
-            log.warning("the server does not say how a file is encrypted", file=file.name, error=type(error).__name__)
-            return False
-        return (
-            headers.get("x-amz-server-side-encryption") in _KEYS_OF_THE_CLIENT
-            or "x-amz-server-side-encryption-customer-algorithm" in headers
-        )
+            found = await retry.persist(attempt, replace(self._access.settings.retries, attempts=_ASKED))
+        except AttemptError as error:
+            log.info("the server does not say what a file's checksum is", file=file.name, why=str(error))
+            return file
+        same = not file.etag or _bare(found.get("etag")) == file.etag
+        return replace(file, checksum=headers.checksum(found)) if same else file
+
+    async def _headers(self, key: str) -> dict[str, str]:
+        settings, arguments, store = self._access.settings, self._access.arguments, self._store
+        sent: dict[str, str] = {}
+        if self.where.anonymous or arguments.anonymous:
+            url = asking.plain(_endpoint(self.where, self._access), self.where.bucket, key)
+            sent = asking.MODE if isinstance(store, S3Store) else {}
+        elif isinstance(store, S3Store):
+            url, sent = await asking.signed_s3(store, key, self._access.provider, settings.environment)
+        else:
+            url = await asking.signed_gcs(store, key)
+        return await asking.headers(url, sent, settings.read_timeout_s)
 
     async def _persist(self, attempt: Callable[[], Awaitable[retry.Done]]) -> retry.Done:
         retries = self._access.settings.retries
         try:
             return await retry.persist(attempt, retries)
         except AttemptError as error:
-            if not error.region or error.region == self._access.arguments.region:
+            region = await self._region() if error.elsewhere else error.region
+            if not region or region == self._access.arguments.region:
                 raise
-            # the bucket is in another region, which the answer names
-            arguments = replace(self._access.arguments, region=error.region)
+            log.info("the bucket is in another region", bucket=self.where.bucket, region=region)
+            arguments = replace(self._access.arguments, region=region)
             self._access = replace(self._access, arguments=arguments)
             self._store = _open(self.where, self._access)
         return await retry.persist(attempt, retries)
+
+    async def _region(self) -> str:
+        """The region that the bucket's server names to everybody; empty where it names none."""
+        settings, arguments = self._access.settings, self._access.arguments
+        asked = arguments.region or next(filter(None, map(settings.environment.get, _REGIONS)), "us-east-1")
+        endpoint = arguments.endpoint_url or settings.s3_endpoint or f"https://s3.{asked}.amazonaws.com"
+        try:
+            return await asking.region(asking.plain(endpoint, self.where.bucket, ""), settings.read_timeout_s)
+        except AttemptError as error:
+            log.info("the server does not say where a bucket is", bucket=self.where.bucket, why=str(error))
+            return ""
+
+
+def _pour(result: "GetResult", size: int, sink: Sink, threads: Threads, until: float) -> None:
+    """A body, in pieces that fit into the CPU's cache: they are hashed and written while they are there. Blocks."""
+    sink.begin()
+    left = size
+    for piece in result.stream(min_chunk_size=_PIECE):
+        threads.check()
+        left -= len(piece)
+        if left < 0 or time.monotonic() > until:
+            break
+        sink.write(memoryview(piece))
+    if left:
+        raise AttemptError("passing", f"{size - left} bytes came instead of {size}")
 
 
 def _open(where: Address, access: Access) -> S3Store | GCSStore:
@@ -156,6 +202,14 @@ def _open_gcs(where: Address, access: Access) -> GCSStore:
     if where.anonymous:
         config["skip_signature"] = True
     return GCSStore(where.bucket, config=config, **_client(endpoint, access))  # type: ignore[arg-type]
+
+
+def _endpoint(where: Address, access: Access) -> str:
+    """Where anybody may ask."""
+    if where.scheme == "gs":
+        return access.settings.gcs_endpoint or "https://storage.googleapis.com"
+    named = access.arguments.endpoint_url or access.settings.s3_endpoint
+    return named or f"https://s3.{access.arguments.region or 'us-east-1'}.amazonaws.com"
 
 
 def _from_environment(names: tuple[str, ...], access: Access) -> dict[str, Any]:

@@ -5,11 +5,12 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
 
-from headrace_worker.store import eviction, manifest
+from headrace_worker.store import eviction, foreign, manifest
 from headrace_worker.store.eviction import Kept
 from headrace_worker.store.files import RemoteFile
 from headrace_worker.store.layout import Places
@@ -24,26 +25,26 @@ log = structlog.get_logger()
 def land(places: Places, name: str, files: Path, content: Manifest) -> Path:
     """Make a folder of complete files the snapshot `name`, by a rename; what had this name before goes.
 
-    In this order, so that a kill at any moment leaves either a complete snapshot with its manifest, or none.
+    In this order, so that a manifest never tells of other files than those that are there, whatever fails and whenever
+    it is killed. A snapshot without one is checked before it is used again.
     """
     _remove_others(files, {file.name for file in content.files})
     target = places.snapshot(name)
-    places.manifest(name).unlink(missing_ok=True)
+    forget_manifest(places, name)
     _throw_away(places.cache, target)
-    manifest.write(places.manifest(name), content)
     target.parent.mkdir(parents=True, exist_ok=True)
     files.rename(target)
-    refer(places, name)
+    manifest.write(places.manifest(name), content)
     shutil.rmtree(places.partial, ignore_errors=True)
     return target
 
 
-def add(places: Places, name: str, files: Path, added: Iterable[RemoteFile], source: str) -> None:
+def add(places: Places, name: str, files: Path, added: Manifest) -> None:
     """Put more complete files into a snapshot: each by a rename, and none in the place of another."""
-    new = tuple(added)
-    move_in(files, places.snapshot(name), new)
+    places.kept(name).unlink(missing_ok=True)
+    move_in(files, places.snapshot(name), added.files)
     before = manifest.read(places.manifest(name))
-    manifest.write(places.manifest(name), Manifest(source, (*(before.files if before else ()), *new)))
+    manifest.write(places.manifest(name), replace(added, files=(*(before.files if before else ()), *added.files)))
     shutil.rmtree(places.partial, ignore_errors=True)
 
 
@@ -56,33 +57,44 @@ def move_in(files: Path, folder: Path, moved: Iterable[RemoteFile]) -> None:
     shutil.rmtree(files, ignore_errors=True)
 
 
+def forget_manifest(places: Places, name: str) -> None:
+    """A snapshot is about to go."""
+    places.kept(name).unlink(missing_ok=True)
+    places.manifest(name).unlink(missing_ok=True)
+
+
 def forget(places: Places) -> None:
     """Nothing is under way any more."""
     shutil.rmtree(places.partial, ignore_errors=True)
 
 
-def refer(places: Places, name: str) -> None:
-    """Make `refs/main` say that this is the newest snapshot."""
+def refer(places: Places, name: str, revision: str) -> None:
+    """Make the file in `refs` say that this is the newest snapshot of a revision; one that is a commit needs none."""
+    ref = places.refs / revision
     with contextlib.suppress(OSError):
-        if places.main_ref.read_text() == name:
+        if revision == name or ref.read_text() == name:
             return
-    manifest.replace(places.main_ref, name)
+    with foreign.tolerated():
+        manifest.replace(ref, name)
 
 
 def make_room(places: Places, needed_bytes: int, limit_bytes: int | None) -> None:
-    """Check the disk, and evict what is needed.
+    """Check the disk, and evict what is needed; for files outside the cache nothing is evicted.
 
     Raises:
         StoreError: there is not enough room.
     """
-    empty_trash(places.cache)
+    if places.destination:
+        limit_bytes = None
+    else:
+        empty_trash(places.cache)
     kept = list(contents(places.cache, places)) if limit_bytes is not None else []
     chosen = eviction.to_evict(
         kept,
         needed_bytes=needed_bytes,
         free_bytes=shutil.disk_usage(places.own).free,
         limit_bytes=limit_bytes,
-        place=str(places.cache),
+        place=str(places.destination or places.cache),
     )
     for one in chosen:
         _evict(places.cache, one)
@@ -99,13 +111,14 @@ def contents(cache: Path, mine: Places) -> Iterator[Kept]:
     for own in sorted((cache / ".headrace").glob("models--*")):
         places = Places(cache, own.name)
         if places.partial.exists():
-            held = places == mine or _locked(places.lock)
+            held = places == mine or _locked(places.lock) or not foreign.writable(places.own)
             yield Kept(own.name, "", _size(places.partial), places.partial.stat().st_mtime, held)
 
 
 def empty_trash(cache: Path) -> None:
-    """Remove what a worker that was killed while evicting has left."""
-    shutil.rmtree(cache / ".headrace" / _TRASH, ignore_errors=True)
+    """Remove what a worker that was killed while evicting has left; not the folder: another may be about to use it."""
+    for left in (cache / ".headrace" / _TRASH).glob("*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _evict(cache: Path, one: Kept) -> None:
@@ -116,7 +129,7 @@ def _evict(cache: Path, one: Kept) -> None:
     try:
         log.info("evicting from the model cache", model=one.folder, snapshot=one.name, bytes=one.size_bytes)
         if one.name:
-            places.manifest(one.name).unlink(missing_ok=True)
+            forget_manifest(places, one.name)
             _throw_away(cache, places.snapshot(one.name))
             _drop_blobs(places)
         else:
@@ -128,13 +141,12 @@ def _evict(cache: Path, one: Kept) -> None:
 def _throw_away(cache: Path, folder: Path) -> None:
     """Rename first: a folder that is being emptied is not to be seen under its name."""
     trash = cache / ".headrace" / _TRASH
-    trash.mkdir(parents=True, exist_ok=True)
-    gone = trash / uuid.uuid4().hex
-    try:
-        folder.rename(gone)
-    except FileNotFoundError:
-        return
-    shutil.rmtree(gone, ignore_errors=True)
+    while folder.exists():
+        trash.mkdir(parents=True, exist_ok=True)
+        gone = trash / uuid.uuid4().hex
+        with contextlib.suppress(FileNotFoundError):  # somebody was quicker, or has removed the trash
+            folder.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def _drop_blobs(places: Places) -> None:
@@ -172,13 +184,18 @@ def _used(places: Places, snapshot: Path) -> float:
 
 
 def _held(places: Places, name: str) -> bool:
-    return _locked(places.use(name))
+    """Whether it is used, or another user's, who alone may throw it away."""
+    theirs = not (foreign.writable(places.snapshot(name).parent) and foreign.writable(places.own))
+    return theirs or _locked(places.use(name))
 
 
 def _locked(path: Path) -> bool:
     if not path.exists():
         return False
-    lock = Lock.exclusive(path)
+    try:
+        lock = Lock.exclusive(path)
+    except OSError:  # another user's, who lets nobody see it
+        return True
     if lock is None:
         return True
     lock.close()

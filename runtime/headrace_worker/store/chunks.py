@@ -2,7 +2,8 @@
 
 The journal of a file is text: a first line says of which object it is, each further line names a chunk whose bytes are
 in the file. A line is written after its bytes, so a kill loses a chunk at most; a line that was cut off counts for
-nothing. (After a crash of the whole machine bytes may be missing that a line promises; the hash tells.)
+nothing. A line `boot` says in which start of the machine those after it were written: of what was written in an earlier
+one, bytes may be missing on the disk, so the hashes that were made of them in memory count for nothing.
 """
 
 import json
@@ -22,8 +23,13 @@ class State:
     done: frozenset[int] = frozenset()
     """Numbers of chunks."""
     digests: Mapping[int, str] = field(default_factory=dict)
-    """Of those, the MD5 in hexadecimal, where it was made on the way."""
+    """Of those, the hash, where it was made on the way (`digests`)."""
     verified: bool = False
+    sure: bool = True
+    """Whether all of it was written in this start of the machine."""
+
+
+BOOT = "boot"
 
 
 def header(file: RemoteFile, chunk_bytes: int) -> str:
@@ -37,17 +43,29 @@ def line(what: int | str, digest: str = "") -> str:
     return f"{what} {digest}".rstrip() + "\n"
 
 
-def read(journal: str, file: RemoteFile, chunk_bytes: int) -> State | None:
-    """What a journal says of a file; None when it is of another object, so that nothing of it can be used."""
+def read(journal: str, file: RemoteFile, chunk_bytes: int, boot: str = "") -> State | None:
+    """What a journal says of a file; None when it is of another object, so that nothing of it can be used.
+
+    Args:
+        journal: its text.
+        file: the object that is wanted.
+        chunk_bytes: the size of chunks now.
+        boot: this start of the machine.
+    """
     lines = journal.splitlines(keepends=True)
     if not lines or lines[0] != header(file, chunk_bytes):
         return None
-    whole = [entry.rstrip("\n") for entry in lines[1:] if entry.endswith("\n")]
-    last = count(file.size, chunk_bytes)
-    found = {int(words[0]): words[1:] for entry in whole if (words := entry.split()) and words[0].isdecimal()}
-    done = {number: rest for number, rest in found.items() if number < last}
-    digests = {number: rest[0] for number, rest in done.items() if rest}
-    return State(frozenset(done), digests, VERIFIED in whole)
+    whole = [words for entry in lines[1:] if entry.endswith("\n") and (words := entry.split())]
+    last, then, verified = count(file.size, chunk_bytes), "", False
+    done: dict[int, str] = {}
+    for word, *rest in whole:
+        if word == BOOT:
+            then = "".join(rest)
+        elif word == VERIFIED:
+            verified = then == boot
+        elif word.isdecimal() and int(word) < last:
+            done[int(word)] = rest[0] if rest and then == boot else ""
+    return State(frozenset(done), {number: digest for number, digest in done.items() if digest}, verified, then == boot)
 
 
 def size_for(part_bytes: int | None, usual_bytes: int) -> int:
@@ -57,7 +75,7 @@ def size_for(part_bytes: int | None, usual_bytes: int) -> int:
         part_bytes: the size of those parts; None where the hash is another.
         usual_bytes: the size otherwise, and where parts would be far smaller or larger.
     """
-    return part_bytes if part_bytes and usual_bytes // 2 <= part_bytes <= usual_bytes * 8 else usual_bytes
+    return part_bytes if part_bytes and usual_bytes // 4 <= part_bytes <= usual_bytes * 8 else usual_bytes
 
 
 def count(size: int, chunk_bytes: int) -> int:

@@ -14,6 +14,7 @@ from headrace_worker.store.partial import Partial
 from headrace_worker.store.progress import Tracker
 from headrace_worker.store.settings import StoreSettings
 from headrace_worker.store.source import Remote
+from headrace_worker.store.threads import Threads
 
 _TIMES = 3
 """How often a file is fetched whose content is wrong."""
@@ -31,7 +32,7 @@ class Download:
         self._places = asyncio.Semaphore(settings.parallel)
         self._turn = asyncio.Lock()
         """One file after the other asks for its ranges, so that the first is checked while the next still comes."""
-        self._pool = ThreadPoolExecutor(max_workers=_workers(settings.parallel), thread_name_prefix="store")
+        self._threads = Threads(settings.parallel)
         self._hashing = ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="hash")
 
     async def run(self, partials: list[Partial]) -> None:
@@ -46,9 +47,9 @@ class Download:
                     if not partial.state.verified:
                         group.create_task(self._file(partial))
         except* StoreError as errors:
-            raise errors.exceptions[0] from None
+            raise _first(errors) from None
         finally:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+            await self._threads.close()
             self._hashing.shutdown(wait=True, cancel_futures=True)
 
     async def _file(self, partial: Partial) -> None:
@@ -56,16 +57,16 @@ class Download:
         while True:
             await self._fetch(partial)
             verdict = await self._verify(partial)
-            if verdict.right or await self._believed(partial.file, verdict.found, wrong):
+            if verdict.right or _believed(partial, verdict.found, wrong):
                 partial.mark_verified()
                 return
             wrong.append(verdict.found)
             if len(wrong) == _TIMES:
                 raise StoreError(
-                    f"{self._remote.where}/{partial.file.name}: checksum mismatch: its ETag is {partial.file.etag}, "
-                    f"its content {verdict.found}, after {_TIMES} downloads; upload the file again"
+                    f"{self._remote.where}/{partial.file.name}: checksum mismatch: its source says "
+                    f"{partial.told}, its content is {verdict.found}, after {_TIMES} downloads; upload the file again"
                 )
-            log.warning("a file is not what its ETag says: fetching it again", file=partial.file.name)
+            log.warning("a file is not what its source says: fetching it again", file=partial.file.name)
             self._tracker.add(-partial.file.size, partial.file.name)
             partial.start_anew()
 
@@ -83,8 +84,9 @@ class Download:
     async def _chunk(self, partial: Partial, number: int) -> None:
         try:
             start, end = partial.span(number)
-            data = await self._remote.range(partial.file, start, end)
-            await asyncio.get_running_loop().run_in_executor(self._pool, partial.write, number, data)
+            chunk = partial.open(number)
+            await self._remote.copy(partial.file, start, end, chunk, self._threads)
+            partial.note(number, chunk)
         finally:
             self._places.release()
         self._tracker.add(end - start, partial.file.name)
@@ -94,16 +96,6 @@ class Download:
             return verify.Verdict(right=True)
         return await asyncio.to_thread(verify.verify, partial.path, partial.check, self._hashing)
 
-    async def _believed(self, file: RemoteFile, found: str, before: list[str]) -> bool:
-        """Whether a file may be right although its ETag is not the hash of its content."""
-        if "-" in file.etag and found in before:
-            log.warning("the ETag's parts have an unknown size; two downloads are equal", file=file.name)
-            return True
-        if not before and await self._remote.encrypted(file):
-            log.info("the ETag of an encrypted file is no hash; its size is right", file=file.name)
-            return True
-        return False
-
     def _explained(self, file: RemoteFile, error: AttemptError) -> StoreError:
         where = f"{self._remote.where}/{file.name}"
         if error.kind == "changed":
@@ -111,8 +103,12 @@ class Download:
         return StoreError(f"{where}: cannot be fetched: {error}")
 
 
-def _workers(parallel: int) -> int:
-    return max(2, min(parallel, 8))
+def _believed(partial: Partial, found: str, before: list[str]) -> bool:
+    """Whether a file may be right although its ETag is not the hash of its content."""
+    if partial.check.algorithm != "parts" or found not in before:
+        return False
+    log.warning("the ETag's parts have an unknown size; two downloads are equal", file=partial.file.name)
+    return True
 
 
 def _first(errors: BaseExceptionGroup[Any]) -> Any:

@@ -7,15 +7,19 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["passing", "forbidden", "missing", "changed", "final"]
+Kind = Literal["passing", "forbidden", "missing", "changed", "away", "final"]
 """Passing: try again. Forbidden: try a few times, for keys that were just made are not known everywhere at once.
-Changed: the object is another one than before. Missing and final: trying again would not help."""
+Changed: the object is another one than before. Away: it is not to be asked, or was asked often enough, and what was
+fetched earlier will do. Missing and final: trying again would not help, and what was fetched earlier is not what is
+asked for."""
 
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _MESSAGE = re.compile(r"<Message>([^<]*)</Message>")
 _REGION = re.compile(r"<Region>([-a-z0-9]+)</Region>")
 _PASSING_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504, 509})
+_BARE_REDIRECT = "Received redirect without LOCATION"
+"""All that the library tells of an answer 301, with which S3 says that a bucket is in another region."""
 _OWN = "create_aws_credentials_url"
 """In the words of `credentials`, which has tried often enough itself."""
 _LONGEST = 300
@@ -33,6 +37,8 @@ class AttemptError(Exception):
     text: str
     region: str = ""
     """Where S3 says that the bucket is, when it was asked in another region."""
+    elsewhere: bool = False
+    """Whether it is in another region without its being said in which."""
 
     def __str__(self) -> str:
         return self.text
@@ -43,6 +49,13 @@ def failure(error: BaseException) -> AttemptError:
     if isinstance(error, AttemptError):
         return error
     text = str(error)
+    if _BARE_REDIRECT in text:
+        return AttemptError(
+            "final",
+            "301 PermanentRedirect: the bucket is in another region than the one it was asked in, and the server does "
+            "not say in which: set --region in s3_sync_args, or AWS_REGION",
+            elsewhere=True,
+        )
     status = int(found[1]) if (found := _STATUS.search(text)) else 0
     region = found[1] if (found := _REGION.search(text)) else ""
     return AttemptError(_kind(error, text, status), _short(text, status), region)
@@ -58,9 +71,9 @@ def _kind(error: BaseException, text: str, status: int) -> Kind:
         return "forbidden"
     if status in _PASSING_STATUSES or isinstance(error, TimeoutError):
         return "passing"
-    if status or isinstance(error, ValueError) or _OWN in text:
-        return "final"
-    return "passing"
+    if _OWN in text:
+        return "away"
+    return "final" if status or isinstance(error, ValueError) or name == "InvalidPathError" else "passing"
 
 
 def _short(text: str, status: int) -> str:

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 import structlog
 
 from headrace_worker.engines import gguf
-from headrace_worker.store import address, fetching, files, layout, locks, manifest
+from headrace_worker.store import address, durable, fetching, files, foreign, layout, locks, manifest
 from headrace_worker.store.errors import AttemptError, StoreError
-from headrace_worker.store.fetching import Fetching, Listed
+from headrace_worker.store.fetching import Fetching
 from headrace_worker.store.files import RemoteFile
 from headrace_worker.store.layout import Places
 from headrace_worker.store.progress import Show, Tracker, logged
 from headrace_worker.store.request import StoreRequest
 from headrace_worker.store.settings import StoreSettings
+from headrace_worker.store.snapshot import Listed
 
 if TYPE_CHECKING:
     from headrace_worker.store.buckets import Bucket
@@ -62,7 +63,8 @@ async def fetch(request: StoreRequest, settings: StoreSettings, show: Show) -> F
             case "bucket":
                 return await _from_bucket(request, settings, show)
     except OSError as error:
-        raise StoreError(f"{settings.cache}: the model cache cannot be used: {error}") from error
+        what = f"{request.destination}: extra_files" if request.destination else f"{settings.cache}: the model cache"
+        raise StoreError(f"{what} cannot be used: {error}") from error
 
 
 def _local(request: StoreRequest) -> Path:
@@ -112,7 +114,8 @@ async def _listed(bucket: "Bucket", request: StoreRequest) -> Listed:
         raise StoreError(f"{bucket.where}: NoSuchKey: there are no files in this folder that are to be fetched")
     named = next((file for file in found if file.name == files.HASH_FILE), None)
     text = (await bucket.small(named)).decode(errors="replace") if named else None
-    return Listed(str(bucket.where), layout.snapshot_hash(text, str(bucket.where)), wanted)
+    name = layout.snapshot_hash(text, str(bucket.where))
+    return Listed(str(bucket.where), name, wanted, frozenset(file.name for file in found))
 
 
 async def _from_hub(request: StoreRequest, settings: StoreSettings, show: Show) -> Fetched:
@@ -121,9 +124,9 @@ async def _from_hub(request: StoreRequest, settings: StoreSettings, show: Show) 
     repo = request.source.place
     places = _places(settings, request, repo)
     async with hub.session(settings) as session, _alone(places, show, repo) as tracker:
-        remote = hub.Hub(repo, settings, session)
+        remote = hub.Hub(repo, request.source.revision, settings, session)
         if settings.offline:
-            return await _cached(places, repo, request, AttemptError("final", "HF_HUB_OFFLINE is set"))
+            return await _cached(places, repo, request, AttemptError("away", "HF_HUB_OFFLINE is set"))
         try:
             found = await remote.listing()
         except AttemptError as error:
@@ -133,7 +136,8 @@ async def _from_hub(request: StoreRequest, settings: StoreSettings, show: Show) 
         )
         if not wanted:
             raise StoreError(f"{remote.where}: it does not appear to have a file that is to be fetched")
-        listed = Listed(repo, found.commit, wanted)
+        revision = request.source.revision or layout.MAIN
+        listed = Listed(repo, found.commit, wanted, frozenset(file.name for file in found.files), revision)
         return await _fetched(Fetching(remote, places, settings, tracker), listed, request)
 
 
@@ -141,7 +145,8 @@ async def _fetched(work: Fetching, listed: Listed, request: StoreRequest) -> Fet
     names = [file.name for file in listed.files]
     first = _first_gguf(names, request) if request.gguf and request.weights else None  # before the download
     if request.destination:
-        return Fetched(await work.folder(listed, request.destination))
+        await work.folder(listed, request.destination)
+        return Fetched(request.destination)
     folder, lock = await work.snapshot(listed)
     return Fetched(folder / first if first else folder, lock)
 
@@ -150,12 +155,12 @@ async def _cached(places: Places, source: str, request: StoreRequest, why: Attem
     """The newest snapshot, where its source cannot be asked.
 
     Raises:
-        StoreError: there is none, or the source has answered that this worker may not have it, or that it is not there.
+        StoreError: there is none, or the source has answered that this worker may not have it, or has it not.
     """
-    name = await asyncio.to_thread(_newest, places, source)
-    if name is None or why.kind in {"forbidden", "missing"} or request.destination:
+    name = await asyncio.to_thread(_newest, places, source, request.source.revision or layout.MAIN)
+    if name is None or why.kind not in {"passing", "away"} or request.destination:
         raise fetching.unavailable(source, why) from why
-    lock = await locks.shared(places.use(name))
+    lock = await locks.shared_if_possible(places.use(name))
     folder = places.snapshot(name)
     log.warning(
         "the source cannot be asked: what was fetched earlier is used", source=source, why=str(why), path=folder
@@ -164,32 +169,40 @@ async def _cached(places: Places, source: str, request: StoreRequest, why: Attem
         names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
         return Fetched(folder / _first_gguf(names, request) if request.gguf else folder, lock)
     except BaseException:
-        lock.close()
+        if lock:
+            lock.close()
         raise
 
 
-def _newest(places: Places, source: str) -> str | None:
-    """The snapshot of `refs/main`, if it is complete: one of ours has a manifest, of this source."""
+def _newest(places: Places, source: str, revision: str) -> str | None:
+    """The newest snapshot of a revision, if it is complete: one of ours has a manifest, of this source."""
     try:
-        name = places.main_ref.read_text().strip()
+        name = (places.refs / revision).read_text().strip()
     except OSError:
-        return None
+        name = revision  # which may be a commit
     known = manifest.read(places.manifest(name))
     if not name or not places.snapshot(name).is_dir() or (known and known.source != source):
         return None
-    return name
+    whole = known is None or len(durable.intact(places, name, known).files) == len(known.files)
+    return name if whole else None
 
 
 def _places(settings: StoreSettings, request: StoreRequest, name: str) -> Places:
     if request.destination:
-        content = [RemoteFile(str(request.destination), 0, request.source.place)]
-        return Places(settings.cache, f"extra--{layout.content_hash(content)}")
+        source = layout.content_hash([RemoteFile(request.source.place, 0)])
+        return Places(settings.cache, f"extra--{source}", request.destination)
     return Places(settings.cache, layout.folder_name(name))
 
 
 @asynccontextmanager
 async def _alone(places: Places, show: Show, source: str) -> AsyncIterator[Tracker]:
-    """While inside, no other worker of this node fetches the same; until then, its progress is shown."""
+    """While inside, no other worker of this node fetches the same; until then, its progress is shown.
+
+    Where nothing may be written, nothing is fetched, so that nobody has to wait.
+    """
+    if not foreign.writable(places.own):
+        yield Tracker(show)
+        return
     async with (
         locks.held(places.lock, lambda: show(fetching.of_other(places))),
         _tracked(places, show, source) as tracker,
@@ -204,4 +217,5 @@ async def _tracked(places: Places, show: Show, source: str) -> AsyncIterator[Tra
         async with logged(tracker, source):
             yield tracker
     finally:
-        places.owner_progress.unlink(missing_ok=True)
+        with foreign.tolerated():
+            places.owner_progress.unlink(missing_ok=True)

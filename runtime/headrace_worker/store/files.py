@@ -30,6 +30,9 @@ class RemoteFile:
     """What changes when the content changes: an ETag, or the hub's id of the blob."""
     key: str = ""
     """The object's whole key in its bucket."""
+    checksum: str = ""
+    """`<algorithm>:<digest in hexadecimal>` of the content, where the source tells one beside the ETag; `none` where it
+    tells that the ETag is no hash of the content."""
 
 
 def of_mirror(
@@ -46,7 +49,7 @@ def of_mirror(
     Raises:
         StoreError: a name would be outside the folder, or two files cannot be in one folder.
     """
-    wanted = [file for file in found if not file.name.endswith("/") and file.name != HASH_FILE]
+    wanted = [file for file in _without_markers(list(found)) if file.name != HASH_FILE]
     wanted = [file for file in wanted if arguments.includes(file.name)]
     _refuse_unsafe(wanted)
     return _sorted(_by_quant(_without(wanted, () if weights else _WEIGHTS), quant))
@@ -88,6 +91,15 @@ def _by_quant(files: list[RemoteFile], quant: str | None, *, gguf: bool = False)
     except gguf_files.GgufError as error:
         raise StoreError(str(error)) from error
     return [file for file in files if file.name in names]
+
+
+def _without_markers(files: list[RemoteFile]) -> list[RemoteFile]:
+    """Without the empty objects that consoles and file systems make for folders (`folder/`), as `aws s3 sync` does.
+
+    The library that lists takes the slash off; one of a folder without files is an empty file then, which does no harm.
+    """
+    folders = {str(parent) for file in files for parent in PurePosixPath(file.name).parents}
+    return [file for file in files if file.size or file.name not in folders]
 
 
 def _without(files: list[RemoteFile], patterns: Sequence[str]) -> list[RemoteFile]:

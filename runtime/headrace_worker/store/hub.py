@@ -24,6 +24,8 @@ from headrace_worker.store import retry
 from headrace_worker.store.errors import AttemptError, Kind
 from headrace_worker.store.files import RemoteFile
 from headrace_worker.store.settings import StoreSettings
+from headrace_worker.store.source import Sink
+from headrace_worker.store.threads import Threads
 
 _PARTIAL_CONTENT = 206
 _LATE = 500
@@ -40,8 +42,9 @@ class Repository:
 class Hub:
     """One repository. Every method raises `AttemptError`."""
 
-    def __init__(self, repo: str, settings: StoreSettings, session: aiohttp.ClientSession) -> None:
+    def __init__(self, repo: str, revision: str, settings: StoreSettings, session: aiohttp.ClientSession) -> None:
         self.repo = repo
+        self._revision = revision
         self._settings = settings
         self._session = session
         self._endpoint = (settings.hub_endpoint or constants.ENDPOINT).rstrip("/")
@@ -51,14 +54,15 @@ class Hub:
     @property
     def where(self) -> str:
         """The repository's page."""
-        return f"{self._endpoint}/{self.repo}"
+        return f"{self._endpoint}/{self.repo}" + (f"/tree/{self._revision}" if self._revision else "")
 
     async def listing(self) -> Repository:
         """What the repository holds now."""
         api = HfApi(endpoint=self._endpoint, token=self._settings.hub_token)
 
         async def attempt() -> Any:
-            return await self._blocking(api.model_info, self.repo, files_metadata=True, timeout=30)
+            named = {"revision": self._revision or None, "files_metadata": True, "timeout": 30}
+            return await self._blocking(api.model_info, self.repo, **named)
 
         info = await retry.persist(attempt, self._settings.retries)
         if not info.sha:
@@ -66,24 +70,24 @@ class Hub:
         self._commit = info.sha
         return Repository(info.sha, tuple(_file(one) for one in info.siblings or []))
 
-    async def range(self, file: RemoteFile, start: int, end: int) -> memoryview:
+    async def copy(self, file: RemoteFile, start: int, end: int, sink: Sink, threads: Threads) -> None:
         """See `source.Remote`."""
 
-        async def attempt() -> memoryview:
+        async def attempt() -> None:
             try:
-                return await self._range(file, start, end)
+                data = await self._range(file, start, end)
             except (aiohttp.ClientError, TimeoutError) as error:
                 raise AttemptError("passing", f"{type(error).__name__}: {error}") from error
             except AttemptError:
                 self._located.pop(file.name, None)  # an address of the storage behind the hub is good for a while only
                 raise
+            await threads.run(lambda: _write(sink, data))
 
-        return await retry.persist(attempt, self._settings.retries)
+        await retry.persist(attempt, self._settings.retries)
 
-    async def encrypted(self, file: RemoteFile) -> bool:
-        """Never: the hub's hashes are of the content."""
-        del file
-        return False
+    async def described(self, file: RemoteFile) -> RemoteFile:
+        """The hub's hashes are all that it tells."""
+        return file
 
     async def _range(self, file: RemoteFile, start: int, end: int) -> memoryview:
         url = self._located.get(file.name) or await self._locate(file)
@@ -114,6 +118,11 @@ class Hub:
         return self._located[file.name]
 
 
+def _write(sink: Sink, data: memoryview) -> None:
+    sink.begin()
+    sink.write(data)
+
+
 def session(settings: StoreSettings) -> aiohttp.ClientSession:
     """The connections to the hub's storage; proxies are those of the environment."""
     silence = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=settings.read_timeout_s)
@@ -128,7 +137,7 @@ def _failure(error: Exception, endpoint: str) -> AttemptError:
     if isinstance(error, (RepositoryNotFoundError, RevisionNotFoundError)):
         return AttemptError("missing", text)
     if isinstance(error, OfflineModeIsEnabled):
-        return AttemptError("final", text)
+        return AttemptError("away", text)
     if isinstance(error, HfHubHTTPError) and error.response is not None:
         return AttemptError(_kind(error.response.status_code), text)
     return AttemptError("passing", f"couldn't connect to '{endpoint}': {type(error).__name__}: {text}")

@@ -1,8 +1,10 @@
 """Where things are in the cache, which has the layout of Hugging Face's, so that its tools understand it. Pure.
 
 <cache>/models--<org>--<name>/snapshots/<HASH>/...   complete files, from the moment that the folder is there
-<cache>/models--<org>--<name>/refs/main              the HASH
+<cache>/models--<org>--<name>/refs/main              the HASH; of another revision, the file has its name
 <cache>/.headrace/<models--org--name>/               what is not complete, locks, and what is known of snapshots
+
+Files that go to a folder of their own have the last of these in there, for it may be of one pod while the cache is not.
 """
 
 import hashlib
@@ -17,6 +19,10 @@ from headrace_worker.store.files import RemoteFile
 NO_HASH = "0" * 40
 """The snapshot of a mirror that has no `hash` file."""
 _HASH = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+
+
+MAIN = "main"
+"""The revision that is meant where none is named; of a mirror, the only one."""
 
 
 def folder_name(model: str) -> str:
@@ -49,6 +55,8 @@ class Places:
 
     cache: Path
     folder: str
+    destination: Path | None = None
+    """A folder outside the cache that the files go to."""
 
     @property
     def model(self) -> Path:
@@ -58,7 +66,7 @@ class Places:
     @property
     def own(self) -> Path:
         """Our folder."""
-        return self.cache / ".headrace" / self.folder
+        return (self.destination or self.cache) / ".headrace" / self.folder
 
     @property
     def lock(self) -> Path:
@@ -76,9 +84,14 @@ class Places:
         return self.own / "partial"
 
     @property
-    def main_ref(self) -> Path:
-        """The file with the hash of the newest snapshot."""
-        return self.model / "refs" / "main"
+    def record(self) -> Path:
+        """What is in the destination."""
+        return self.own / "manifest.json"
+
+    @property
+    def refs(self) -> Path:
+        """The folder of files with the hash of a revision's newest snapshot."""
+        return self.model / "refs"
 
     def snapshot(self, name: str) -> Path:
         """A snapshot's folder."""
@@ -87,6 +100,10 @@ class Places:
     def manifest(self, name: str) -> Path:
         """What is in a snapshot that we fetched."""
         return self.own / f"{name}.json"
+
+    def kept(self, name: str) -> Path:
+        """Says that a snapshot is on the disk and not only in the kernel's memory (`durable`)."""
+        return self.own / f"{name}.kept"
 
     def use(self, name: str) -> Path:
         """Locked, shared, by every worker that serves from a snapshot; its time is when it was used last."""

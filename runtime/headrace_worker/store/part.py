@@ -1,14 +1,16 @@
 """The store as the worker's life calls it: a generator section in, the same with local paths out."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from headrace_api.worker_config import Generator
 from headrace_worker.adapters.look import AdapterError
 from headrace_worker.parts import OnProgress, PreparationError
 from headrace_worker.status import Progress as Told
 from headrace_worker.store import request as requests
-from headrace_worker.store import settings
+from headrace_worker.store import revisions, settings, streaming
 from headrace_worker.store.errors import StoreError
 from headrace_worker.store.fetch import Fetched, fetch
 from headrace_worker.store.progress import Progress
@@ -27,31 +29,37 @@ class ModelStore:
         self._environment = environment
         self._settings = settings.read(environment)
         self._used: list[Fetched] = []
+        self._generator: Generator | None = None
 
     async def __call__(self, generator: Generator, progress: OnProgress, /) -> Generator:
         """See `parts.Fetch`."""
+        self._generator = generator
         if own := generator.runtime_env.env_vars:  # where RayLLM's files have keys
             self._settings = settings.read({**self._environment, **own})
         try:
-            if streamed := requests.streamed_from(generator):
-                return requests.with_paths(generator, streamed, None)
             asked = requests.of_generator(generator)
-            model = await self._elsewhere(asked.model, progress)
+            streamed = streaming.streamed(generator, asked.model, self._settings)
+            model = streamed.place if streamed else await self._elsewhere(asked.model, progress)
+            if model and asked.model.source.kind == "hub":
+                revisions.refuse_code(generator.engine_kwargs, asked.model.source, _config(Path(model)))
             tokenizer = await self._elsewhere(asked.tokenizer, progress)
             for extra in asked.extra_files:
                 await self._fetch(extra, progress)
         except StoreError as error:
             raise PreparationError(f"generator: {error}") from error
-        return requests.with_paths(generator, model, tokenizer)
+        return requests.with_paths(generator, model, tokenizer, streamed.environment if streamed else None)
 
-    async def adapter(self, source: str) -> Path:
-        """The local path of an adapter; where it may come from is what `generator.hf_model_id` may be.
+    async def adapter(self, source: str, progress: OnProgress, /) -> Fetched:
+        """An adapter on this machine, until it is closed; it may come from where `generator.hf_model_id` may.
+
+        Buckets are asked with the endpoint and the keys of the model's mirror.
 
         Raises:
             AdapterError: it cannot be had.
         """
         try:
-            return await self._fetch(requests.plain(source), _unseen)
+            request = requests.adapter(source, self._generator)
+            return await fetch(request, self._settings, lambda now: progress(_told(now)))
         except StoreError as error:
             raise AdapterError(str(error)) from error
 
@@ -67,9 +75,12 @@ class ModelStore:
         return found.path
 
 
+def _config(folder: Path) -> Any:
+    try:
+        return json.loads((folder / "config.json").read_bytes())
+    except (OSError, ValueError):  # the engine tells, if it needs one
+        return None
+
+
 def _told(now: Progress) -> Told:
     return Told(now.detail or now.file, now.done_bytes, now.total_bytes)
-
-
-def _unseen(_: Told) -> None:
-    """For what nobody waits for."""

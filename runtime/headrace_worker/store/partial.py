@@ -1,11 +1,45 @@
 """One file that is being fetched: its bytes, and the journal of those that are there (`chunks`)."""
 
+import contextlib
 import hashlib
 import os
 from pathlib import Path
 
-from headrace_worker.store import chunks, verify
+from headrace_worker.store import chunks, digests, durable, verify
+from headrace_worker.store.errors import StoreError
 from headrace_worker.store.files import RemoteFile
+
+
+class Chunk:
+    """Where the bytes of a chunk go while they come (see `source.Sink`)."""
+
+    def __init__(self, path: Path, start: int, hash_name: str) -> None:
+        self._path, self._start, self._hash = path, start, hash_name
+        self._descriptor = os.open(path, os.O_WRONLY)
+        self.begin()
+
+    def __del__(self) -> None:
+        """A thread may have it longer than who was cancelled: closing it under the thread could hit another file."""
+        with contextlib.suppress(AttributeError):
+            os.close(self._descriptor)
+
+    def begin(self) -> None:
+        """See `Sink`."""
+        self._at, self._digest = self._start, digests.Digest(self._hash)
+
+    def write(self, data: memoryview) -> None:
+        """See `Sink`; the bytes are hashed while they are in the CPU's cache."""
+        self._digest.update(data)
+        try:
+            while data:
+                written = os.pwrite(self._descriptor, data, self._at)
+                self._at, data = self._at + written, data[written:]
+        except OSError as error:
+            raise StoreError(f"{self._path}: cannot be written: {error}") from error
+
+    def digest(self) -> str:
+        """The hash of what was written, as the journal has it."""
+        return self._digest.text()
 
 
 class Partial:
@@ -14,15 +48,24 @@ class Partial:
     def __init__(self, file: RemoteFile, path: Path, journals: Path, chunk_bytes: int) -> None:
         self.file = file
         self.path = path
-        self.check = verify.check_for(file.etag, file.size)
+        self.check = verify.check_for(file.etag, file.size, file.checksum)
         part = self.check.part_sizes[0] if self.check.part_sizes else None
         self._chunk_bytes = chunks.size_for(part, chunk_bytes)
-        self._hashes = part == self._chunk_bytes
+        self._hash = digests.name_for(self.check, self._chunk_bytes)
         self._digests: dict[int, str] = {}
         name = hashlib.sha256(file.name.encode()).hexdigest()[:32]
         self._journal = journals / f"{name}.journal"
+        self._boot = durable.boot()
         self.state = self._read()
-        self._digests.update(self.state.digests)
+        self._digests.update(
+            {number: digest for number, digest in self.state.digests.items() if digests.usable(digest, self._hash)}
+        )
+
+    @property
+    def told(self) -> str:
+        """What its source says of its content, for people."""
+        etag = self.check.algorithm == "parts" or not self.file.checksum
+        return f"ETag {self.file.etag}" if etag else f"{self.check.algorithm} {self.check.digest.hex()}"
 
     @property
     def done_bytes(self) -> int:
@@ -44,7 +87,7 @@ class Partial:
         self.path.unlink(missing_ok=True)  # not emptied: it may be a link to the file of a snapshot
         with self.path.open("wb") as data:
             data.truncate(self.file.size)
-        self._journal.write_text(chunks.header(self.file, self._chunk_bytes))
+        self._journal.write_text(chunks.header(self.file, self._chunk_bytes) + chunks.line(chunks.BOOT, self._boot))
         self.state = chunks.State()
         self._digests.clear()
 
@@ -63,17 +106,13 @@ class Partial:
         """Where a chunk begins and ends."""
         return chunks.span(number, self.file.size, self._chunk_bytes)
 
-    def write(self, number: int, data: memoryview) -> None:
-        """Put a chunk into the file, and then into the journal."""
-        start, _ = self.span(number)
-        digest = hashlib.md5(data, usedforsecurity=False).hexdigest() if self._hashes else ""
-        descriptor = os.open(self.path, os.O_WRONLY)
-        try:
-            while data:
-                written = os.pwrite(descriptor, data, start)
-                start, data = start + written, data[written:]
-        finally:
-            os.close(descriptor)
+    def open(self, number: int) -> "Chunk":
+        """A place for a chunk."""
+        return Chunk(self.path, self.span(number)[0], self._hash)
+
+    def note(self, number: int, chunk: "Chunk") -> None:
+        """A chunk is in the file: say so in the journal."""
+        digest = chunk.digest()
         if digest:
             self._digests[number] = digest
         self._note(number, digest)
@@ -81,10 +120,11 @@ class Partial:
     def is_right_already(self) -> bool:
         """Whether the hashes that were made on the way say that the file is right."""
         count = chunks.count(self.file.size, self._chunk_bytes)
-        if not self._hashes or len(self._digests) < count:
+        if not self._hash or len(self._digests) < count:
             return False
-        joined = b"".join(bytes.fromhex(self._digests[number]) for number in range(count))
-        return hashlib.md5(joined, usedforsecurity=False).digest() == self.check.digest
+        spans = [self.span(number) for number in range(count)]
+        texts = [self._digests[number] for number in range(count)]
+        return digests.joined(self.check, texts, [end - start for start, end in spans]) == self.check.digest
 
     def mark_verified(self) -> None:
         """Note that the file is right."""
@@ -105,4 +145,9 @@ class Partial:
             return chunks.State()
         if not text.endswith("\n"):  # or the next line would be read as the end of this one
             os.truncate(self._journal, text.rfind("\n") + 1)
-        return chunks.read(text, self.file, self._chunk_bytes) or chunks.State()
+        state = chunks.read(text, self.file, self._chunk_bytes, self._boot) or chunks.State()
+        if not state.sure and self.check.algorithm == "none":  # nothing would tell what is missing of it
+            return chunks.State()
+        if not state.sure:
+            self._note(chunks.BOOT, self._boot)
+        return state

@@ -1,6 +1,6 @@
 """What is asked of the store, and what of a generator section that is. Pure."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -8,8 +8,7 @@ from headrace_api import s3_sync
 from headrace_api.s3_sync import SyncArguments
 from headrace_api.worker_config import ExtraFiles, GcsMirror, Generator, S3AwsCredentials, S3Mirror
 from headrace_worker.engines.gguf import split_name
-from headrace_worker.store import source
-from headrace_worker.store.address import is_address
+from headrace_worker.store import revisions, source
 from headrace_worker.store.errors import StoreError
 from headrace_worker.store.source import Source
 
@@ -41,48 +40,55 @@ class Requests:
     extra_files: tuple[StoreRequest, ...]
 
 
-def plain(text: str, name: str = "") -> StoreRequest:
-    """The request for a source that is named by one text: a path, a Hugging Face id, `s3://` or `gs://`."""
-    return StoreRequest(source.understand(text), name)
+def adapter(text: str, generator: Generator | None, exists: Callable[[str], bool] = source.exists) -> StoreRequest:
+    """The request for an adapter; its bucket is asked as the model's is.
+
+    Raises:
+        StoreError: the text names no source.
+    """
+    return _beside(source.understand(text, exists), _mirror(generator) if generator else None)
 
 
 def of_generator(generator: Generator, exists: Callable[[str], bool] = source.exists) -> Requests:
     """What a generator section asks for.
 
     Raises:
-        StoreError: a source, or an argument of `s3_sync_args`, is not accepted.
+        StoreError: a source, a revision, or an argument of `s3_sync_args`, is not accepted.
     """
-    mirror = generator.s3_mirror_config or generator.gcs_mirror_config
+    mirror = _mirror(generator)
+    model = _model(generator, mirror, exists)
+    model = replace(model, source=revisions.of_model(generator.engine_kwargs, model.source))
+    tokenizer = Source("path", generator.tokenizer_path) if generator.tokenizer_path else None
+    if generator.tokenizer_id:
+        tokenizer = source.understand(generator.tokenizer_id, exists)
+    tokenizer = revisions.of_tokenizer(generator.engine_kwargs, tokenizer, model.source)
     return Requests(
-        model=_model(generator, mirror, exists),
-        tokenizer=_tokenizer(generator, exists),
+        model=model,
+        tokenizer=replace(_beside(tokenizer, mirror), weights=False) if tokenizer else None,
         extra_files=tuple(_extra(mirror, one) for one in (mirror.extra_files if mirror else ())),
     )
 
 
-def streamed_from(generator: Generator) -> str | None:
-    """The bucket that vLLM itself streams weights from, with `load_format = "runai_streamer"`; else None."""
-    kwargs = {name.replace("-", "_"): value for name, value in generator.engine_kwargs.items()}
-    if generator.type != "VLLMEngine" or not str(kwargs.get("load_format")).startswith("runai_streamer"):
-        return None
-    mirror = generator.s3_mirror_config or generator.gcs_mirror_config
-    place = mirror.bucket_uri if mirror and not generator.weight_set_directories else generator.source
-    return place if place and is_address(place) else None
-
-
-def with_paths(generator: Generator, model: str | None, tokenizer: str | None) -> Generator:
+def with_paths(
+    generator: Generator, model: str | None, tokenizer: str | None, environment: Mapping[str, str] | None = None
+) -> Generator:
     """The section as the engine shall read it: where things are here, and nothing left to fetch.
 
     Args:
         generator: the section as it was written.
         model: where the weights are now; None where they are where the section says.
         tokenizer: where the tokenizer is now, likewise.
+        environment: variables that the engine needs to read it; those of the section win.
     """
     changed: dict[str, object] = {"s3_mirror_config": None, "gcs_mirror_config": None}
+    changed["engine_kwargs"] = revisions.without(generator.engine_kwargs)  # which mean nothing in a folder
     if model:
         changed["weight_set_directories"] = [model, *generator.weight_set_directories[1:]]
     if tokenizer:
         changed["tokenizer_id"] = tokenizer
+    if environment:
+        variables = {**environment, **generator.runtime_env.env_vars}
+        changed["runtime_env"] = generator.runtime_env.model_copy(update={"env_vars": variables})
     return generator.model_copy(update=changed)
 
 
@@ -108,7 +114,8 @@ def _model(generator: Generator, mirror: S3Mirror | GcsMirror | None, exists: Ca
     onnx = generator.optimize == "onnx"
     if generator.weight_set_directories or mirror is None or mirror.bucket_uri is None:
         found = source.understand(generator.source, exists)
-        return StoreRequest(found, gguf=wants_gguf or found.quant is not None, onnx=onnx, weights=weights)
+        request = _beside(found, mirror)
+        return replace(request, gguf=wants_gguf or found.quant is not None, onnx=onnx, weights=weights)
     name, quant = split_name(mirrored_name(generator))
     return StoreRequest(
         Source("bucket", mirror.bucket_uri, quant),
@@ -120,19 +127,20 @@ def _model(generator: Generator, mirror: S3Mirror | GcsMirror | None, exists: Ca
     )
 
 
-def _tokenizer(generator: Generator, exists: Callable[[str], bool]) -> StoreRequest | None:
-    if not generator.tokenizer_id:
-        return None
-    return StoreRequest(source.understand(generator.tokenizer_id, exists), weights=False)
+def _beside(found: Source, mirror: S3Mirror | GcsMirror | None) -> StoreRequest:
+    """The request for something else than the mirror's model: of a bucket, at the same endpoint with the same keys."""
+    if found.kind != "bucket":
+        return StoreRequest(found)
+    sync = replace(_sync(mirror), filters=())  # those are about the model's files
+    return StoreRequest(found, sync=sync, credentials=_credentials(mirror))
 
 
 def _extra(mirror: S3Mirror | GcsMirror | None, files: ExtraFiles) -> StoreRequest:
-    return StoreRequest(
-        Source("bucket", files.bucket_uri),
-        sync=replace(_sync(mirror), filters=()),  # those are about the model's files
-        credentials=_credentials(mirror),
-        destination=Path(files.destination_path),
-    )
+    return replace(_beside(Source("bucket", files.bucket_uri), mirror), destination=Path(files.destination_path))
+
+
+def _mirror(generator: Generator) -> S3Mirror | GcsMirror | None:
+    return generator.s3_mirror_config or generator.gcs_mirror_config
 
 
 def _sync(mirror: S3Mirror | GcsMirror | None) -> SyncArguments:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-from headrace_worker.store.errors import AttemptError, Kind, failure
+from headrace_worker.store.errors import AttemptError, Kind, StoreError, failure
 
 Done = TypeVar("Done")
 
@@ -45,6 +45,8 @@ async def persist(attempt: Callable[[], Awaitable[Done]], retries: Retries) -> D
     for wait in (*retries.waits(random.random), 0.0):
         try:
             return await attempt()
+        except StoreError:  # not about the source: a disk that is full, keys that cannot be had
+            raise
         except Exception as error:  # noqa: BLE001 - whatever the library raises is sorted by `failure`
             last = failure(error)
         kinds.append(last.kind)

@@ -41,12 +41,14 @@ class StoreSettings:
     """`GOOGLE_BASE_URL`, or the emulator's `STORAGE_EMULATOR_HOST`."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Where `auth_token_env_variable` and keys of buckets are looked up."""
-    chunk_bytes: int = 8 * _MIB
-    """Of one request."""
+    chunk_bytes: int = 16 * _MIB
+    """Of one request: what a kill loses, times `parallel`."""
     parallel: int = 16
     """Requests at the same time."""
     read_timeout_s: float = 30.0
     """How long a connection may be silent."""
+    sync_after_s: float = 60.0
+    """How long after a download the disk is asked to have written it: by then the kernel has written most of it."""
     retries: Retries = field(default_factory=Retries)
 
 

@@ -1,18 +1,28 @@
 """Where a model can come from, and what the store needs of such a place."""
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+from headrace_api.sources import REPOSITORY
 from headrace_worker.engines.gguf import split_name
 from headrace_worker.store import address
 from headrace_worker.store.errors import StoreError
 from headrace_worker.store.files import RemoteFile
+from headrace_worker.store.threads import Threads
 
-_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?")
 _PATH = ("/", "./", "../", "~")
+
+
+class Sink(Protocol):
+    """Where bytes go, one piece after the other. Blocks, so it is called in `Threads`."""
+
+    def begin(self) -> None:
+        """The bytes come from their start (again)."""
+
+    def write(self, data: memoryview) -> None:
+        """The next piece."""
 
 
 class Remote(Protocol):
@@ -22,11 +32,11 @@ class Remote(Protocol):
     def where(self) -> object:
         """Its address, for people."""
 
-    async def range(self, file: RemoteFile, start: int, end: int) -> memoryview:
-        """The bytes from `start` to before `end`, of the version of the file that was listed."""
+    async def copy(self, file: RemoteFile, start: int, end: int, sink: Sink, threads: Threads) -> None:
+        """Give the bytes from `start` to before `end`, of the version of the file that was listed, to a sink."""
 
-    async def encrypted(self, file: RemoteFile) -> bool:
-        """Whether the file's ETag is no hash of its content, because it is encrypted."""
+    async def described(self, file: RemoteFile) -> RemoteFile:
+        """The file with the checksum that the place tells beside its ETag, if it does."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +48,25 @@ class Source:
     """The path, the repository or the bucket's address."""
     quant: str | None = None
     """The quantisation whose GGUF file is meant."""
+    revision: str = ""
+    """The branch, tag or commit of a repository; `main` where it is empty."""
 
 
 def exists(path: str) -> bool:
-    """Whether there is a file or a folder."""
-    return Path(path).expanduser().exists()
+    """Whether there is a file or a folder.
+
+    Raises:
+        StoreError: this user may not know.
+    """
+    try:
+        return Path(path).expanduser().exists()
+    except PermissionError as error:
+        raise StoreError(
+            f"{path!r:.200} cannot be read: {error.strerror}; the worker's user has to have the right to read it, and "
+            "to pass through the folders above it"
+        ) from error
+    except OSError:  # a name that is too long for one
+        return False
 
 
 def understand(text: str, exists: Callable[[str], bool] = exists) -> Source:
@@ -64,9 +88,9 @@ def understand(text: str, exists: Callable[[str], bool] = exists) -> Source:
     place, quant = split_name(text)
     if place.startswith(_PATH) or exists(place):
         return Source("path", place, quant)
-    if _REPOSITORY.fullmatch(place):
-        return Source("hub", place, quant)
+    if found := REPOSITORY.fullmatch(place):
+        return Source("hub", found["repository"], quant, found["revision"] or "")
     raise StoreError(
-        f"{text!r:.200} is neither a file nor a folder; accepted: a path, a Hugging Face id (organisation/model), "
-        "s3:// or gs://"
+        f"{text!r:.200} is neither a file nor a folder; accepted: a path, a Hugging Face id (organisation/model, "
+        "with @revision if need be), s3:// or gs://"
     )
