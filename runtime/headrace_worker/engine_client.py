@@ -15,15 +15,13 @@ from headrace_worker.adapters.routes import Routes
 from headrace_worker.engines import generate_kwargs, prompt_formats
 from headrace_worker.engines.protocol import CHAT_PATH, COMPLETIONS_PATH, AdapterDialect, Call, EngineApi, text_api
 from headrace_worker.sse import UsageTap, usage_of
+from headrace_worker.transports.http import Http
+from headrace_worker.transports.protocol import Answer, EngineLostError, Transport
 
 _GENERATES = (CHAT_PATH, COMPLETIONS_PATH)
 """The paths whose requests have generation parameters."""
 
 Emit = Callable[[bytes], Awaitable[None]]
-
-
-class EngineLostError(RuntimeError):
-    """The connection to the engine broke: it cannot be told what became of the request."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +54,12 @@ class Dialect:
 class EngineClient:
     """Requests to one engine that serves one model."""
 
-    def __init__(self, session: aiohttp.ClientSession, base_url: str, dialect: Dialect) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, base_url: str, dialect: Dialect, transport: Transport | None = None
+    ) -> None:
         self._session = session
         self._base_url = base_url
+        self._transport = transport or Http(session, base_url)
         self._served_name = dialect.served_name
         self._defaults = dialect.defaults
         self._generation = dialect.generation
@@ -117,19 +118,16 @@ class EngineClient:
 
     async def _ask(self, path: str, request: Mapping[str, Any], emit: Emit) -> Outcome:
         body = self.prepared(path, request)
-        try:
-            async with self._session.post(self._base_url + path, json=body) as response:
-                received = self._received(response)
-                if response.status != 200:
-                    return Outcome(response.status, body=_error_of(await _whole(received), response.status))
-                if body.get("stream") is True:
-                    return await _pass_on(received, UsageTap(keep_usage=_wants_usage(request)), emit)
-                return await _pass_whole(received, emit)
-        except (aiohttp.ClientError, ConnectionError, TimeoutError) as error:
-            raise EngineLostError(f"{type(error).__name__}: {error}") from error
+        async with self._transport.ask(path, json.dumps(body).encode()) as answer:
+            received = self._received(answer)
+            if answer.status != 200:
+                return Outcome(answer.status, body=_error_of(await _whole(received), answer.status))
+            if body.get("stream") is True:
+                return await _pass_on(received, UsageTap(keep_usage=_wants_usage(request)), emit)
+            return await _pass_whole(received, emit)
 
-    async def _received(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-        async for data in response.content.iter_any():
+    async def _received(self, answer: Answer) -> AsyncIterator[bytes]:
+        async for data in answer.received():
             self.heard_at = time.monotonic()
             yield data
 

@@ -59,6 +59,14 @@ def write_files(command: EngineCommand) -> None:
         Path(path).write_text(text, encoding="utf-8")
 
 
+def environment_of(command: EngineCommand, inherited: Mapping[str, str]) -> dict[str, str]:
+    """The engine's environment: what it inherits, then the command's."""
+    environment = {**inherited, **command.env}
+    if command.python_path:
+        environment["PYTHONPATH"] = ":".join(filter(None, (environment.get("PYTHONPATH"), command.python_path)))
+    return environment
+
+
 class EngineProcess:
     """A running engine, in a process group of its own (see `guard` for why there is a process in between)."""
 
@@ -158,7 +166,7 @@ async def _started(command: EngineCommand, environment: Mapping[str, str]) -> as
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
-        env={**environment, **command.env},
+        env=environment_of(command, environment),
         start_new_session=True,
     )
 

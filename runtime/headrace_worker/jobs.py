@@ -7,7 +7,8 @@ from typing import Literal
 import structlog
 
 from headrace_api.wire import HandBack, Job, Result
-from headrace_worker.engine_client import EngineClient, EngineLostError, Outcome, error_body
+from headrace_worker.engine_client import EngineClient, Outcome, error_body
+from headrace_worker.transports.protocol import EngineLostError
 
 _LOST = (500, 502, 503)
 """After pieces were sent: the engine, or the worker, did not finish."""

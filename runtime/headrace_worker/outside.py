@@ -27,6 +27,7 @@ from headrace_worker.puller import Puller, PullPlan, worker_url
 from headrace_worker.service import Service
 from headrace_worker.settings import Settings
 from headrace_worker.status import Status
+from headrace_worker.transports import choice
 
 DYING_S = 0.5
 """So long after its connection broke it is waited for an engine's end: that says more."""
@@ -45,6 +46,8 @@ class Outside:
     puller: Puller
     pulling: asyncio.Task[None]
     """Never ends by itself."""
+    leaving: contextlib.AsyncExitStack
+    """What is to be done at the end."""
 
     async def load(self, engine: EngineProcess, decided: Decision) -> None:
         """Wait until the engine answers.
@@ -80,11 +83,13 @@ class Outside:
             raise End(cause, str(error)) from error
         log.info("the engine is ready", first_token_seconds=round(time.monotonic() - began, 3))
 
-    def service(self, engine: EngineProcess, decided: Decision) -> Service:
+    async def service(self, engine: EngineProcess, decided: Decision) -> Service:
         """What serves requests with an engine that has given its first token."""
         name, generation = self.config.model_name, decided.generator.generation
         dialect = Dialect(name, decided.request_defaults, generation, decided.api, decided.routes)
-        client = EngineClient(self.http, engine.base_url, dialect)
+        transport = await choice.opened(self.http, engine.base_url, decided.api)
+        self.leaving.push_async_callback(transport.close)
+        client = EngineClient(self.http, engine.base_url, dialect, transport)
         return Service(self.config, self.settings, self.status, client, decided)
 
 
@@ -120,12 +125,13 @@ async def connected(
     async with (
         probes.serving(status, config.monitoring.metrics_port, config.monitoring.tcp_probes),
         aiohttp.ClientSession(connector=connector, timeout=timeout) as http,
+        contextlib.AsyncExitStack() as leaving,
     ):
         machine = await asyncio.to_thread(facts.machine, nvidia, settings.model_cache)
         puller = Puller(pull_plan(config, settings, token, machine), status)
         pulling = asyncio.create_task(puller.run())
         try:
-            yield Outside(config, settings, status, http, puller, pulling)
+            yield Outside(config, settings, status, http, puller, pulling, leaving)
         finally:
             pulling.cancel()
             await asyncio.gather(pulling, return_exceptions=True)

@@ -15,8 +15,9 @@ import structlog
 from pydantic import ValidationError
 
 from headrace_api.wire import Registration, SeedRequest
-from headrace_worker.engine_client import EngineClient, EngineLostError, error_body
+from headrace_worker.engine_client import EngineClient, error_body
 from headrace_worker.status import Status
+from headrace_worker.transports.protocol import EngineLostError
 
 _SETTLED_S = 2.0
 """A connection that has been open for so long counts as accepted, for the protocol has no message that says so."""

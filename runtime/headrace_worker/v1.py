@@ -26,10 +26,11 @@ from headrace_api.wire import (
 )
 from headrace_worker import transcripts
 from headrace_worker.batcher import Batcher
-from headrace_worker.engine_client import EngineLostError, Outcome
+from headrace_worker.engine_client import Outcome
 from headrace_worker.jobs import Running, Stop, ending_of, log_lost
 from headrace_worker.reports import Reports
 from headrace_worker.status import Offer, Status
+from headrace_worker.transports.protocol import EngineLostError
 from headrace_worker.unacked import Unacked
 
 _ACK_PATIENCE_S = 2.0

@@ -90,7 +90,7 @@ class Worker:
         await self._unless_ended(outside, outside.load(engine, decided))
         self._go(Cause.ANSWERED)
         await self._unless_ended(outside, outside.warm(engine, decided))
-        service = outside.service(engine, decided)
+        service = await self._unless_ended(outside, outside.service(engine, decided))
         told = await self._unless_ended(outside, self.parts.adapters.load(service.client))
         service.offer()
         self._go(Cause.WARMED)

@@ -1,11 +1,12 @@
-"""vLLM embedded in a process of ours (AsyncLLM) against its own HTTP server asked over loopback: which path is better.
+"""vLLM embedded in a process of ours (AsyncLLM) against its own server asked in several ways: which path is better.
 
     python tests/bench/vllm_embedded.py PYTHON [--repeat 3]
 
-PYTHON is an interpreter that has vLLM. In both cases the engine core is a process of its own, as vLLM has it; compared
-is what is in front of it: for the embedded engine the chat template, AsyncLLM and the making of the server-sent events;
-for the server all of its API process and the client that reads the events. In between is the embedded engine behind
-vLLM's own OpenAI layer (all its parsers and checks), without HTTP. The client is that of worker_overhead.
+PYTHON is an interpreter that has vLLM. In all cases the engine core is a process of its own, as vLLM has it; compared
+is what is in front of it: for the embedded engine the chat template, AsyncLLM and the making of the server-sent events,
+behind vLLM's own OpenAI layer (all its parsers and checks) or without; for the server all of its API process and the
+client that reads the events: a bare one (worker_overhead's), the worker's by HTTP, and the worker's over one WebSocket.
+The three clients ask the same server in turn.
 """
 
 import argparse
@@ -25,11 +26,21 @@ from typing import Any
 import aiohttp
 import psutil
 
+from headrace_api.worker_config import Generator
+from headrace_worker.engine_process import environment_of
+from headrace_worker.engines.protocol import EngineFacts, Programs
+from headrace_worker.engines.vllm import Vllm
+from headrace_worker.transports.http import Http
+from headrace_worker.transports.multiplexed import Multiplexed
+from headrace_worker.transports.protocol import Transport
+
 sys.path.insert(0, str(Path(__file__).parent))
 import worker_overhead as bench
 
 ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
 PORT = 18490
+THOUSANDS = bench.ROUNDS * bench.STREAMS * bench.TOKENS / 1000
+FACTS = EngineFacts("bench", "bench", PORT, Programs("", ""))
 
 EMBEDDED = """
 import asyncio, json, sys, time
@@ -100,10 +111,11 @@ WORDS = [
 
 @contextmanager
 def server(python: str) -> Iterator[psutil.Popen]:
-    """vLLM's own."""
+    """vLLM's own, with the multiplexer that the worker gives it."""
+    told = Vllm().command(Generator(type="VLLMEngine", model_id="bench"), FACTS)
     process = psutil.Popen(
-        [python, "-m", "vllm.entrypoints.openai.api_server", *WORDS],
-        env={**os.environ, **ENVIRONMENT},
+        [python, "-m", "vllm.entrypoints.openai.api_server", *WORDS, *told.argv[told.argv.index("--middleware") :]],
+        env=environment_of(told, {**os.environ, **ENVIRONMENT}),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -114,22 +126,60 @@ def server(python: str) -> Iterator[psutil.Popen]:
         process.wait(60)
 
 
-async def through_server(python: str, repeat: int) -> list[list[float]]:
-    """Rounds of tokens per second, first token in ms, CPU s per 1000 tokens of API process and client together."""
+async def asked(transport: Transport, body: bytes) -> float:
+    """One stream as the worker asks for it: seconds to its first content."""
+    began, first, last = time.perf_counter(), 0.0, b""
+    async with transport.ask(bench.CHAT, body) as answer:
+        async for data in answer.received():
+            if not first and b'"content":"' in data.replace(b'"content":""', b""):
+                first = time.perf_counter() - began
+            last = data
+    if b"[DONE]" not in last:
+        raise RuntimeError(f"a broken answer, ending {last!r}")
+    return first
+
+
+async def load(transport: Transport) -> float:
+    """All streams at once, some times over; tokens per second."""
+    body = json.dumps(bench.request("bench")).encode()
+    began = time.perf_counter()
+    for _ in range(bench.ROUNDS):
+        await asyncio.gather(*(asked(transport, body) for _ in range(bench.STREAMS)))
+    return THOUSANDS * 1000 / (time.perf_counter() - began)
+
+
+async def first_tokens(transport: Transport) -> float:
+    """The median time to a first token, in ms, one stream after another."""
+    body = json.dumps(bench.request("bench", tokens=2)).encode()
+    return 1000 * statistics.median([await asked(transport, body) for _ in range(30)])
+
+
+async def through_server(python: str, repeat: int) -> dict[str, list[list[float]]]:
+    """By client: rounds of tokens per second, first token in ms, CPU s per 1000 tokens of API process and client."""
     url = f"http://127.0.0.1:{PORT}"
-    rounds = []
+    connector = aiohttp.TCPConnector(limit=0, force_close=True)
     with server(python) as process:
-        async with aiohttp.ClientSession() as http:
+        async with aiohttp.ClientSession(connector=connector) as http:
             await bench.answers(http, f"{url}/health", bench.Program(process, Path(os.devnull)))
-        for number in range(repeat + 1):
-            before, own = process.cpu_times(), time.process_time()
-            rate = await bench.load(url, "bench")
-            after = process.cpu_times()
-            cpu = after.user + after.system - before.user - before.system + time.process_time() - own
-            first = await bench.first_tokens(url, "bench", 30)
-            if number:  # the first warms up
-                rounds.append([rate, first, cpu / (bench.ROUNDS * bench.STREAMS * bench.TOKENS / 1000)])
-    return rounds
+            multiplexed = Multiplexed(http, url)
+            ways = {"server, worker by HTTP": Http(http, url), "server, worker multiplexed": multiplexed}
+            rows: dict[str, list[list[float]]] = {"server, bare client": [], **{name: [] for name in ways}}
+            for _ in range(repeat + 1):
+                for name, rounds in rows.items():
+                    way = ways.get(name)
+                    before = cpu(process)
+                    rate = await (load(way) if way else bench.load(url, "bench"))
+                    used = cpu(process) - before
+                    first = await (first_tokens(way) if way else bench.first_tokens(url, "bench", 30))
+                    rounds.append([rate, first, used / THOUSANDS])
+            await multiplexed.close()
+    return {name: rounds[1:] for name, rounds in rows.items()}  # the first warms up
+
+
+def cpu(process: psutil.Process) -> float:
+    """CPU seconds so far of that process and this one."""
+    times = process.cpu_times()
+    return float(times.user + times.system + time.process_time())
 
 
 def embedded(python: str, repeat: int, *, layer: bool) -> list[list[float]]:
@@ -156,15 +206,18 @@ def main() -> None:
     parser.add_argument("python")
     parser.add_argument("--repeat", type=int, default=3)
     given = parser.parse_args()
-    rows = {
-        "embedded": embedded(given.python, given.repeat, layer=False),
-        "with vLLM's OpenAI layer": embedded(given.python, given.repeat, layer=True),
-        "server": asyncio.run(through_server(given.python, given.repeat)),
-    }
-    sys.stdout.write(f"{'':26}{'tokens/s':>12}{'first ms':>12}{'CPU s/1000':>12}\n")
-    for name, rounds in rows.items():
-        rate, first, cpu = (statistics.median(column) for column in zip(*rounds, strict=True))
-        sys.stdout.write(f"{name:26}{rate:12.0f}{first:12.1f}{cpu:12.3f}\n")
+    sys.stdout.write(f"{'':30}{'tokens/s':>12}{'first ms':>12}{'CPU s/1000':>12}\n")
+    for name, rounds in asyncio.run(through_server(given.python, given.repeat)).items():
+        tell(name, rounds)
+    for name, layer in (("embedded, with OpenAI layer", True), ("embedded, bare AsyncLLM", False)):
+        tell(name, embedded(given.python, given.repeat, layer=layer))
+
+
+def tell(name: str, rounds: list[list[float]]) -> None:
+    """Medians."""
+    rate, first, used = (statistics.median(column) for column in zip(*rounds, strict=True))
+    sys.stdout.write(f"{name:30}{rate:12.0f}{first:12.1f}{used:12.3f}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -25,6 +25,10 @@ from typing import Any
 import aiohttp
 import psutil
 
+from headrace_worker.engine_process import environment_of
+from headrace_worker.engines.protocol import EngineCommand
+from headrace_worker.engines.vllm import FOLDER
+
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "runtime" / "sample_model" / "sample-chat"
 STREAMS = 64
@@ -234,10 +238,11 @@ async def running(folder: Path, http: aiohttp.ClientSession, vllm: str | None) -
 async def bare_start(folder: Path, http: aiohttp.ClientSession, argv: list[str]) -> float:
     """Seconds from the start of the engine alone, by the same command line, to its first answer."""
     environment = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
+    command = EngineCommand(argv, environment, python_path=FOLDER)
     log = folder / "engine.log"
     began = time.monotonic()
     with log.open("wb") as output:
-        process = psutil.Popen(argv, stdout=output, stderr=output, env={**os.environ, **environment})
+        process = psutil.Popen(argv, stdout=output, stderr=output, env=environment_of(command, os.environ))
         try:
             return await answers(http, f"http://127.0.0.1:{port_of(argv)}/health", Program(process, log)) - began
         finally:

@@ -15,6 +15,8 @@ from headrace_worker.life import State
 from headrace_worker.metrics import Metrics
 from headrace_worker.puller import Puller, PullPlan, worker_url
 from headrace_worker.status import Offer, Status
+from headrace_worker.transports.http import Http
+from headrace_worker.transports.multiplexed import Multiplexed
 from tests.worker.scripted_engine import ScriptedEngine
 from tests.worker.scripted_queue import ScriptedQueue
 
@@ -57,7 +59,8 @@ def pulling(engine: ScriptedEngine) -> Callable[..., AbstractAsyncContextManager
         plan = PullPlan(worker_url(url), token, REGISTER, fast_retries=7)
         status = Status(Metrics())
         async with aiohttp.ClientSession() as session:
-            client = EngineClient(session, engine.url, Dialect("public-name", {"stop": ["</s>"]}))
+            transport = Multiplexed(session, engine.url) if engine.multiplexed else Http(session, engine.url)
+            client = EngineClient(session, engine.url, Dialect("public-name", {"stop": ["</s>"]}), transport)
             status.set_offer(Offer(client, slots))
             if ready:
                 status.set_state(State.READY)
@@ -72,5 +75,6 @@ def pulling(engine: ScriptedEngine) -> Callable[..., AbstractAsyncContextManager
                     task.cancel()
                     with contextlib.suppress(asyncio.CancelledError):
                         await task
+                await transport.close()
 
     return start

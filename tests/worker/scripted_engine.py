@@ -22,6 +22,8 @@ HUGE = b'{"pad":"' + b"x" * (9 << 20) + b'"}'
 class ScriptedEngine:
     """A request's first message says how it is answered: `quick`, `held`, `held back`, `broken`, `huge` or `bad`."""
 
+    multiplexed = False
+
     def __init__(self) -> None:
         self.requests: list[dict[str, Any]] = []
         self.go_on = asyncio.Event()

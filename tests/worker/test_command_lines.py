@@ -15,6 +15,7 @@ from headrace_worker.engines.protocol import EngineConfigError, EngineFacts, Pro
 from headrace_worker.engines.vllm import Vllm
 
 FACTS = EngineFacts("/models/m", "public-name", 12345, Programs("/venv/bin/python", "/vllm/bin/python"))
+MULTIPLEXER = ("--middleware", "headrace_multiplexer.Multiplexer")
 VLLM_START = [
     *("/vllm/bin/python", "-m", "vllm.entrypoints.openai.api_server"),
     *("--model", "/models/m", "--served-model-name", "public-name", "--host", "127.0.0.1", "--port", "12345"),
@@ -31,8 +32,19 @@ def llamacpp(**keys: Any) -> Generator:
 
 def test_vllm_with_nothing_but_a_model_on_a_cpu() -> None:
     command = Vllm().command(vllm(), FACTS)
-    assert command.argv == [*VLLM_START, "--max-num-seqs", "256", "--disable-uvicorn-access-log"]
+    assert command.argv == [*VLLM_START, "--max-num-seqs", "256", *MULTIPLEXER, "--disable-uvicorn-access-log"]
     assert command.env == {}
+    assert (Path(command.python_path) / "headrace_multiplexer.py").is_file()
+
+
+def test_vllm_that_embeds_is_asked_request_by_request() -> None:
+    for engine, kwargs in ((Vllm(runner="pooling"), {}), (Vllm(), {"runner": "pooling", "middleware": ["m.a"]})):
+        generator = vllm(engine_kwargs=kwargs)
+        command = engine.command(generator, FACTS)
+        assert MULTIPLEXER[1] not in command.argv
+        assert not command.python_path
+        assert not engine.api(generator).multiplexed
+    assert Vllm().api(vllm()).multiplexed
 
 
 def test_vllm_with_everything_on_gpus() -> None:
@@ -64,7 +76,7 @@ def test_vllm_with_everything_on_gpus() -> None:
         *("--max-model-len", "4096", "--load-format", "dummy"),
         *("--max-num-seqs", "64", "--trust-remote-code", "--no-enable-prefix-caching"),
         *("--hf-overrides", '{"rope_theta": 2.0}', "--allowed-media-domains", "a", "b"),
-        *("--middleware", "m.a", "--middleware", "m.b", "--compilation-config.cudagraph_mode", "NONE"),
+        *("--middleware", "m.a", "--middleware", "m.b", *MULTIPLEXER, "--compilation-config.cudagraph_mode", "NONE"),
         *("--allowed-origins", '["x"]', "--quantization", "awq"),
         "--disable-uvicorn-access-log",
     ]

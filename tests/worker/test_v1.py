@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 
 import pytest
@@ -10,12 +10,19 @@ import pytest
 from headrace_api.wire import Cancel, Credit, Drain, HandBack, Registered, Result, Usage
 from headrace_worker import puller
 from tests.waiting import until
+from tests.worker.asgi_engine import AsgiEngine
 from tests.worker.conftest import REGISTER, Pulling
 from tests.worker.scripted_engine import CHUNKS, DONE, ERROR_CHUNK, HUGE, USAGE, USAGE_CHUNK, ScriptedEngine
 from tests.worker.scripted_queue import PATIENCE_S, ScriptedQueue
 
 Start = Callable[..., AbstractAsyncContextManager[Pulling]]
 STREAM = {"stream": True}
+
+
+@pytest.fixture(params=[ScriptedEngine, AsgiEngine], ids=["http", "multiplexed"])
+async def engine(request: pytest.FixtureRequest) -> AsyncIterator[ScriptedEngine]:
+    async with request.param().serving() as engine:
+        yield engine
 
 
 async def test_registers_grants_its_slots_and_answers(queue: ScriptedQueue, pulling: Start) -> None:

@@ -21,7 +21,12 @@ GENERATOR = {
     "weight_set_directories": [str(SAMPLE_MODEL)],
     "tokenizer_path": str(SAMPLE_MODEL / "tokenizer.json"),
     "max_total_tokens": 1024,
-    "engine_kwargs": {"max_num_seqs": 4, "enforce_eager": True, "dtype": "float32"},
+    "engine_kwargs": {
+        "max_num_seqs": 4,
+        "enforce_eager": True,
+        "dtype": "float32",
+        "middleware": ["starlette.middleware.gzip.GZipMiddleware"],
+    },
     "generation": {"stopping_sequences": ["<never said>"]},
     "runtime_env": {"env_vars": {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}},
 }
@@ -89,6 +94,9 @@ async def test_answers_then_fails_with_its_engine_core(
         assert 'headrace_model="public-name",headrace_engine="VLLMEngine"' in generated
         assert float(generated.rpartition(" ")[2]) >= 2 * streamed.usage.completion_tokens
         log = process.log.read_text()
+        assert "GZipMiddleware" in log
+        assert "WebSocket /headrace/requests" in log
+        assert "each request goes to the engine by HTTP" not in log
         assert QUESTION not in log
         assert ANSWER not in log
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from headrace_worker.adapters.look import AdapterError, Here, NeedsRestartError
-from headrace_worker.engine_client import EngineClient, EngineLostError
+from headrace_worker.engine_client import EngineClient
 from headrace_worker.engines.protocol import AdapterDialect, Call
+from headrace_worker.transports.protocol import EngineLostError
 
 _MOST_CHARACTERS = 500
 ANSWER_S = 60.0

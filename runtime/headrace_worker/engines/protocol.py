@@ -69,6 +69,8 @@ class EngineCommand:
     """Added to its environment."""
     files: Mapping[str, str] = field(default_factory=dict)
     """Texts to write before it starts, by path; all in `EngineFacts.folder`."""
+    python_path: str = ""
+    """A folder that comes last on its PYTHONPATH, after what it inherits and what `runtime_env.pip` installed."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,8 @@ class EngineApi:
     """What its own metrics' names begin with; one of several where several programs may serve it."""
     adapters: AdapterDialect | None = None
     """None where adapters cannot come and go while it runs."""
+    multiplexed: bool = False
+    """Whether it was started to take all requests over one WebSocket (`in_vllm.headrace_multiplexer`) as well."""
     renamed: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """By path: fields of a request that this engine knows under another name, as `{"prompt": "content"}`."""
 

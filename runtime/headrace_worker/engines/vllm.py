@@ -3,11 +3,13 @@
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from headrace_api import engine_arguments, refusals
 from headrace_api.worker_config import Generator
-from headrace_worker.engines import arguments, prompt_formats, stops
+from headrace_worker.engines import arguments, in_vllm, prompt_formats, stops
+from headrace_worker.engines.in_vllm import headrace_multiplexer
 from headrace_worker.engines.protocol import (
     TOKENIZE_PATH,
     Call,
@@ -22,6 +24,10 @@ from headrace_worker.engines.protocol import (
 _DEFAULT_MAX_NUM_SEQS = 256
 """Requests in one batch. vLLM's own default depends on the GPU; it is always given, so that the worker takes no more
 requests from the queue than its engine works on."""
+FOLDER = str(Path(in_vllm.__file__).parent)
+"""What comes on the engine's PYTHONPATH."""
+_MULTIPLEXER = f"{Path(headrace_multiplexer.__file__).stem}.{headrace_multiplexer.Multiplexer.__name__}"
+"""Given last, so that it is outermost: the middleware of a configuration sees each request that it passes on."""
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "tekken.json")
 _TOKENIZER_SUFFIXES = (".json", ".model")
 
@@ -55,11 +61,14 @@ class Vllm:
         own = _own_flags(generator, facts) | ({"runner": self._runner} if self._runner else {})
         kwargs = {table.canonical(name): value for name, value in generator.engine_kwargs.items()}
         kwargs["max_num_seqs"] = self.slots(generator)
+        if self._multiplexed(generator):
+            kwargs["middleware"] = [*_given(kwargs.get("middleware")), _MULTIPLEXER]
         flags = [part for name, value in {**own, **kwargs}.items() for part in _arguments(name, value)]
         # Without this, the answers to our own health checks would push the useful lines out of the log's tail.
         flags += [] if "disable_uvicorn_access_log" in kwargs else ["--disable-uvicorn-access-log"]
         argv = [facts.programs.vllm, "-m", "vllm.entrypoints.openai.api_server", *flags]
-        return EngineCommand(argv, dict(generator.runtime_env.env_vars))
+        python_path = FOLDER if self._multiplexed(generator) else ""
+        return EngineCommand(argv, dict(generator.runtime_env.env_vars), python_path=python_path)
 
     def slots(self, generator: Generator) -> int:
         """As many requests as vLLM batches (`max_num_seqs`)."""
@@ -74,12 +83,20 @@ class Vllm:
 
     def api(self, generator: Generator) -> EngineApi:
         """A server that was told to be a pooling one embeds; any other generates text."""
-        pooling = generator.engine_kwargs.get("runner") == "pooling"
-        api = embedding_api() if pooling else replace(text_api(TOKENIZE_PATH), adapters=VllmAdapters())
+        text = replace(text_api(TOKENIZE_PATH), adapters=VllmAdapters(), multiplexed=True)
+        api = text if self._multiplexed(generator) else embedding_api()
         # Without statistics its page is there, too, but nothing on it moves: a busy engine would look like a hung one.
         table = engine_arguments.table("vllm")
         kwargs = {table.canonical(name): value for name, value in generator.engine_kwargs.items()}
         return api if kwargs.get("disable_log_stats") else replace(api, metrics_path="/metrics", metrics_prefix="vllm:")
+
+    def _multiplexed(self, generator: Generator) -> bool:
+        """Whether requests may share a WebSocket: those for text, whose many small pieces are what it saves on."""
+        return (self._runner or generator.engine_kwargs.get("runner")) != "pooling"
+
+
+def _given(value: Any) -> list[Any]:
+    return [] if value is None else value if isinstance(value, list) else [value]
 
 
 def _own_flags(generator: Generator, facts: EngineFacts) -> dict[str, Any]:
