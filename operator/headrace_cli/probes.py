@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from headrace_api import accepted
 from headrace_api.crd import custom_resource_definition
 
 Schema = dict[str, Any]
@@ -59,8 +60,8 @@ def _inner(schema: Schema) -> Schema:
 def _others(schema: Schema, value: Any) -> Iterator[Any]:
     """Values other than `value`, the likeliest to be accepted first; several where one may have no visible effect."""
     now = value if value is not None else schema.get("default")
-    if "enum" in schema:
-        yield from (other for other in schema["enum"] if other != now)
+    if choices := accepted.choices(schema):
+        yield from (other for other in choices if other != now)
         return
     match schema.get("type") or _TYPES.get(type(value), ""):
         case "boolean":

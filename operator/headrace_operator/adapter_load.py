@@ -5,6 +5,7 @@ where workers are added or taken away.
 """
 
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
 from headrace_api.load import ModelLoad
@@ -19,8 +20,10 @@ def names(model: Object, name: str) -> list[str]:
         model: the live InferenceModel.
         name: that of the model itself on the queue.
     """
-    adapters = ((model.get("spec") or {}).get("engine") or {}).get("adapters") or []
-    return [f"{name}:{one['name']}" for one in adapters if isinstance(one, dict) and one.get("name")] if name else []
+    engine = (model.get("spec") or {}).get("engine") or {}
+    adapters = [one["name"] for one in engine.get("adapters") or [] if isinstance(one, dict) and one.get("name")]
+    further = [PurePosixPath(str(one)).name for one in (engine.get("weightSetDirectories") or [])[1:]]
+    return sorted({f"{name}:{one}" for one in (*adapters, *further) if one}) if name else []
 
 
 def added(load: Mapping[str, ModelLoad], owners: Mapping[str, str]) -> dict[str, ModelLoad]:

@@ -228,7 +228,7 @@ class Schedule:
     def _starting(self) -> dict[str, dict[str, Starting]]:
         found: dict[str, dict[str, Starting]] = {}
         for entry in self._workers.values():
-            if entry.starting and not entry.draining:
+            if entry.starting and (entry.starting.state == "failed" or not entry.draining):  # a failed one says why
                 for model in entry.models or ():
                     found.setdefault(model, {})[entry.name] = entry.starting
         return found

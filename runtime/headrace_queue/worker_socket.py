@@ -59,6 +59,7 @@ class V1Session:
         self._log = log
         outbox.put(wire.Registered().model_dump_json())
         self._state = register.state
+        self._note = ""
         report = wire.Report(state=register.state)
         self._worker = dispatcher.join(V1Link(outbox), register.models, register.worker, _starting(report))
         self._take(report)  # a worker that drains comes back only for what is not acknowledged yet
@@ -109,6 +110,9 @@ class V1Session:
             self._dispatcher.stop_giving(self._worker)
         else:
             note = _short(report.detail) if report.state == "ready" else ""
+            if note != self._note:
+                self._log.info("worker note", before=self._note, note=note)
+                self._note = note
             self._dispatcher.report(self._worker, _starting(report), note)
 
 

@@ -76,6 +76,10 @@ class EngineClient:
         """How it is told of adapters while it runs; None where it cannot be."""
         return self._api.adapters
 
+    def serves(self, request: Mapping[str, Any]) -> bool:
+        """Whether this is a request for the model, or for an adapter that it has now."""
+        return self.routes.fields(request.get("model")) is not None
+
     async def call(self, call: Call) -> tuple[int, str]:
         """Ask for something that is no request of a client's; the status and the answer's text.
 
@@ -101,7 +105,7 @@ class EngineClient:
         if path not in self._api.paths:
             message = f"this worker does not serve {path!r}; it serves: {', '.join(self._api.paths)}"
             return Outcome(404, body=error_body(message, "not_found"))
-        if self.routes.fields(request.get("model")) is None:
+        if not self.serves(request):
             return Outcome(404, body=error_body(f"this worker has no model {request['model']!r}", "model_not_found"))
         prompt_format = self._generation.prompt_format
         if path == CHAT_PATH and prompt_format is not None:

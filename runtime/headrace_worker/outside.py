@@ -16,6 +16,7 @@ import structlog
 from headrace_api.wire import Register
 from headrace_api.worker_config import WorkerConfig, fingerprint
 from headrace_worker import facts, health, probes, warm
+from headrace_worker.adapters.routes import whole_name
 from headrace_worker.decision import Decision
 from headrace_worker.engine_client import Dialect, EngineClient
 from headrace_worker.engine_metrics import Source
@@ -94,6 +95,7 @@ def pull_plan(config: WorkerConfig, settings: Settings, token: str | None, machi
         **facts.registration(machine, settings.ln_url).model_dump(),
         worker=settings.worker_name,
         models=[config.model_name],
+        adapters=[whole_name(config.model_name, adapter.name) for adapter in config.generator.adapters],
         capacity=queue.max_concurrent_queries,
         fingerprint=fingerprint(config.generator),
         tags=queue.tags,

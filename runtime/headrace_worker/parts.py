@@ -1,6 +1,7 @@
 """What a worker's life is made of, where it can be made of something else: the parts that `worker` calls in each state.
 
-FETCHING calls `Fetch`, `Adapters.before_start`, `Decide` and `PrepareEnvironment`; READY runs `Adapters.keep`.
+FETCHING calls `Fetch`, `Adapters.before_start`, `Decide` and `PrepareEnvironment`; WARMING ends with `Adapters.load`;
+READY runs `Adapters.keep`.
 """
 
 from collections.abc import Callable, Mapping
@@ -8,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from headrace_api.worker_config import Generator
-from headrace_worker.adapters.keeper import Told
 from headrace_worker.adapters.look import Here
+from headrace_worker.adapters.told import Told
 from headrace_worker.decision import Decision, decide
 from headrace_worker.engines import Chosen
 from headrace_worker.engines.protocol import EngineFacts
@@ -71,12 +72,19 @@ class Decide(Protocol):
 class Adapters(Protocol):
     """Has adapters served beside the model."""
 
-    async def before_start(self, chosen: Chosen, /) -> tuple[Here, ...]:
+    async def before_start(self, chosen: Chosen, progress: OnProgress, /) -> tuple[Here, ...]:
         """Those that are here before the engine starts. Cancelled as `Fetch` is.
+
+        Args:
+            chosen: the engine.
+            progress: told how far this is.
 
         Raises:
             EngineConfigError: the configuration asks for one that cannot be.
         """
+
+    async def load(self, client: "EngineClient", /) -> Told:
+        """Have the engine serve those, before the worker is ready; an engine that does not take one serves without."""
 
     async def keep(self, client: "EngineClient", tell: Callable[[Told], None], /) -> None:
         """Load and unload while the worker is ready, until cancelled; `tell` is told of every change."""
@@ -85,10 +93,15 @@ class Adapters(Protocol):
 class NoAdapters:
     """None."""
 
-    async def before_start(self, chosen: Chosen, /) -> tuple[Here, ...]:
+    async def before_start(self, chosen: Chosen, progress: OnProgress, /) -> tuple[Here, ...]:
         """See `Adapters.before_start`."""
-        del chosen
+        del chosen, progress
         return ()
+
+    async def load(self, client: "EngineClient", /) -> Told:
+        """See `Adapters.load`."""
+        del client
+        return Told()
 
     async def keep(self, client: "EngineClient", tell: Callable[[Told], None], /) -> None:
         """See `Adapters.keep`."""

@@ -92,7 +92,7 @@ class PullPlan:
     url: str
     token: str | None
     register: Register
-    """Without what changes: state, adapters, capacity."""
+    """Without what changes: state and capacity; its adapters are those that there shall be when it is ready."""
     fast_retries: int
 
 

@@ -31,7 +31,7 @@ class Service:
     ) -> None:
         self._settings = settings
         self._status = status
-        self._client = client
+        self.client = client
         self._api = decided.api
         self._given = config.queue.max_concurrent_queries
         self._memory = Memory(settings.cache / "capacity.json", fingerprint(config.generator))
@@ -40,12 +40,12 @@ class Service:
     def offer(self) -> None:
         """Let the queue's requests come as soon as the worker's state lets them."""
         self._status.set_engine_healthy(True)
-        self._status.set_offer(Offer(self._client, self._given or self._known.limit))
+        self._status.set_offer(Offer(self.client, self._given or self._known.limit))
 
     async def until_hung(self, adapters: Adapters) -> str:
         """Look after everything that goes on beside requests; returns why the engine must be given up."""
         tried = asyncio.get_running_loop().call_later(TRIED_S, self._status.set_tried)
-        works = [adapters.keep(self._client, self._status.set_adapters)]
+        works = [adapters.keep(self.client, self._status.set_adapters)]
         works += [] if self._given else [learn(self._status, self._known, self._memory)]
         beside = [asyncio.create_task(_logged(work)) for work in works]
         try:
@@ -57,7 +57,7 @@ class Service:
 
     async def _look(self, before: Watch) -> Sign:
         """One sign of the engine; its metrics are asked for only where they matter."""
-        client, api = self._client, self._api
+        client, api = self.client, self._api
         answers, metrics = await client.healthy(), None
         # Without metrics nothing can be seen of an answer that is not streamed until it is complete.
         under_way = self._status.under_way if api.metrics_path else self._status.streams

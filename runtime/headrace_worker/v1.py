@@ -82,7 +82,7 @@ class V1Session:
 
     def _introduce(self) -> None:
         offer = self.status.offer
-        self._served = offer.adapters if offer else ()
+        self._served = offer.adapters if offer else tuple(self.register.adapters)
         now = {
             "models": [*self.register.models, *self._served],
             "adapters": list(self._served),
@@ -183,6 +183,10 @@ class V1Session:
         offer = self.status.offered
         if offer is None or self.draining or job.job in self._jobs:
             self._out.message(HandBack(job=job.job, reason=self._why_not(job)))
+            return
+        if not offer.engine.serves(job.openai_req):
+            self._serve(offer)  # first: the queue must not give the job to this worker again
+            self._out.message(HandBack(job=job.job, reason=f"the worker has no model {job.openai_req['model']!r}"))
             return
         running = Running(job, offer.engine)
         self._jobs[job.job] = running

@@ -91,8 +91,10 @@ class Worker:
         self._go(Cause.ANSWERED)
         await self._unless_ended(outside, outside.warm(engine, decided))
         service = outside.service(engine, decided)
+        told = await self._unless_ended(outside, self.parts.adapters.load(service.client))
         service.offer()
         self._go(Cause.WARMED)
+        self.status.set_adapters(told)  # without a pause: nobody sees the worker ready without them
         reason = await self._unless_ended(outside, service.until_hung(self.parts.adapters))
         raise End(Cause.ENGINE_HUNG, reason)
 
@@ -113,7 +115,7 @@ class Worker:
         try:
             generator = await self.parts.fetch(self.config.generator, tell)
             chosen = engines.choose(generator, engines.installed(machine.programs))
-            here = await self.parts.adapters.before_start(chosen)
+            here = await self.parts.adapters.before_start(chosen, tell)
             decided = self.parts.decide(*await decision.prepared(chosen, self.config.model_name, machine, here))
             for note in decided.notes:
                 log.info(note)

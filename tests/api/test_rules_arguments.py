@@ -84,6 +84,7 @@ REFUSED = [
     ("VLLMEngine", "pipeline_parallel_size", 2, "HR305", "engine.pipelineParallelSize"),
     ("VLLMEngine", "port", 1, "HR305", "loopback"),
     ("VLLMEngine", "api_key", "x", "HR305", "queue"),
+    ("VLLMEngine", "hf-token", "hf_abc", "HR305", "HF_TOKEN into the Secret that engine.credentialsSecretRef names"),
     ("EmbeddingEngine", "task", "embed", "HR302", "runner: pooling"),
     ("LlamaCppEngine", "n_paralel", 2, "HR301", "(did you mean n_parallel?)"),
     ("LlamaCppEngine", "n-parallel", 2, "HR301", "(did you mean n_parallel?)"),
@@ -97,8 +98,10 @@ REFUSED = [
     ("LlamaCppEngine", "tensor_split", 0.5, "HR303", "accepted: a list, of a number"),
     ("LlamaCppEngine", "chat_template_kwargs", {"a": 1}, "HR303", "accepted: a map of texts"),
     ("LlamaCppEngine", "n_parallel", 0, "HR304", "at least 1"),
+    ("LlamaCppEngine", "hf_token", "hf_abc", "HR305", "engine.credentialsSecretRef"),
+    ("LlamaCppEngine", "api_keys", ["x"], "HR305", "queue"),
     ("LlamaCppEngine", "port", 1, "HR305", "loopback"),
-    ("TRTLLMEngine", "max_batchsize", 1, "HR301", "TensorRT-LLM 1.2.1 (did you mean max_batch_size?)"),
+    ("TRTLLMEngine", "max_batchsize", 1, "HR301", "TensorRT-LLM 1.3.0rc3 (did you mean max_batch_size?)"),
     ("TRTLLMEngine", "kv_cache_config", {"max_token": 1}, "HR301", "(did you mean max_tokens?)"),
     ("TRTLLMEngine", "max_num_seqs", 1, "HR302", "write max_batch_size"),
     ("TRTLLMEngine", "guided_decoding_backend", "outlines", "HR303", "xgrammar or llguidance"),
@@ -115,6 +118,15 @@ def test_refused(kind, key, value, code, says):
     assert (finding.code, finding.path) == (code, ("spec", "engine", "engineKwargs", key))
     assert says in finding.text
     assert finding.severity == "error"
+
+
+@pytest.mark.parametrize(
+    ("kind", "key"), [("VLLMEngine", "hf_token"), ("VLLMEngine", "api-key"), ("luminous", "hf_token")]
+)
+def test_secrets_are_not_repeated(kind, key):
+    [finding] = findings(kind, {key: "hf_secretword"})
+    assert "secretword" not in finding.text
+    assert "others would read it" in finding.text
 
 
 def test_one_argument_in_two_spellings():

@@ -2,9 +2,8 @@
 
     python -m tests.bench.capacity [--slots 128] [--limits 1 4 16 64 128] [--learn 120]
 
-A real queue, a real worker and llama.cpp with the sample model, with more streams waiting than the engine has slots.
-Tokens are those that the worker's metrics count; the exit status is 1 when the learned limit gives less than 90 % of
-the best throughput at a given one.
+A real queue, a real worker and llama.cpp with the sample model, with twice as many clients as the engine has slots. The
+exit status is 1 when the learned limit gives, in the second half, less than 90 % of the best throughput at a given one.
 """
 
 import argparse
@@ -22,7 +21,7 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.bench.worker_overhead import SAMPLE, answers, program, request, stream
+from tests.bench.worker_overhead import CHAT, SAMPLE, answers, program, request
 
 MODEL = "bench"
 ADMIN, PORT, METRICS = 18581, 18580, 18582
@@ -31,23 +30,55 @@ WARM_S, MEASURED_S, LOOK_S = 4.0, 12.0, 3.0
 ENOUGH = 0.9
 
 
-async def counted(http: aiohttp.ClientSession) -> tuple[float, float]:
-    """The worker's limit, and the tokens that it has had generated."""
+class Clients:
+    """Clients that ask again as soon as they have an answer."""
+
+    def __init__(self) -> None:
+        self.tokens = 0
+        self._lengths = itertools.cycle(range(TOKENS // 2, TOKENS * 3 // 2))  # so that answers do not end in lumps
+
+    @contextlib.asynccontextmanager
+    async def asking(self, count: int) -> AsyncIterator[None]:
+        """So many, while the block runs."""
+        clients = [asyncio.create_task(self._ask_on()) for _ in range(count)]
+        try:
+            yield
+            for one in clients:
+                if one.done():
+                    await one
+        finally:
+            for one in clients:
+                one.cancel()
+            await asyncio.gather(*clients, return_exceptions=True)
+
+    async def rate(self, seconds: float) -> float:
+        """Tokens per second, from now on for so long."""
+        before, began = self.tokens, time.monotonic()
+        await asyncio.sleep(seconds)
+        return (self.tokens - before) / (time.monotonic() - began)
+
+    async def _ask_on(self) -> None:
+        while True:
+            body = json.dumps(request(MODEL, tokens=next(self._lengths))).encode()
+            head = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+            reader, writer = await asyncio.open_connection("127.0.0.1", PORT)
+            last = b""
+            try:
+                writer.write(head.encode() + body)
+                while data := await reader.read(1 << 20):
+                    self.tokens += data.count(b'"content":')  # one event a token
+                    last = (last + data)[-500:]
+            finally:
+                writer.close()
+            if b"[DONE]" not in last:
+                raise RuntimeError(f"a broken answer, ending {last!r}")
+
+
+async def limit_now(http: aiohttp.ClientSession) -> int:
+    """How many requests the worker takes at a time."""
     async with http.get(f"http://127.0.0.1:{METRICS}/metrics") as response:
-        page = await response.text()
-    limit, tokens = (
-        re.search(rf"^headrace_worker_{name} (\S+)$", page, re.MULTILINE)
-        for name in ("slots", r'tokens_total\{kind="completion"\}')
-    )
-    return float(limit[1]) if limit else 0.0, float(tokens[1]) if tokens else 0.0
-
-
-async def rate(http: aiohttp.ClientSession, seconds: float) -> tuple[float, float]:
-    """The limit at the end of so long a time, and tokens per second in it."""
-    (_, before), began = await counted(http), time.monotonic()
-    await asyncio.sleep(seconds)
-    limit, after = await counted(http)
-    return limit, (after - before) / (time.monotonic() - began)
+        found = re.search(r"^headrace_worker_slots (\S+)$", await response.text(), re.MULTILINE)
+    return int(float(found[1])) if found else 0
 
 
 @contextlib.asynccontextmanager
@@ -68,33 +99,11 @@ async def worker(folder: Path, http: aiohttp.ClientSession, slots: int, limit: i
         yield
 
 
-@contextlib.asynccontextmanager
-async def load(streams: int) -> AsyncIterator[None]:
-    """So many clients that ask again as soon as they have an answer."""
-    lengths = itertools.cycle(range(TOKENS // 2, TOKENS * 3 // 2))  # so that answers do not end in lumps
-
-    async def client() -> None:
-        while True:
-            body = json.dumps(request(MODEL, tokens=next(lengths))).encode()
-            _, last = await stream(f"http://127.0.0.1:{PORT}", body)
-            if b"[DONE]" not in last:
-                raise RuntimeError(f"a broken answer, ending {last!r}")
-
-    clients = [asyncio.create_task(client()) for _ in range(streams)]
-    try:
-        yield
-        for one in clients:
-            if one.done():
-                await one
-    finally:
-        for one in clients:
-            one.cancel()
-        await asyncio.gather(*clients, return_exceptions=True)
-
-
 async def compare(slots: int, limits: list[int], learn_s: float) -> bool:
     """The benchmark; whether what is learned is good enough."""
-    write, fixed = sys.stdout.write, {}
+    write, clients = sys.stdout.write, Clients()
+    fixed: dict[int, float] = {}
+    learned: list[tuple[int, float]] = []
     options = ("--host", "127.0.0.1", "--port", str(PORT), "--admin-port", str(ADMIN), "--model", MODEL)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -102,13 +111,14 @@ async def compare(slots: int, limits: list[int], learn_s: float) -> bool:
             async with aiohttp.ClientSession() as http:
                 await answers(http, f"http://127.0.0.1:{ADMIN}/healthz", queue)
                 for limit in limits:
-                    async with worker(folder, http, slots, limit), load(2 * slots):
+                    async with worker(folder, http, slots, limit), clients.asking(2 * slots):
                         await asyncio.sleep(WARM_S)
-                        _, fixed[limit] = await rate(http, MEASURED_S)
+                        fixed[limit] = await clients.rate(MEASURED_S)
                         write(f"given {limit:5}: {fixed[limit]:8.0f} tokens/s\n")
-                async with worker(folder, http, slots, None), load(2 * slots):
-                    learned = [await rate(http, LOOK_S) for _ in range(int(learn_s / LOOK_S))]
-    write("learned, every 3 s: " + ", ".join(f"{limit:.0f} ({tokens:.0f}/s)" for limit, tokens in learned) + "\n")
+                async with worker(folder, http, slots, None), clients.asking(2 * slots):
+                    for _ in range(int(learn_s / LOOK_S)):
+                        learned.append((await limit_now(http), await clients.rate(LOOK_S)))
+    write("learned, every 3 s: " + ", ".join(f"{limit} ({tokens:.0f}/s)" for limit, tokens in learned) + "\n")
     settled = learned[len(learned) // 2 :]
     limit = statistics.median(limit for limit, _ in settled)
     share = statistics.mean(tokens for _, tokens in settled) / max(fixed.values())

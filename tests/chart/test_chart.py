@@ -87,8 +87,8 @@ def test_pull_secrets_are_for_the_workers_too(rendered, told):
 
 def test_the_operator_is_told_the_images_of_other_engines(told):
     own = (r"runtime.images.acme\.Fast.registry=registry.example", r"runtime.images.acme\.Fast.repository=acme/fast")
-    images = told(*own, r"runtime.images.acme\.Fast.tag=2").images
-    assert images["acme.Fast"] == "registry.example/acme/fast:2"
+    images = told(*own, r"runtime.images.acme\.Fast.tag=v2").images
+    assert images["acme.Fast"] == "registry.example/acme/fast:v2"
     assert images["VLLMEngine"].startswith("docker.io/headrace/runtime-vllm:")
 
 

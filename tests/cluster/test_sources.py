@@ -6,6 +6,7 @@ the proxy holds the download back until it has been seen in the status.
 
 import asyncio
 import base64
+import json
 import math
 import os
 import subprocess
@@ -18,6 +19,7 @@ from pathlib import Path
 import openai
 import pytest
 from tests.store import servers
+from tests.worker import lora_files
 from tests.worker.wheel_files import wheel
 
 import engines
@@ -91,24 +93,30 @@ def keys(name, url, secret_key):
 
 
 def with_packages():
-    """A model with a package from a folder of wheels, which is a ConfigMap's."""
-    options = ["--no-index", "--find-links", "/wheels"]
+    """A model with an adapter, and with a package from a folder of wheels; both are of the ConfigMap `files`."""
+    options = ["--no-index", "--find-links", "/files"]
     engine = {
         "type": "LlamaCppEngine",
         "hfModelId": "/opt/headrace/models/sample-chat",
+        "adapters": [adapter("one")],
         "runtimeEnv": {"pip": {"packages": ["sitecustomize"], "pip_install_options": options}},
     }
-    worker = {"name": "worker", "volumeMounts": [{"name": "wheels", "mountPath": "/wheels"}]}
-    volume = {"name": "wheels", "configMap": {"name": "wheels"}}
+    worker = {"name": "worker", "volumeMounts": [{"name": "files", "mountPath": "/files"}]}
+    volume = {"name": "files", "configMap": {"name": "files"}}
     return manifest("packages", engine, containers=[worker], volumes=[volume])
 
 
-def wheels(folder):
-    """Python imports a module of this name at each start, if it finds one."""
+def adapter(name):
+    return {"name": name, "source": f"/files/{name}.gguf"}
+
+
+def files(folder):
+    """Two adapters, and a wheel: Python imports a module of this name at each start, if it finds one."""
     code = "import sys\nprint('the package is here', file=sys.stderr)\n"
-    path = wheel(folder, "sitecustomize", "1.0", code)
-    data = {path.name: base64.b64encode(path.read_bytes()).decode()}
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "wheels"}, "binaryData": data}
+    adapters = (lora_files.gguf(folder / f"{name}.gguf", seed) for seed, name in enumerate(("one", "two"), 1))
+    paths = (wheel(folder, "sitecustomize", "1.0", code), *adapters)
+    data = {path.name: base64.b64encode(path.read_bytes()).decode() for path in paths}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "files"}, "binaryData": data}
 
 
 def embeddings():
@@ -146,7 +154,7 @@ def started(kubectl_in, tmp_path_factory):
     folder = tmp_path_factory.mktemp("sources")
     with servers.s3(folder) as server, HeldProxy(server.url).running() as proxy:
         server.put("models", {"sample/model.gguf": GGUF.read_bytes() + PADDING})
-        kubectl.apply(keys("s3", proxy.url, servers.SECRET), keys("s3-wrong", proxy.url, "wrong"), wheels(folder))
+        kubectl.apply(keys("s3", proxy.url, servers.SECRET), keys("s3-wrong", proxy.url, "wrong"), files(folder))
         try:
             kubectl.apply(from_s3("from-s3", "s3"), from_s3("wrong-key", "s3-wrong"), with_packages())
             mounted.apply(embeddings())
@@ -155,7 +163,7 @@ def started(kubectl_in, tmp_path_factory):
             for where in (mounted, kubectl):
                 where("delete", MODELS, "--all", "--wait")
                 where("delete", "events", "--field-selector", "involvedObject.kind=InferenceModel")
-            kubectl("delete", "secret/s3", "secret/s3-wrong", "configmap/wheels")
+            kubectl("delete", "secret/s3", "secret/s3-wrong", "configmap/files")
 
 
 @pytest.fixture
@@ -174,6 +182,11 @@ def headrace(*arguments):
     return [line.split("\t") for line in result.stdout.splitlines()]
 
 
+def answer(client, model):
+    whole = client.chat.completions.create(model=model, messages=QUESTION, temperature=0, max_tokens=30)
+    return whole.choices[0].message.content
+
+
 def alike(one, other):
     """The cosine of two vectors of length 1."""
     return sum(a * b for a, b in zip(one, other, strict=True))
@@ -187,8 +200,23 @@ def test_packages_are_in_the_engines_environment_only(started, ready, client):
     said = [line for line in log.splitlines() if "the package is here" in line]
     assert said
     assert all('"event": "engine"' in line for line in said)
-    answer = client.chat.completions.create(model="test/packages", messages=QUESTION, temperature=0)
-    assert answer.choices[0].message.content == ANSWER
+    assert answer(client, "test/packages") == ANSWER
+
+
+def test_other_adapters_roll_the_workers_of_an_engine_that_loads_them_when_it_starts_only(started, ready, client):
+    def served():
+        pods = started.kubectl.items("pods", "-l", "headrace.dev/model=packages")
+        return {pod["metadata"]["name"] for pod in pods if not pod["metadata"].get("deletionTimestamp")}
+
+    ready("packages", SECONDS, started.kubectl)
+    before, one = served(), answer(client, "test/packages:one")
+    assert one != ANSWER
+    patch = {"spec": {"engine": {"adapters": [adapter("two")]}}}
+    started.kubectl("patch", MODELS, "packages", "--type=merge", "-p", json.dumps(patch))
+    ready("packages", SECONDS, started.kubectl)
+    assert not before & served()
+    assert answer(client, "test/packages:two") not in {one, ANSWER}
+    assert answer(client, "test/packages") == ANSWER
 
 
 def test_a_wrong_key_is_the_models_root_cause(started, wait_for):
@@ -220,8 +248,7 @@ def test_a_download_is_seen_and_the_model_then_served(started, wait_for, ready, 
 
     started.proxy.open()
     ready("from-s3", SECONDS, started.kubectl)
-    answer = client.chat.completions.create(model="test/from-s3", messages=QUESTION, temperature=0)
-    assert answer.choices[0].message.content == ANSWER
+    assert answer(client, "test/from-s3") == ANSWER
     ((worker, state, *_, slots, free, _),) = headrace("top", "from-s3", "--seconds", "0.1")
     assert (worker, state) == (told["worker"], "ready")
     assert int(slots) == int(free) > 0
@@ -230,9 +257,9 @@ def test_a_download_is_seen_and_the_model_then_served(started, wait_for, ready, 
 def test_embeddings_come_through_the_queue(started, ready, client):
     ready("embeddings", SECONDS, started.mounted)
     texts = ["A cat sits on the mat.", "A kitten is lying on a rug.", "The stock market fell sharply."]
-    answer = client.embeddings.create(model="test/embeddings", input=texts)
-    cat, kitten, market = (one.embedding for one in answer.data)
-    assert {len(one.embedding) for one in answer.data} == {384}
+    found = client.embeddings.create(model="test/embeddings", input=texts)
+    cat, kitten, market = (one.embedding for one in found.data)
+    assert {len(one.embedding) for one in found.data} == {384}
     assert math.hypot(*cat) == pytest.approx(1, abs=1e-3)
     assert alike(cat, kitten) > 0.4 > alike(cat, market)
-    assert answer.usage.prompt_tokens > 0
+    assert found.usage.prompt_tokens > 0

@@ -134,4 +134,4 @@ def test_other_adapters_are_served_by_the_same_worker(vllm, client, wait_for):
 
     (told,) = wait_for("the adapter that cannot be had is told of", amiss)
     assert told["state"] == "ready"
-    assert told["detail"].startswith("the adapter nowhere: '/adapters/nowhere' is no LoRA adapter")
+    assert told["detail"] == "the adapter nowhere: '/adapters/nowhere' is neither a file nor a folder"

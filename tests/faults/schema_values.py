@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from headrace_api import accepted
+
 Schema = dict[str, Any]
 Path = tuple[str | int, ...]
 """Names of properties below `spec`, and 0 for the first element of a list."""
@@ -76,8 +78,8 @@ def _sample(schema: Schema) -> Any:
     """The smallest value that the schema's shape accepts."""
     if "default" in schema and schema.get("type") != "object":
         return schema["default"]
-    if "enum" in schema:
-        return schema["enum"][0]
+    if choices := accepted.choices(schema):
+        return choices[0]
     if schema.get("type") == "object":
         return {name: _named_sample(name, schema["properties"][name]) for name in schema.get("required", ())}
     return {"array": [], "integer": 1, "number": 0.5, "boolean": True}.get(schema.get("type", ""), "some")
@@ -97,8 +99,8 @@ def _properties(schema: Schema, path: Path) -> Iterator[tuple[Path, Schema]]:
 
 def _values(path: Path, schema: Schema) -> Iterator[tuple[Kind, Any]]:
     name = str(path[-1])
-    if "enum" in schema:
-        yield from (("valid", value) for value in schema["enum"])
+    if choices := accepted.choices(schema):
+        yield from (("valid", value) for value in choices)
         yield from (("invalid", value) for value in ("NoSuch", "", 7))
     elif schema.get("type") == "boolean":
         yield from (("valid", value) for value in (True, False))

@@ -29,6 +29,32 @@ async def test_a_worker_that_is_not_ready_is_told_of_and_given_nothing(queue: Qu
     assert states == [("fetching", "ready")], "progress is no news for the log"
 
 
+async def test_a_worker_that_has_failed_is_told_of_until_it_is_gone(start: Start) -> None:
+    queue = await start(models=("m",))
+    async with operator(queue) as socket:
+        async with V1Worker(queue.worker_url, "m", credit=1, name="w") as worker:
+            await load_until(socket, {"m": ModelLoad(workers=1)})
+            await worker.send(wire.Report(state="failed", detail="the engine was killed"))
+            await worker.send(wire.Drain(reason="the engine was killed"))
+            failed = {"w": Starting(state="failed", detail="the engine was killed")}
+            task = queue.ask()
+            await load_until(socket, {"m": ModelLoad(queued=1, starting=failed)})
+            assert await worker.silent()
+            task.cancel()
+            await load_until(socket, {"m": ModelLoad(starting=failed)})
+        await load_until(socket, {"m": ModelLoad()})
+
+
+async def test_what_a_ready_worker_says_is_amiss_is_logged_once(queue: Queue) -> None:
+    async with V1Worker(queue.worker_url, "m", state="loading") as worker:
+        for detail in ("", "the adapter legal: it is not there", "the adapter legal: it is not there", ""):
+            await worker.send(wire.Report(state="ready", detail=detail))
+        await worker.send(wire.Report(state="loading", detail="model.safetensors"))
+        await eventually(lambda: queue.logged()[-1].get("state") == "loading")
+    said = [(line["before"], line["note"]) for line in queue.logged() if line["event"] == "worker note"]
+    assert said == [("", "the adapter legal: it is not there"), ("the adapter legal: it is not there", "")]
+
+
 async def test_granting_credits_says_that_it_is_ready(queue: Queue) -> None:
     async with V1Worker(queue.worker_url, "m", state="warming") as worker:
         task = queue.ask()

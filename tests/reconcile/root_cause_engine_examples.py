@@ -278,6 +278,24 @@ ENGINES = (
         "130.0 GiB needed",
         where="run",
     ),
+    log(
+        "DiskFull",
+        "generator: /data/hub: the model cache cannot be used: [Errno 28] No space left on device: '/data/hub/x'",
+        "/data/hub",
+    ),
+    log(
+        "CacheUnusable",
+        "generator: /data/hub: the model cache cannot be used: [Errno 13] Permission denied: "
+        "'/data/hub/models--org--model/snapshots'",
+        "/data/hub",
+    ),
+    log(
+        "CacheUnusable",
+        "generator: /data/hub: the model cache cannot be written, and does not have all of org/model; let this user "
+        "write there, fill it beforehand, or name another folder in HF_HUB_CACHE",
+        "/data/hub",
+        where="run",
+    ),
     engine(
         "WeightsNotFound",
         "RepositoryNotFoundError: 401 Client Error. (Request ID: Root=1)\nRepository Not Found for url: "

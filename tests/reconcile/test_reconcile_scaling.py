@@ -6,6 +6,7 @@ import pytest
 from tests.waiting import until
 
 from headrace_api.load import ModelLoad, Starting
+from headrace_operator import adapter_load
 from headrace_operator.kinds import watched
 from headrace_operator.load_news import LoadNews
 from headrace_operator.reconcile import Reconciler, Refused
@@ -257,6 +258,21 @@ async def test_requests_for_adapters_are_work_for_their_model(reconciler, cluste
     assert woken == [KEY]
     cluster.model["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
     assert world.observe(KEY).load == ModelLoad(queued=1, running=3, workers=1, taken=3)
+
+
+@pytest.mark.parametrize(
+    ("engine", "names"),
+    [
+        ({}, []),
+        ({"adapters": [{"name": "b"}, {"name": "a", "source": "/a"}]}, ["m:a", "m:b"]),
+        ({"weightSetDirectories": ["/base", "/sets/polite/", "s3://bucket/rude"]}, ["m:polite", "m:rude"]),
+        ({"weightSetDirectories": ["/base", "/sets/a"], "adapters": [{"name": "a", "source": "/a"}]}, ["m:a"]),
+        ({"adapters": ["nonsense", {}, {"name": ""}], "weightSetDirectories": None}, []),
+    ],
+)
+def test_further_weight_sets_are_adapters_too(engine, names):
+    assert adapter_load.names({"spec": {"engine": engine}}, "m") == names
+    assert adapter_load.names({"spec": {"engine": engine}}, "") == []
 
 
 async def test_a_download_is_looked_at_every_twentieth_and_a_new_state_at_once(autoscaler, cluster):

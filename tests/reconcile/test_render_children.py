@@ -281,7 +281,7 @@ def test_adapters_are_beside_the_revision():
     folder, _, name = file["generator"]["adapters_file"].rpartition("/")
     assert name in maps["sample-adapters"]["data"]
     pod = with_some.pod_template("sample")["spec"]
-    (volume,) = (one for one in pod["volumes"] if one["name"] == "adapters")
+    (volume,) = (one for one in pod["volumes"] if one["name"] == "headrace-adapters")
     assert volume["configMap"] == {"name": "sample-adapters", "optional": True}
     assert folder in {mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
 
@@ -306,7 +306,7 @@ def test_engines_that_load_adapters_when_they_start_only_have_them_in_the_revisi
     assert (given.name, given.spec_hash) == (same.name, same.spec_hash)
     assert len({given.name, *(one.name for one in changed)}) == 4
     assert len({given.spec_hash, *(one.spec_hash for one in changed)}) == 4
-    assert "adapters" not in {volume["name"] for volume in given.pod_template("sample")["spec"]["volumes"]}
+    assert "headrace-adapters" not in {volume["name"] for volume in given.pod_template("sample")["spec"]["volumes"]}
     assert "sample-adapters" not in adapters_of(type=kind)
 
 

@@ -291,7 +291,7 @@ async def test_a_wrong_region_is_corrected(s3: servers.S3, settings: Make, regio
         if region == "us-east-1":
             assert tree((await got(request, settings(s3_endpoint=url))).path) == {"a": b"x"}
             return
-        with pytest.raises(StoreError, match="s3://models/moved: .*another region.*set --region"):
+        with pytest.raises(StoreError, match=r"s3://models/moved: .*another region.*set --region"):
             await got(request, settings(s3_endpoint=url))
     assert len(proxy.requests) == (2 if not region else 3)  # asked, asked where it is, and asked there once
 

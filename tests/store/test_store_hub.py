@@ -187,6 +187,10 @@ async def test_a_tokenizer_of_another_revision_is_fetched_beside_the_model(setti
         ({"hf_model_id": "/models/a", "engine_kwargs": {"revision": "v1"}}, "/models/a has no revisions"),
         ({"hf_model_id": "s3://b/f", "engine_kwargs": {"tokenizer_revision": "v1"}}, "s3://b/f has no revisions"),
         (
+            {"tokenizer_path": "/t", "hf_model_id": "org/model", "engine_kwargs": {"tokenizer_revision": "v1"}},
+            "tokenizer_revision: 'v1' is not accepted: /t has no revisions",
+        ),
+        (
             {"hf_model_id": "org/model@v1", "engine_kwargs": {"code_revision": "main"}},
             r"code_revision: 'main' is not accepted, because the model's code \(own.Model\) came with its weights",
         ),

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,11 +64,28 @@ class Story:
         return f"{kills}; {len(self.answers)} requests {dict(kinds)}"
 
 
-# READY is there twice, for that is where a worker is most of its life.
-async def story(
-    folder: Path, moments: int, seed: int, pause_s: float = 0.1, of: Sequence[State] = (*_LONGEST_S, State.READY)
+STATES = (*_LONGEST_S, State.READY)
+"""READY is there twice, for that is where a worker is most of its life."""
+
+
+async def story(  # noqa: PLR0917 (all but the first three have defaults)
+    folder: Path,
+    moments: int,
+    seed: int,
+    pause_s: float = 0.1,
+    of: Sequence[State] = STATES,
+    tell: Callable[[Story], None] = lambda _: None,
 ) -> Story:
-    """Kill so often, one worker at a time, and start another in its place; `pause_s` is that of the clients."""
+    """Kill so often, one worker at a time, and start another in its place.
+
+    Args:
+        folder: for everything that is written.
+        moments: how often.
+        seed: of what is random.
+        pause_s: that of the clients.
+        of: the states that workers are killed in, in equal parts.
+        tell: called after each kill.
+    """
     told, chance = Story(), random.Random(seed)  # noqa: S311 (no secret)
     states = [state for _, state in zip(range(moments), itertools.cycle(of), strict=False)]
     chance.shuffle(states)
@@ -77,6 +94,7 @@ async def story(
             mirror = Mirror(bucket, fleet.model)
             workers = await fleet.started(WORKERS)
             async with Clients(url, MODEL, seed, pause_s=pause_s).asking() as clients:
+                told.answers = clients.answers
                 for number, state in enumerate(states):
                     place = chance.randrange(WORKERS)
                     if state in {State.READY, State.DRAINING}:
@@ -87,7 +105,7 @@ async def story(
                         await _kill_fetching(fleet, mirror, folder / f"hub-{number}", chance, told)
                     else:
                         await _kill_in(await fleet.start("newcomer"), state, chance, told)
-                told.answers = clients.answers
+                    tell(told)
             for one in workers:
                 await _stop(one)
         if not await all_gone(fleet.engines()):
@@ -192,18 +210,23 @@ async def _until_in(one: WorkerProcess, state: State) -> None:
         await asyncio.sleep(0.005)
 
 
+def _show(told: Story) -> None:
+    found = f"orphans: {told.orphans}; half visible: {told.half_visible}; left over: {told.left_over}"
+    sys.stdout.write(f"{told.summary()}; bad answers: {len(told.bad())}; {found}\n")
+    sys.stdout.flush()
+
+
 def main() -> None:
     """Kill as often as the command line says and print what was seen."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("moments", type=int)
     parser.add_argument("seed", type=int, nargs="?", default=1)
-    parser.add_argument("--states", type=State, nargs="+", choices=list(_LONGEST_S), default=[*_LONGEST_S, State.READY])
+    parser.add_argument("--states", type=State, nargs="+", choices=list(_LONGEST_S), default=STATES)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        told = asyncio.run(story(Path(folder), given.moments, given.seed, pause_s=0.02, of=given.states))
+        told = asyncio.run(story(Path(folder), given.moments, given.seed, 0.02, given.states, _show))
+    _show(told)
     wrong = told.orphans or told.half_visible or told.left_over
-    sys.stdout.write(f"{told.summary()}\n")
-    sys.stdout.write(f"orphans: {told.orphans}; half visible: {told.half_visible}; left over: {told.left_over}\n")
     sys.stdout.writelines(f"{answer}\n" for answer in told.bad()[:20])
     sys.exit(bool(told.bad() or wrong))
 

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import aiohttp
 import psutil
 
 from headrace_api.wire import Register, Registered
-from headrace_api.worker_config import Generator, Monitoring, Queue, WorkerConfig
+from headrace_api.worker_config import Adapter, Generator, Monitoring, Queue, WorkerConfig
 from headrace_worker import app, settings
 from headrace_worker.decision import Decision
 from headrace_worker.engine_process import free_port
@@ -57,9 +57,13 @@ class Living:
         return await asyncio.wait_for(asyncio.shield(self.task), seconds)
 
     async def probe(self, path: str) -> tuple[int, Any]:
+        status, text = await self.page(path)
+        return status, json.loads(text)
+
+    async def page(self, path: str) -> tuple[int, str]:
         url = f"http://127.0.0.1:{self.metrics_port}{path}"
         async with aiohttp.ClientSession() as http, http.get(url) as response:
-            return response.status, json.loads(await response.text())
+            return response.status, await response.text()
 
     async def until_in(self, state: str) -> None:
         async with asyncio.timeout(15):
@@ -84,12 +88,17 @@ def _command_line(process: psutil.Process) -> list[str]:
 
 @contextlib.asynccontextmanager
 async def living(
-    folder: Path, url: str, trouble: str = "sound", queue: dict[str, Any] | None = None, **more: Any
+    folder: Path,
+    url: str,
+    trouble: str = "sound",
+    queue: dict[str, Any] | None = None,
+    wanted: Sequence[Adapter] = (),
+    **more: Any,
 ) -> AsyncIterator[Living]:
     """Run a worker; upper-case keywords are environment variables, the others are its parts."""
     config = WorkerConfig(
         edition=1,
-        generator=Generator(type="VLLMEngine", model_id="m"),
+        generator=Generator(type="VLLMEngine", model_id="m", adapters=list(wanted)),
         queue=Queue(url=url, **(queue or {})),
         monitoring=Monitoring(metrics_port=free_port()),
     )

@@ -72,11 +72,15 @@ class Nvml:
         buffer.value = self.gpu(handle).name
         return OK
 
+    def nvmlDeviceGetUUID(self, handle: Any, buffer: Any, _size: Any) -> int:  # noqa: N802
+        buffer.value = f"GPU-{self.gpus.index(self.gpu(handle)):04}".encode()
+        return OK
+
     def nvmlDeviceGetMemoryInfo(self, handle: Any, memory: Any) -> int:  # noqa: N802
         gpu = self.gpu(handle)
         if gpu.memory_bytes is None:
             return int(pynvml.NVML_ERROR_NOT_SUPPORTED)
-        memory._obj.total = gpu.memory_bytes
+        memory._obj.total = memory._obj.free = gpu.memory_bytes
         return OK
 
     def nvmlDeviceGetMigMode(self, handle: Any, now: Any, _next: Any) -> int:  # noqa: N802

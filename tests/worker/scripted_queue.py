@@ -22,7 +22,7 @@ from headrace_api.wire import (
 )
 
 M = TypeVar("M", bound=BaseModel)
-PATIENCE_S = 15
+PATIENCE_S = 60
 
 
 CHAT = "/v1/chat/completions"

@@ -2,24 +2,27 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace_api.toml_file import ConfigError
-from headrace_api.worker_config import Adapter, Generator, fingerprint
-from headrace_worker.adapters import at_start, keeper
+from headrace_api.worker_config import TAKES_ADAPTERS_WHILE_IT_RUNS, Adapter, EngineType, Generator, fingerprint
+from headrace_worker import engines
+from headrace_worker.adapters import at_start, fetches, keeper
 from headrace_worker.adapters.changes import changes
-from headrace_worker.adapters.keeper import Keeper, Told
+from headrace_worker.adapters.keeper import Keeper
 from headrace_worker.adapters.look import AdapterError, Here, NeedsRestartError, look
 from headrace_worker.adapters.routes import Routes
+from headrace_worker.adapters.told import Told
 from headrace_worker.adapters.wanted import Place
 from headrace_worker.engines import unsupported
 from headrace_worker.engines.protocol import EngineConfigError
+from headrace_worker.status import Progress
 from tests.waiting import until
 from tests.worker import lora_files
 from tests.worker.worker_process import GGUF, SAMPLE_MODEL
@@ -83,6 +86,12 @@ def test_further_weight_sets_are_adapters() -> None:
         Place(generator(weight_set_directories=["/base", "/x/a b"])).read()
 
 
+def test_the_operator_knows_which_engines_take_adapters_while_they_run() -> None:
+    kinds = [kind for kind in get_args(EngineType) if kind != "luminous"]
+    takes = {kind for kind in kinds if engines.engine_for(kind).api(generator(kind)).adapters}
+    assert takes == TAKES_ADAPTERS_WHILE_IT_RUNS
+
+
 def test_adapters_are_no_part_of_the_fingerprint() -> None:
     plain = fingerprint(generator())
     assert fingerprint(generator(adapters=[ONE], adapters_file="/a")) == plain
@@ -104,11 +113,14 @@ def test_changes_lead_from_what_is_loaded_to_what_is_wanted(
     todo = changes(wanted, loaded, resting)
     for name in todo.unload:
         del loaded[name]
+    assert loaded.items() <= {one.name: one for one in before}.items()
+    assert loaded.keys() <= {one.name for one in wanted}, "what nobody wants goes at once"
     for adapter in todo.load:
-        assert adapter.name not in loaded
+        assert loaded.get(adapter.name) != adapter
         loaded[adapter.name] = adapter
     resting_now = {one.name for one in resting if one in wanted and one not in before}
-    assert loaded == {one.name: one for one in wanted if one.name not in resting_now}
+    former = {one.name: one for one in before if one.name in resting_now}
+    assert loaded == former | {one.name: one for one in wanted if one.name not in resting_now}
 
 
 # ---- what their files are
@@ -190,22 +202,59 @@ class MemoryEngine:
     def __init__(self) -> None:
         self.loaded: dict[str, str] = {}
         self.refuses: set[str] = set()
+        """Whole names, or paths."""
         self.too_late_for: set[str] = set()
         self.asked: list[str] = []
+        self.keeps: set[str] = set()
+
+    def check(self, here: Here, /) -> None:
+        if here.adapter.name in self.too_late_for:
+            raise NeedsRestartError("it needs a restart")
 
     async def load(self, name: str, here: Here, /) -> dict[str, Any]:
         self.asked.append(name)
-        if name in self.too_late_for:
-            raise NeedsRestartError("it needs a restart")
-        if name in self.refuses:
+        if {name, str(here.path)} & self.refuses:
             raise AdapterError("the engine answered 400: no")
         assert name not in self.loaded
         self.loaded[name] = str(here.path)
         return {"model": name}
 
     async def unload(self, name: str, /) -> None:
-        if self.loaded.pop(name) == "keeps":
+        if name in self.keeps:
             raise AdapterError("no")
+        del self.loaded[name]
+
+
+class Files:
+    """Adapters on this machine that count how often they are held."""
+
+    def __init__(self, folder: Path) -> None:
+        self.sets = {name: lora_files.folder(folder / name, seed) for seed, name in enumerate(("one", "two"))}
+        self.held: list[Path] = []
+        self.silent = asyncio.Event()
+        """What never comes waits for this."""
+        self.steps = 0
+        """How often a slow one says how far it is before it comes."""
+
+    async def fetch(self, source: str, progress: Callable[[Progress], None], /) -> "Held":
+        if source.startswith("/silent"):
+            await self.silent.wait()
+        if source.startswith("/nowhere"):
+            raise AdapterError(f"{source!r} is not there")
+        for step in range(self.steps):
+            progress(Progress("adapter_model.safetensors", step + 1, self.steps))
+            await asyncio.sleep(0.05)
+        return Held(Path(source), self.held)
+
+
+class Held:
+    def __init__(self, path: Path, held: list[Path]) -> None:
+        self.path = path
+        self._held = held
+        held.append(path)
+
+    def close(self) -> None:
+        self._held.remove(self.path)
 
 
 class Kept:
@@ -213,19 +262,19 @@ class Kept:
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "adapters.toml"
-        self.sets = {name: lora_files.folder(folder / name, seed) for seed, name in enumerate(("one", "two"))}
+        self.files = Files(folder)
+        self.sets = self.files.sets
         self.engine = MemoryEngine()
         self.routes = Routes("m", takes_adapters=True)
         self.told: list[Told] = []
-        self.keeper = Keeper(Place(generator(adapters_file=str(self.file))), self.fetch, "m", "VLLMEngine")
+        self.shown: list[Progress] = []
+        self.keeper = Keeper(Place(generator(adapters_file=str(self.file))), self.files.fetch, "m", "VLLMEngine")
 
     def adapter(self, name: str, of: str = "") -> Adapter:
-        return Adapter(name=name, source=str(self.sets.get(of or name, f"/nowhere/{name}")))
+        return Adapter(name=name, source=str(self.sets.get(of or name, f"/{of or 'nowhere'}/{name}")))
 
-    async def fetch(self, source: str) -> Path:
-        if source.startswith("/nowhere"):
-            raise AdapterError(f"{source!r} is not there")
-        return Path(source)
+    async def before_start(self) -> list[str]:
+        return [here.adapter.name for here in await self.keeper.before_start(self.shown.append)]
 
     @contextlib.asynccontextmanager
     async def keeping(self) -> AsyncIterator[None]:
@@ -257,11 +306,13 @@ async def test_adapters_come_and_go(kept: Kept) -> None:
         written(kept.file, kept.adapter("one", of="two"))
         await until(lambda: kept.engine.loaded == {"m:one": str(kept.sets["two"])}, 10)
         await kept.until_served("m:one")
+        assert kept.files.held == [kept.sets["two"]], "the former's files may go"
         kept.file.write_text("not TOML at all")
         await asyncio.sleep(0.1)
         await kept.until_served("m:one")
         kept.file.unlink()
         await kept.until_served()
+        assert kept.files.held == []
 
 
 async def test_one_that_fails_is_told_and_tried_again(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,6 +321,7 @@ async def test_one_that_fails_is_told_and_tried_again(kept: Kept, monkeypatch: p
     written(kept.file, kept.adapter("gone"), kept.adapter("two"), kept.adapter("one"))
     async with kept.keeping():
         await kept.until_served("m:one")
+        await until(lambda: len(kept.told[-1].failed) == 2, 10)
         told = kept.told[-1]
         assert set(told.failed) == {"gone", "two"}
         assert "the adapter two: the engine answered 400: no" in told.text
@@ -278,37 +330,107 @@ async def test_one_that_fails_is_told_and_tried_again(kept: Kept, monkeypatch: p
         await kept.until_served("m:one", "m:two")
 
 
+async def test_what_cannot_be_served_is_not_held(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper, "AGAIN_S", 0.01)
+    (kept.sets["two"] / "adapter_config.json").write_text("no JSON")
+    kept.engine.refuses = {"m:refused"}
+    written(kept.file, kept.adapter("refused", of="one"), kept.adapter("two"))
+    async with kept.keeping():
+        await until(lambda: kept.engine.asked.count("m:refused") >= 5, 10)
+        assert len(kept.files.held) <= 2, "at most what is being looked at now"
+    assert kept.files.held == []
+
+
 async def test_one_that_needs_a_restart_is_told_apart_and_not_tried_again(
     kept: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keeper, "AGAIN_S", 0.01)
-    kept.engine.too_late_for = {"m:two"}
+    kept.engine.too_late_for = {"two"}
     written(kept.file, kept.adapter("two"), kept.adapter("gone"))
     async with kept.keeping():
-        await until(lambda: bool(kept.told) and bool(kept.told[-1].failed), 10)
-        assert kept.told[-1] == Told((), {"gone": "'/nowhere/gone' is not there"}, {"two": "it needs a restart"})
-        assert "the adapter two: it needs a restart" in kept.told[-1].text
+        both = Told((), {"gone": "'/nowhere/gone' is not there"}, {"two": "it needs a restart"})
+        await until(lambda: both in kept.told, 10)
+        assert "the adapter two: it needs a restart" in both.text
         written(kept.file, kept.adapter("two"), kept.adapter("one"))
         await kept.until_served("m:one")
-        assert kept.engine.asked == ["m:two", "m:one"]
+        assert kept.engine.asked == ["m:one"]
+        assert kept.files.held == [kept.sets["one"]]
+        written(kept.file, kept.adapter("one", of="two"))
+        kept.engine.too_late_for = {"one"}
+        await until(lambda: "one" in kept.told[-1].restart, 10)
+        assert kept.engine.loaded == {"m:one": str(kept.sets["one"])}, "the former is served on"
         written(kept.file, kept.adapter("one"))
         await until(lambda: not kept.told[-1].restart, 10)
 
 
-async def test_they_survive_the_engine(kept: Kept) -> None:
+async def test_a_mistyped_source_leaves_the_working_adapter_in_service(kept: Kept) -> None:
     written(kept.file, kept.adapter("one"))
     async with kept.keeping():
         await kept.until_served("m:one")
-    kept.engine.loaded.clear()
-    kept.routes.adapters.clear()
-    kept.told.clear()
+        del kept.told[:]
+        written(kept.file, kept.adapter("one", of="nowhere"))
+        await until(lambda: bool(kept.told) and "one" in kept.told[-1].failed, 10)
+        assert all(told.served == ("m:one",) for told in kept.told), "not for a moment"
+        assert kept.told[-1].failed["one"].endswith(f"until then it is served from {kept.sets['one']}")
+        assert kept.engine.asked == ["m:one"]
+
+
+@pytest.mark.parametrize("trouble", ["refuses", "keeps"])
+async def test_an_adapter_that_the_engine_does_not_take_leaves_the_former(kept: Kept, trouble: str) -> None:
+    written(kept.file, kept.adapter("one"))
     async with kept.keeping():
         await kept.until_served("m:one")
+        kept.engine.refuses = {str(kept.sets["two"])} if trouble == "refuses" else set()
+        kept.engine.keeps = {"m:one"} if trouble == "keeps" else set()
+        written(kept.file, kept.adapter("one", of="two"))
+        await until(lambda: "one" in kept.told[-1].failed, 10)
+        await kept.until_served("m:one")
+        assert kept.engine.loaded == {"m:one": str(kept.sets["one"])}
+        assert kept.files.held == [kept.sets["one"]]
+
+
+async def test_one_whose_source_does_not_answer_holds_up_no_other(kept: Kept) -> None:
+    written(kept.file, kept.adapter("late", of="silent"), kept.adapter("one"))
+    async with kept.keeping():
+        await kept.until_served("m:one")
+        written(kept.file, kept.adapter("late", of="silent"), kept.adapter("two"))
+        await kept.until_served("m:two")
+        assert kept.told[-1].failed == {}
+
+
+async def test_the_engines_start_waits_while_bytes_come_and_no_longer(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(fetches, "_SHOWN_S", 0.02)
+    kept.files.steps = 8  # 0.4 s in all, and the others are waited for as long
+    written(kept.file, *(kept.adapter(f"late-{number}", of="silent") for number in range(5)), kept.adapter("one"))
+    assert await kept.before_start() == ["one"]
+    assert kept.shown[0].detail == "adapters: late-0, late-1, late-2, late-3, late-4, one"
+    assert kept.shown[-1].detail == "adapters: late-0, late-1, late-2, late-3, late-4"
+    assert {(one.done_bytes, one.total_bytes) for one in kept.shown} >= {(1, 8), (7, 8)}
+    told = await kept.keeper.load(kept.engine, kept.routes)
+    assert told.served == ("m:one",)
+    assert "the adapter late-4: no byte of it has come for 0.2 s" in told.text
+    async with kept.keeping():
+        await kept.until_served("m:one")
+        assert kept.engine.asked == ["m:one"], "it is not fetched and loaded once more"
+
+
+async def test_a_start_that_is_broken_off_holds_nothing(kept: Kept) -> None:
+    written(kept.file, kept.adapter("one"), kept.adapter("late", of="silent"))
+    starting = asyncio.create_task(kept.before_start())
+    await until(lambda: kept.files.held == [kept.sets["one"]], 10)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    await asyncio.sleep(0)
+    assert kept.files.held == []
 
 
 async def test_what_is_there_before_the_start(kept: Kept) -> None:
     written(kept.file, kept.adapter("gone"), kept.adapter("one"))
-    assert [here.adapter.name for here in await kept.keeper.before_start()] == ["one"]
+    assert await kept.before_start() == ["one"]
     sets = generator(weight_set_directories=["/base", str(kept.sets["one"]), str(SAMPLE_MODEL)])
     with pytest.raises(EngineConfigError, match=r"sample-chat' cannot be served beside the first, because .* accepted"):
-        await Keeper(Place(sets), kept.fetch, "m", "VLLMEngine").before_start()
+        await Keeper(Place(sets), kept.files.fetch, "m", "VLLMEngine").before_start(kept.shown.append)

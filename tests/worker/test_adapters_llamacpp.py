@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from headrace_api.wire import Credit, Result, Serving
+from headrace_api.wire import Credit, HandBack, Result, Serving
 from tests.waiting import until
 from tests.worker import lora_files
 from tests.worker.scripted_queue import Connection, ScriptedQueue
@@ -19,11 +19,9 @@ pytestmark = pytest.mark.engine
 
 async def answer_of(connection: Connection, job: int, model: str) -> str:
     await connection.ask(job, QUESTION, temperature=0, max_tokens=30, model=model)
-    result = await connection.expect(Result)
+    await connection.expect(Result)
     await connection.ack(f"request-{job}")
     await connection.expect(Credit)
-    if result.body:
-        return str(result.body["error"]["message"])
     return str(json.loads(connection.answers[job])["choices"][0]["message"]["content"])
 
 
@@ -33,17 +31,16 @@ async def test_each_adapter_answers_as_itself_and_the_model_as_without(tmp_path:
     generator: dict[str, Any] = {**GENERATOR, "adapters": adapters, "engine_kwargs": {"verbosity": 4}}
     async with worker(tmp_path, queue.url, generator) as process:
         connection = await queue.connection()
-        await connection.greet()
-        served = await connection.expect(Serving)
-        while len(served.adapters) < 2:
-            served = await connection.expect(Serving)
-        assert served.models == ["public-name", "public-name:one", "public-name:two"]
+        register, _ = await connection.greet()
+        assert register.models == ["public-name", "public-name:one", "public-name:two"]
         asked = ["public-name", "public-name:one", "public-name", "public-name:two", "public-name:one", "public-name"]
         said = [await answer_of(connection, job, model) for job, model in enumerate(asked)]
         assert said[0] == said[2] == said[5] == ANSWER
         assert said[1] == said[4]
         assert len({said[0], said[1], said[3]}) == 3
-        assert "has no model 'public-name:gone'" in await answer_of(connection, 9, "public-name:gone")
+        await connection.ask(9, QUESTION, model="public-name:gone")
+        await connection.expect(Credit)
+        assert "has no model 'public-name:gone'" in (await connection.expect(HandBack)).reason
         assert 'headrace_worker_adapters{state="served"} 2.0' in (await process.probe("/metrics"))[1]
 
         log = process.log.read_text()

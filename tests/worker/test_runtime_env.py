@@ -176,6 +176,92 @@ def test_the_name_of_the_folder() -> None:
     assert content.decided(report) == ["a==1", "b @ file:///b"]
 
 
+@pytest.mark.parametrize(
+    ("info", "address"),
+    [
+        (
+            {"url": "https://x/r.git", "vcs_info": {"vcs": "git", "commit_id": "c0ffee", "requested_revision": "main"}},
+            "git+https://x/r.git@c0ffee",
+        ),
+        (
+            {"url": "ssh://git@x/r", "subdirectory": "py", "vcs_info": {"vcs": "git", "commit_id": "c0ffee"}},
+            "git+ssh://git@x/r@c0ffee#subdirectory=py",
+        ),
+        (
+            {"url": "https://x/b.tar.gz", "subdirectory": "py", "archive_info": {"hashes": {"sha256": "ab"}}},
+            "https://x/b.tar.gz#sha256=ab&subdirectory=py",
+        ),
+        ({"url": "file:///b", "dir_info": {}}, "file:///b"),
+    ],
+)
+def test_addresses_are_exact(info: dict[str, Any], address: str) -> None:
+    item = {"metadata": {"name": "b", "version": "2"}, "download_info": info, "is_direct": True}
+    assert content.decided({"install": [item]}) == [f"b @ {address}"]
+
+
+BACKEND = """
+import pathlib, shutil
+def build_wheel(folder, *_):
+    (made,) = pathlib.Path(__file__).parent.glob("*.whl")
+    return pathlib.Path(shutil.copy(made, folder)).name
+"""
+"""Builds a package that is built already: there is no index here to get a builder from."""
+
+
+def repository(folder: Path) -> str:
+    """A git repository with a package in a folder of its own; its address."""
+    package = folder / "python"
+    wheel(package, "millrace", "1.0", "said = 'from git'")
+    (package / "pyproject.toml").write_text(
+        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    )
+    (package / "backend.py").write_text(BACKEND)
+    alone = {**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1"}
+    author = ("-c", "user.name=a", "-c", "user.email=a@example.com")
+    for command in (("init", "-q"), ("add", "."), (*author, "commit", "-qm", "One")):
+        subprocess.run(["git", *command], cwd=folder, env=alone, check=True)
+    return f"git+file://{folder}"
+
+
+async def test_packages_from_git(tmp_path: Path) -> None:
+    address = repository(tmp_path / "repository")
+    pip = Pip((f"millrace @ {address}#subdirectory=python",), ("--no-index",))
+    folder = await Overlay(pip, PIPS, tmp_path / "cache", dict(os.environ), print).ready()
+    assert says(folder) == "from git"
+
+
+async def test_packages_that_are_there_are_used_without_the_right_to_write(
+    overlay: Callable[..., Overlay], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = await overlay("millrace==1.0").ready()
+    monkeypatch.setattr(os, "open", _refused)
+    monkeypatch.setattr(Path, "mkdir", _refused)
+    assert await overlay("millrace==1.0").ready() == folder
+
+
+async def test_a_cache_of_others_is_told_with_what_to_do(overlay: Callable[..., Overlay]) -> None:
+    foreign = replace(overlay("millrace"), cache=Path("/sys/headrace"))  # not even root can write there
+    words = r"cannot keep packages in '/sys/headrace': .*/sys/headrace'; accepted: a HEADRACE_CACHE .*may write"
+    with pytest.raises(OverlayError, match=words):
+        await foreign.ready()
+
+
+async def test_a_lock_of_another_user_can_be_taken(
+    overlay: Callable[..., Overlay], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.open
+
+    def of_another_user(path: Any, flags: int, mode: int = 0o777, **more: Any) -> int:
+        return _refused() if str(path).endswith(".lock") and flags & os.O_ACCMODE else real(path, flags, mode, **more)
+
+    monkeypatch.setattr(os, "open", of_another_user)
+    assert says(await overlay("millrace==1.0").ready()) == "one"
+
+
+def _refused(*_: Any, **__: Any) -> Any:
+    raise PermissionError(13, "Permission denied")
+
+
 @pytest.mark.engine
 async def test_the_engine_has_them_and_the_worker_does_not(tmp_path: Path, queue: ScriptedQueue) -> None:
     wheel(tmp_path / "wheels", "millrace", "1.0")

@@ -69,9 +69,9 @@ async def test_answers_then_fails_with_its_engine_core(
     generator = {**GENERATOR, "adapters": [{"name": "one", "source": str(one)}]}
     async with worker(tmp_path, queue.url, generator, HEADRACE_VLLM_PYTHON=vllm_python) as process:
         connection = await queue.connection()
-        await connection.greet()
+        register, _ = await connection.greet()
+        assert register.adapters == ["public-name:one"]
         await process.until_ready(START_S)
-        assert (await connection.expect(Serving)).adapters == ["public-name:one"]
 
         await connection.ask(1, QUESTION, stream=True, temperature=0)
         streamed = await connection.expect(Result)

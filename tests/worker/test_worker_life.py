@@ -11,7 +11,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from headrace_api.wire import WORKER_PATH, Credit, Drain, HandBack, Result, Serving
 from headrace_api.worker_config import Generator
 from headrace_worker import health, life, puller
-from headrace_worker.adapters.keeper import Told
+from headrace_worker.adapters.told import Told
 from headrace_worker.decision import Decision
 from headrace_worker.engine_client import EngineClient
 from headrace_worker.engines.protocol import EngineConfigError

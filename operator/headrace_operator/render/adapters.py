@@ -17,6 +17,8 @@ from headrace_operator.render.objects import Object
 
 PATH = f"{names.ADAPTERS_FOLDER}/{names.ADAPTERS_FILE}"
 """Where the worker finds them."""
+_VOLUME = "headrace-adapters"
+"""Not just `adapters`: so people call the volume with the weights, which spec.template would then put in its place."""
 
 
 def beside(spec: InferenceModelSpec) -> bool:
@@ -59,10 +61,10 @@ def config_map(model: Object, spec: InferenceModelSpec) -> Object:
 def volume(spec: InferenceModelSpec, model: str) -> list[Object]:
     """The pod's volume with them, where they are beside the revision."""
     source = {"name": config_map_name(model), "optional": True}
-    return [{"name": "adapters", "configMap": source}] if beside(spec) else []
+    return [{"name": _VOLUME, "configMap": source}] if beside(spec) else []
 
 
 def mount(spec: InferenceModelSpec) -> list[Object]:
     """Where the worker's container has it."""
-    one = {"name": "adapters", "mountPath": names.ADAPTERS_FOLDER, "readOnly": True}
+    one = {"name": _VOLUME, "mountPath": names.ADAPTERS_FOLDER, "readOnly": True}
     return [one] if beside(spec) else []

@@ -138,6 +138,12 @@ RULES = (
         "comes again",
     ),
     _rule(
+        "CacheUnusable",
+        r"the model cache cannot be (?:used|written)|extra_files cannot be used",
+        "The worker cannot write the folder that models are fetched to: it is another user's, or mounted read-only.",
+        "let the worker's user write there (fsGroup in spec.template, the volume's access mode), or fill it beforehand",
+    ),
+    _rule(
         "ContextTooLong",
         r"User-specified max_model_len \(\d+\) is greater than|value too large to convert to int32_t",
         "spec.engine.maxTotalTokens is more than the model was made for.",

@@ -38,7 +38,7 @@ _SUMMARIES = {
     check.OLDER: "engineKwargs have no arguments of older versions: the hint says what replaced them",
     check.VALUE: "an engine argument's value has the argument's type and is one of its choices",
     check.BOUNDS: "an engine argument's number is in its bounds",
-    check.OWN: "engineKwargs leave out what Headrace sets itself: names, addresses, parallel sizes",
+    check.OWN: "engineKwargs leave out what Headrace sets itself: names, addresses, parallel sizes; and secrets",
     check.TWICE: "an engine argument is given once, in one spelling",
     check.RIVAL: "an engine argument does not say a second time what another field of the spec says",
 }

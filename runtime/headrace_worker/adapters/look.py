@@ -1,7 +1,8 @@
 """What a fetched adapter is, by its files: the peft library's folder, or llama.cpp's GGUF file."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,10 @@ class NeedsRestartError(AdapterError):
     """This engine has the adapters that it was started with, and will not have this one before it is started anew."""
 
 
+def _nothing() -> None:
+    """For files that nobody takes away."""
+
+
 @dataclass(frozen=True)
 class Here:
     """An adapter on this machine, in the form that the engine loads."""
@@ -28,17 +33,25 @@ class Here:
     path: Path
     rank: int | None = None
     """Of its matrices, as far as it says."""
+    close: Callable[[], None] = field(default=_nothing, compare=False)
+    """Let go of its files: the engine does not need them any more."""
 
 
-def look(adapter: Adapter, path: Path, engine: str) -> Here:
+def look(adapter: Adapter, path: Path, engine: str, close: Callable[[], None] = _nothing) -> Here:
     """See whether the engine can load what is there.
+
+    Args:
+        adapter: what is asked for.
+        path: where its files are.
+        engine: the engine's name.
+        close: see `Here.close`.
 
     Raises:
         AdapterError: it cannot.
     """
     if engine == "LlamaCppEngine":
-        return Here(adapter, _gguf(path))
-    return Here(adapter, path, _rank(path))
+        return Here(adapter, _gguf(path), close=close)
+    return Here(adapter, path, _rank(path), close)
 
 
 def _rank(folder: Path) -> int | None:

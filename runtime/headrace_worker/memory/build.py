@@ -26,6 +26,7 @@ kinds = [device["type"].name for device in xllamacpp.get_device_info()]
 print("" if any(kind.endswith(("_GPU", "_IGPU")) for kind in kinds) else {_CPU_ONLY!r})
 """
 """The wheel on PyPI has the CPU only; others have CUDA, ROCm, Vulkan or Metal."""
+_PATIENCE_S = 30.0
 _TARGET = "VLLM_TARGET_DEVICE"
 """Wins over how vLLM was built."""
 
@@ -50,8 +51,9 @@ async def _says_so(python: str, program: str, environment: Mapping[str, str]) ->
     """Of an interpreter that does not start or does not have the engine nothing is known: the engine will say why."""
     asked = await EngineProcess.start(EngineCommand([python, "-c", program]), 0, environment, lambda _: None)
     try:
-        await asked.wait()
-    except asyncio.CancelledError:
+        await asyncio.wait_for(asked.wait(), _PATIENCE_S)
+    except TimeoutError:
+        return False
+    finally:
         await asked.stop(0)
-        raise
     return _CPU_ONLY in asked.tail

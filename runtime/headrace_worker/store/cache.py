@@ -10,7 +10,7 @@ from pathlib import Path
 
 import structlog
 
-from headrace_worker.store import eviction, manifest
+from headrace_worker.store import eviction, foreign, manifest
 from headrace_worker.store.eviction import Kept
 from headrace_worker.store.files import RemoteFile
 from headrace_worker.store.layout import Places
@@ -74,7 +74,8 @@ def refer(places: Places, name: str, revision: str) -> None:
     with contextlib.suppress(OSError):
         if revision == name or ref.read_text() == name:
             return
-    manifest.replace(ref, name)
+    with foreign.tolerated():
+        manifest.replace(ref, name)
 
 
 def make_room(places: Places, needed_bytes: int, limit_bytes: int | None) -> None:
@@ -110,12 +111,12 @@ def contents(cache: Path, mine: Places) -> Iterator[Kept]:
     for own in sorted((cache / ".headrace").glob("models--*")):
         places = Places(cache, own.name)
         if places.partial.exists():
-            held = places == mine or _locked(places.lock)
+            held = places == mine or _locked(places.lock) or not foreign.writable(places.own)
             yield Kept(own.name, "", _size(places.partial), places.partial.stat().st_mtime, held)
 
 
 def empty_trash(cache: Path) -> None:
-    """Remove what a worker that was killed while evicting has left; not the folder, which another may be about to use."""
+    """Remove what a worker that was killed while evicting has left; not the folder: another may be about to use it."""
     for left in (cache / ".headrace" / _TRASH).glob("*"):
         shutil.rmtree(left, ignore_errors=True)
 
@@ -183,13 +184,18 @@ def _used(places: Places, snapshot: Path) -> float:
 
 
 def _held(places: Places, name: str) -> bool:
-    return _locked(places.use(name))
+    """Whether it is used, or another user's, who alone may throw it away."""
+    theirs = not (foreign.writable(places.snapshot(name).parent) and foreign.writable(places.own))
+    return theirs or _locked(places.use(name))
 
 
 def _locked(path: Path) -> bool:
     if not path.exists():
         return False
-    lock = Lock.exclusive(path)
+    try:
+        lock = Lock.exclusive(path)
+    except OSError:  # another user's, who lets nobody see it
+        return True
     if lock is None:
         return True
     lock.close()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import structlog
 
-from headrace_worker.store import manifest, verify
+from headrace_worker.store import foreign, manifest, verify
 from headrace_worker.store.files import RemoteFile
 from headrace_worker.store.layout import Places
 from headrace_worker.store.manifest import Manifest
@@ -42,9 +42,11 @@ def intact(places: Places, name: str, known: Manifest) -> Manifest:
     right = tuple(file for file in known.files if is_right(folder / file.name, file))
     for file in set(known.files) - set(right):
         log.warning("a file did not survive that the machine went down", file=file.name)
-        (folder / file.name).unlink(missing_ok=True)
+        with foreign.tolerated():
+            (folder / file.name).unlink(missing_ok=True)
     left = replace(known, files=right, boot=boot())
-    manifest.write(places.manifest(name), left)
+    with foreign.tolerated():
+        manifest.write(places.manifest(name), left)
     return left
 
 

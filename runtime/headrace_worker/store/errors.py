@@ -73,9 +73,7 @@ def _kind(error: BaseException, text: str, status: int) -> Kind:
         return "passing"
     if _OWN in text:
         return "away"
-    if status or isinstance(error, ValueError) or name == "InvalidPathError":
-        return "final"
-    return "passing"
+    return "final" if status or isinstance(error, ValueError) or name == "InvalidPathError" else "passing"
 
 
 def _short(text: str, status: int) -> str:

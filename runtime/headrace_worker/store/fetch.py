@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from headrace_worker.engines import gguf
-from headrace_worker.store import address, durable, fetching, files, layout, locks, manifest
+from headrace_worker.store import address, durable, fetching, files, foreign, layout, locks, manifest
 from headrace_worker.store.errors import AttemptError, StoreError
 from headrace_worker.store.fetching import Fetching
 from headrace_worker.store.files import RemoteFile
@@ -155,12 +155,12 @@ async def _cached(places: Places, source: str, request: StoreRequest, why: Attem
     """The newest snapshot, where its source cannot be asked.
 
     Raises:
-        StoreError: there is none, or the source has answered: that this worker may not have it, or that it is not there.
+        StoreError: there is none, or the source has answered that this worker may not have it, or has it not.
     """
     name = await asyncio.to_thread(_newest, places, source, request.source.revision or layout.MAIN)
     if name is None or why.kind not in {"passing", "away"} or request.destination:
         raise fetching.unavailable(source, why) from why
-    lock = await locks.shared(places.use(name))
+    lock = await locks.shared_if_possible(places.use(name))
     folder = places.snapshot(name)
     log.warning(
         "the source cannot be asked: what was fetched earlier is used", source=source, why=str(why), path=folder
@@ -169,7 +169,8 @@ async def _cached(places: Places, source: str, request: StoreRequest, why: Attem
         names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
         return Fetched(folder / _first_gguf(names, request) if request.gguf else folder, lock)
     except BaseException:
-        lock.close()
+        if lock:
+            lock.close()
         raise
 
 
@@ -195,7 +196,13 @@ def _places(settings: StoreSettings, request: StoreRequest, name: str) -> Places
 
 @asynccontextmanager
 async def _alone(places: Places, show: Show, source: str) -> AsyncIterator[Tracker]:
-    """While inside, no other worker of this node fetches the same; until then, its progress is shown."""
+    """While inside, no other worker of this node fetches the same; until then, its progress is shown.
+
+    Where nothing may be written, nothing is fetched, so that nobody has to wait.
+    """
+    if not foreign.writable(places.own):
+        yield Tracker(show)
+        return
     async with (
         locks.held(places.lock, lambda: show(fetching.of_other(places))),
         _tracked(places, show, source) as tracker,
@@ -210,4 +217,5 @@ async def _tracked(places: Places, show: Show, source: str) -> AsyncIterator[Tra
         async with logged(tracker, source):
             yield tracker
     finally:
-        places.owner_progress.unlink(missing_ok=True)
+        with foreign.tolerated():
+            places.owner_progress.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import structlog
 
-from headrace_worker.store import cache, durable, locks, manifest
+from headrace_worker.store import cache, durable, foreign, locks, manifest
 from headrace_worker.store.download import Download
 from headrace_worker.store.errors import StoreError
 from headrace_worker.store.files import RemoteFile
@@ -34,12 +34,14 @@ class Fetching:
         self._settings = settings
         self._tracker = tracker
 
-    async def snapshot(self, listed: Listed) -> tuple[Path, locks.Lock]:
-        """The complete snapshot, and the lock that keeps it from being evicted.
+    async def snapshot(self, listed: Listed) -> tuple[Path, locks.Lock | None]:
+        """The complete snapshot, and the lock that keeps it from being evicted, where locking is possible.
 
         Raises:
             StoreError: it cannot be had.
         """
+        if not foreign.writable(self._places.own):
+            return await self._as_it_is(listed)
         step, lock = await self._decide(listed)
         try:
             if step.does == "make":
@@ -55,6 +57,19 @@ class Fetching:
             lock.close()
             raise
         return self._places.snapshot(step.name), lock
+
+    async def _as_it_is(self, listed: Listed) -> tuple[Path, locks.Lock | None]:
+        """The snapshot in a cache that may not be written, if nothing has to be."""
+        lock = await locks.shared_if_possible(self._places.use(listed.name))
+        known = await asyncio.to_thread(self._known, listed.name, listed)
+        if step_for(listed, listed.name, known, held=False).does == "reuse":
+            return self._places.snapshot(listed.name), lock
+        if lock:
+            lock.close()
+        raise StoreError(
+            f"{self._places.cache}: the model cache cannot be written, and does not have all of {listed.source}; let "
+            "this user write there, fill it beforehand, or name another folder in HF_HUB_CACHE"
+        )
 
     async def _decide(self, listed: Listed) -> tuple[Step, locks.Lock]:
         """Hold first, then look: what is held is not evicted. Nobody begins to serve from it meanwhile: we fetch."""
@@ -82,7 +97,8 @@ class Fetching:
             return durable.intact(self._places, name, found)
         there = tuple(file for file in listed.files if _is(folder / file.name, file))
         adopted = Manifest(listed.source, there, durable.boot())
-        manifest.write(self._places.manifest(name), adopted)
+        with foreign.tolerated():
+            manifest.write(self._places.manifest(name), adopted)
         return adopted
 
     async def _make(self, listed: Listed, step: Step) -> None:
@@ -112,6 +128,8 @@ class Fetching:
         staged = self._places.partial / "files"
         before = manifest.read(self._places.record)
         missing = [file for file in listed.files if not (before and before.has(file) and _sized(destination, file))]
+        if not missing:
+            return
         await self._download(self._partials(await self._described(missing), staged))
         await asyncio.to_thread(durable.sync, [staged / file.name for file in missing])
         await asyncio.to_thread(cache.move_in, staged, destination, missing)
@@ -152,7 +170,8 @@ def shown_to_others(places: Places, show: Callable[[Progress], None]) -> Callabl
         if now - told >= _TOLD_S:
             told = now
             text = json.dumps({"done": progress.done_bytes, "total": progress.total_bytes, "file": progress.file})
-            manifest.replace(places.owner_progress, text)
+            with foreign.tolerated():
+                manifest.replace(places.owner_progress, text)
 
     return both
 

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Self
 
+from headrace_worker.store import foreign
+
 _POLL_S = 0.5
 
 
@@ -27,13 +29,13 @@ class Lock:
         """Hold it with others, and note the time; None when somebody holds it alone."""
         lock = cls._take(path, fcntl.LOCK_SH)
         if lock:
-            os.utime(path)
+            with foreign.tolerated():
+                os.utime(path)
         return lock
 
     @classmethod
     def _take(cls, path: Path, kind: int) -> Self | None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        descriptor = _opened(path)
         try:
             fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         except OSError as error:
@@ -48,6 +50,20 @@ class Lock:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def _opened(path: Path) -> int:
+    """The file's descriptor; a file of another user, or on a read-only volume, can be locked as well."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if not foreign.is_refusal(error):
+            raise
+        try:
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            raise error from None
 
 
 @contextlib.asynccontextmanager
@@ -67,3 +83,13 @@ async def shared(path: Path) -> Lock:
     while (lock := Lock.shared(path)) is None:  # noqa: ASYNC110 - the kernel tells nobody
         await asyncio.sleep(_POLL_S)
     return lock
+
+
+async def shared_if_possible(path: Path) -> Lock | None:
+    """The same in a cache that may not be written: there is no lock where nobody has made its file."""
+    try:
+        return await shared(path)
+    except OSError as error:
+        if not foreign.is_refusal(error):
+            raise
+        return None

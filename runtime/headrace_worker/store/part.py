@@ -49,8 +49,8 @@ class ModelStore:
             raise PreparationError(f"generator: {error}") from error
         return requests.with_paths(generator, model, tokenizer, streamed.environment if streamed else None)
 
-    async def adapter(self, source: str) -> Path:
-        """The local path of an adapter; where it may come from is what `generator.hf_model_id` may be.
+    async def adapter(self, source: str, progress: OnProgress, /) -> Fetched:
+        """An adapter on this machine, until it is closed; it may come from where `generator.hf_model_id` may.
 
         Buckets are asked with the endpoint and the keys of the model's mirror.
 
@@ -58,7 +58,8 @@ class ModelStore:
             AdapterError: it cannot be had.
         """
         try:
-            return await self._fetch(requests.adapter(source, self._generator), _unseen)
+            request = requests.adapter(source, self._generator)
+            return await fetch(request, self._settings, lambda now: progress(_told(now)))
         except StoreError as error:
             raise AdapterError(str(error)) from error
 
@@ -83,7 +84,3 @@ def _config(folder: Path) -> Any:
 
 def _told(now: Progress) -> Told:
     return Told(now.detail or now.file, now.done_bytes, now.total_bytes)
-
-
-def _unseen(_: Told) -> None:
-    """For what nobody waits for."""

@@ -58,7 +58,9 @@ def of_generator(generator: Generator, exists: Callable[[str], bool] = source.ex
     mirror = _mirror(generator)
     model = _model(generator, mirror, exists)
     model = replace(model, source=revisions.of_model(generator.engine_kwargs, model.source))
-    tokenizer = source.understand(generator.tokenizer_id, exists) if generator.tokenizer_id else None
+    tokenizer = Source("path", generator.tokenizer_path) if generator.tokenizer_path else None
+    if generator.tokenizer_id:
+        tokenizer = source.understand(generator.tokenizer_id, exists)
     tokenizer = revisions.of_tokenizer(generator.engine_kwargs, tokenizer, model.source)
     return Requests(
         model=model,
