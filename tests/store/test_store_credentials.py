@@ -143,7 +143,7 @@ async def test_adapters_and_tokenizer_are_fetched_as_the_model_is(s3: servers.S3
             },
         }
         here = await store(Generator.model_validate(section), lambda _: None)
-        adapter = await store.adapter("s3://models/beside/lora")
+        adapter = await store.adapter("s3://models/beside/lora", lambda _: None)
 
-    assert tree(adapter) == {"adapter_config.json": b"{}"}
+    assert tree(adapter.path) == {"adapter_config.json": b"{}"}
     assert tree(Path(here.tokenizer_id or "")) == {"tokenizer.json": b"{}"}
