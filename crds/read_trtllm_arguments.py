@@ -11,7 +11,7 @@ from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from headrace_api.engine_arguments.argument import Argument, Kind
+from headrace_api.engine_arguments.argument import Argument, Form, Kind
 
 PACKAGE = "tensorrt_llm"
 FILES = ("commands/serve.py", "llmapi/llm_args.py")
@@ -109,7 +109,7 @@ def _option(source: Source, call: ast.Call) -> tuple[str, Argument]:
     kind, choices = ("boolean", ()) if flag else _click(source, said.get("type"))
     name = flags[0].replace("-", "_")
     aliases = tuple(alias.replace("-", "_") for alias in flags[1:])
-    form = "flag" if flag else "repeated" if "multiple" in said else "value"
+    form: Form = "flag" if flag else "repeated" if "multiple" in said else "value"
     target = flags[0] if flags[0] != name else ""
     return name, Argument(
         kind,
