@@ -6,7 +6,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import aiohttp
@@ -24,6 +24,8 @@ class Answer:
     stream: bool
     detail: str = ""
     code: str = ""
+    begun: bool = False
+    """Whether the client had seen a part of the answer: such a request cannot be given to another worker."""
 
 
 def of_stream(status: int, text: str) -> Answer:
@@ -34,7 +36,7 @@ def of_stream(status: int, text: str) -> Answer:
     bodies = [json.loads(event) for event in events if event != "[DONE]"]
     errors = [json.dumps(body) for body in bodies if "error" in body]
     if errors:
-        return of_error(status, errors[-1], stream=True)
+        return replace(of_error(status, errors[-1], stream=True), begun="error" not in bodies[0])
     finished = any(choice.get("finish_reason") for body in bodies for choice in body["choices"])
     done = bool(events) and events[-1] == "[DONE]"
     return Answer("complete" if finished and done else "truncated", stream=True, detail=text[-300:])

@@ -56,8 +56,8 @@ class Story:
     answers: list[Answer] = field(default_factory=list)
 
     def bad(self) -> list[Answer]:
-        """Answers that are neither complete nor an error that the kill explains."""
-        return [one for one in self.answers if not (one.kind == "complete" or (one.kind == "failed" and one.stream))]
+        """Answers that are neither complete nor an error that a kill explains: what had not begun is done by others."""
+        return [one for one in self.answers if not (one.kind == "complete" or (one.kind == "failed" and one.begun))]
 
     def summary(self) -> str:
         """For people."""
