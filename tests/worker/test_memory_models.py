@@ -209,12 +209,14 @@ def test_vllms_own_start_check_wants_as_much(monkeypatch: pytest.MonkeyPatch) ->
 
 
 LOADING = """
+import os
 import sys
 import xllamacpp
 params = xllamacpp.CommonParams()
 params.model.path, params.n_parallel, params.n_ctx = sys.argv[1], 2, 2 * 8192
 params.warmup, params.cpuparams.n_threads, params.verbosity, params.port = False, 1, 4, 0
 xllamacpp.Server(params)
+os._exit(0)  # an ordinary end waits for llama.cpp's own loop, for ever if that has not begun yet
 """
 
 
