@@ -95,7 +95,7 @@ class EngineProcess:
             return cls(await asyncio.shield(starting), port, on_line)
         except asyncio.CancelledError:
             # asyncio itself would kill the guard alone, and nobody the engine.
-            _signal_group(await starting, signal.SIGKILL)
+            await cls(await starting, port, on_line).stop(0)
             raise
 
     @property
@@ -135,7 +135,8 @@ class EngineProcess:
         return await self.wait()
 
     def _signal(self, number: signal.Signals) -> None:
-        _signal_group(self._process, number)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
 
     async def _wait_exit(self) -> int:
         # Not `wait`: that returns only when the output is closed too, and a child of the engine may hold it for ever.
@@ -169,11 +170,6 @@ async def _started(command: EngineCommand, environment: Mapping[str, str]) -> as
         env=environment_of(command, environment),
         start_new_session=True,
     )
-
-
-def _signal_group(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, number)
 
 
 async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:

@@ -48,7 +48,8 @@ def streamed(generator: Generator, model: StoreRequest, settings: StoreSettings)
         return None
     where = address.address(model.source.place)
     for what in _refused(where, model, settings):
-        raise StoreError(f"generator.engine_kwargs.load_format: {kwargs['load_format']!r} is not accepted {what}; {_HINT}")
+        given = f"generator.engine_kwargs.load_format: {kwargs['load_format']!r}"
+        raise StoreError(f"{given} is not accepted {what}; {_HINT}")
     return Streamed(str(where).rstrip("/"), _environment(where, model.sync, settings))
 
 
