@@ -2,19 +2,15 @@
 
 import importlib
 import json
-import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from headrace_api.worker_config import Generator
-from headrace_worker.memory import fit, model, vllm_steps
-from headrace_worker.memory.machine import Machine
+from headrace_worker.memory import model, vllm_steps
 from headrace_worker.memory.model import Model
-from tests.worker import windowed_gguf
 from tests.worker.worker_process import ROOT
 
 GIB = 2**30
@@ -206,30 +202,3 @@ def test_vllms_own_start_check_wants_as_much(monkeypatch: pytest.MonkeyPatch) ->
         counted = kept.cache(length) + spare
         assert needed <= counted <= needed + 2 * spare, (name, length, batched)
         assert spare < needed / 10
-
-
-LOADING = """
-import os
-import sys
-import xllamacpp
-params = xllamacpp.CommonParams()
-params.model.path, params.n_parallel, params.n_ctx = sys.argv[1], 2, 2 * 8192
-params.warmup, params.cpuparams.n_threads, params.verbosity, params.port = False, 1, 4, 0
-xllamacpp.Server(params)
-os._exit(0)  # an ordinary end waits for llama.cpp's own loop, for ever if that has not begun yet
-"""
-
-
-@pytest.mark.engine
-def test_llamacpp_takes_as_much_for_windows(tmp_path: Path) -> None:
-    path = tmp_path / "windowed.gguf"
-    windowed_gguf.write(path)
-    section = Generator.model_validate(
-        {"type": "LlamaCppEngine", "model_id": "m", "max_total_tokens": 8192, "engine_kwargs": {"n_parallel": 2}}
-    )
-    found = fit(section, "LlamaCppEngine", model.read(str(path), {}), Machine(main=8 * GIB))
-    log = subprocess.run([sys.executable, "-c", LOADING, str(path)], capture_output=True, text=True, check=True).stderr
-    sizes = re.findall(r"llama_kv_cache: size = +([\d.]+) MiB \( *(\d+) cells, +(\d+) layers", log)
-    assert {(cells, layers) for _, cells, layers in sizes} == {("8192", "1"), ("1536", "4")}
-    taken = sum({cells: float(size) for size, cells, _ in sizes}.values())
-    assert f"2 slots of 8192 tokens: {taken:.2f} MiB KV cache" in found.reasons[0]
