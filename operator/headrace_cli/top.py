@@ -39,7 +39,7 @@ def command(  # noqa: PLR0913, PLR0917  # options
     context: Context = None,
     kubeconfig: Kubeconfig = None,
 ) -> None:
-    """Show which models, or which workers of a model, have how much to do.
+    """Show which models, or workers of one, have how much to do.
 
     Workers, requests waiting and running, accelerators that the workers hold, and tokens per second from the metrics of
     the queues, where you may reach these through the API server. With a model, a line for each of its workers, from the

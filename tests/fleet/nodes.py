@@ -2,7 +2,8 @@
 
 They are those of `embedded.fakenodes` (67 a10, 67 a100, 66 h100, by the label `headrace.dev/accelerator`), except that
 an a10 node has four GPUs and no taint, an a100 node has eight and the taint `dedicated=a100:NoSchedule`, and an h100
-node is divided into 56 MIG slices, with a taint for them. Every node tells its zone; five a10 nodes are the pool `few`.
+node is divided into 56 MIG slices, with a taint for them. Every node tells its zone; five a10 nodes are the pool `few`,
+with a taint that keeps other models' workers from it: how many of its nodes are full is then no accident.
 """
 
 from itertools import islice
@@ -29,6 +30,7 @@ def fleet() -> list[Object]:
     nodes = [_node(node) for node in fakenodes.objects(COUNT)]
     for node in islice((node for node in nodes if kind(node) == "a10"), FEW):
         node["metadata"]["labels"]["pool"] = "few"
+        node["spec"]["taints"] = [{"key": "pool", "value": "few", "effect": "NoSchedule"}]
     return nodes
 
 

@@ -24,7 +24,7 @@ PROFILES = {
     "a10": {"nodeSelector": A10, "memoryGiB": 24, "gpusPerNode": 4},
     "a100": {"nodeSelector": A100, "tolerations": tolerate("dedicated")},
     "h100-1g": {"nodeSelector": H100, "tolerations": tolerate("mig"), "resourceName": nodes.MIG},
-    "few": {"nodeSelector": {**A10, "pool": "few"}},
+    "few": {"nodeSelector": {**A10, "pool": "few"}, "tolerations": tolerate("pool")},
     "not-tolerated": {"nodeSelector": A100},
     "nowhere": {"nodeSelector": {LABEL: "b200"}},
     "big": {
@@ -96,7 +96,7 @@ SERVING = {
     "metadata": {"name": "serving"},
     "value": 1000,
 }
-URGENT = {"priorityClassName": "serving", "nodeSelector": {"kubernetes.io/hostname": "fake-a10-1"}}
+URGENT = {"priorityClassName": "serving", "nodeSelector": {"kubernetes.io/hostname": "fake-a10-40"}}
 
 
 def with_template(one, **pod):
@@ -136,7 +136,7 @@ WAIT = {
     "slices-of-none": (
         model("slices-of-none", 1, "a10", resourcesPerWorker={"accelerator_type_a10": 1, nodes.MIG: 1}),
         "NotEnoughGpus",
-        f"67 Insufficient {nodes.MIG}",
+        f"{67 - nodes.FEW} Insufficient {nodes.MIG}",
         0,
     ),
 }
@@ -228,11 +228,11 @@ def test_claimed_devices_are_where_their_driver_offers_them(plane, landed):
 
 
 def test_a_template_adds_a_priority_and_a_node(plane, landed):
-    assert landed["urgent"] == [("fake-a10-1", "a10")]
+    assert landed["urgent"] == [("fake-a10-40", "a10")]
     (pod,) = plane.get("pods", "-l", "headrace.dev/model=urgent")["items"]
     assert (pod["spec"]["priority"], pod["spec"]["nodeSelector"]) == (
         1000,
-        {**A10, "kubernetes.io/hostname": "fake-a10-1"},
+        {**A10, "kubernetes.io/hostname": "fake-a10-40"},
     )
 
 
