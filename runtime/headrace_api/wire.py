@@ -131,6 +131,8 @@ class Usage(Message):
     """Tokens counted by the engine."""
 
     prompt_tokens: int = 0
+    cached_tokens: int = 0
+    """Of the prompt, those that the engine had from earlier requests."""
     completion_tokens: int = 0
     total_tokens: int = 0
 
@@ -147,6 +149,10 @@ class Result(Message):
     request_id: str
     status: int = 200
     usage: Usage | None = None
+    gpu_seconds: float = 0.0
+    """Of the worker's GPUs, shared among the jobs under way at each moment."""
+    receipt: str = ""
+    """The job's, as it came: with it any queue can account for a request whose own queue has died."""
     body: dict[str, Any] | None = None
 
 
@@ -184,6 +190,8 @@ class Job(Message):
     openai_req: dict[str, Any]
     waited_s: float = 0.0
     """How long it has been in the queue."""
+    receipt: str = ""
+    """For the `Result`; what is in it is the queue's affair."""
 
 
 class Cancel(Message):

@@ -19,6 +19,16 @@ class Call:
     raw: bytes
     stream: bool = False
     include_usage: bool = False
+    key: str = ""
+    """The id of the key that asks, never its secret; empty where there are no keys."""
+    weight: float = 1.0
+    """The key's share among those that want the same model."""
+    priority: int = 0
+    """The highest goes first."""
+    deadline_s: float | None = None
+    """Seconds after its arrival from which on nobody wants the answer any more."""
+    adapter: str = ""
+    """What of `model` is the adapter's name."""
 
 
 @dataclass(frozen=True)
