@@ -1,0 +1,104 @@
+// The console: asks the queue every two seconds how things are, and draws it. No build step, no libraries.
+
+import { bars, spark } from "./charts.js";
+import { Chat } from "./chat.js";
+import { Rates } from "./rates.js";
+import { cell, rows, seconds, state } from "./tables.js";
+
+const EVERY_MS = 2000;
+const USAGE_EVERY_MS = 30000;
+const KEPT = "headrace-key";
+
+const page = (id) => document.getElementById(id);
+const rates = new Rates(5 * 60 * 1000);
+const chat = new Chat(page, headers, say);
+let asking = 0;
+
+function headers() {
+  const key = sessionStorage.getItem(KEPT);
+  return key ? { Authorization: `Bearer ${key}` } : {};
+}
+
+function say(text, bad = false) {
+  page("news").textContent = text;
+  page("news").className = bad ? "bad" : "";
+}
+
+async function ask(path) {
+  const answer = await fetch(path, { headers: headers(), cache: "no-store" });
+  const body = await answer.json().catch(() => ({}));
+  if (!answer.ok) throw new Error(body.error?.message ?? `${path} answers ${answer.status}`);
+  return body;
+}
+
+async function look() {
+  const round = ++asking;
+  try {
+    const found = await ask("console/state");
+    if (round !== asking) return;
+    draw(found);
+    say(found.draining ? "This queue is stopping." : `${found.running} running, ${found.queued} waiting.`, found.draining);
+  } catch (error) {
+    if (round === asking) say(error.message, true);
+  }
+}
+
+function draw(found) {
+  const now = performance.now();
+  rows(page("models"), found.models, (model) => [
+    cell(model.name),
+    state(model),
+    cell(model.queued, "number"),
+    cell(model.running, "number"),
+    cell(model.workers, "number"),
+    cell(rates.note(model.name, model.completion_tokens, now).toFixed(1), "number"),
+    spark(rates.history(model.name)),
+  ], "No model is known here.");
+  rows(page("workers"), found.workers, (worker) => [
+    cell(worker.name || "(no name)"),
+    cell(worker.models ? worker.models.join(", ") : "any"),
+    state({ ready: worker.state === "ready", reason: worker.state, message: worker.detail }),
+    cell(worker.running, "number"),
+    cell(worker.credits, "number"),
+  ], "No worker is connected to this queue.");
+  rows(page("waiting"), found.waiting, (request) => [
+    cell(request.request_id),
+    cell(request.model),
+    cell(request.key || "–"),
+    cell(seconds(request.waited_seconds), "number"),
+    cell(request.eta_seconds === null ? "unknown" : seconds(request.eta_seconds), "number"),
+  ], "Nothing waits.");
+  chat.offer(found.models.map((model) => model.name));
+}
+
+async function lookAtUsage() {
+  const by = page("usage-by").value;
+  try {
+    const found = await ask(`console/usage?days=${page("usage-days").value}&by=${by}`);
+    page("usage-head").textContent = by === "key" ? "Key" : "Model";
+    page("usage-chart").replaceChildren(bars(found.days, "Completion tokens by day"));
+    rows(page("usage"), found.rows, (row) => [
+      cell(row.name || "–"),
+      ...[row.requests, row.prompt_tokens, row.cached_tokens, row.completion_tokens].map((n) => cell(n.toLocaleString(), "number")),
+      cell(row.gpu_seconds.toFixed(1), "number"),
+    ], "Nothing was used in these days.");
+  } catch (error) {
+    page("usage-chart").replaceChildren();
+    rows(page("usage"), [], () => [], error.message);
+  }
+}
+
+page("sign-in").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const key = page("key").value.trim();
+  if (key) sessionStorage.setItem(KEPT, key);
+  else sessionStorage.removeItem(KEPT);
+  page("key").value = "";
+  look();
+  lookAtUsage();
+});
+page("usage-form").addEventListener("change", lookAtUsage);
+setInterval(look, EVERY_MS);
+setInterval(lookAtUsage, USAGE_EVERY_MS);
+look();
+lookAtUsage();
