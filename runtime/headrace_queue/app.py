@@ -13,6 +13,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from headrace_api.load import OPERATOR_PATH
 from headrace_api.wire import WORKER_PATH
 from headrace_queue.accounts import Accounts
+from headrace_queue.clock import LoopClock
 from headrace_queue.dispatch import Dispatcher
 from headrace_queue.metrics import LoadCollector, Metrics
 from headrace_queue.models import ModelNames
@@ -34,7 +35,7 @@ class QueueServer:
         metrics = Metrics(registry)
         schedule = Schedule(settings.generalist_models)
         names = ModelNames(settings.models, schedule, expecting=settings.expect_operator)
-        self.dispatcher = Dispatcher(schedule, names, settings.limits, Accounts(metrics), metrics)
+        self.dispatcher = Dispatcher(schedule, names, settings.limits, Accounts(metrics), metrics, LoopClock())
         self._names = names
         registry.register(
             LoadCollector(lambda: schedule.load(names.announced()), names.label, lambda: schedule.generalists)
@@ -73,7 +74,9 @@ class QueueServer:
     async def drain(self) -> None:
         """Take nothing more in, let what is under way finish, and send operators to the next queue at once."""
         self._log.info("draining", seconds=self._settings.drain_seconds)
-        await asyncio.gather(self.dispatcher.drain(self._settings.drain_seconds), self._operators.close())
+        done = asyncio.Event()
+        self.dispatcher.drain(self._settings.drain_seconds, done.set)
+        await asyncio.gather(done.wait(), self._operators.close())
 
     def _public_app(self) -> web.Application:
         app = web.Application(middlewares=[openai_errors], client_max_size=self._settings.max_request_bytes)
