@@ -47,6 +47,9 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
         int, Option(min=1, help="Bytes of an answer that are kept for a client that has not read them.")
     ] = _LIMITS.client_buffer_bytes,
     max_attempts: Annotated[int, Option(min=1, help="Workers that may fail a request.")] = _LIMITS.max_attempts,
+    priority_ageing_seconds: Annotated[
+        float, Option(min=0.001, help="How long a request waits to count as one of the next higher priority.")
+    ] = _DEFAULTS.priority_ageing_seconds,
     drain_seconds: Annotated[
         float, Option(min=0, help="How long requests under way have after SIGTERM.")
     ] = _DEFAULTS.drain_seconds,
@@ -73,6 +76,7 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
         worker_token=token,
         models=tuple(model or ()),
         generalist_models=tuple(generalist_models or _DEFAULTS.generalist_models),
+        priority_ageing_seconds=priority_ageing_seconds,
         drain_seconds=drain_seconds,
         heartbeat_seconds=heartbeat_seconds,
         expect_operator=expect_operator,

@@ -33,7 +33,7 @@ class QueueServer:
         self._settings = settings
         self._log = log
         metrics = Metrics(registry)
-        schedule = Schedule(settings.generalist_models)
+        schedule = Schedule(settings.generalist_models, settings.priority_ageing_seconds)
         names = ModelNames(settings.models, schedule, expecting=settings.expect_operator)
         self.dispatcher = Dispatcher(schedule, names, settings.limits, Accounts(metrics), metrics, LoopClock())
         self._names = names
