@@ -61,16 +61,16 @@ class Schedule:
     def report(self, worker: int, starting: Starting | None, note: str = "") -> bool:
         """How far a worker is, None for ready; and `note`, what is amiss with one that is.
 
-        Returns whether it was ready and is not any more: then it has no credits, and others may take its place.
+        Returns whether it was ready before and is not now, or the other way round. Until it is ready again its credits
+        rest, and others may take its place.
         """
         entry = self._workers[worker]
         before, entry.starting, entry.note = entry.starting, starting, note
         if (before is None) == (starting is None):
             return False
-        entry.credits = 0
         self._leave(worker, entry)
         self._enter(worker, entry)
-        return starting is not None
+        return True
 
     def replace_models(self, worker: int, models: Iterable[str]) -> None:
         """A dedicated worker answers to these from now on; what it has of others, it keeps."""
