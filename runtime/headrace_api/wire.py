@@ -151,7 +151,7 @@ class Result(Message):
     type: Literal["result"] = "result"
     job: int
     request_id: str
-    status: int = 200
+    status: int = Field(default=200, ge=200, lt=600)
     usage: Usage | None = None
     gpu_seconds: float = 0.0
     """Of the worker's GPUs, shared among the jobs under way at each moment."""

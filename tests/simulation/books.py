@@ -48,7 +48,8 @@ class Book:
         if request_id not in self.by_liars:
             check = _check_stream if entry.client.stream else _check_whole
             check(entry.client, end, data)
-        code = (end.body or {}).get("error", {}).get("code")
+        error = (end.body or {}).get("error")
+        code = error.get("code") if isinstance(error, dict) else error
         self._end(request_id, "done" if end.status == 200 else f"{end.status} {code}")
         assert accepted or end.status in {429, 503}, f"{request_id} was refused with {end}"
 

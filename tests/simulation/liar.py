@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from random import Random
 
 from headrace_api import wire
-from tests.simulation.books import Book
 from tests.simulation.loop import Process
 from tests.simulation.network import Connection, End
 from tests.simulation.plan import WorkerPlan
@@ -16,14 +15,13 @@ class Liar:
     """One process of it; it goes on until it is killed."""
 
     def __init__(
-        self, plan: WorkerPlan, connect: Callable[[Process], Awaitable[Connection | None]], rng: Random, book: Book
+        self, plan: WorkerPlan, connect: Callable[[Process], Awaitable[Connection | None]], rng: Random
     ) -> None:
         self.plan = plan
         self.process = Process("liar")
         self.connection: Connection | None = None
         self._connect = connect
         self._rng = rng
-        self._book = book
         self._jobs: list[wire.Job] = []
 
     def start(self) -> None:
@@ -47,7 +45,6 @@ class Liar:
             message = wire.queue_messages.validate_json(frame.data)
             if isinstance(message, wire.Job):
                 self._jobs.append(message)
-                self._book.by_liars.add(message.request_id)
 
     async def _talk(self, end: End) -> None:
         machine = {"cpu_count": 1, "disk_space": 1, "vram": 0}

@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import heapq
+import traceback
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -20,11 +21,19 @@ class Process:
         self.tasks: set[asyncio.Task[Any]] = set()
 
     def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        loop = asyncio.get_running_loop()
         token = _process.set(self)
         try:
-            return asyncio.get_running_loop().create_task(work)
+            task = loop.create_task(work)
         finally:
             _process.reset(token)
+        task.add_done_callback(self._judge)
+        return task
+
+    def _judge(self, task: asyncio.Task[Any]) -> None:
+        if self.alive and not task.cancelled() and (error := task.exception()):
+            loop = asyncio.get_running_loop()
+            loop.call_exception_handler({"message": f"a task of {self.name} failed", "exception": error})
 
     def kill(self) -> None:
         """As kill -9 does: what its code does in its last moments reaches nobody."""
@@ -47,6 +56,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._limit = limit
         self._after_step = after_step
         self._names = 0
+        self._ending = False
         self.set_task_factory(self._make_task)
         self.set_exception_handler(self._note_error)
 
@@ -58,10 +68,16 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Whether nothing is left to do at this moment."""
         return not self._ready
 
-    def drop_timers(self) -> None:
-        """Nothing of what was to come comes."""
+    def end(self) -> None:
+        """Stop all that is under way, whatever it says."""
+        self._ending = True
         for timer in list(self._scheduled):
             timer.cancel()
+        if tasks := asyncio.all_tasks(self):
+            for task in tasks:
+                task.cancel()
+            self.run_until_complete(asyncio.wait(tasks, timeout=1))
+        self.close()
 
     def _make_task(self, loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Task[Any]:
         self._names += 1
@@ -72,7 +88,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return task
 
     def _note_error(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        self.errors.append(f"{context.get('message')}: {context.get('exception')!r}")
+        error = context.get("exception")
+        where = "".join(traceback.format_tb(error.__traceback__)) if error else ""
+        self.errors.append(f"{where}{context.get('message')}: {error!r}")
 
     def _run_once(self) -> None:
         """What BaseEventLoop does, less the waiting."""
@@ -94,6 +112,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.steps += 1
         if self.steps > self._limit:
             raise StuckError(f"{self._limit} steps, and no end: at {self._now:.3f} s")
+        if self._ending:
+            return
+        if self.errors:
+            raise AssertionError("\n".join(self.errors))
         self._after_step()
 
     def _process_events(self, _: object) -> None:
