@@ -142,7 +142,6 @@ class ScheduleMachine(RuleBasedStateMachine):
             worker = data.draw(st.sampled_from(sorted(self.workers)))
             if starting != (worker in self.starting):
                 self.starting ^= {worker}
-                self.credits[worker] = 0
             self.schedule.report(worker, LOADING if starting else None)
             self.decide(None)
 
