@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 from headrace_api.load import OPERATOR_PATH
 from headrace_api.wire import WORKER_PATH
 from headrace_queue.accounts import Accounts
+from headrace_queue.clock import LoopClock
 from headrace_queue.database.engine import shown, sqlite_url
 from headrace_queue.database.opening import open_database
 from headrace_queue.dispatch import Dispatcher
@@ -37,7 +38,7 @@ class QueueServer:
         metrics = Metrics(registry)
         schedule = Schedule(settings.generalist_models)
         names = ModelNames(settings.models, schedule, expecting=settings.expect_operator)
-        self.dispatcher = Dispatcher(schedule, names, settings.limits, Accounts(metrics), metrics)
+        self.dispatcher = Dispatcher(schedule, names, settings.limits, Accounts(metrics), metrics, LoopClock())
         self._names = names
         registry.register(
             LoadCollector(lambda: schedule.load(names.announced()), names.label, lambda: schedule.generalists)
@@ -82,7 +83,9 @@ class QueueServer:
     async def drain(self) -> None:
         """Take nothing more in, let what is under way finish, and send operators to the next queue at once."""
         self._log.info("draining", seconds=self._settings.drain_seconds)
-        await asyncio.gather(self.dispatcher.drain(self._settings.drain_seconds), self._operators.close())
+        done = asyncio.Event()
+        self.dispatcher.drain(self._settings.drain_seconds, done.set)
+        await asyncio.gather(done.wait(), self._operators.close())
 
     def _public_app(self) -> web.Application:
         app = web.Application(middlewares=[openai_errors], client_max_size=self._settings.max_request_bytes)

@@ -1,6 +1,6 @@
 """Carries out the schedule: gives jobs to connected workers and brings what they send back to the clients.
 
-All of it runs on the event loop without awaiting, so that every change is whole before anything else happens.
+Nothing here awaits, so that every change is whole before anything else happens; time comes from the `Clock`.
 """
 
 import asyncio
@@ -8,15 +8,18 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from headrace_api.load import Starting
 from headrace_queue import errors
 from headrace_queue.accounts import Accounts
+from headrace_queue.clock import Clock
 from headrace_queue.exchange import Call, End, Exchange
 from headrace_queue.metrics import Metrics
 from headrace_queue.models import ModelNames
 from headrace_queue.schedule import Schedule
+from headrace_queue.steps import Steps, Wait
 
 _LAST_WORDS_SECONDS = 1
 """How long clients have to read the error that ends their answers when the queue stops."""
@@ -63,14 +66,21 @@ class _Job:
 class Dispatcher:
     """The requests under way and the workers that are connected."""
 
-    def __init__(
-        self, schedule: Schedule, names: ModelNames, limits: Limits, accounts: Accounts, metrics: Metrics
+    def __init__(  # noqa: PLR0913, PLR0917 - the parts that it puts to work
+        self,
+        schedule: Schedule,
+        names: ModelNames,
+        limits: Limits,
+        accounts: Accounts,
+        metrics: Metrics,
+        clock: Clock,
     ) -> None:
         self.schedule = schedule
         self.limits = limits
         self._names = names
         self._accounts = accounts
         self._metrics = metrics
+        self._clock = clock
         self._draining = False
         self._dismissing = False
         self._open: set[Exchange] = set()
@@ -80,6 +90,7 @@ class Dispatcher:
         self._waiting_bytes = 0
         self._numbers = itertools.count(1)
         self._watchers: set[asyncio.Event] = set()
+        self._stopping: Steps | None = None
 
     # ---- clients
 
@@ -94,11 +105,11 @@ class Dispatcher:
         if not self.schedule.free(call.model) and self._is_full(len(call.raw)):
             raise errors.saturated(self.schedule.waiting)
         label = self._names.label(call.model)
-        loop = asyncio.get_running_loop()
-        exchange = Exchange(call, next(self._numbers), label, self.limits.client_buffer_bytes, abort, loop.time())
+        began = self._clock.now()
+        exchange = Exchange(call, next(self._numbers), label, self.limits.client_buffer_bytes, abort, began)
         self._exchanges[exchange.ticket] = exchange
         self._open.add(exchange)
-        exchange.deadline = loop.call_later(self.limits.request_seconds, self._time_out, exchange)
+        exchange.deadline = self._clock.call_later(self.limits.request_seconds, partial(self._time_out, exchange))
         self.schedule.enqueue(exchange.ticket, call.model)
         self._hold(exchange)
         self._assign([call.model])
@@ -229,24 +240,26 @@ class Dispatcher:
         """Whether this queue takes no more requests."""
         return self._draining
 
-    async def drain(self, seconds: float) -> None:
-        """Take no more requests and let those under way finish, for so long at most.
+    def drain(self, seconds: float, done: Callable[[], None]) -> None:
+        """Take no more requests and let those under way finish, for so long at most; then call `done`.
 
         For the first half of the time workers still get what waits; then what waits is refused, and workers are told
         that nothing more will come. What is unfinished at the end is broken off.
         """
         self._draining = True
-        with self.watch() as event:
-            await _until(lambda: self.schedule.waiting == 0, event, seconds / 2)
-            for exchange in [each for each in self._exchanges.values() if each.hold]:
-                self._close(exchange, End.failed(errors.draining()))
-            self._dismissing = True
-            for worker in self._seats:
-                self._dismiss(worker)
-            await _until(lambda: not self._open, event, seconds / 2)
-            for exchange in list(self._exchanges.values()):
-                self._close(exchange, End.failed(errors.stopped()))
-            await _until(lambda: not self._open, event, _LAST_WORDS_SECONDS)
+        self._stopping = Steps(self._clock, self._stop(seconds), done)
+
+    def _stop(self, seconds: float) -> Iterator[Wait]:
+        yield lambda: self.schedule.waiting == 0, seconds / 2
+        for exchange in [each for each in self._exchanges.values() if each.hold]:
+            self._close(exchange, End.failed(errors.draining()))
+        self._dismissing = True
+        for worker in self._seats:
+            self._dismiss(worker)
+        yield lambda: not self._open, seconds / 2
+        for exchange in list(self._exchanges.values()):
+            self._close(exchange, End.failed(errors.stopped()))
+        yield lambda: not self._open, _LAST_WORDS_SECONDS
 
     # ---- inside
 
@@ -258,7 +271,7 @@ class Dispatcher:
             exchange.job = job = next(self._numbers) % 2**32
             self._jobs[job] = _Job(exchange, worker)
             self._seats[worker].jobs.add(job)
-            self._seats[worker].link.give(job, exchange.call, asyncio.get_running_loop().time() - exchange.began)
+            self._seats[worker].link.give(job, exchange.call, self._clock.now() - exchange.began)
         self._notify()
 
     def _try_again(self, exchange: Exchange) -> None:
@@ -290,8 +303,7 @@ class Dispatcher:
 
     def _hold(self, exchange: Exchange) -> None:
         self._waiting_bytes += len(exchange.call.raw)
-        loop = asyncio.get_running_loop()
-        exchange.hold = loop.call_later(self.limits.hold_seconds, self._give_up, exchange)
+        exchange.hold = self._clock.call_later(self.limits.hold_seconds, partial(self._give_up, exchange))
 
     def _release(self, exchange: Exchange) -> None:
         if exchange.hold:
@@ -329,18 +341,10 @@ class Dispatcher:
 
     def _note_first_byte(self, exchange: Exchange) -> None:
         if exchange.first_byte is None:
-            exchange.first_byte = asyncio.get_running_loop().time()
+            exchange.first_byte = self._clock.now()
 
     def _notify(self) -> None:
         for event in self._watchers:
             event.set()
-
-
-async def _until(condition: Callable[[], bool], event: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            while not condition():
-                event.clear()
-                await event.wait()
-    except TimeoutError:
-        return
+        if self._stopping:
+            self._stopping.look()

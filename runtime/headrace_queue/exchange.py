@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from headrace_api.wire import Usage
+from headrace_queue.clock import Timer
 from headrace_queue.errors import ApiError
 
 
@@ -67,7 +68,7 @@ class Exchange:
         self.abort = abort
         """Breaks the client's connection off: for a client that does not read."""
         self.began = began
-        """When it came, on the event loop's clock."""
+        """When it came, on the dispatcher's clock."""
         self.attempts = 0
         self.job: int | None = None
         """The number under which a worker has it now."""
@@ -75,10 +76,10 @@ class Exchange:
         """Whether a part of the answer is with the client, so that nobody can begin anew."""
         self.over = False
         self.first_byte: float | None = None
-        """When the first bytes came, on the event loop's clock."""
+        """When the first bytes came, on the dispatcher's clock."""
         self.end: End | None = None
-        self.hold: asyncio.TimerHandle | None = None
-        self.deadline: asyncio.TimerHandle | None = None
+        self.hold: Timer | None = None
+        self.deadline: Timer | None = None
         self._limit = limit
         self._pieces: list[bytes] = []
         self._size = 0
