@@ -4,15 +4,17 @@ Every failure that a client sees is one `ApiError`, made by one of the functions
 stand in one place. The statuses choose the exception that the official `openai` client raises:
 
     400 invalid_request_error   BadRequestError         the body cannot be understood
+    401, 403                    AuthenticationError, PermissionDeniedError  the key: see `Access`
     404 model_not_found         NotFoundError           no worker, catalogue or option names the model
     413 request_too_large       APIStatusError          the body is over `--max-request-bytes`, or a seed worker's limit
     429 queue_full              RateLimitError          as much waits as may wait
     502 worker_lost, ...        InternalServerError     the workers that took the request failed
     503 no_worker, draining     InternalServerError     no worker came in time; this queue is stopping
     504 request_timeout         InternalServerError     the answer took longer than `--request-seconds`
+    504 deadline_exceeded       InternalServerError     the answer took longer than its client wanted to wait
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from headrace_api import progress
@@ -27,13 +29,24 @@ _NAMES_SHOWN = 20
 class ApiError(Exception):
     """A failure with the HTTP status and the OpenAI error object that tell the client of it."""
 
-    def __init__(self, status: int, code: str, message: str, *, param: str | None = None, retry: bool = False) -> None:
+    def __init__(  # noqa: PLR0913 - what the client is told
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        param: str | None = None,
+        retry: bool = False,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
         self.param = param
         self.retry_after = RETRY_AFTER_SECONDS if retry else None
+        self.headers = headers or {}
+        """Further ones of the answer."""
 
     def body(self) -> dict[str, Any]:
         """The OpenAI error object; `type` follows from the status, as in OpenAI's own answers."""
@@ -108,6 +121,12 @@ def bad_reply(why: str) -> ApiError:
 def timed_out(seconds: float) -> ApiError:
     """The answer was not complete in time."""
     return ApiError(504, "request_timeout", f"The answer was not complete within {seconds:g} s.")
+
+
+def too_late(seconds: float | None) -> ApiError:
+    """The client wanted the answer within so many seconds of its request, and nobody wants it any more."""
+    message = f"The answer was not complete within the {seconds or 0:g} s in which it was wanted."
+    return ApiError(504, "deadline_exceeded", message)
 
 
 def buffer_full(limit: int) -> ApiError:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from headrace_api.wire import Usage
+from headrace_queue.clock import Timer
 from headrace_queue.errors import ApiError
 
 
@@ -29,6 +30,10 @@ class Call:
     """Seconds after its arrival from which on nobody wants the answer any more."""
     adapter: str = ""
     """What of `model` is the adapter's name."""
+    wished_priority: int | None = None
+    """What the client asks for; its key decides."""
+    most_tokens: int | None = None
+    """What the answer may have at most, where the client has said."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ class Exchange:
         self.abort = abort
         """Breaks the client's connection off: for a client that does not read."""
         self.began = began
-        """When it came, on the event loop's clock."""
+        """When it came, on the dispatcher's clock."""
         self.attempts = 0
         self.job: int | None = None
         """The number under which a worker has it now."""
@@ -71,10 +76,10 @@ class Exchange:
         """Whether a part of the answer is with the client, so that nobody can begin anew."""
         self.over = False
         self.first_byte: float | None = None
-        """When the first bytes came, on the event loop's clock."""
+        """When the first bytes came, on the dispatcher's clock."""
         self.end: End | None = None
-        self.hold: asyncio.TimerHandle | None = None
-        self.deadline: asyncio.TimerHandle | None = None
+        self.hold: Timer | None = None
+        self.deadline: Timer | None = None
         self._limit = limit
         self._pieces: list[bytes] = []
         self._size = 0
