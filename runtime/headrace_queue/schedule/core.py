@@ -135,6 +135,14 @@ class Schedule:
         """Whether a connected worker takes requests for `model`, or will when it is ready."""
         return self.has_dedicated(model) or bool(self.generalists and self._force.matches(model))
 
+    def workers(self) -> Iterable[Worker]:
+        """All that are connected, in the order in which they came."""
+        return self._force.workers.values()
+
+    def unserved(self) -> Iterable[Entry]:
+        """What waits, by arrival."""
+        return (entry for entry in self._demands.entries.values() if entry.worker is None)
+
     def models_of(self, worker: int) -> frozenset[str] | None:
         """The models that a worker is dedicated to; None for a generalist."""
         return self._force.workers[worker].models
