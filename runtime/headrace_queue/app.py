@@ -12,7 +12,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from headrace_api.load import OPERATOR_PATH
 from headrace_api.wire import WORKER_PATH
-from headrace_queue.access import Open
+from headrace_queue.access import Access, Open
 from headrace_queue.accounts import Accounts
 from headrace_queue.aiohttp_errors import openai_errors
 from headrace_queue.clock import LoopClock
@@ -33,7 +33,11 @@ class QueueServer:
     """A queue that listens on its two ports while the async context lasts."""
 
     def __init__(
-        self, settings: Settings, registry: CollectorRegistry, log: structlog.typing.FilteringBoundLogger
+        self,
+        settings: Settings,
+        registry: CollectorRegistry,
+        log: structlog.typing.FilteringBoundLogger,
+        access: Access | None = None,
     ) -> None:
         self._settings = settings
         self._log = log
@@ -50,7 +54,7 @@ class QueueServer:
             b"/readyz": text_page(self._readiness),
         }
         self._api = OpenAiApi(
-            Parts(self.dispatcher, names, Open(), metrics, log), pages, settings.waiting_comment_seconds
+            Parts(self.dispatcher, names, access or Open(), metrics, log), pages, settings.waiting_comment_seconds
         )
         self._door = WorkerDoor(self.dispatcher, metrics, log, settings.worker_token, settings.heartbeat_seconds)
         self._operators = OperatorSocket(self.dispatcher, names, log)
