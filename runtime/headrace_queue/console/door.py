@@ -7,7 +7,8 @@ from typing import Any, Protocol
 from aiohttp import web
 
 from headrace_queue import errors
-from headrace_queue.console.state import Source, Viewer, document
+from headrace_queue.access import Access, Viewer
+from headrace_queue.console.state import Source, document
 
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 _HEADERS = {
@@ -20,17 +21,6 @@ _HEADERS = {
 }
 _MOST_DAYS = 366
 _BY = ("key", "model")
-
-
-class Viewers(Protocol):
-    """Knows keys."""
-
-    def viewer(self, authorization: str) -> Viewer:
-        """Who asks, by the header `Authorization` (empty where there is none).
-
-        Raises:
-            ApiError: 401.
-        """
 
 
 class Usage(Protocol):
@@ -47,9 +37,9 @@ class Usage(Protocol):
 class Console:
     """The handlers."""
 
-    def __init__(self, source: Source, viewers: Viewers, usage: Usage) -> None:
+    def __init__(self, source: Source, access: Access, usage: Usage) -> None:
         self._source = source
-        self._viewers = viewers
+        self._access = access
         self._usage = usage
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
@@ -68,11 +58,11 @@ class Console:
         days, by = _days(request.query.get("days", "7")), request.query.get("by", "key")
         if by not in _BY:
             raise errors.bad_body(f"`by` is {by!r}: it must be one of {', '.join(_BY)}.", param="by")
-        found = await self._usage.usage(days, by, None if viewer.sees_keys else viewer.key)
+        found = await self._usage.usage(days, by, None if viewer.sees_all_keys else viewer.key)
         return web.json_response(found)
 
     def _viewer(self, request: web.Request) -> Viewer:
-        return self._viewers.viewer(request.headers.get("Authorization", ""))
+        return self._access.viewer(request.headers.get("Authorization", ""))
 
 
 def _days(text: str) -> int:

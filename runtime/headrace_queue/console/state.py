@@ -1,25 +1,14 @@
 """What the page shows, as one JSON document. Pure."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from headrace_api.load import ModelLoad, ModelState
+from headrace_queue.access import Viewer
 
 MOST_WAITING = 200
 """Waiting requests that are listed; the numbers by model count all of them."""
-
-
-@dataclass(frozen=True)
-class Viewer:
-    """Who looks."""
-
-    key: str
-    """The id of the key; empty where there are no keys."""
-    may_use: Callable[[str], bool]
-    """Whether she may use a model: she sees no other."""
-    sees_keys: bool
-    """Whether she sees the requests and the usage of all keys, or of her own only."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +108,6 @@ def _waiting(waiting: Iterable[WaitingView], viewer: Viewer) -> list[dict[str, A
     for one in waiting:
         if len(found) == MOST_WAITING:
             break
-        if viewer.may_use(one.model) and (viewer.sees_keys or one.key == viewer.key):
+        if viewer.may_use(one.model) and (viewer.sees_all_keys or one.key == viewer.key):
             found.append(vars(one))
     return found
