@@ -18,6 +18,8 @@ from headrace_queue.clock import LoopClock
 from headrace_queue.database.engine import shown, sqlite_url
 from headrace_queue.database.opening import open_database
 from headrace_queue.dispatch import Dispatcher
+from headrace_queue.keys.admin import KeyAdmin
+from headrace_queue.keys.service import KeyService
 from headrace_queue.metrics import LoadCollector, Metrics
 from headrace_queue.models import ModelNames
 from headrace_queue.openai_api import OpenAiApi, openai_errors
@@ -43,7 +45,8 @@ class QueueServer:
         registry.register(
             LoadCollector(lambda: schedule.load(names.announced()), names.label, lambda: schedule.generalists)
         )
-        self._api = OpenAiApi(self.dispatcher, names, metrics, log, settings.max_request_bytes)
+        self.keys = KeyService(settings.keys, settings.worker_token, log)
+        self._api = OpenAiApi(self.dispatcher, names, metrics, log, settings.max_request_bytes, self.keys.access)
         self._door = WorkerDoor(self.dispatcher, metrics, log, settings.worker_token, settings.heartbeat_seconds)
         self._operators = OperatorSocket(self.dispatcher, names, log)
         self._registry = registry
@@ -57,6 +60,7 @@ class QueueServer:
         settings = self._settings
         url = settings.database_url or sqlite_url(settings.data_folder)
         self._database = await open_database(url, self._log)
+        await self.keys.start(self._database)
         try:
             self.port = await self._listen(self._public_app(), settings.port)
             self.admin_port = await self._listen(self._admin_app(), settings.admin_port)
@@ -77,6 +81,7 @@ class QueueServer:
         await self._door.close()
         await self._operators.close()
         await self._stop_listening()
+        await self.keys.close()
         if self._database:
             self._database.dispose()
 
@@ -99,6 +104,7 @@ class QueueServer:
         self._add_health(app)
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get(OPERATOR_PATH, self._operators.handle)
+        KeyAdmin(self.keys, self._log).add_routes(app.router)
         return app
 
     def _add_health(self, app: web.Application) -> None:

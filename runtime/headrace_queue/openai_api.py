@@ -10,9 +10,12 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from headrace_queue import errors, sse
+from headrace_queue.access import Access, Admission
 from headrace_queue.calls import CHAT, PATHS, read_call
 from headrace_queue.dispatch import Dispatcher
 from headrace_queue.exchange import Call, End, Exchange
+from headrace_queue.keys.refusals import DEADLINE, PRIORITY
+from headrace_queue.keys.wishes import with_wishes
 from headrace_queue.metrics import Metrics
 from headrace_queue.models import ModelNames
 
@@ -24,14 +27,16 @@ _GRACE_SECONDS = 30
 class OpenAiApi:
     """The handlers, and the log line and metrics of every request."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what it works with
         self,
         dispatcher: Dispatcher,
         names: ModelNames,
         metrics: Metrics,
         log: structlog.typing.FilteringBoundLogger,
         max_request_bytes: int,
+        access: Access,
     ) -> None:
+        self._access = access
         self._dispatcher = dispatcher
         self._names = names
         self._metrics = metrics
@@ -46,16 +51,17 @@ class OpenAiApi:
         router.add_get("/v1/models", self.list_models)
         router.add_get("/v1/models/{model:.+}", self.get_model)
 
-    async def list_models(self, _: web.Request) -> web.Response:
-        """`GET /v1/models`: every announced name."""
-        data = [self._model(name) for name in sorted(self._names.announced())]
+    async def list_models(self, request: web.Request) -> web.Response:
+        """`GET /v1/models`: every announced name that the key has a right to."""
+        visible = self._access.visible(_authorization(request), self._names.announced())
+        data = [self._model(name) for name in visible]
         return web.json_response({"object": "list", "data": data})
 
     async def get_model(self, request: web.Request) -> web.Response:
         """`GET /v1/models/{model}`; the name may contain slashes."""
         name = request.match_info["model"]
-        if not self._names.known(name):
-            raise errors.unknown_model(name, self._names.announced())
+        if not (self._names.known(name) and self._access.visible(_authorization(request), [name])):
+            raise errors.unknown_model(name, self._access.visible(_authorization(request), self._names.announced()))
         return web.json_response(self._model(name))
 
     async def complete(self, request: web.Request) -> web.StreamResponse:
@@ -81,10 +87,15 @@ class OpenAiApi:
     async def _answer(self, answer: "_Answer") -> web.StreamResponse:
         if self._dispatcher.draining:
             raise errors.draining()
-        call = read_call(await self._body(answer.request), answer.request.path, answer.request_id)
-        answer.call = call
+        request = answer.request
+        call = read_call(await self._body(request), request.path, answer.request_id)
+        call = answer.call = with_wishes(call, request.headers.get(PRIORITY), request.headers.get(DEADLINE))
+        answer.admission = self._access.admit(_authorization(request), call)
+        call = answer.call = answer.admission.call
         if not (self._names.known(call.model) or self._names.expecting):
-            raise errors.unknown_model(call.model, self._names.announced())
+            raise errors.unknown_model(
+                call.model, self._access.visible(_authorization(request), self._names.announced())
+            )
         exchange = self._dispatcher.submit(call, answer.abort)
         answer.exchange = exchange
         try:
@@ -104,6 +115,9 @@ class OpenAiApi:
 
     def _account(self, answer: "_Answer") -> None:
         loop = asyncio.get_running_loop()
+        usage = answer.exchange.end.usage if answer.exchange and answer.exchange.end else None
+        if answer.admission is not None:
+            answer.admission.settle(usage)
         model = answer.call.model if answer.call else ""
         label = answer.exchange.label if answer.exchange else self._names.label(model)
         self._metrics.requests.labels(label, str(answer.status)).inc()
@@ -111,7 +125,6 @@ class OpenAiApi:
         if (exchange := answer.exchange) is not None:
             if exchange.first_byte is not None:
                 self._metrics.first_piece.labels(label).observe(exchange.first_byte - answer.began)
-            usage = exchange.end.usage if exchange.end else None
             fields |= {"attempts": exchange.attempts} | (usage.model_dump(exclude={"total_tokens"}) if usage else {})
         self._log.info("request", ms=round((loop.time() - answer.began) * 1000, 1), **fields)
 
@@ -126,6 +139,13 @@ class _Answer:
         self.status = 200
         self.call: Call | None = None
         self.exchange: Exchange | None = None
+        self.admission: Admission | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Of every answer."""
+        limits = self.admission.headers if self.admission else {}
+        return {REQUEST_ID: self.request_id, **limits}
 
     def abort(self) -> None:
         """Break the client's connection off."""
@@ -159,16 +179,16 @@ class _Answer:
                 502 if end.status == 200 else end.status, "worker_error", "The worker gave no answer."
             )
             self.status, body = bare.status, bare.body()
-        headers = {REQUEST_ID: self.request_id}
+        headers = self.headers
         if end.retry_after is not None:
             headers["Retry-After"] = str(end.retry_after)
         return web.json_response(body, status=self.status, headers=headers)
 
     async def _whole(self, body: bytes) -> web.Response:
-        return web.Response(body=body, content_type="application/json", headers={REQUEST_ID: self.request_id})
+        return web.Response(body=body, content_type="application/json", headers=self.headers)
 
     async def _stream(self, data: bytes) -> web.StreamResponse:
-        response = web.StreamResponse(headers=_STREAM_HEADERS | {REQUEST_ID: self.request_id})
+        response = web.StreamResponse(headers=_STREAM_HEADERS | self.headers)
         await response.prepare(self.request)
         item: bytes | End = data
         while isinstance(item, bytes):
@@ -181,9 +201,13 @@ class _Answer:
         return response
 
 
+def _authorization(request: web.Request) -> str:
+    return request.headers.get("Authorization", "")
+
+
 def error_response(error: errors.ApiError, request_id: str) -> web.Response:
     """The answer that tells a client of `error`."""
-    headers = {REQUEST_ID: request_id}
+    headers = {REQUEST_ID: request_id, **error.headers}
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
     return web.json_response(error.body(), status=error.status, headers=headers)
