@@ -74,7 +74,7 @@ class Replicas:
         """Send the traffic; every replica exchanges once a second, and 0.1 s after it runs short."""
         for number, rate in enumerate(traffic.rates):
             if self._shared:
-                self._at(START + self._rng.random(), lambda number=number: self._regularly(number))
+                self._at(self._now + self._rng.random(), lambda number=number: self._regularly(number))
             if rate:
                 self._next(number, rate, traffic)
         while self._events and self._events[0][0] < START + traffic.length:
