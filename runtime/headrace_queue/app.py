@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 
 from headrace_api.load import OPERATOR_PATH
 from headrace_api.wire import WORKER_PATH
-from headrace_queue.access import Access, Open
+from headrace_queue.access import Access
 from headrace_queue.accounts import Accounts
 from headrace_queue.aiohttp_errors import openai_errors
 from headrace_queue.clock import LoopClock
@@ -23,6 +23,8 @@ from headrace_queue.dispatch import Dispatcher
 from headrace_queue.http.connection import HttpLimits
 from headrace_queue.http.server import HttpServer
 from headrace_queue.http.tls import Certificate
+from headrace_queue.keys.admin import KeyAdmin
+from headrace_queue.keys.service import KeyService
 from headrace_queue.metrics import LoadCollector, Metrics
 from headrace_queue.models import ModelNames
 from headrace_queue.openai_api import OpenAiApi, Parts, text_page
@@ -52,12 +54,15 @@ class QueueServer:
         registry.register(
             LoadCollector(lambda: schedule.load(names.announced()), names.label, lambda: schedule.generalists)
         )
+        self.keys = KeyService(settings.keys, settings.worker_token, log)
         pages = {
             b"/healthz": text_page(lambda: (200, "ok")),
             b"/readyz": text_page(self._readiness),
         }
         self._api = OpenAiApi(
-            Parts(self.dispatcher, names, access or Open(), metrics, log), pages, settings.waiting_comment_seconds
+            Parts(self.dispatcher, names, access or self.keys.access, metrics, log),
+            pages,
+            settings.waiting_comment_seconds,
         )
         self._door = WorkerDoor(self.dispatcher, metrics, log, settings.worker_token, settings.heartbeat_seconds)
         self._operators = OperatorSocket(self.dispatcher, names, log)
@@ -73,6 +78,7 @@ class QueueServer:
         settings = self._settings
         url = settings.database_url or sqlite_url(settings.data_folder)
         self._database = await open_database(url, self._log)
+        await self.keys.start(self._database)
         try:
             self.port = await self._listen_in_public()
             self.admin_port = await self._listen_for_the_cluster()
@@ -93,6 +99,7 @@ class QueueServer:
         await self._door.close()
         await self._operators.close()
         await self._stop_listening()
+        await self.keys.close()
         if self._database:
             self._database.dispose()
 
@@ -117,6 +124,7 @@ class QueueServer:
         app.router.add_get("/readyz", _answer(self._readiness))
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get(OPERATOR_PATH, self._operators.handle)
+        KeyAdmin(self.keys, self._log).add_routes(app.router)
         return app
 
     def _readiness(self) -> tuple[int, str]:
