@@ -67,6 +67,9 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
         str | None,
         Option(help="postgresql://USER:PASSWORD@HOST/DATABASE: for more than one queue.", show_default=False),
     ] = None,
+    receipt_secret: Annotated[
+        str | None, Option(help="Signs workers' receipts; else one is made and kept in the database.")
+    ] = None,
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], Option(help="What is logged.")] = "INFO",
 ) -> None:
     """Serve the OpenAI API for the workers that connect. Every option is also a variable HEADRACE_QUEUE_<NAME>."""
@@ -88,6 +91,7 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
         max_request_bytes=max_request_bytes,
         data_folder=data_folder,
         database_url=database_url,
+        receipt_secret=receipt_secret,
         limits=Limits(max_waiting, max_waiting_bytes, client_buffer_bytes, hold_seconds, request_seconds, max_attempts),
     )
     capture_libraries()
