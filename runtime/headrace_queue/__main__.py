@@ -89,6 +89,9 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
     anonymous_workers: Annotated[
         bool | None, Option(help="Let workers without a token join; unless said: while no token is configured.")
     ] = None,
+    receipt_secret: Annotated[
+        str | None, Option(help="Signs workers' receipts; else one is made and kept in the database.")
+    ] = None,
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], Option(help="What is logged.")] = "INFO",
 ) -> None:
     """Serve the OpenAI API for the workers that connect. Every option is also a variable HEADRACE_QUEUE_<NAME>."""
@@ -124,6 +127,7 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
         data_folder=data_folder,
         database_url=database_url,
         keys=keys,
+        receipt_secret=receipt_secret,
         limits=Limits(max_waiting, max_waiting_bytes, client_buffer_bytes, hold_seconds, request_seconds, max_attempts),
     )
     capture_libraries()

@@ -34,6 +34,7 @@ class Settings:
     max_request_bytes: int = 32 * 2**20
     data_folder: Path = Path("~/.local/state/headrace")
     database_url: str | None = None
+    receipt_secret: str | None = None
     limits: Limits = field(default_factory=Limits)
     keys: KeySettings = field(default_factory=KeySettings)
 

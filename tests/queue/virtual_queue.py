@@ -5,10 +5,10 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
+from headrace_queue.accounts import Accounts
 from prometheus_client import CollectorRegistry
 
 from headrace_api.load import Starting
-from headrace_queue.accounts import Accounts
 from headrace_queue.dispatch import Dispatcher, Limits
 from headrace_queue.exchange import Call, End, Exchange
 from headrace_queue.metrics import Metrics
