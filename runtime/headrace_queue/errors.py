@@ -7,12 +7,14 @@ stand in one place. The statuses choose the exception that the official `openai`
     404 model_not_found         NotFoundError           no worker, catalogue or option names the model
     413 request_too_large       APIStatusError          the body is over `--max-request-bytes`, or a seed worker's limit
     429 queue_full              RateLimitError          as much waits as may wait
+    429 queue_timeout           RateLimitError          the workers had no room for it while it was held
     502 worker_lost, ...        InternalServerError     the workers that took the request failed
     503 no_worker, draining     InternalServerError     no worker came in time; this queue is stopping
     504 request_timeout         InternalServerError     the answer took longer than `--request-seconds`
     504 deadline_exceeded       InternalServerError     the answer took longer than its client wanted to wait
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -20,7 +22,9 @@ from headrace_api import progress
 from headrace_api.load import Starting
 
 RETRY_AFTER_SECONDS = 5
-"""What `Retry-After` says where trying again can help."""
+"""What `Retry-After` says where trying again can help, and nothing is known of when."""
+RETRY_AFTER_MOST_SECONDS = 600
+"""The most that it says: what is expected so far away will not be so."""
 
 _NAMES_SHOWN = 20
 
@@ -28,13 +32,16 @@ _NAMES_SHOWN = 20
 class ApiError(Exception):
     """A failure with the HTTP status and the OpenAI error object that tell the client of it."""
 
-    def __init__(self, status: int, code: str, message: str, *, param: str | None = None, retry: bool = False) -> None:
+    def __init__(
+        self, status: int, code: str, message: str, *, param: str | None = None, retry: bool | int = False
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
         self.param = param
-        self.retry_after = RETRY_AFTER_SECONDS if retry else None
+        self.retry_after = RETRY_AFTER_SECONDS if retry is True else retry or None
+        """Seconds, where trying again can help; `retry` gives them if they are known."""
 
     def body(self) -> dict[str, Any]:
         """The OpenAI error object; `type` follows from the status, as in OpenAI's own answers."""
@@ -66,19 +73,40 @@ def unknown_model(model: str, known: Iterable[str]) -> ApiError:
     return ApiError(404, "model_not_found", message, param="model")
 
 
-def saturated(waiting: int) -> ApiError:
-    """As much waits as may wait."""
-    return ApiError(429, "queue_full", f"The queue is full: {waiting} requests wait. Try again later.", retry=True)
+def saturated(full: str, starting: Sequence[Starting], eta_s: float | None) -> ApiError:
+    """As much waits as may wait: `full` says how much; `eta_s` is when a further request would be begun.
+
+    `starting` are the workers of a model that has none which takes requests yet.
+    """
+    message = f"The queue is full: {full}.{_how_far(starting)} Try again {_later(eta_s)}."
+    return ApiError(429, "queue_full", message, retry=_seconds(eta_s))
 
 
-def no_worker(model: str, seconds: float, starting: Sequence[Starting]) -> ApiError:
-    """No worker took the request while it was held; `starting` are those that may take the next one."""
-    message = f"No worker took the request for '{model}' within {seconds:g} s."
-    if starting:
-        one = max(starting, key=lambda each: progress.twentieths(each.done_bytes, each.total_bytes))
-        how_far = progress.words(one.state, one.done_bytes, one.total_bytes, None)
-        message += f" {len(starting)} starting: {how_far}."
-    return ApiError(503, "no_worker", message, retry=True)
+def no_worker(model: str, seconds: float, starting: Sequence[Starting], eta_s: float | None) -> ApiError:
+    """No worker was there while the request was held; `starting` are those that may take the next one."""
+    message = f"No worker took the request for '{model}' within {seconds:g} s.{_how_far(starting)}"
+    return ApiError(503, "no_worker", f"{message} Try again {_later(eta_s)}.", retry=_seconds(eta_s))
+
+
+def no_room(model: str, seconds: float, eta_s: float | None) -> ApiError:
+    """The workers had no room for the request while it was held."""
+    message = f"The workers for '{model}' had no room for the request within {seconds:g} s. Try again {_later(eta_s)}."
+    return ApiError(429, "queue_timeout", message, retry=_seconds(eta_s))
+
+
+def _how_far(starting: Sequence[Starting]) -> str:
+    if not starting:
+        return ""
+    one = max(starting, key=lambda each: progress.twentieths(each.done_bytes, each.total_bytes))
+    return f" {len(starting)} starting: {progress.words(one.state, one.done_bytes, one.total_bytes, None)}."
+
+
+def _seconds(eta_s: float | None) -> int:
+    return RETRY_AFTER_SECONDS if eta_s is None else max(1, min(RETRY_AFTER_MOST_SECONDS, math.ceil(eta_s)))
+
+
+def _later(eta_s: float | None) -> str:
+    return "later" if eta_s is None else f"in about {_seconds(eta_s)} s"
 
 
 def draining() -> ApiError:

@@ -31,6 +31,11 @@ class Call:
     adapter: str = ""
     """What of `model` is the adapter's name."""
 
+    @property
+    def base(self) -> str:
+        """`model` without the adapter: the name of those that share its workers."""
+        return self.model.removesuffix(f":{self.adapter}") if self.adapter else self.model
+
 
 @dataclass(frozen=True)
 class End:
@@ -74,8 +79,10 @@ class Exchange:
         self.first_byte: float | None = None
         """When the first bytes came, on the dispatcher's clock."""
         self.end: End | None = None
-        self.hold: Timer | None = None
+        self.held = False
+        """Whether it waits for a worker."""
         self.deadline: Timer | None = None
+        """For one whose client says how long it wants to wait."""
         self._limit = limit
         self._pieces: list[bytes] = []
         self._size = 0

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from queue_setup import BASE, Queue, Start
 
 from headrace_queue.app import QueueServer
-from headrace_queue.dispatch import Limits
+from headrace_queue.limits import Limits
 from headrace_queue.logs import make_logger
 
 

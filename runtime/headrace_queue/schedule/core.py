@@ -11,6 +11,7 @@ from headrace_api.wire import Usage
 from headrace_queue.exchange import Call
 from headrace_queue.schedule import feed, work
 from headrace_queue.schedule.demand import Demands
+from headrace_queue.schedule.order import in_order
 from headrace_queue.schedule.shares import Entry, Lane, Shares
 from headrace_queue.schedule.workforce import Worker, Workforce
 
@@ -71,15 +72,20 @@ class Schedule:
             self.give_back(ticket)
         del self._force.workers[worker]
 
-    def grant(self, worker: int, credits_: int) -> None:
-        """The worker can take so many more, so it is ready; a draining worker's credits count for nothing."""
+    def grant(self, worker: int, credits_: int) -> bool:
+        """The worker can take so many more; a draining worker's credits count for nothing.
+
+        Returns whether that is how one is known to be ready that was not.
+        """
         one = self._force.workers[worker]
         if one.draining:
-            return
-        if one.starting:
+            return False
+        was_starting = one.starting is not None
+        if was_starting:
             self.report(worker, None)
         one.credits += credits_
         self._force.rank(one)
+        return was_starting
 
     # ---- requests
 
@@ -133,6 +139,19 @@ class Schedule:
     def serves(self, model: str) -> bool:
         """Whether a connected worker takes requests for `model`, or will when it is ready."""
         return self.has_dedicated(model) or bool(self.generalists and self._force.matches(model))
+
+    def is_ready(self, model: str) -> bool:
+        """Whether a connected worker takes requests for `model` now, even if it has no room."""
+        return self._force.is_served(model) or bool(self.generalists and self._force.matches(model))
+
+    def waiting_for(self, model: str) -> int:
+        """How many requests for `model` wait."""
+        return self._demands.waiting(model)
+
+    def ahead_of(self, ticket: int) -> int:
+        """How many of its model go before a ticket that waits, were nothing else to come; O(n log n)."""
+        entry = self._demands.entries[ticket]
+        return next(place for place, each in enumerate(in_order(entry.demand.shares)) if each is entry)
 
     def models_of(self, worker: int) -> frozenset[str] | None:
         """The models that a worker is dedicated to; None for a generalist."""
