@@ -9,11 +9,14 @@ import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from sqlalchemy import Engine
 
 from headrace_api.load import OPERATOR_PATH
 from headrace_api.wire import WORKER_PATH
 from headrace_queue.accounts import Accounts
 from headrace_queue.clock import LoopClock
+from headrace_queue.database.engine import shown, sqlite_url
+from headrace_queue.database.opening import open_database
 from headrace_queue.dispatch import Dispatcher
 from headrace_queue.metrics import LoadCollector, Metrics
 from headrace_queue.models import ModelNames
@@ -45,19 +48,23 @@ class QueueServer:
         self._operators = OperatorSocket(self.dispatcher, names, log)
         self._registry = registry
         self._runners: list[web.AppRunner] = []
+        self._database: Engine | None = None
         self._patience: asyncio.TimerHandle | None = None
         self.port = 0
         self.admin_port = 0
 
     async def __aenter__(self) -> Self:
         settings = self._settings
+        url = settings.database_url or sqlite_url(settings.data_folder)
+        self._database = await open_database(url, self._log)
         try:
             self.port = await self._listen(self._public_app(), settings.port)
             self.admin_port = await self._listen(self._admin_app(), settings.admin_port)
         except OSError:
             await self._stop_listening()
             raise
-        self._log.info("listening", host=settings.host, port=self.port, admin_port=self.admin_port)
+        ports = {"port": self.port, "admin_port": self.admin_port}
+        self._log.info("listening", host=settings.host, **ports, database=shown(self._database))
         if settings.worker_token is None:
             self._log.warning("any worker may join: no --worker-token is set")
         loop = asyncio.get_running_loop()
@@ -70,6 +77,8 @@ class QueueServer:
         await self._door.close()
         await self._operators.close()
         await self._stop_listening()
+        if self._database:
+            self._database.dispose()
 
     async def drain(self) -> None:
         """Take nothing more in, let what is under way finish, and send operators to the next queue at once."""

@@ -4,6 +4,7 @@ Every failure that a client sees is one `ApiError`, made by one of the functions
 stand in one place. The statuses choose the exception that the official `openai` client raises:
 
     400 invalid_request_error   BadRequestError         the body cannot be understood
+    401, 403                    AuthenticationError, PermissionDeniedError  the key: see `Access`
     404 model_not_found         NotFoundError           no worker, catalogue or option names the model
     413 request_too_large       APIStatusError          the body is over `--max-request-bytes`, or a seed worker's limit
     429 queue_full              RateLimitError          as much waits as may wait
@@ -15,7 +16,7 @@ stand in one place. The statuses choose the exception that the official `openai`
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from headrace_api import progress
@@ -32,8 +33,15 @@ _NAMES_SHOWN = 20
 class ApiError(Exception):
     """A failure with the HTTP status and the OpenAI error object that tell the client of it."""
 
-    def __init__(
-        self, status: int, code: str, message: str, *, param: str | None = None, retry: bool | int = False
+    def __init__(  # noqa: PLR0913 - what the client is told
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        param: str | None = None,
+        retry: bool | int = False,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -42,6 +50,8 @@ class ApiError(Exception):
         self.param = param
         self.retry_after = RETRY_AFTER_SECONDS if retry is True else retry or None
         """Seconds, where trying again can help; `retry` gives them if they are known."""
+        self.headers = headers or {}
+        """Further ones of the answer."""
 
     def body(self) -> dict[str, Any]:
         """The OpenAI error object; `type` follows from the status, as in OpenAI's own answers."""

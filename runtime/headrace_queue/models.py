@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from headrace_api.load import Catalogue, ModelState
 from headrace_queue.metrics import OTHER
 from headrace_queue.schedule import Schedule
 
@@ -18,7 +19,8 @@ class ModelNames:
         """Whether a first catalogue is awaited: until then no name can be called unknown."""
         self._fixed = frozenset(fixed)
         self._schedule = schedule
-        self._catalogues: dict[int, frozenset[str]] = {}
+        self._catalogues: dict[int, Catalogue] = {}
+        self._names: dict[int, frozenset[str]] = {}
         self._connected: set[int] = set()
 
     def operator_connected(self, connection: int) -> None:
@@ -29,14 +31,19 @@ class ModelNames:
         """It has ended; what it said stays."""
         self._connected.discard(connection)
 
-    def set_catalogue(self, connection: int, models: Iterable[str]) -> None:
+    def set_catalogue(self, connection: int, catalogue: Catalogue) -> None:
         """An operator says what models there are."""
-        kept = {key: names for key, names in self._catalogues.items() if key in self._connected}
-        self._catalogues = {**kept, connection: frozenset(models)}
+        kept = {key: said for key, said in self._catalogues.items() if key in self._connected}
+        self._catalogues = {**kept, connection: catalogue}
+        self._names = {key: frozenset(said.models) for key, said in self._catalogues.items()}
+
+    def states(self) -> dict[str, ModelState]:
+        """What operators say of their models."""
+        return {name: state for said in self._catalogues.values() for name, state in said.states.items()}
 
     def announced(self) -> frozenset[str]:
         """Every name that somebody other than a client has said."""
-        return self._fixed.union(*self._catalogues.values()) | self._schedule.dedicated()
+        return self._fixed.union(*self._names.values()) | self._schedule.dedicated()
 
     def known(self, model: str) -> bool:
         """Whether requests for `model` are accepted."""
@@ -47,4 +54,4 @@ class ModelNames:
         return model if self._named(model) or self._schedule.has_dedicated(model) else OTHER
 
     def _named(self, model: str) -> bool:
-        return model in self._fixed or any(model in names for names in self._catalogues.values())
+        return model in self._fixed or any(model in names for names in self._names.values())

@@ -26,6 +26,8 @@ class Settings:
     expect_operator: bool = False
     catalogue_seconds: float = 30
     max_request_bytes: int = 32 * 2**20
+    data_folder: Path = Path("~/.local/state/headrace")
+    database_url: str | None = None
     limits: Limits = field(default_factory=Limits)
 
 

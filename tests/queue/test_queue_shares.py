@@ -39,10 +39,10 @@ def test_what_two_keys_get_differs_by_no_more_than_a_request_of_each(
     for key in (0, 1):  # all of the first key's come before any of the second's
         for number, size in enumerate(sizes[key]):
             ticket = 100 * key + number
-            owner[ticket] = (key, effort.work("m", size) / weights[key])
+            owner[ticket] = (key, effort.work(call(0, size=size)) / weights[key])
             schedule.enqueue(ticket, call(ticket, str(key), weights[key], size=size))
     left = [len(each) for each in sizes]
-    bound = sum(max(effort.work("m", size) for size in sizes[key]) / weights[key] for key in (0, 1))
+    bound = sum(max(effort.work(call(0, size=size)) for size in sizes[key]) / weights[key] for key in (0, 1))
     while all(left):
         key, charge = owner[serve(schedule)]
         got[key] += charge

@@ -40,7 +40,8 @@ class Schedule:
     def report(self, worker: int, starting: Starting | None, note: str = "") -> bool:
         """How far a worker is, None for ready; and `note`, what is amiss with one that is.
 
-        Returns whether it was ready and is not any more: then it has no credits, and others may take its place.
+        Returns whether it was ready before and is not now, or the other way round. Until it is ready again its credits
+        rest, and others may take its place.
         """
         one = self._force.workers[worker]
         one.note = note
@@ -48,9 +49,9 @@ class Schedule:
             one.starting = starting
             return False
         self._leave(one)
-        one.starting, one.credits = starting, 0
+        one.starting = starting
         self._enter(one)
-        return starting is not None
+        return True
 
     def replace_models(self, worker: int, models: Iterable[str]) -> None:
         """A dedicated worker answers to these from now on; what it has of others, it keeps."""
@@ -93,7 +94,7 @@ class Schedule:
         """A request waits."""
         if call.model in self._taken:
             self._taken[call.model] += 1
-        self._demands.enter(ticket, call, now, self._estimates.work(call.model, len(call.raw)))
+        self._demands.enter(ticket, call, now, self._estimates.work(call))
 
     def give_back(self, ticket: int) -> None:
         """A running ticket waits again, at its old place."""
