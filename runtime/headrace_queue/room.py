@@ -11,7 +11,8 @@ class Room:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._bytes = 0
+        self.bytes = 0
+        """Of all that waits."""
         self._count = 0
         self._models: Counter[str] = Counter()
         self._keys: Counter[str] = Counter()
@@ -33,8 +34,8 @@ class Room:
         limits, key, size = self._limits, call.key, len(call.raw)
         if self._count >= limits.max_waiting:
             return f"{self._count} requests wait"
-        if self._bytes + size > limits.max_waiting_bytes:
-            return f"{self._bytes} bytes of requests wait"
+        if self.bytes + size > limits.max_waiting_bytes:
+            return f"{self.bytes} bytes of requests wait"
         if self._models[call.model] >= limits.max_waiting_per_model:
             return f"{self._models[call.model]} requests wait for this model"
         if key and self._keys[key] >= limits.max_waiting_per_key:
@@ -46,7 +47,7 @@ class Room:
     def _change(self, call: Call, sign: int) -> None:
         size = sign * len(call.raw)
         self._count += sign
-        self._bytes += size
+        self.bytes += size
         for counter, name, change in (
             (self._models, call.model, sign),
             (self._keys, call.key, sign),

@@ -5,11 +5,14 @@ from typing import Any
 
 import pytest
 
+from headrace_api.wire import Ack
 from headrace_queue.accounts import Accounts
 from headrace_queue.dispatch import Dispatcher
 from headrace_queue.exchange import Exchange
 from headrace_queue.schedule import Schedule
+from headrace_queue.worker_socket import V1Link
 from headrace_worker import v1
+from headrace_worker.unacked import Unacked
 from headrace_worker.v1 import V1Session
 
 Break = Callable[[pytest.MonkeyPatch], None]
@@ -28,9 +31,10 @@ def requests_of_a_lost_worker_are_forgotten(patch: pytest.MonkeyPatch) -> None:
 def a_job_costs_no_credit(patch: pytest.MonkeyPatch) -> None:
     real = Schedule._hand_out
 
-    def give_away(self: Schedule, ticket: int, worker: int) -> None:
-        real(self, ticket, worker)
-        self._workers[worker].credits += 1
+    def give_away(self: Schedule, entry: Any, worker: Any) -> None:
+        real(self, entry, worker)
+        worker.credits += 1
+        self._force.rank(worker)
 
     patch.setattr(Schedule, "_hand_out", give_away)
 

@@ -4,7 +4,7 @@ A request is a `ticket`: a number that grows with arrival. Times are in seconds 
 """
 
 import heapq
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from headrace_api.load import ModelLoad, Starting
 from headrace_api.wire import Usage
@@ -169,6 +169,11 @@ class Schedule:
     def starting(self, model: str) -> list[Starting]:
         """How far the workers are that will serve `model`."""
         return [one.starting for one in self._force.members(model) if one.starting]
+
+    @property
+    def workers(self) -> Mapping[int, Worker]:
+        """All that are connected; to look at."""
+        return self._force.workers
 
     @property
     def generalists(self) -> int:
