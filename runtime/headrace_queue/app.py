@@ -104,6 +104,7 @@ class QueueServer:
         self._log.info("listening", host=settings.host, **ports, database=shown(self._database))
         if settings.worker_token is None:
             self._log.warning("any worker may join: no --worker-token is set")
+        self.keys.announce()
         loop = asyncio.get_running_loop()
         self._patience = loop.call_later(settings.catalogue_seconds, self._stop_expecting)
         return self

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from headrace_api.keys import KeyLimits
-from headrace_queue.dispatch import Limits
 from headrace_queue.keys.settings import KeySettings
+from headrace_queue.limits import Limits
 from headrace_queue.schedule import AGEING_SECONDS
 
 ENVIRONMENT_PREFIX = "HEADRACE_QUEUE"

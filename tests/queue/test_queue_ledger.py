@@ -134,8 +134,8 @@ async def test_what_the_engine_refuses_costs_nothing_and_is_certain(queue: Queue
 
 async def test_a_worker_that_lies_is_held_to_what_can_be(queue: Queue, database: str) -> None:
     lies = [
-        {"usage": wire.Usage(prompt_tokens=-5, completion_tokens=10**12), "gpu_seconds": 1e300},
-        {"usage": wire.Usage(prompt_tokens=10**25, cached_tokens=10**26, completion_tokens=-1), "gpu_seconds": -1.0},
+        {"usage": wire.Usage(completion_tokens=2**31 - 1), "gpu_seconds": 1e300},
+        {"usage": wire.Usage(prompt_tokens=2**31 - 2, cached_tokens=2**31 - 1), "gpu_seconds": -1.0},
     ]
     async with V1Worker(queue.worker_url, "m", credit=2) as worker:
         for lie in lies:
