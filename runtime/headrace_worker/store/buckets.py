@@ -98,13 +98,14 @@ class Bucket:
 
         async def from_s3() -> None:
             headers = {"If-Match": f'"{file.etag}"'} if file.etag else {}
-            wanted = ranges.Range(file, start, end, await self._url(file.key), headers)
+            wanted = ranges.Range(file, start + sink.written, end, await self._url(file.key), headers)
             await threads.run(lambda: ranges.copy(self._connections, wanted, sink, threads, patience_s))
 
         async def from_gcs() -> None:
-            until = ranges.latest(patience_s, end - start)
-            result = await self._got(file, start, end)
-            await threads.run(lambda: _pour(result, end - start, sink, threads, until))
+            at = start + sink.written
+            until = ranges.latest(patience_s, end - at)
+            result = await self._got(file, at, end)
+            await threads.run(lambda: _pour(result, end - at, sink, threads, until))
 
         await self._persist(from_s3 if isinstance(self._store, S3Store) else from_gcs)
 
@@ -179,16 +180,16 @@ class Bucket:
 
 def _pour(result: "GetResult", size: int, sink: Sink, threads: Threads, until: float) -> None:
     """A body, in pieces that fit into the CPU's cache: they are hashed and written while they are there. Blocks."""
-    sink.begin()
     left = size
     for piece in result.stream(min_chunk_size=_PIECE):
         threads.check()
-        left -= len(piece)
-        if left < 0 or time.monotonic() > until:
+        if len(piece) > left or time.monotonic() > until:
             break
         sink.write(memoryview(piece))
-    if left:
-        raise AttemptError("passing", f"{size - left} bytes came instead of {size}")
+        left -= len(piece)
+        if not left:
+            return
+    raise AttemptError("passing", f"{size - left} bytes came instead of {size}")
 
 
 def _open(where: Address, access: Access) -> S3Store | GCSStore:

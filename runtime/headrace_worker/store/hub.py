@@ -72,7 +72,7 @@ class Hub:
         patience_s = self._settings.read_timeout_s * 4
 
         async def attempt() -> None:
-            wanted = ranges.Range(file, start, end, *await self._address(file))
+            wanted = ranges.Range(file, start + sink.written, end, *await self._address(file))
             try:
                 await threads.run(lambda: ranges.copy(self._connections, wanted, sink, threads, patience_s))
             except AttemptError:

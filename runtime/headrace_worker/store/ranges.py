@@ -40,7 +40,7 @@ def latest(patience_s: float, size: int) -> float:
 
 
 def copy(connections: Connections, wanted: Range, sink: Sink, threads: Threads, patience_s: float) -> None:
-    """Give the bytes to a sink, in one attempt. Blocks.
+    """Give the bytes that a sink lacks to it, in one attempt. Blocks.
 
     Raises:
         AttemptError: they did not come. Its text has no address: that may be a signed one, which is a secret.
@@ -51,7 +51,6 @@ def copy(connections: Connections, wanted: Range, sink: Sink, threads: Threads, 
         until = latest(patience_s, before + size)
         for _ in _pieces(answer, before, threads, until):
             pass
-        sink.begin()
         for piece in _pieces(answer, size, threads, until):
             sink.write(piece)
 

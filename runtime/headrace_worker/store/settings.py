@@ -42,7 +42,7 @@ class StoreSettings:
     """`GOOGLE_BASE_URL`, or the emulator's `STORAGE_EMULATOR_HOST`."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Where `auth_token_env_variable` and keys of buckets are looked up."""
-    chunk_bytes: int = 32 * _MIB
+    chunk_bytes: int = 64 * _MIB
     """Of one request: what a kill loses, times `parallel`."""
     parallel: int = field(default_factory=lambda: min(32, max(8, 4 * (os.cpu_count() or 1))))
     """Requests at the same time: more than that move no more bytes, and take time from each other."""
