@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import structlog
 import typer
 from prometheus_client import CollectorRegistry
+from sqlalchemy.exc import SQLAlchemyError
 from typer import Option
 
 from headrace_queue.app import QueueServer
@@ -52,6 +53,9 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
         int, Option(min=1, help="Bytes of an answer that are kept for a client that has not read them.")
     ] = _LIMITS.client_buffer_bytes,
     max_attempts: Annotated[int, Option(min=1, help="Workers that may fail a request.")] = _LIMITS.max_attempts,
+    priority_ageing_seconds: Annotated[
+        float, Option(min=0.001, help="How long a request waits to count as one of the next higher priority.")
+    ] = _DEFAULTS.priority_ageing_seconds,
     drain_seconds: Annotated[
         float, Option(min=0, help="How long requests under way have after SIGTERM.")
     ] = _DEFAULTS.drain_seconds,
@@ -67,6 +71,13 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
     catalogue_seconds: Annotated[
         float, Option(min=0, help="How long that catalogue is waited for.")
     ] = _DEFAULTS.catalogue_seconds,
+    data_folder: Annotated[Path, Option(help="Where the database is, unless --database-url says.")] = (
+        _DEFAULTS.data_folder
+    ),
+    database_url: Annotated[
+        str | None,
+        Option(help="postgresql://USER:PASSWORD@HOST/DATABASE: for more than one queue.", show_default=False),
+    ] = None,
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], Option(help="What is logged.")] = "INFO",
 ) -> None:
     """Serve the OpenAI API for the workers that connect. Every option is also a variable HEADRACE_QUEUE_<NAME>."""
@@ -85,18 +96,24 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
         models=tuple(model or ()),
         aliases=aliases,
         generalist_models=tuple(generalist_models or _DEFAULTS.generalist_models),
+        priority_ageing_seconds=priority_ageing_seconds,
         drain_seconds=drain_seconds,
         heartbeat_seconds=heartbeat_seconds,
         expect_operator=expect_operator,
         catalogue_seconds=catalogue_seconds,
         waiting_comment_seconds=waiting_comment_seconds,
         max_request_bytes=max_request_bytes,
+        data_folder=data_folder,
+        database_url=database_url,
         limits=Limits(max_waiting, max_waiting_bytes, client_buffer_bytes, hold_seconds, request_seconds, max_attempts),
     )
     capture_libraries()
     log = make_logger(log_level)
     try:
         asyncio.run(run(settings, log))
+    except (SQLAlchemyError, ValueError) as error:
+        log.error("no database", error=str(error))  # noqa: TRY400
+        raise typer.Exit(1) from error
     except OSError as error:
         log.error("cannot listen", host=host, port=port, admin_port=admin_port, error=str(error))  # noqa: TRY400
         raise typer.Exit(1) from error

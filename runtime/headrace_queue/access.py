@@ -1,6 +1,6 @@
 """Who may ask for what: what the client API needs of keys, and the answer where there are none."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from headrace_api.wire import Usage
@@ -13,6 +13,10 @@ class Admission(Protocol):
     @property
     def call(self) -> Call:
         """The call with what its key decides: key, weight, priority, deadline."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Of the answer, which tell the client how much of its limits is left."""
 
     def settle(self, usage: Usage | None, /) -> None:
         """Called exactly once, at the call's end; `usage` is None where no worker has told it."""
@@ -49,10 +53,11 @@ class Open:
 
 
 class _Admitted:
-    __slots__ = ("call",)
+    __slots__ = ("call", "headers")
 
     def __init__(self, call: Call) -> None:
         self.call = call
+        self.headers: Mapping[str, str] = {}
 
     def settle(self, usage: Usage | None, /) -> None:
         """Nothing is counted."""

@@ -9,6 +9,7 @@ import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from sqlalchemy import Engine
 
 from headrace_api.load import OPERATOR_PATH
 from headrace_api.wire import WORKER_PATH
@@ -16,6 +17,8 @@ from headrace_queue.access import Access, Open
 from headrace_queue.accounts import Accounts
 from headrace_queue.aiohttp_errors import openai_errors
 from headrace_queue.clock import LoopClock
+from headrace_queue.database.engine import shown, sqlite_url
+from headrace_queue.database.opening import open_database
 from headrace_queue.dispatch import Dispatcher
 from headrace_queue.http.connection import HttpLimits
 from headrace_queue.http.server import HttpServer
@@ -42,7 +45,7 @@ class QueueServer:
         self._settings = settings
         self._log = log
         metrics = Metrics(registry)
-        schedule = Schedule(settings.generalist_models)
+        schedule = Schedule(settings.generalist_models, settings.priority_ageing_seconds)
         names = ModelNames(settings.models, schedule, dict(settings.aliases), expecting=settings.expect_operator)
         self.dispatcher = Dispatcher(schedule, names, settings.limits, Accounts(metrics), metrics, LoopClock())
         self._names = names
@@ -60,6 +63,7 @@ class QueueServer:
         self._operators = OperatorSocket(self.dispatcher, names, log)
         self._registry = registry
         self._runners: list[web.AppRunner] = []
+        self._database: Engine | None = None
         self._http: HttpServer | None = None
         self._patience: asyncio.TimerHandle | None = None
         self.port = 0
@@ -67,13 +71,16 @@ class QueueServer:
 
     async def __aenter__(self) -> Self:
         settings = self._settings
+        url = settings.database_url or sqlite_url(settings.data_folder)
+        self._database = await open_database(url, self._log)
         try:
             self.port = await self._listen_in_public()
             self.admin_port = await self._listen_for_the_cluster()
         except OSError:
             await self._stop_listening()
             raise
-        self._log.info("listening", host=settings.host, port=self.port, admin_port=self.admin_port)
+        ports = {"port": self.port, "admin_port": self.admin_port}
+        self._log.info("listening", host=settings.host, **ports, database=shown(self._database))
         if settings.worker_token is None:
             self._log.warning("any worker may join: no --worker-token is set")
         loop = asyncio.get_running_loop()
@@ -86,6 +93,8 @@ class QueueServer:
         await self._door.close()
         await self._operators.close()
         await self._stop_listening()
+        if self._database:
+            self._database.dispose()
 
     async def drain(self) -> None:
         """Take nothing more in, let what is under way finish, and send operators to the next queue at once."""

@@ -17,6 +17,7 @@ stand in one place. The statuses choose the exception that the official `openai`
     502 worker_lost, ...        InternalServerError     the workers that took the request failed
     503 no_worker, draining     InternalServerError     no worker came in time; this queue is stopping
     504 request_timeout         InternalServerError     the answer took longer than `--request-seconds`
+    504 deadline_exceeded       InternalServerError     the answer took longer than its client wanted to wait
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -170,6 +171,12 @@ def bad_reply(why: str) -> ApiError:
 def timed_out(seconds: float) -> ApiError:
     """The answer was not complete in time."""
     return ApiError(504, "request_timeout", f"The answer was not complete within {seconds:g} s.")
+
+
+def too_late(seconds: float | None) -> ApiError:
+    """The client wanted the answer within so many seconds of its request, and nobody wants it any more."""
+    message = f"The answer was not complete within the {seconds or 0:g} s in which it was wanted."
+    return ApiError(504, "deadline_exceeded", message)
 
 
 def buffer_full(limit: int) -> ApiError:

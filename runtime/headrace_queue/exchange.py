@@ -29,6 +29,10 @@ class Call:
     """Seconds after its arrival from which on nobody wants the answer any more."""
     adapter: str = ""
     """What of `model` is the adapter's name."""
+    wished_priority: int | None = None
+    """What the client asks for; its key decides."""
+    most_tokens: int | None = None
+    """What the answer may have at most, where the client has said."""
 
 
 @dataclass(frozen=True)

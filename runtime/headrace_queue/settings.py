@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from headrace_queue.dispatch import Limits
+from headrace_queue.schedule import AGEING_SECONDS
 
 ENVIRONMENT_PREFIX = "HEADRACE_QUEUE"
 """`--admin-port` is also `HEADRACE_QUEUE_ADMIN_PORT`, and so on."""
@@ -21,12 +22,15 @@ class Settings:
     models: tuple[str, ...] = ()
     aliases: tuple[tuple[str, str], ...] = ()
     generalist_models: tuple[str, ...] = ("*",)
+    priority_ageing_seconds: float = AGEING_SECONDS
     drain_seconds: float = 30
     heartbeat_seconds: float = 15
     expect_operator: bool = False
     catalogue_seconds: float = 30
     waiting_comment_seconds: float = 15
     max_request_bytes: int = 32 * 2**20
+    data_folder: Path = Path("~/.local/state/headrace")
+    database_url: str | None = None
     limits: Limits = field(default_factory=Limits)
 
 
