@@ -42,6 +42,12 @@ def text_page(state: Callable[[], tuple[int, str]]) -> Page:
     return page
 
 
+def json_page(body: object) -> Page:
+    """A page that is always the same object."""
+    data = to_json(body)
+    return lambda: (200, JSON, data)
+
+
 @dataclass(frozen=True)
 class Parts:
     """What the API works with."""
@@ -155,7 +161,7 @@ class OpenAiApi:
     def _look_up(self, head: Head, reply: Reply) -> None:
         try:
             if head.method not in {"GET", "HEAD"}:
-                raise errors.not_allowed(head.method, _shown(head.path), "GET")
+                raise errors.not_allowed(head.method, _shown(head.path), "GET, HEAD")
             reply.send(*self._page(head))
         except ApiError as error:
             Answer(reply, _shown(head.path), self._ids.new(), 0.0, self._desk).refuse(error)
