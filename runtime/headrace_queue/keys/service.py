@@ -72,9 +72,14 @@ class KeyService:
         self._engine = engine
         self.access.short = self._wanted.set
         await self.refresh()
+        self._task = asyncio.create_task(self._follow(engine))
+
+    def announce(self) -> None:
+        """Log how open the queue is."""
         if not self.access.closed:
             self._log.warning("anybody may use the queue: there are no keys")
-        self._task = asyncio.create_task(self._follow(engine))
+        if self.worker_tokens.open:
+            self._log.warning("any worker may join: no worker token is needed")
 
     async def close(self) -> None:
         """Write down what was used, and leave the other replicas what this one held."""
@@ -142,7 +147,8 @@ class KeyService:
         listed = from_file(self._file.keys, self.settings.default_limits)
         closed = self.settings.required or self.settings.file is not None or bool(self._stored)
         self.access.replace(Keyring([*listed, *self._stored]), closed=closed or self.access.closed)
-        self._log.info("keys", file=len(listed), database=len(self._stored), needed=self.access.closed)
+        if self._task:
+            self._log.info("keys have changed", file=len(listed), database=len(self._stored))
 
     def _tokens(self) -> list[WorkerToken]:
         return [*self._own_token, *tokens_of(self._file.workers)]
