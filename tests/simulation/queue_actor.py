@@ -9,11 +9,11 @@ from prometheus_client import CollectorRegistry
 from headrace_api.wire import Usage
 from headrace_queue.clock import LoopClock, Timer
 from headrace_queue.dispatch import Dispatcher
-from headrace_queue.limits import Limits
 from headrace_queue.errors import ApiError
 from headrace_queue.exchange import Call, End
 from headrace_queue.ledger.bookkeeper import Bookkeeper
 from headrace_queue.ledger.entry import Entry
+from headrace_queue.limits import Limits
 from headrace_queue.metrics import Metrics
 from headrace_queue.models import ModelNames
 from headrace_queue.outbox import Outbox
