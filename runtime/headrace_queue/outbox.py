@@ -1,6 +1,7 @@
 """Sends messages over a WebSocket in order, for code that cannot wait."""
 
 import asyncio
+from collections.abc import Callable, Iterable
 from typing import Self
 
 from aiohttp import WSCloseCode, web
@@ -9,20 +10,29 @@ _CLOSE_SECONDS = 5
 
 
 class Outbox:
-    """Messages that wait to be sent, and the task that sends them; use it as an async context manager."""
+    """Messages that wait to be sent, and the task that sends them; use it as an async context manager.
 
-    def __init__(self, socket: web.WebSocketResponse) -> None:
+    `frames` makes the text frames of the messages that wait: one each, unless the protocol lets them share one.
+    """
+
+    def __init__(self, socket: web.WebSocketResponse, frames: Callable[[list[str]], Iterable[str]] = iter) -> None:
         self._socket = socket
-        self._messages: asyncio.Queue[str | tuple[int, str]] = asyncio.Queue()
+        self._frames = frames
+        self._messages: list[str] = []
+        self._end: tuple[int, str] | None = None
+        self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def put(self, message: str) -> None:
-        """Send a text frame after those before it."""
-        self._messages.put_nowait(message)
+        """Send a message after those before it."""
+        if self._end is None:
+            self._messages.append(message)
+            self._news.set()
 
     def close(self, code: int, reason: str) -> None:
         """Close the connection after the messages before it."""
-        self._messages.put_nowait((code, reason))
+        self._end = self._end or (code, reason)
+        self._news.set()
 
     async def close_and_wait(self, code: int, reason: str) -> None:
         """The same, and wait until the other side has everything."""
@@ -40,16 +50,17 @@ class Outbox:
             await asyncio.wait([self._task])
 
     async def _send_all(self) -> None:
-        while True:
-            message = await self._messages.get()
-            try:
-                if isinstance(message, str):
-                    await self._socket.send_str(message)
-                else:
-                    await close(self._socket, *message)
-                    return
-            except ConnectionError:
-                return  # the reader of this connection notices, too
+        try:
+            while self._messages or self._end is None:
+                self._news.clear()
+                messages, self._messages = self._messages, []
+                for frame in self._frames(messages):
+                    await self._socket.send_str(frame)
+                if not self._messages and self._end is None:
+                    await self._news.wait()
+            await close(self._socket, *self._end)
+        except ConnectionError:
+            return  # the reader of this connection notices, too
 
 
 async def close(socket: web.WebSocketResponse, code: int = WSCloseCode.GOING_AWAY, reason: str = "") -> None:

@@ -57,7 +57,7 @@ class WorkerDoor:
         )
         await socket.prepare(request)
         keep_alive(request)
-        async with Outbox(socket) as outbox:
+        async with Outbox(socket, wire.encode_messages if speaks_v1 else iter) as outbox:
             self._open.add(outbox)
             try:
                 await self._serve(socket, outbox, request.remote, speaks_v1=speaks_v1)

@@ -72,7 +72,8 @@ class V1Session:
                     for job, data in wire.decode_pieces(frame.data):
                         self._dispatcher.piece(self._worker, job, data)
                 elif frame.type is WSMsgType.TEXT:
-                    self._handle(wire.worker_messages.validate_json(frame.data))
+                    for message in wire.read_worker_messages(frame.data):
+                        self._handle(message)
         except ValidationError as error:
             await close(socket, WSCloseCode.PROTOCOL_ERROR, in_words(error))
         except ValueError as error:

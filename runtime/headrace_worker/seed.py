@@ -15,7 +15,8 @@ import structlog
 from pydantic import ValidationError
 
 from headrace_api.wire import Registration, SeedRequest
-from headrace_worker.engine_client import EngineClient, error_body
+from headrace_worker.answering import error_body
+from headrace_worker.engine_client import EngineClient
 from headrace_worker.status import Status
 from headrace_worker.transports.protocol import EngineLostError
 
