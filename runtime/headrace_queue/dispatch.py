@@ -1,6 +1,6 @@
 """Carries out the schedule: gives jobs to connected workers and brings what they send back to the clients.
 
-All of it runs on the event loop without awaiting, so that every change is whole before anything else happens.
+Nothing here awaits, so that every change is whole before anything else happens; time comes from the `Clock`.
 """
 
 import asyncio
@@ -8,15 +8,18 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from headrace_api.load import Starting
 from headrace_queue import errors
 from headrace_queue.accounts import Accounts
+from headrace_queue.clock import Clock
 from headrace_queue.exchange import Call, End, Exchange
 from headrace_queue.metrics import Metrics
 from headrace_queue.models import ModelNames
 from headrace_queue.schedule import Schedule
+from headrace_queue.steps import Steps, Wait
 
 _LAST_WORDS_SECONDS = 1
 """How long clients have to read the error that ends their answers when the queue stops."""
@@ -63,14 +66,21 @@ class _Job:
 class Dispatcher:
     """The requests under way and the workers that are connected."""
 
-    def __init__(
-        self, schedule: Schedule, names: ModelNames, limits: Limits, accounts: Accounts, metrics: Metrics
+    def __init__(  # noqa: PLR0913, PLR0917 - the parts that it puts to work
+        self,
+        schedule: Schedule,
+        names: ModelNames,
+        limits: Limits,
+        accounts: Accounts,
+        metrics: Metrics,
+        clock: Clock,
     ) -> None:
         self.schedule = schedule
         self.limits = limits
         self._names = names
         self._accounts = accounts
         self._metrics = metrics
+        self._clock = clock
         self._draining = False
         self._dismissing = False
         self._open: set[Exchange] = set()
@@ -80,26 +90,31 @@ class Dispatcher:
         self._waiting_bytes = 0
         self._numbers = itertools.count(1)
         self._watchers: set[asyncio.Event] = set()
+        self._stopping: Steps | None = None
 
     # ---- clients
 
-    def submit(self, call: Call, abort: Callable[[], None]) -> Exchange:
-        """Take a request in.
+    def submit(self, call: Call, abort: Callable[[], None], news: Callable[[], None]) -> Exchange:
+        """Take a request in; `abort` and `news` are the exchange's.
 
         Raises:
-            ApiError: the queue stops, or as much waits as may wait.
+            ApiError: the queue stops, as much waits as may wait, or the answer is wanted before now.
         """
         if self._draining:
             raise errors.draining()
+        if call.deadline_s is not None and call.deadline_s <= 0:
+            raise errors.too_late(call.deadline_s)
         if not self.schedule.free(call.model) and self._is_full(len(call.raw)):
             raise errors.saturated(self.schedule.waiting)
         label = self._names.label(call.model)
-        loop = asyncio.get_running_loop()
-        exchange = Exchange(call, next(self._numbers), label, self.limits.client_buffer_bytes, abort, loop.time())
+        began = self._clock.now()
+        buffer = self.limits.client_buffer_bytes
+        exchange = Exchange(call, next(self._numbers), label, buffer, abort, news, began)
         self._exchanges[exchange.ticket] = exchange
         self._open.add(exchange)
-        exchange.deadline = loop.call_later(self.limits.request_seconds, self._time_out, exchange)
-        self.schedule.enqueue(exchange.ticket, call.model)
+        seconds = min(self.limits.request_seconds, call.deadline_s or self.limits.request_seconds)
+        exchange.deadline = self._clock.call_later(seconds, partial(self._time_out, exchange))
+        self.schedule.enqueue(exchange.ticket, call, began)
         self._hold(exchange)
         self._assign([call.model])
         return exchange
@@ -152,11 +167,14 @@ class Dispatcher:
     def grant(self, worker: int, number: int) -> None:
         """A worker can take so many more jobs."""
         self.schedule.grant(worker, number)
-        self._assign(self.schedule.models_of(worker))
+        self._carry_out(self.schedule.decide_for(worker, self._clock.now()))
 
     def report(self, worker: int, starting: Starting | None, note: str = "") -> None:
         """How far a worker is that is not ready; None once it is, with what it says is amiss."""
-        self._assign(None if self.schedule.report(worker, starting, note) else ())
+        if self.schedule.report(worker, starting, note):
+            self._assign(None)
+        else:
+            self._notify()
 
     def replace_models(self, worker: int, models: Iterable[str]) -> None:
         """A worker answers to these models from now on: what waits for a new one is handed out at once."""
@@ -191,6 +209,8 @@ class Dispatcher:
         self._accounts.record(request_id, given.exchange.label, end.usage)
         if not given.exchange.over:
             self._note_first_byte(given.exchange)
+            if end.usage is not None:
+                self.schedule.settle(given.exchange.ticket, end.usage)
             self._close(given.exchange, end)
 
     def hand_back(self, worker: int, job: int, *, failed: bool) -> str | None:
@@ -229,36 +249,41 @@ class Dispatcher:
         """Whether this queue takes no more requests."""
         return self._draining
 
-    async def drain(self, seconds: float) -> None:
-        """Take no more requests and let those under way finish, for so long at most.
+    def drain(self, seconds: float, done: Callable[[], None]) -> None:
+        """Take no more requests and let those under way finish, for so long at most; then call `done`.
 
         For the first half of the time workers still get what waits; then what waits is refused, and workers are told
         that nothing more will come. What is unfinished at the end is broken off.
         """
         self._draining = True
-        with self.watch() as event:
-            await _until(lambda: self.schedule.waiting == 0, event, seconds / 2)
-            for exchange in [each for each in self._exchanges.values() if each.hold]:
-                self._close(exchange, End.failed(errors.draining()))
-            self._dismissing = True
-            for worker in self._seats:
-                self._dismiss(worker)
-            await _until(lambda: not self._open, event, seconds / 2)
-            for exchange in list(self._exchanges.values()):
-                self._close(exchange, End.failed(errors.stopped()))
-            await _until(lambda: not self._open, event, _LAST_WORDS_SECONDS)
+        self._stopping = Steps(self._clock, self._stop(seconds), done)
+
+    def _stop(self, seconds: float) -> Iterator[Wait]:
+        yield lambda: self.schedule.waiting == 0, seconds / 2
+        for exchange in [each for each in self._exchanges.values() if each.hold]:
+            self._close(exchange, End.failed(errors.draining()))
+        self._dismissing = True
+        for worker in self._seats:
+            self._dismiss(worker)
+        yield lambda: not self._open, seconds / 2
+        for exchange in list(self._exchanges.values()):
+            self._close(exchange, End.failed(errors.stopped()))
+        yield lambda: not self._open, _LAST_WORDS_SECONDS
 
     # ---- inside
 
     def _assign(self, models: Iterable[str] | None) -> None:
-        for ticket, worker in self.schedule.decide(models):
+        self._carry_out(self.schedule.decide(self._clock.now(), models))
+
+    def _carry_out(self, decisions: Iterable[tuple[int, int]]) -> None:
+        for ticket, worker in decisions:
             exchange = self._exchanges[ticket]
             self._release(exchange)
             exchange.attempts += 1
             exchange.job = job = next(self._numbers) % 2**32
             self._jobs[job] = _Job(exchange, worker)
             self._seats[worker].jobs.add(job)
-            self._seats[worker].link.give(job, exchange.call, asyncio.get_running_loop().time() - exchange.began)
+            self._seats[worker].link.give(job, exchange.call, self._clock.now() - exchange.began)
         self._notify()
 
     def _try_again(self, exchange: Exchange) -> None:
@@ -290,8 +315,7 @@ class Dispatcher:
 
     def _hold(self, exchange: Exchange) -> None:
         self._waiting_bytes += len(exchange.call.raw)
-        loop = asyncio.get_running_loop()
-        exchange.hold = loop.call_later(self.limits.hold_seconds, self._give_up, exchange)
+        exchange.hold = self._clock.call_later(self.limits.hold_seconds, partial(self._give_up, exchange))
 
     def _release(self, exchange: Exchange) -> None:
         if exchange.hold:
@@ -305,7 +329,9 @@ class Dispatcher:
         self._close(exchange, End.failed(errors.no_worker(model, self.limits.hold_seconds, starting)))
 
     def _time_out(self, exchange: Exchange) -> None:
-        self._close(exchange, End.failed(errors.timed_out(self.limits.request_seconds)))
+        seconds, wanted = self.limits.request_seconds, exchange.call.deadline_s
+        late = wanted is not None and wanted < seconds
+        self._close(exchange, End.failed(errors.too_late(wanted) if late else errors.timed_out(seconds)))
 
     def _is_full(self, size: int) -> bool:
         if self.schedule.waiting >= self.limits.max_waiting:
@@ -329,18 +355,10 @@ class Dispatcher:
 
     def _note_first_byte(self, exchange: Exchange) -> None:
         if exchange.first_byte is None:
-            exchange.first_byte = asyncio.get_running_loop().time()
+            exchange.first_byte = self._clock.now()
 
     def _notify(self) -> None:
         for event in self._watchers:
             event.set()
-
-
-async def _until(condition: Callable[[], bool], event: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            while not condition():
-                event.clear()
-                await event.wait()
-    except TimeoutError:
-        return
+        if self._stopping:
+            self._stopping.look()

@@ -1,0 +1,81 @@
+"""Workers' tokens: who may join, and which models each may serve."""
+
+import hashlib
+
+import pytest
+from pydantic import ValidationError
+
+from headrace_api.keys import KeyFile
+from headrace_queue.keys.worker_tokens import WorkerRights, WorkerTokens, token_of, tokens_of
+
+SECRET = "a-token-of-a-lab-machine"
+HASH = hashlib.sha256(SECRET.encode()).hexdigest()
+
+
+def table(*workers: dict[str, object], **options: object) -> WorkerTokens:
+    return WorkerTokens(tokens_of(KeyFile.model_validate({"workers": workers}).workers), **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kept", [{"token": SECRET}, {"sha256": HASH}, {"sha256": ["0" * 64, HASH]}])
+def test_a_token_has_the_rights_of_its_entry(kept: dict[str, object]) -> None:
+    rights = table({"name": "lab", **kept, "models": ["llama-*", "mistral:*"]}).rights(SECRET)
+    assert rights is not None
+    assert (rights.name, rights.generalist) == ("lab", False)
+    served = [name for name in ("llama-7b", "llama-7b:x", "mistral", "mistral:x", "Llama-7b") if rights.serves(name)]
+    assert served == ["llama-7b", "llama-7b:x", "mistral:x"]
+
+
+def test_without_any_token_anybody_may_join() -> None:
+    assert WorkerTokens().rights(None) == WorkerTokens().rights("whatever") == WorkerRights("")
+    assert WorkerTokens(anonymous=False).rights("whatever") is None
+
+
+def test_with_tokens_only_those_who_have_one_may_join() -> None:
+    tokens = WorkerTokens([token_of(SECRET, WorkerRights("chart"))])
+    assert tokens.rights(SECRET) == WorkerRights("chart")
+    assert tokens.rights(SECRET + "x") is tokens.rights("") is tokens.rights(None) is None
+
+
+def test_anonymous_workers_beside_tokens_are_a_setting_and_a_wrong_token_is_none_of_them() -> None:
+    tokens = WorkerTokens([token_of(SECRET, WorkerRights("chart"))], anonymous=True)
+    assert tokens.rights(None) == WorkerRights("")
+    assert tokens.rights("wrong") is None
+
+
+def test_taking_the_last_token_away_opens_nothing() -> None:
+    tokens, told = WorkerTokens([token_of(SECRET, WorkerRights("chart"))]), []
+    tokens.watch(lambda: told.append(tokens.rights(SECRET)))
+    tokens.replace([])
+    assert told == [None]
+    assert not tokens.open
+    assert tokens.rights(None) is None
+
+
+def test_a_token_expires() -> None:
+    now = 0.0
+    entry = {"name": "lab", "token": SECRET, "expires": "1970-01-01T00:01:00Z"}
+    tokens = table(entry, clock=lambda: now)
+    assert tokens.rights(SECRET)
+    now = 60.0
+    assert tokens.rights(SECRET) is None
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ({"name": "a"}, "give `token` or `sha256`"),
+        ({"name": "a", "token": SECRET, "sha256": HASH}, "and not both"),
+        ({"name": "a", "token": "short"}, "at least 20"),
+        ({"name": "a", "sha256": "12"}, "pattern"),
+        ({"name": "a b", "token": SECRET}, "pattern"),
+        ({"name": "a", "token": SECRET, "model": ["x"]}, "Extra inputs"),
+    ],
+)
+def test_a_wrong_entry_is_refused_with_the_reason(entry: dict[str, object], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        table(entry)
+
+
+def test_two_entries_of_one_name_are_refused() -> None:
+    with pytest.raises(ValidationError, match="workers: a is there more than once"):
+        table({"name": "a", "token": SECRET}, {"name": "a", "sha256": "0" * 64})

@@ -1,0 +1,80 @@
+"""Ways to break the real code. The simulator must find each of them, or it would find nothing."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from headrace_api.wire import Ack
+from headrace_queue.accounts import Accounts
+from headrace_queue.dispatch import Dispatcher
+from headrace_queue.exchange import Exchange
+from headrace_queue.schedule import Schedule
+from headrace_queue.worker_socket import V1Link
+from headrace_worker import v1
+from headrace_worker.unacked import Unacked
+from headrace_worker.v1 import V1Session
+
+Break = Callable[[pytest.MonkeyPatch], None]
+
+
+def requests_of_a_lost_worker_are_forgotten(patch: pytest.MonkeyPatch) -> None:
+    real = Dispatcher._hold
+
+    def forget(self: Dispatcher, exchange: Exchange) -> None:
+        if not exchange.attempts:
+            real(self, exchange)
+
+    patch.setattr(Dispatcher, "_hold", forget)
+
+
+def a_job_costs_no_credit(patch: pytest.MonkeyPatch) -> None:
+    real = Schedule._hand_out
+
+    def give_away(self: Schedule, ticket: int, worker: int) -> None:
+        real(self, ticket, worker)
+        self._workers[worker].credits += 1
+
+    patch.setattr(Schedule, "_hand_out", give_away)
+
+
+def a_broken_job_gives_no_credit_back(patch: pytest.MonkeyPatch) -> None:
+    real: Any = v1.ending_of
+
+    def swallow(running: Any, task: Any) -> Any:
+        return None if task.cancelled() else real(running, task)
+
+    patch.setattr(v1, "ending_of", swallow)
+
+
+def results_that_come_again_are_counted_again(patch: pytest.MonkeyPatch) -> None:
+    real = Accounts.record
+
+    def forget(self: Accounts, *told: Any) -> bool:
+        self._seen.clear()
+        return real(self, *told)
+
+    patch.setattr(Accounts, "record", forget)
+
+
+def results_are_not_told_again(patch: pytest.MonkeyPatch) -> None:
+    def forget(self: V1Session) -> None:
+        self.registered.set()
+        self._grant()
+
+    patch.setattr(V1Session, "_on_registered", forget)
+
+
+def the_first_workers_words_stay(patch: pytest.MonkeyPatch) -> None:
+    real_read, real_restart = Exchange.read, Exchange.restart
+
+    async def read(self: Exchange) -> Any:
+        patch.setattr(Exchange, "restart", real_restart)
+        try:
+            return await real_read(self)
+        finally:
+            patch.setattr(Exchange, "restart", lambda _: None)
+
+    del read
+    patch.setattr(Exchange, "restart", lambda self: setattr(self, "_size", sum(map(len, self._pieces))))
+    patch.setattr(Exchange, "_readable", Exchange._readable)
