@@ -6,7 +6,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from headrace_api.wire import Usage
+from headrace_api.wire import Usage, encode_messages
 from headrace_queue.accounts import Accounts
 from headrace_queue.clock import LoopClock, Timer
 from headrace_queue.dispatch import Dispatcher, Limits
@@ -65,7 +65,7 @@ class QueueActor:
         self.process.start(self._serve(end))
 
     async def _serve(self, end: Any) -> None:
-        async with Outbox(end) as outbox:
+        async with Outbox(end, encode_messages) as outbox:
             self.door._open.add(outbox)
             try:
                 await self.door._serve(end, outbox, "peer", speaks_v1=True)
