@@ -42,6 +42,9 @@ WORKER_PATH = "/worker"
 SEED_OPENAI_URL = "/v1/chat/completion"
 """What the seed protocol always puts into `openai_url` (singular, as its document has it)."""
 
+MOST_CREDITS = 100_000
+"""In one message, and of one worker at a time: more than any engine takes."""
+
 CLOSE_BAD_REGISTRATION = 4400
 CLOSE_BAD_TOKEN = 4401
 """WebSocket close codes: the registration cannot be understood; the worker's token is not accepted."""
@@ -70,6 +73,13 @@ class Registration(Message):
     nv_gpus: list[Gpu] | None = []
     cl_driver_version: str | None = None
     cl_gpus: list[Gpu] | None = []
+
+
+class SeedRegistration(Registration):
+    """A registration as a queue reads it: a worker that cannot send headers may put its token into it."""
+
+    auth_key: str | None = Field(default=None, max_length=4096, repr=False)
+    """See `CLOSE_BAD_TOKEN`. It is not in the seed's document, which lets unknown fields be."""
 
 
 class SeedRequest(Message):
@@ -125,7 +135,7 @@ class Credit(Message):
     """The worker can take `n` more jobs than it said before."""
 
     type: Literal["credit"] = "credit"
-    n: int = Field(gt=0)
+    n: int = Field(gt=0, le=MOST_CREDITS)
 
 
 Count = Annotated[int, Field(ge=0, lt=2**31)]

@@ -23,6 +23,7 @@ from headrace_queue.dispatch import Dispatcher
 from headrace_queue.http.connection import HttpLimits
 from headrace_queue.http.server import HttpServer
 from headrace_queue.http.tls import Certificate
+from headrace_queue.keys.worker_tokens import WorkerRights, WorkerTokens, token_of
 from headrace_queue.metrics import LoadCollector, Metrics
 from headrace_queue.models import ModelNames
 from headrace_queue.openai_api import OpenAiApi, Parts, text_page
@@ -59,7 +60,8 @@ class QueueServer:
         self._api = OpenAiApi(
             Parts(self.dispatcher, names, access or Open(), metrics, log), pages, settings.waiting_comment_seconds
         )
-        self._door = WorkerDoor(self.dispatcher, metrics, log, settings.worker_token, settings.heartbeat_seconds)
+        own_token = [token_of(settings.worker_token, WorkerRights("worker-token"))] if settings.worker_token else []
+        self._door = WorkerDoor(self.dispatcher, metrics, log, WorkerTokens(own_token), settings.heartbeat_seconds)
         self._operators = OperatorSocket(self.dispatcher, names, log)
         self._registry = registry
         self._runners: list[web.AppRunner] = []

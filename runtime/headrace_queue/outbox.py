@@ -1,12 +1,32 @@
 """Sends messages over a WebSocket in order, for code that cannot wait."""
 
 import asyncio
-from collections.abc import Callable, Iterable
-from typing import Self
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Protocol, Self
 
-from aiohttp import WSCloseCode, web
+from aiohttp import WSCloseCode, WSMessage
 
 _CLOSE_SECONDS = 5
+
+
+class Socket(Protocol):
+    """A worker's connection, as aiohttp's WebSockets are, and the long poll."""
+
+    @property
+    def close_code(self) -> int | None:
+        """Why it was closed; None while it is open."""
+
+    async def send_str(self, data: str, /) -> None:
+        """Send a text frame; raises `ConnectionError` where the other side is gone."""
+
+    async def receive(self, timeout: float | None = None) -> WSMessage:  # noqa: ASYNC109 (it is aiohttp's)
+        """The next frame, or how the connection ended; raises `TimeoutError`."""
+
+    def __aiter__(self) -> AsyncIterator[WSMessage]:
+        """The frames until the connection ends."""
+
+    async def close(self, *, code: int, message: bytes) -> bool:
+        """Close it."""
 
 
 class Outbox:
@@ -15,7 +35,7 @@ class Outbox:
     `frames` makes the text frames of the messages that wait: one each, unless the protocol lets them share one.
     """
 
-    def __init__(self, socket: web.WebSocketResponse, frames: Callable[[list[str]], Iterable[str]] = iter) -> None:
+    def __init__(self, socket: Socket, frames: Callable[[list[str]], Iterable[str]] = iter) -> None:
         self._socket = socket
         self._frames = frames
         self._messages: list[str] = []
@@ -63,6 +83,6 @@ class Outbox:
             return  # the reader of this connection notices, too
 
 
-async def close(socket: web.WebSocketResponse, code: int = WSCloseCode.GOING_AWAY, reason: str = "") -> None:
+async def close(socket: Socket, code: int = WSCloseCode.GOING_AWAY, reason: str = "") -> None:
     """Close with a reason, cut to the 123 bytes that a close frame holds."""
     await socket.close(code=code, message=reason.encode()[:123].decode(errors="ignore").encode())

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import WSCloseCode, WSMsgType
 from pydantic import ValidationError
 from pydantic_core import from_json
 
@@ -12,7 +12,7 @@ from headrace_queue import errors, sse
 from headrace_queue.calls import CHAT
 from headrace_queue.dispatch import Dispatcher
 from headrace_queue.exchange import Call, End
-from headrace_queue.outbox import Outbox, close
+from headrace_queue.outbox import Outbox, Socket, close
 
 
 def seed_request(call: Call) -> str:
@@ -70,7 +70,7 @@ class SeedSession:
         if self._current is None:
             self._outbox.close(WSCloseCode.GOING_AWAY, reason)
 
-    async def run(self, socket: web.WebSocketResponse) -> None:
+    async def run(self, socket: Socket) -> None:
         """Serve the worker until its connection ends."""
         try:
             self._dispatcher.grant(self._worker, 1)

@@ -13,7 +13,7 @@ import websockets
 from queue_setup import Queue, Start, eventually
 from v1_worker import V1Worker
 
-from headrace_api.wire import CLOSE_BAD_REGISTRATION, Gpu, Registration
+from headrace_api.wire import CLOSE_BAD_REGISTRATION, CLOSE_BAD_TOKEN, Gpu, Registration
 from headrace_queue.seed_socket import read_reply
 
 
@@ -176,14 +176,30 @@ async def test_bad_registration_is_refused(queue: Queue, message: str, field: st
     assert field in caught.value.rcvd.reason
 
 
-@pytest.mark.parametrize("sent", [None, "wrong"])
-async def test_wrong_token_is_refused_before_the_upgrade(start: Start, sent: str | None) -> None:
+async def test_wrong_token_is_refused_before_the_upgrade(start: Start) -> None:
     queue = await start(worker_token="right")
     with pytest.raises(websockets.InvalidStatus) as caught:
-        await seed_worker.work(queue.worker_url, sent)
+        await seed_worker.work(queue.worker_url, "wrong")
     assert caught.value.response.status_code == 401
     async with joined(queue, "right"):
         await queue.ask()
+
+
+@pytest.mark.parametrize("key", [None, "wrong"])
+async def test_without_a_header_the_registration_may_have_the_token(start: Start, key: str | None) -> None:
+    queue = await start(worker_token="right")
+    async with websockets.connect(queue.worker_url) as socket:
+        await socket.send(json.dumps({**seed_worker.REGISTRATION, "auth_key": key, "unheard": "of"}))
+        with pytest.raises(websockets.ConnectionClosedError) as caught:
+            await socket.recv()
+    assert caught.value.rcvd is not None
+    assert caught.value.rcvd.code == CLOSE_BAD_TOKEN
+    async with websockets.connect(queue.worker_url) as socket:
+        await socket.send(json.dumps({**seed_worker.REGISTRATION, "auth_key": "right"}))
+        asking = queue.ask()
+        assert json.loads(await socket.recv())["openai_req"]["messages"]
+        await socket.send(json.dumps({"choices": [{"message": {"content": "hello"}}]}))
+        assert (await asking).choices[0].message.content == "hello"
 
 
 @pytest.mark.parametrize(
