@@ -31,6 +31,7 @@ from headrace_queue.operator_socket import OperatorSocket
 from headrace_queue.schedule import Schedule
 from headrace_queue.settings import Settings
 from headrace_queue.worker_door import WorkerDoor
+from headrace_queue.worker_poll import WorkerPoll
 
 
 class QueueServer:
@@ -110,6 +111,7 @@ class QueueServer:
         app = web.Application(middlewares=[openai_errors], client_max_size=self._settings.max_request_bytes)
         app.on_response_prepare.append(_end_connection)
         app.router.add_get(WORKER_PATH, self._door.handle)
+        WorkerPoll(self._door).add_routes(app.router)
         return app
 
     def _admin_app(self) -> web.Application:
