@@ -194,7 +194,7 @@ def _link(settings: Settings, world: SeenWorld, news: LoadNews) -> QueueLink | N
     if settings.queue_admin_url is None:
         return None
 
-    return QueueLink(settings.queue_admin_url, world.names_on_queue, news.hear)
+    return QueueLink(settings.queue_admin_url, world.catalogue, news.hear)
 
 
 def _now() -> str:

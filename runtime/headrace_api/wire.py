@@ -10,8 +10,8 @@ With the subprotocol `headrace.v1` it carries many requests at once and is pull-
 - A worker may be there before it can serve: `Register.state` and, when it changes, `Report` say how far it is. It takes
   jobs once it grants credits.
 - `Serving` replaces the models that it registered with: an adapter has come or gone.
-- Until it is ready a worker is given nothing; granting credits says that it is. One that falls back from `ready` loses
-  its credits and keeps its jobs. `draining` and `stopped` mean what `Drain` does.
+- Until it is ready a worker is given nothing; granting credits says that it is. One that falls back from `ready` keeps
+  its jobs and its credits, which are not used until it is ready again. `draining` and `stopped` mean what `Drain` does.
 - The worker grants credits; each `Job` that the queue sends uses up one of them.
 - Response bytes are binary frames; one frame carries pieces of any number of jobs (`encode_pieces`). For a streamed
   request the pieces, put together, are the engine's server-sent events; otherwise they are the response body. The
@@ -127,14 +127,18 @@ class Credit(Message):
     n: int = Field(gt=0)
 
 
+Count = Annotated[int, Field(ge=0, lt=2**31)]
+"""Of tokens: what a metric can be raised by and a database's integer holds, whoever says it."""
+
+
 class Usage(Message):
     """Tokens counted by the engine."""
 
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
+    prompt_tokens: Count = 0
+    cached_tokens: Count = 0
     """Of the prompt, those that the engine had from earlier requests."""
-    completion_tokens: int = 0
-    total_tokens: int = 0
+    completion_tokens: Count = 0
+    total_tokens: Count = 0
 
 
 class Result(Message):
@@ -147,7 +151,7 @@ class Result(Message):
     type: Literal["result"] = "result"
     job: int
     request_id: str
-    status: int = 200
+    status: int = Field(default=200, ge=200, lt=600)
     usage: Usage | None = None
     gpu_seconds: float = 0.0
     """Of the worker's GPUs, shared among the jobs under way at each moment."""
