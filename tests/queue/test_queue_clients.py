@@ -159,6 +159,7 @@ class OneKey:
 class OneAdmission:
     def __init__(self, call: Call, settled: list[wire.Usage | None]) -> None:
         self.call = call
+        self.headers: dict[str, str] = {}
         self._settled = settled
 
     def settle(self, usage: wire.Usage | None) -> None:
