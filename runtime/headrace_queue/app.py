@@ -79,7 +79,7 @@ class QueueServer:
             pages,
             settings.waiting_comment_seconds,
         )
-        self._door = WorkerDoor(self.dispatcher, metrics, log, settings.worker_token, settings.heartbeat_seconds)
+        self._door = WorkerDoor(self.dispatcher, metrics, log, self.keys.worker_tokens, settings.heartbeat_seconds)
         self._operators = OperatorSocket(self.dispatcher, names, log)
         self._registry = registry
         self._runners: list[web.AppRunner] = []
@@ -104,8 +104,6 @@ class QueueServer:
             raise
         ports = {"port": self.port, "admin_port": self.admin_port}
         self._log.info("listening", host=settings.host, **ports, database=shown(self._database))
-        if settings.worker_token is None:
-            self._log.warning("any worker may join: no --worker-token is set")
         self.keys.announce()
         loop = asyncio.get_running_loop()
         self._patience = loop.call_later(settings.catalogue_seconds, self._stop_expecting)

@@ -13,6 +13,7 @@ from headrace_api.load import Starting
 from headrace_queue.dispatch import Dispatcher
 from headrace_queue.exchange import Call, End
 from headrace_queue.invalid import in_words
+from headrace_queue.keys.worker_tokens import WorkerRights, beyond
 from headrace_queue.outbox import Outbox, close
 
 _REASON_CHARACTERS = 300
@@ -53,11 +54,13 @@ class V1Session:
         dispatcher: Dispatcher,
         outbox: Outbox,
         register: wire.Register,
+        rights: WorkerRights,
         log: structlog.typing.FilteringBoundLogger,
     ) -> None:
         self._dispatcher = dispatcher
         self._outbox = outbox
         self._log = log
+        self._rights = rights
         outbox.put(wire.Registered().model_dump_json())
         self._state = register.state
         self._note = ""
@@ -98,6 +101,8 @@ class V1Session:
             case wire.Report():
                 self._take(message)
             case wire.Serving():
+                if why := beyond(self._rights, message.models):
+                    raise ValueError(why)
                 self._log.info("serves other models", models=message.models, adapters=message.adapters)
                 self._dispatcher.replace_models(self._worker, message.models)
             case wire.Register():
