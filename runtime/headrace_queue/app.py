@@ -30,6 +30,7 @@ from headrace_queue.ledger.metrics import LedgerMetrics
 from headrace_queue.ledger.receipts import Receipts
 from headrace_queue.ledger.rows import LedgerRows
 from headrace_queue.ledger.secrets import RECEIPTS, shared_secret
+from headrace_queue.ledger.usage_api import USAGE_PATH, UsageApi
 from headrace_queue.metrics import LoadCollector, Metrics
 from headrace_queue.models import ModelNames
 from headrace_queue.openai_api import OpenAiApi, Parts, text_page
@@ -136,16 +137,26 @@ class QueueServer:
         app = web.Application(middlewares=[openai_errors], client_max_size=self._settings.max_request_bytes)
         app.on_response_prepare.append(_end_connection)
         app.router.add_get(WORKER_PATH, self._door.handle)
+        app.router.add_get(USAGE_PATH, self._usage().for_keys)
         return app
 
     def _admin_app(self) -> web.Application:
-        app = web.Application()
+        app = web.Application(middlewares=[openai_errors])
         app.on_response_prepare.append(self._end_connection_of_a_drain)
+        app.router.add_get(USAGE_PATH, self._usage().for_all)
         app.router.add_get("/healthz", _answer(lambda: (200, "ok")))
         app.router.add_get("/readyz", _answer(self._readiness))
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get(OPERATOR_PATH, self._operators.handle)
         return app
+
+    def _usage(self) -> UsageApi:
+        if self._database is None:
+            raise RuntimeError("the database is open before the ports are")
+        return UsageApi(self._database, self._whose)
+
+    def _whose(self, _authorization: str) -> str | None:
+        return None  # where there are no keys, everybody may see everything
 
     def _readiness(self) -> tuple[int, str]:
         if self.dispatcher.draining:
