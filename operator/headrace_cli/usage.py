@@ -49,8 +49,8 @@ def command(  # noqa: PLR0913, PLR0917  # options
 ) -> None:
     """Show what requests have used, by day, key and model.
 
-    Tokens and GPU-seconds, as the queue's ledger has them. Everything is asked of the queue's admin port, through the API
-    server; with --url of its public one, by a key.
+    Tokens and GPU-seconds, as the queue's ledger has them. Everything is asked of the queue's admin port, through the
+    API server; with --url of its public one, by a key.
     """
     wishes = {"start": start, "end": end, "group_by": by, "key": key, "model": model}
     parameters = {name: value for name, value in wishes.items() if value is not None}

@@ -10,11 +10,11 @@ import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from headrace_api.load import OPERATOR_PATH
 from headrace_api.wire import WORKER_PATH
-from headrace_queue.access import Access, Open
+from headrace_queue.access import Access
 from headrace_queue.aiohttp_errors import openai_errors
 from headrace_queue.clock import LoopClock
 from headrace_queue.database.engine import shown, sqlite_url
@@ -23,14 +23,19 @@ from headrace_queue.dispatch import Dispatcher
 from headrace_queue.http.connection import HttpLimits
 from headrace_queue.http.server import HttpServer
 from headrace_queue.http.tls import Certificate
+from headrace_queue.keys.admin import KeyAdmin
+from headrace_queue.keys.service import KeyService
 from headrace_queue.ledger.bookkeeper import Bookkeeper
+from headrace_queue.ledger.deliverer import Deliverer
 from headrace_queue.ledger.entry import Entry
 from headrace_queue.ledger.ledger import Ledger
-from headrace_queue.ledger.metrics import LedgerMetrics
+from headrace_queue.ledger.metrics import LedgerMetrics, WebhookMetrics
 from headrace_queue.ledger.receipts import Receipts
 from headrace_queue.ledger.rows import LedgerRows
 from headrace_queue.ledger.secrets import RECEIPTS, shared_secret
 from headrace_queue.ledger.usage_api import USAGE_PATH, UsageApi
+from headrace_queue.ledger.viewers import whose_usage
+from headrace_queue.ledger.webhook import enqueue
 from headrace_queue.metrics import LoadCollector, Metrics
 from headrace_queue.models import ModelNames
 from headrace_queue.openai_api import OpenAiApi, Parts, text_page
@@ -66,18 +71,22 @@ class QueueServer:
         registry.register(
             LoadCollector(lambda: schedule.load(names.announced()), names.label, lambda: schedule.generalists)
         )
+        self.keys = KeyService(settings.keys, settings.worker_token, log)
         pages = {
             b"/healthz": text_page(lambda: (200, "ok")),
             b"/readyz": text_page(self._readiness),
         }
         self._api = OpenAiApi(
-            Parts(self.dispatcher, names, access or Open(), metrics, log), pages, settings.waiting_comment_seconds
+            Parts(self.dispatcher, names, access or self.keys.access, metrics, log),
+            pages,
+            settings.waiting_comment_seconds,
         )
         self._door = WorkerDoor(self.dispatcher, metrics, log, settings.worker_token, settings.heartbeat_seconds)
         self._operators = OperatorSocket(self.dispatcher, names, log)
         self._registry = registry
         self._runners: list[web.AppRunner] = []
         self._database: Engine | None = None
+        self._deliverer: Deliverer | None = None
         self._http: HttpServer | None = None
         self._patience: asyncio.TimerHandle | None = None
         self.port = 0
@@ -87,18 +96,20 @@ class QueueServer:
         settings = self._settings
         url = settings.database_url or sqlite_url(settings.data_folder)
         self._database = await open_database(url, self._log)
+        await self.keys.start(self._database)
         await self._open_ledger(self._database)
         try:
             self.port = await self._listen_in_public()
             self.admin_port = await self._listen_for_the_cluster()
         except OSError:
             await self._stop_listening()
-            await self._ledger.close(0)
+            await self._close_ledger(0)
             raise
         ports = {"port": self.port, "admin_port": self.admin_port}
         self._log.info("listening", host=settings.host, **ports, database=shown(self._database))
         if settings.worker_token is None:
             self._log.warning("any worker may join: no --worker-token is set")
+        self.keys.announce()
         loop = asyncio.get_running_loop()
         self._patience = loop.call_later(settings.catalogue_seconds, self._stop_expecting)
         return self
@@ -110,7 +121,8 @@ class QueueServer:
         await self._door.close()
         await self._operators.close()
         await self._stop_listening()
-        await self._ledger.close(_LEDGER_SECONDS)
+        await self.keys.close()
+        await self._close_ledger(_LEDGER_SECONDS)
         if self._database:
             self._database.dispose()
 
@@ -127,7 +139,17 @@ class QueueServer:
             secret = await asyncio.to_thread(shared_secret, database, RECEIPTS)
         self._books.receipts = Receipts(secret)
         rows = LedgerRows(database)
-        self._ledger.start(lambda entries: rows.write(entries, lambda _connection, _new: None))
+        webhook = self._settings.webhook
+        also = enqueue if webhook else _nothing
+        self._ledger.start(lambda entries: rows.write(entries, also))
+        if webhook:
+            self._deliverer = Deliverer(webhook, database, WebhookMetrics(self._registry), self._log)
+            await self._deliverer.start()
+
+    async def _close_ledger(self, seconds: float) -> None:
+        await self._ledger.close(seconds)
+        if self._deliverer:
+            await self._deliverer.close()
 
     def _noticed(self, new: Sequence[Entry]) -> None:
         self._books.noticed(new, self._names.label)
@@ -148,6 +170,7 @@ class QueueServer:
         app.router.add_get("/readyz", _answer(self._readiness))
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get(OPERATOR_PATH, self._operators.handle)
+        KeyAdmin(self.keys, self._log).add_routes(app.router)
         return app
 
     def _usage(self) -> UsageApi:
@@ -155,8 +178,8 @@ class QueueServer:
             raise RuntimeError("the database is open before the ports are")
         return UsageApi(self._database, self._whose)
 
-    def _whose(self, _authorization: str) -> str | None:
-        return None  # where there are no keys, everybody may see everything
+    def _whose(self, authorization: str) -> str | None:
+        return whose_usage(self.keys.access, self._settings.keys.admin_key, authorization, time.time())
 
     def _readiness(self) -> tuple[int, str]:
         if self.dispatcher.draining:
@@ -211,6 +234,10 @@ async def _end_connection(_: web.Request, response: web.StreamResponse) -> None:
     if response.status != HTTPStatus.SWITCHING_PROTOCOLS:
         response.force_close()
         response.headers["Connection"] = "close"
+
+
+def _nothing(_connection: Connection, _new: Sequence[Entry]) -> None:
+    """Nobody is told of the rows."""
 
 
 def _answer(state: Callable[[], tuple[int, str]]) -> Callable[[web.Request], Awaitable[web.Response]]:

@@ -16,8 +16,7 @@ from postgres import Postgres
 from queue_setup import Queue, Start
 from sqlalchemy import Connection
 
-from headrace_queue.app import QueueServer
-from headrace_queue.errors import ApiError
+from headrace_queue.keys.settings import KeySettings
 from headrace_queue.ledger.entry import Entry
 from headrace_queue.ledger.rows import LedgerRows
 
@@ -122,24 +121,32 @@ async def test_wrong_parameters_are_refused_by_name(queue: Queue, parameters: di
     assert error["param"] in parameters
 
 
-async def test_a_key_sees_its_own_usage(start: Start, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def whose(_: QueueServer, authorization: str) -> str | None:
-        if authorization != "Bearer secret":
-            raise ApiError(401, "invalid_api_key", "no")
-        return "a"
-
-    monkeypatch.setattr(QueueServer, "_whose", whose)
-    queue = await start(database_url=database_url)
+async def test_a_key_sees_its_own_usage_and_the_admin_key_everybodys(start: Start, database_url: str) -> None:
+    admin = "the-admin-key-of-this-test"
+    queue = await start(database_url=database_url, keys=KeySettings(admin_key=admin))
+    keys: dict[str, str] = {}
+    for _ in range(2):
+        headers = {"Authorization": f"Bearer {admin}"}
+        async with queue.http.post(f"{queue.admin_url}/keys", json={}, headers=headers) as response:
+            made = await response.json()
+            keys[made["info"]["id"]] = made["key"]
     assert queue.server._database is not None
-    LedgerRows(queue.server._database).write([entry("1", key="a"), entry("2", key="b")], nothing)
-    await ask(queue, 401)
-    headers = {"Authorization": "Bearer secret"}
-    parameters = {"start": "2001-01-01", "end": "2002-01-01"}
-    async with queue.http.get(f"{queue.url}/v1/usage", params=parameters, headers=headers) as response:
-        assert [row["key"] for row in (await response.json())["data"]] == ["a"]
-    async with queue.http.get(f"{queue.url}/v1/usage", params=parameters | {"key": "b"}, headers=headers) as response:
-        assert response.status == 403
-        assert "'a'" in (await response.json())["error"]["message"]
+    LedgerRows(queue.server._database).write([entry(key_id, key=key_id) for key_id in keys], nothing)
+    first, second = keys
+
+    async def seen(shown: str | None, status: int = 200, **more: str) -> Any:
+        url, parameters = f"{queue.url}/v1/usage", {"start": "2001-01-01", "end": "2002-01-01", **more}
+        headers = {"Authorization": f"Bearer {shown}"} if shown else {}
+        async with queue.http.get(url, params=parameters, headers=headers) as response:
+            assert response.status == status
+            answer = await response.json()
+            return answer["error"] if status >= 400 else [row["key"] for row in answer["data"]]
+
+    assert await seen(keys[first]) == await seen(keys[first], key=first) == [first]
+    assert await seen(keys[second]) == [second]
+    assert first in (await seen(keys[first], 403, key=second))["message"]
+    assert await seen(admin) == sorted(keys)
+    assert (await seen(None, 401))["code"] == (await seen("wrong", 401))["code"] == "invalid_api_key"
 
 
 async def test_while_the_database_is_away_it_says_so(start: Start, postgres_server: Postgres) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from headrace_api.load import Starting
-from headrace_queue.dispatch import Dispatcher, Limits
+from headrace_queue.dispatch import Dispatcher
 from headrace_queue.exchange import Call, End, Exchange
 from headrace_queue.ledger.bookkeeper import Bookkeeper
 from headrace_queue.ledger.entry import Entry
+from headrace_queue.limits import Limits
 from headrace_queue.metrics import Metrics
 from headrace_queue.models import ModelNames
 from headrace_queue.schedule import Schedule
@@ -96,15 +97,16 @@ class VirtualWorker:
         return [call.request_id for call in self.jobs.values()]
 
 
-class VirtualLedger:
-    """Commits at once."""
+class Rows:
+    """A ledger that writes at once."""
+
+    full = False
 
     def __init__(self) -> None:
-        self.full = False
-        self.rows: list[Entry] = []
+        self.entries: list[Entry] = []
 
     def record(self, entry: Entry, committed: Callable[[], None] | None = None) -> None:
-        self.rows.append(entry)
+        self.entries.append(entry)
         if committed:
             committed()
 
@@ -115,8 +117,8 @@ class VirtualQueue:
         self.schedule = Schedule()
         metrics = Metrics(CollectorRegistry())
         names = ModelNames(models, self.schedule)
-        self.ledger = VirtualLedger()
-        books = Bookkeeper(self.ledger, metrics, self.clock, lambda: 1e9 + self.clock.now())
+        self.rows = Rows()
+        books = Bookkeeper(self.rows, metrics, self.clock, self.clock.now)
         self.dispatcher = Dispatcher(self.schedule, names, Limits(**limits), books, metrics, self.clock)
 
     def ask(self, request_id: str = "r", model: str = "m", raw: bytes = b"{}", **fields: Any) -> Exchange:
