@@ -13,6 +13,7 @@ from typer import Option
 
 from headrace_queue.app import QueueServer
 from headrace_queue.keys.settings import KeySettings
+from headrace_queue.ledger.webhook import read_settings as read_webhook
 from headrace_queue.limits import Limits
 from headrace_queue.logs import capture_libraries, make_logger
 from headrace_queue.settings import ENVIRONMENT_PREFIX, Settings, read_alias, read_limits, read_tls, read_token
@@ -98,6 +99,10 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
     anonymous_workers: Annotated[
         bool | None, Option(help="Let workers without a token join; unless said: while no token is configured.")
     ] = None,
+    webhook_url: Annotated[str | None, Option(help="Is told of every row of the ledger, by signed messages.")] = None,
+    webhook_secret: Annotated[
+        str | None, Option(help="Signs them: 24 to 64 bytes in base64, as standardwebhooks has it.")
+    ] = None,
     receipt_secret: Annotated[
         str | None, Option(help="Signs workers' receipts; else one is made and kept in the database.")
     ] = None,
@@ -106,6 +111,7 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
     """Serve the OpenAI API for the workers that connect. Every option is also a variable HEADRACE_QUEUE_<NAME>."""
     try:
         token = read_token(worker_token, worker_token_file)
+        webhook = read_webhook(webhook_url, webhook_secret)
         keys = KeySettings(
             file=keys_file,
             required=keys_required,
@@ -137,6 +143,7 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
         database_url=database_url,
         keys=keys,
         receipt_secret=receipt_secret,
+        webhook=webhook,
         limits=Limits(
             max_waiting=max_waiting,
             max_waiting_bytes=max_waiting_bytes,

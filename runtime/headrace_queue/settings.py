@@ -6,6 +6,7 @@ from pathlib import Path
 
 from headrace_api.keys import KeyLimits
 from headrace_queue.keys.settings import KeySettings
+from headrace_queue.ledger.webhook import WebhookSettings
 from headrace_queue.limits import Limits
 from headrace_queue.schedule import AGEING_SECONDS
 
@@ -35,6 +36,7 @@ class Settings:
     data_folder: Path = Path("~/.local/state/headrace")
     database_url: str | None = None
     receipt_secret: str | None = None
+    webhook: WebhookSettings | None = None
     limits: Limits = field(default_factory=Limits)
     keys: KeySettings = field(default_factory=KeySettings)
 

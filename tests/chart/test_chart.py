@@ -38,6 +38,8 @@ def test_lint_is_clean(helm):
         ("queue.persistence.size=big", "size"),
         ("queue.persistence.accessModes={ReadOnlyMany}", "accessModes"),
         ("queue.database.url=postgresql://x", "url"),
+        ("queue.webhook.url=billing", "url"),
+        ("queue.webhook.url=https://billing", "existingSecret"),
         ("sampleModel.name=Sample", "name"),
         ("runtime.accelerators.a10.resourceName=gpu", "resourceName"),
         ("runtime.accelerators.a10.memory=24", "memory"),
@@ -368,3 +370,12 @@ def test_the_queue_uses_postgresql_by_a_secret(rendered):
     assert environment["HEADRACE_QUEUE_DATABASE_URL"]["valueFrom"] == {"secretKeyRef": {"name": "db", "key": "url"}}
     assert (strategy, data["emptyDir"]) == ("RollingUpdate", {})
     assert kinds(objects, "PersistentVolumeClaim") == []
+
+
+def test_the_queue_tells_the_webhook_with_the_secrets_key(rendered):
+    objects = rendered("queue.webhook.url=https://billing/x", "queue.webhook.existingSecret=hook")
+    _, _, environment = queue_pod(objects)
+    (deployment,) = [one for one in kinds(objects, "Deployment") if one["metadata"]["name"] == "release-queue"]
+    assert "--webhook-url=https://billing/x" in deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+    secret = environment["HEADRACE_QUEUE_WEBHOOK_SECRET"]["valueFrom"]["secretKeyRef"]
+    assert secret == {"name": "hook", "key": "secret"}
