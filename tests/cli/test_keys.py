@@ -42,10 +42,7 @@ match arguments[:2]:
         assert arguments[2:] == ["service/release-queue-admin", ":admin"], arguments
         print("Forwarding from 127.0.0.1:{port} -> 9090", flush=True)
         open("{folder}/forwarding", "w").close()
-        try:
-            time.sleep(60)
-        finally:
-            pass
+        time.sleep(60)
     case _:
         sys.exit("unexpected: " + " ".join(arguments))
 """

@@ -90,7 +90,7 @@ class KeyService:
         try:
             await self.refresh()
             await self.transact(self._table.leave)
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, OSError) as error:
             self._log.warning("what keys have used is not written", error=str(error))
 
     async def transact(self, action: Callable[[Connection], Result]) -> Result:
@@ -161,7 +161,7 @@ class KeyService:
             self._look_at_file()
             try:
                 await self.refresh()
-            except SQLAlchemyError as error:
+            except (SQLAlchemyError, OSError) as error:
                 self._note(well=False, error=str(error))
             else:
                 self._note(well=True)
