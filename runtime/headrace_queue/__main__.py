@@ -12,8 +12,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from typer import Option
 
 from headrace_queue.app import QueueServer
-from headrace_queue.dispatch import Limits
 from headrace_queue.keys.settings import KeySettings
+from headrace_queue.limits import Limits
 from headrace_queue.logs import capture_libraries, make_logger
 from headrace_queue.settings import ENVIRONMENT_PREFIX, Settings, read_alias, read_limits, read_tls, read_token
 
@@ -49,6 +49,15 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
     max_waiting_bytes: Annotated[
         int, Option(min=0, help="Bytes of all requests that wait.")
     ] = _LIMITS.max_waiting_bytes,
+    max_waiting_per_model: Annotated[
+        int, Option(min=0, help="Requests that may wait for one model.")
+    ] = _LIMITS.max_waiting_per_model,
+    max_waiting_per_key: Annotated[
+        int, Option(min=0, help="Requests of one key that may wait.")
+    ] = _LIMITS.max_waiting_per_key,
+    max_waiting_bytes_per_key: Annotated[
+        int, Option(min=0, help="Bytes of all requests of one key that wait.")
+    ] = _LIMITS.max_waiting_bytes_per_key,
     max_request_bytes: Annotated[int, Option(min=1, help="Bytes of one request.")] = _DEFAULTS.max_request_bytes,
     client_buffer_bytes: Annotated[
         int, Option(min=1, help="Bytes of an answer that are kept for a client that has not read them.")
@@ -89,6 +98,9 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
     anonymous_workers: Annotated[
         bool | None, Option(help="Let workers without a token join; unless said: while no token is configured.")
     ] = None,
+    receipt_secret: Annotated[
+        str | None, Option(help="Signs workers' receipts; else one is made and kept in the database.")
+    ] = None,
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], Option(help="What is logged.")] = "INFO",
 ) -> None:
     """Serve the OpenAI API for the workers that connect. Every option is also a variable HEADRACE_QUEUE_<NAME>."""
@@ -124,7 +136,18 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
         data_folder=data_folder,
         database_url=database_url,
         keys=keys,
-        limits=Limits(max_waiting, max_waiting_bytes, client_buffer_bytes, hold_seconds, request_seconds, max_attempts),
+        receipt_secret=receipt_secret,
+        limits=Limits(
+            max_waiting=max_waiting,
+            max_waiting_bytes=max_waiting_bytes,
+            max_waiting_per_model=max_waiting_per_model,
+            max_waiting_per_key=max_waiting_per_key,
+            max_waiting_bytes_per_key=max_waiting_bytes_per_key,
+            client_buffer_bytes=client_buffer_bytes,
+            hold_seconds=hold_seconds,
+            request_seconds=request_seconds,
+            max_attempts=max_attempts,
+        ),
     )
     capture_libraries()
     log = make_logger(log_level)

@@ -34,6 +34,11 @@ class Call:
     most_tokens: int | None = None
     """What the answer may have at most, where the client has said."""
 
+    @property
+    def base(self) -> str:
+        """`model` without the adapter: the name of those that share its workers."""
+        return self.model.removesuffix(f":{self.adapter}") if self.adapter else self.model
+
 
 @dataclass(frozen=True)
 class End:
@@ -43,6 +48,8 @@ class End:
     body: dict[str, Any] | None = None
     usage: Usage | None = None
     retry_after: int | None = None
+    gpu_seconds: float = 0.0
+    """As the worker says."""
 
     @classmethod
     def failed(cls, error: ApiError) -> "End":
@@ -80,14 +87,26 @@ class Exchange:
         self.attempts = 0
         self.job: int | None = None
         """The number under which a worker has it now."""
+        self.worker = ""
+        """What the last worker that had it calls itself."""
+        self.started: float | None = None
+        """When that worker got it, on the dispatcher's clock."""
+        self.received = 0
+        """Bytes that workers have sent for it."""
+        self.used: End | None = None
+        """What the last worker said of its end; what the client was told is `end`."""
+        self.acks: list[Callable[[], None]] = []
+        """To be called once its row is in the ledger."""
         self.sent = False
         """Whether a part of the answer is with the client, so that nobody can begin anew."""
         self.over = False
         self.first_byte: float | None = None
         """When the first bytes came, on the dispatcher's clock."""
         self.end: End | None = None
-        self.hold: Timer | None = None
+        self.held = False
+        """Whether it waits for a worker."""
         self.deadline: Timer | None = None
+        """For one whose client says how long it wants to wait."""
         self._limit = limit
         self._pieces: list[bytes] = []
         self._size = 0

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from headrace_api.keys import KeyLimits
-from headrace_queue.dispatch import Limits
 from headrace_queue.keys.settings import KeySettings
+from headrace_queue.limits import Limits
 from headrace_queue.schedule import AGEING_SECONDS
 
 ENVIRONMENT_PREFIX = "HEADRACE_QUEUE"
@@ -34,6 +34,7 @@ class Settings:
     max_request_bytes: int = 32 * 2**20
     data_folder: Path = Path("~/.local/state/headrace")
     database_url: str | None = None
+    receipt_secret: str | None = None
     limits: Limits = field(default_factory=Limits)
     keys: KeySettings = field(default_factory=KeySettings)
 
