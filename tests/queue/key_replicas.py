@@ -59,7 +59,7 @@ class Replicas:
         self._seed = seed
         self._rng = random.Random(seed)  # noqa: S311 - to be the same each time
         self._sharing = [Sharing(str(number)) for number in range(count)]
-        self._rows: dict[str, Row] = {}
+        self.rows: dict[str, Row] = {}
         self._heard = {each.replica: START for each in self._sharing}
         self._exchanged = [0.0] * count
         self._events: list[tuple[float, int, Callable[[], None]]] = []
@@ -82,6 +82,12 @@ class Replicas:
             self._now, _, happen = heapq.heappop(self._events)
             happen()
         return self.outcome
+
+    def set_limits(self, limits: KeyLimits) -> None:
+        """As when a key's limits are changed: every replica takes them in."""
+        for each, meter in zip(self._sharing, self.meters, strict=True):
+            if meter.set_limits(limits):
+                each.welcome(KEY, meter, self._now)
 
     def leave(self, number: int) -> None:
         """A replica stops, without a word."""
@@ -128,9 +134,10 @@ class Replicas:
         sharing = self._sharing[number]
         self.exchanges += 1
         self._exchanged[number] = self._heard[sharing.replica] = self._now
-        sharing.table.take_in(self._rows.values(), self._heard)
-        proposal = sharing.propose({KEY: self.meters[number]}, self._now)
-        self._rows |= {row.replica: row for row in proposal.rows}
+        sharing.table.take_in(self.rows.values(), self._heard)
+        meter = self.meters[number]
+        proposal = sharing.propose({KEY: meter} if meter.gauges else {}, self._now)
+        self.rows |= {row.replica: row for row in proposal.rows}
         sharing.accept(proposal)
 
 

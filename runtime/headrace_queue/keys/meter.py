@@ -51,7 +51,7 @@ class Gauge:
     def __init__(self, kind: Kind, limit: int) -> None:
         self.kind = kind
         self.limit = limit
-        self.allotted = limit
+        self.allotted: float = limit
         """How far this replica may go."""
         self.low_water = math.inf
         """From where on it should ask for more."""
@@ -141,21 +141,28 @@ class Meter:
         self.gauges: tuple[Gauge, ...] = ()
         self.short = False
         """Whether this replica should ask for more of a limit."""
+        self._limits: KeyLimits | None = None
         self.set_limits(limits)
 
-    def set_limits(self, limits: KeyLimits) -> None:
-        """Other limits from now on; what was used counts against them."""
+    def set_limits(self, limits: KeyLimits) -> bool:
+        """Have these limits from now on, and the whole of them; what was used counts against them.
+
+        Returns whether they are others than before; if not, nothing has changed.
+        """
+        if limits == self._limits:
+            return False
+        self._limits = limits
         before = {gauge.kind: gauge for gauge in self.gauges}
         gauges = []
         for kind in Kind:
             limit = getattr(limits, kind.value)
             if isinstance(limit, int):
                 gauge = before.get(kind) or Gauge(kind, limit)
-                gauge.allotted = min(gauge.allotted, limit) if gauge.limit > limit else limit
-                gauge.limit, gauge.low_water = limit, math.inf
+                gauge.limit, gauge.allotted, gauge.low_water = limit, limit, math.inf
                 gauges.append(gauge)
         self.gauges = tuple(gauges)
         self._by_kind = {gauge.kind: gauge for gauge in gauges}
+        return True
 
     def first(self, kinds: tuple[Kind, ...]) -> Gauge | None:
         """The limit of the first of these kinds that is limited."""
