@@ -106,6 +106,7 @@ class QueueServer:
             self.admin_port = await self._listen_for_the_cluster()
         except OSError:
             await self._stop_listening()
+            await self.keys.close()
             await self._close_ledger(0)
             raise
         ports = {"port": self.port, "admin_port": self.admin_port}

@@ -34,6 +34,12 @@ class Call:
     most_tokens: int | None = None
     """What the answer may have at most, where the client has said."""
 
+    def of_key(self, key: str, weight: float, priority: int) -> "Call":
+        """The same call, with what its key decides; `dataclasses.replace` takes six times as long."""
+        made = object.__new__(Call)
+        made.__dict__.update(self.__dict__, key=key, weight=weight, priority=priority)
+        return made
+
     @property
     def base(self) -> str:
         """`model` without the adapter: the name of those that share its workers."""

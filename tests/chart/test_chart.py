@@ -40,6 +40,8 @@ def test_lint_is_clean(helm):
         ("queue.database.url=postgresql://x", "url"),
         ("queue.webhook.url=billing", "url"),
         ("queue.webhook.url=https://billing", "existingSecret"),
+        ("queue.keys.defaultLimits.requestPerMinute=1", "requestPerMinute"),
+        ("queue.keys.defaultLimits.requestsPerMinute=0", "requestsPerMinute"),
         ("sampleModel.name=Sample", "name"),
         ("runtime.accelerators.a10.resourceName=gpu", "resourceName"),
         ("runtime.accelerators.a10.memory=24", "memory"),
@@ -277,28 +279,51 @@ def test_the_admin_port_stays_inside_the_cluster(rendered):
     assert [port["name"] for port in services["release-queue"]["ports"]] == ["http"]
 
 
-def tokens(objects):
-    """The Secrets of workers' tokens."""
-    return [secret for secret in kinds(objects, "Secret") if "token" in secret["data"]]
+def queue_pod(objects):
+    found = {one["metadata"]["name"]: one for one in kinds(objects, "Deployment")}
+    return found["release-queue"]["spec"]["template"]["spec"]
+
+
+def test_no_keys_are_needed_by_default_and_the_admin_key_is_where_its_service_says(rendered):
+    objects = rendered()
+    (queue,) = queue_pod(objects)["containers"]
+    assert not [word for word in queue["args"] if "key" in word or "limit" in word]
+    secrets = {one["metadata"]["name"]: one for one in kinds(objects, "Secret")}
+    services = {one["metadata"]["name"]: one["metadata"].get("annotations", {}) for one in kinds(objects, "Service")}
+    name, key = services["release-queue-admin"]["headrace.dev/admin-key-secret"].split("/")
+    assert len(base64.b64decode(secrets[name]["data"][key])) == 40
+    reference = {one["name"]: one["valueFrom"]["secretKeyRef"] for one in queue["env"] if "valueFrom" in one}
+    assert reference["HEADRACE_QUEUE_ADMIN_KEY"] == {"name": name, "key": key}
+
+
+def test_keys_come_from_a_secret_and_limits_from_values(rendered):
+    keys = "queue.keys"
+    objects = rendered(
+        f"{keys}.existingSecret=mine,{keys}.required=true,{keys}.anonymousWorkers=false",
+        f"{keys}.defaultLimits.tokensPerDay=5000000,{keys}.adminKey.existingSecret=theirs",
+    )
+    pod = queue_pod(objects)
+    (queue,) = pod["containers"]
+    wanted = {"--keys-file=/etc/headrace-keys/keys.yaml", "--keys-required", "--no-anonymous-workers"}
+    assert wanted | {"--default-limit=tokensPerDay=5000000"} <= set(queue["args"])
+    assert {"name": "keys", "secret": {"secretName": "mine"}} in pod["volumes"]
+    assert {"name": "keys", "mountPath": "/etc/headrace-keys", "readOnly": True} in queue["volumeMounts"]
+    assert "release-queue-admin-key" not in {one["metadata"]["name"] for one in kinds(objects, "Secret")}
+
+
+def token_secrets(objects):
+    return [one for one in kinds(objects, "Secret") if one["metadata"]["name"] == "release-worker-token"]
 
 
 def test_a_given_token_secret_is_used_and_none_is_made(rendered):
-    (secret,) = tokens(rendered())
+    (secret,) = token_secrets(rendered())
     assert secret["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}, "workers outlive the release"
-    everywhere = tokens(rendered("operator.namespaces={a,b}"))
+    everywhere = token_secrets(rendered("operator.namespaces={a,b}"))
     assert {secret["metadata"]["namespace"] for secret in everywhere} == {"a", "b", "here"}
     assert len({secret["data"]["token"] for secret in everywhere}) == 1
     objects = rendered("queue.workerToken.existingSecret=mine")
-    assert not tokens(objects)
+    assert not token_secrets(objects)
     assert str(objects).count("'mine'") == 2
-
-
-def test_a_given_admin_key_is_used_and_none_is_made(rendered):
-    (secret,) = [one for one in kinds(rendered(), "Secret") if "admin-key" in one["data"]]
-    assert secret["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
-    objects = rendered("queue.keys.adminKey.existingSecret=mine", "queue.workerToken.existingSecret=token")
-    assert not kinds(objects, "Secret")
-    assert str(objects).count("'mine'") == 1
 
 
 def test_the_size_of_the_largest_node_reaches_the_operator(rendered):

@@ -74,4 +74,23 @@ def test_at_rest_replicas_write_nothing() -> None:
     replicas = Replicas(3, KeyLimits(requests_per_minute=10), 0)
     replicas.run(Traffic([0.0] * 3, length=10))
     assert replicas.exchanges >= 29
-    assert not replicas._rows
+    assert not replicas.rows
+
+
+def test_other_limits_are_shared_anew_and_the_same_ones_change_nothing() -> None:
+    replicas = Replicas(3, KeyLimits(requests_per_minute=60), 0)
+    traffic = Traffic(even(3, 5, 0), length=30)
+    replicas.run(traffic)
+    before = [[gauge.allotted for gauge in meter.gauges] for meter in replicas.meters]
+    assert sum(allotted for one in before for allotted in one) == pytest.approx(60, abs=1)
+    replicas.set_limits(KeyLimits(requests_per_minute=60))
+    assert [[gauge.allotted for gauge in meter.gauges] for meter in replicas.meters] == before
+    replicas.set_limits(KeyLimits(requests_per_minute=120, concurrent_requests=9))
+    traffic.length = 50
+    outcome = replicas.run(traffic)
+    assert outcome.requests == pytest.approx(120, rel=ACCURACY)
+    assert outcome.busiest <= 9 * (1 + ACCURACY) + 3
+    replicas.set_limits(KeyLimits())
+    traffic.length = 52
+    replicas.run(traffic)
+    assert not any(row.claims for row in replicas.rows.values())

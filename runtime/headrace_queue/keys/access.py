@@ -1,7 +1,6 @@
 """`Access` by keys: who asks, whether it may, and whether it has not asked for too much. All from memory."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 
 from headrace_api.wire import Usage
 from headrace_queue.access import Admission, Open
@@ -36,11 +35,11 @@ class KeyAccess:
     def replace(self, ring: Keyring, *, closed: bool) -> None:
         """Accept these keys from now on; what keys have used stays counted."""
         self._ring, self.closed = ring, closed
-        for key_id, account in list(self._accounts.items()):
-            if key := ring.keys.get(key_id):
-                account.meter.set_limits(key.limits)
-            else:
-                del self._accounts[key_id]
+        now = self.clock()
+        for key_id, account in self._accounts.items():
+            key = ring.keys.get(key_id)
+            if key and account.meter.set_limits(key.limits):
+                self.sharing.welcome(key_id, account.meter, now)
 
     def meters(self) -> dict[str, Meter]:
         """Of the keys that have been used, and have limits."""
@@ -54,7 +53,7 @@ class KeyAccess:
         key = self._ring.find(authorization, now)
         if not key.allows(call.model):
             raise refusals.model_denied(key.id, call.model)
-        call = replace(call, key=key.id, weight=key.info.weight, priority=_priority(key, call.wished_priority))
+        call = call.of_key(key.id, key.info.weight, _priority(key, call.wished_priority))
         account = self._accounts.get(key.id) or self._account(key, now)
         tokens = account.guess.tokens(call)
         taken = account.meter.admit(tokens, now)

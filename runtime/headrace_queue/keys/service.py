@@ -75,8 +75,10 @@ class KeyService:
         self._task = asyncio.create_task(self._follow(engine))
 
     def announce(self) -> None:
-        """Log how open the queue is."""
-        if not self.access.closed:
+        """Log which keys there are, and how open the queue is."""
+        if self.access.closed:
+            self._log.info("keys", file=len(self._file.keys), database=len(self._stored))
+        else:
             self._log.warning("anybody may use the queue: there are no keys")
         if self.worker_tokens.open:
             self._log.warning("any worker may join: no worker token is needed")
@@ -90,7 +92,7 @@ class KeyService:
         try:
             await self.refresh()
             await self.transact(self._table.leave)
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, OSError) as error:
             self._log.warning("what keys have used is not written", error=str(error))
 
     async def transact(self, action: Callable[[Connection], Result]) -> Result:
@@ -161,7 +163,7 @@ class KeyService:
             self._look_at_file()
             try:
                 await self.refresh()
-            except SQLAlchemyError as error:
+            except (SQLAlchemyError, OSError) as error:
                 self._note(well=False, error=str(error))
             else:
                 self._note(well=True)

@@ -192,6 +192,8 @@ class Sharing:
             told = self._told.get(key)
             if (told.claims if told else {}) != claims or (told and claims and told.day != row.day):
                 proposal.rows.append(row)
+        gone = [row for key, row in self._told.items() if row.claims and key not in meters]
+        proposal.rows += [Row(self.replica, row.key, row.day, {}) for row in gone]
         return proposal
 
     def accept(self, proposal: Proposal) -> None:
@@ -203,7 +205,7 @@ class Sharing:
     def _trusted(self, key: str, gauge: Gauge, now: float) -> Allotment:
         replicas = self.table.others(self.replica, now) + 1
         others, used = self.table.of(key, gauge.kind, self.replica, now), gauge.used(now)
-        pool = max(gauge.limit - others.held, 0.0)
+        pool = max(gauge.limit - others.held - used, 0.0)
         ready = pool if replicas == 1 else min(standby(gauge.limit, gauge.unit, replicas), pool)
         return Allotment.of(used, used + ready, others.used, alone=replicas == 1)
 
