@@ -89,8 +89,8 @@ class Dispatcher:
 
     # ---- clients
 
-    def submit(self, call: Call, abort: Callable[[], None]) -> Exchange:
-        """Take a request in.
+    def submit(self, call: Call, abort: Callable[[], None], news: Callable[[], None]) -> Exchange:
+        """Take a request in; `abort` and `news` are the exchange's.
 
         Raises:
             ApiError: the queue stops, as much waits as may wait, or the answer is wanted before now.
@@ -104,7 +104,8 @@ class Dispatcher:
             raise errors.saturated(full, starting, self._eta(call))
         label = self._names.label(call.model)
         began = self._clock.now()
-        exchange = Exchange(call, next(self._numbers), label, self.limits.client_buffer_bytes, abort, began)
+        buffer = self.limits.client_buffer_bytes
+        exchange = Exchange(call, next(self._numbers), label, buffer, abort, news, began)
         self._exchanges[exchange.ticket] = exchange
         self._open.add(exchange)
         self._bounds.add(exchange)

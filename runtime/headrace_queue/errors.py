@@ -6,9 +6,15 @@ stand in one place. The statuses choose the exception that the official `openai`
     400 invalid_request_error   BadRequestError         the body cannot be understood
     401, 403                    AuthenticationError, PermissionDeniedError  the key: see `Access`
     404 model_not_found         NotFoundError           no worker, catalogue or option names the model
+    405 method_not_allowed      APIStatusError          the path has other methods
+    408 request_too_slow        APIStatusError          the request did not come in time
     413 request_too_large       APIStatusError          the body is over `--max-request-bytes`, or a seed worker's limit
+    415 unsupported_encoding    APIStatusError          the body is compressed
+    417 expectation_failed      APIStatusError          `Expect` asks for more than 100-continue
     429 queue_full              RateLimitError          as much waits as may wait
     429 queue_timeout           RateLimitError          the workers had no room for it while it was held
+    431 head_too_large          APIStatusError          the head is over 64 KiB
+    500 internal_error          InternalServerError     a fault of the queue itself; its log has the request's id
     502 worker_lost, ...        InternalServerError     the workers that took the request failed
     503 no_worker, draining     InternalServerError     no worker came in time; this queue is stopping
     504 request_timeout         InternalServerError     the answer took longer than `--request-seconds`
@@ -63,6 +69,50 @@ class ApiError(Exception):
 def bad_body(message: str, param: str | None = None) -> ApiError:
     """The request's body is wrong; `param` names the field."""
     return ApiError(400, "invalid_request", message, param=param)
+
+
+def bad_http(why: str) -> ApiError:
+    """What came is no HTTP/1 request."""
+    return ApiError(400, "invalid_http", f"The request cannot be read as HTTP/1.1: {why}.")
+
+
+def bad_request_id(value: str) -> ApiError:
+    """The client's own request id cannot be used."""
+    message = f"`x-request-id` is {value[:100]!r}: it must be 1 to 512 visible ASCII characters."
+    return ApiError(400, "invalid_request", message, param="x-request-id")
+
+
+def not_allowed(method: str, path: str, allowed: str) -> ApiError:
+    """The path has no such method."""
+    message = f"{method} {path}: Method Not Allowed. It takes {allowed}."
+    return ApiError(405, "method_not_allowed", message, headers={"Allow": allowed})
+
+
+def too_slow() -> ApiError:
+    """The request did not come in time."""
+    return ApiError(408, "request_too_slow", "The request was not complete in time.")
+
+
+def head_too_large(limit: int) -> ApiError:
+    """The head is larger than `limit` bytes."""
+    return ApiError(431, "head_too_large", f"The request's head is larger than the {limit} bytes that are accepted.")
+
+
+def bad_encoding(encoding: str) -> ApiError:
+    """The body is compressed."""
+    message = f"`content-encoding` is {encoding[:100]!r}: a request's body must come as it is (identity)."
+    return ApiError(415, "unsupported_encoding", message, param="content-encoding")
+
+
+def bad_expectation(expected: str) -> ApiError:
+    """The client expects what no server has."""
+    message = f"`expect` is {expected[:100]!r}: it must be 100-continue."
+    return ApiError(417, "expectation_failed", message, param="expect")
+
+
+def internal() -> ApiError:
+    """A fault of the queue itself."""
+    return ApiError(500, "internal_error", "The queue has failed at this request. Its log has the request's id.")
 
 
 def body_too_large(limit: int) -> ApiError:

@@ -108,7 +108,9 @@ class VirtualQueue:
 
     def ask(self, request_id: str = "r", model: str = "m", raw: bytes = b"{}", **fields: Any) -> Exchange:
         """Raises ApiError as the dispatcher does."""
-        return self.dispatcher.submit(Call(request_id, model, "/v1/chat/completions", raw, **fields), lambda: None)
+        return self.dispatcher.submit(
+            Call(request_id, model, "/v1/chat/completions", raw, **fields), lambda: None, lambda: None
+        )
 
     def worker(self, *models: str, credit: int = 0, **joining: Any) -> VirtualWorker:
         """A generalist if it serves no models."""
