@@ -65,6 +65,9 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
     priority_ageing_seconds: Annotated[
         float, Option(min=0.001, help="How long a request waits to count as one of the next higher priority.")
     ] = _DEFAULTS.priority_ageing_seconds,
+    affinity_slack: Annotated[
+        int, Option(min=0, help="Requests that a conversation's worker may have more than the best one.")
+    ] = _DEFAULTS.affinity_slack,
     drain_seconds: Annotated[
         float, Option(min=0, help="How long requests under way have after SIGTERM.")
     ] = _DEFAULTS.drain_seconds,
@@ -106,6 +109,7 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
         aliases=aliases,
         generalist_models=tuple(generalist_models or _DEFAULTS.generalist_models),
         priority_ageing_seconds=priority_ageing_seconds,
+        affinity_slack=affinity_slack,
         drain_seconds=drain_seconds,
         heartbeat_seconds=heartbeat_seconds,
         expect_operator=expect_operator,

@@ -45,7 +45,7 @@ class QueueServer:
         self._settings = settings
         self._log = log
         metrics = Metrics(registry)
-        schedule = Schedule(settings.generalist_models, settings.priority_ageing_seconds)
+        schedule = Schedule(settings.generalist_models, settings.priority_ageing_seconds, settings.affinity_slack)
         names = ModelNames(settings.models, schedule, dict(settings.aliases), expecting=settings.expect_operator)
         self.dispatcher = Dispatcher(schedule, names, settings.limits, Accounts(metrics), metrics, LoopClock())
         self._names = names

@@ -28,6 +28,9 @@ from headrace_queue.timeouts import Timeouts
 _LAST_WORDS_SECONDS = 1
 """How long clients have to read the error that ends their answers when the queue stops."""
 
+_MOST_KINDS = 64
+"""Combinations of tags that may wait for one model: each is looked at in every decision."""
+
 
 class WorkerLink(Protocol):
     """The connection of one worker, as the dispatcher sees it. No method blocks or raises."""
@@ -99,7 +102,7 @@ class Dispatcher:
             raise errors.draining()
         if call.deadline_s is not None and call.deadline_s <= 0:
             raise errors.too_late(call.deadline_s)
-        if not self.schedule.free(call.model) and (full := self._room.full(call)):
+        if not self.schedule.free(call.model, call.needs) and (full := self._full(call)):
             starting = [] if self.schedule.is_ready(call.model) else self.schedule.starting(call.model)
             raise errors.saturated(full, starting, self._eta(call))
         label = self._names.label(call.model)
@@ -144,15 +147,21 @@ class Dispatcher:
     # ---- workers
 
     def join(
-        self, link: WorkerLink, models: Iterable[str] | None, name: str = "", starting: Starting | None = None
+        self,
+        link: WorkerLink,
+        models: Iterable[str] | None,
+        name: str = "",
+        starting: Starting | None = None,
+        offers: frozenset[str] = frozenset(),
     ) -> int:
         """A worker is there, with no credits yet; `models` is None for a generalist. Returns its number here.
 
         `name` is what the worker calls itself: in a pod, the pod's name. `starting` is None for one that is ready.
+        `offers` is what requests may need.
         """
         worker = next(self._numbers)
         self._seats[worker] = _Seat(link)
-        self.schedule.add(worker, models, name, starting)
+        self.schedule.add(worker, models, name, starting, offers)
         self._forecast.tell(worker, self.schedule.models_of(worker), starting, self._clock.now())
         if self._dismissing:
             self._dismiss(worker)
@@ -344,8 +353,10 @@ class Dispatcher:
 
     def _give_up(self, exchange: Exchange) -> None:
         call, seconds, eta = exchange.call, self.limits.hold_seconds, self._eta(exchange.call)
-        if self.schedule.is_ready(call.model):
+        if self.schedule.offered(call.model, call.needs):
             error = errors.no_room(call.model, seconds, eta)
+        elif self.schedule.is_ready(call.model):
+            error = errors.no_worker_with(call.model, seconds, call.needs)
         else:
             error = errors.no_worker(call.model, seconds, self.schedule.starting(call.model), eta)
         self._close(exchange, End.failed(error))
@@ -355,6 +366,12 @@ class Dispatcher:
 
     def _be_too_late(self, exchange: Exchange) -> None:
         self._close(exchange, End.failed(errors.too_late(exchange.call.deadline_s)))
+
+    def _full(self, call: Call) -> str | None:
+        kinds = self.schedule.kinds(call.model, call.needs) if call.needs else 0
+        return (
+            f"requests with {kinds} other tags wait for this model" if kinds >= _MOST_KINDS else self._room.full(call)
+        )
 
     def _eta(self, call: Call) -> float | None:
         """Seconds until a further request would be begun."""

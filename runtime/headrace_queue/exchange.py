@@ -29,6 +29,10 @@ class Call:
     """Seconds after its arrival from which on nobody wants the answer any more."""
     adapter: str = ""
     """What of `model` is the adapter's name."""
+    needs: frozenset[str] = frozenset()
+    """What the worker must offer, see `headrace_queue.needs`."""
+    prefixes: tuple[int, ...] = ()
+    """The names of what its prompt begins with, see `headrace_queue.prefixes`."""
     wished_priority: int | None = None
     """What the client asks for; its key decides."""
     most_tokens: int | None = None

@@ -20,9 +20,11 @@ from headrace_queue.http.head import Head
 from headrace_queue.http.reply import JSON, Reply, field
 from headrace_queue.metrics import Metrics
 from headrace_queue.models import ModelNames
+from headrace_queue.needs import HOSTING, TAGS, read_needs
 from headrace_queue.request_ids import RequestIds, told_to_client
 
 _MODELS = b"/v1/models"
+_TAGS, _HOSTING = TAGS.encode(), HOSTING.encode()
 _MODEL = b"/v1/models/"
 _TEXT = b"content-type: text/plain; charset=utf-8\r\n"
 
@@ -113,6 +115,8 @@ class OpenAiApi:
         if self._dispatcher.draining:
             raise errors.draining()
         call = answer.call = self._named(read_call(body, answer.path, answer.request_id))
+        if needs := read_needs(_text(head.fields.get(_TAGS, b"")), _text(head.fields.get(_HOSTING, b""))):
+            call = answer.call = replace(call, needs=needs)
         admission = answer.admission = self._access.admit(_text(head.fields.get(b"authorization", b"")), call)
         call = answer.call = admission.call
         if not (self._names.known(call.model) or self._names.expecting):

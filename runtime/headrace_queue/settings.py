@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from headrace_queue.limits import Limits
-from headrace_queue.schedule import AGEING_SECONDS
+from headrace_queue.schedule import AGEING_SECONDS, SLACK_REQUESTS
 
 ENVIRONMENT_PREFIX = "HEADRACE_QUEUE"
 """`--admin-port` is also `HEADRACE_QUEUE_ADMIN_PORT`, and so on."""
@@ -22,6 +22,7 @@ class Settings:
     models: tuple[str, ...] = ()
     aliases: tuple[tuple[str, str], ...] = ()
     generalist_models: tuple[str, ...] = ("*",)
+    affinity_slack: int = SLACK_REQUESTS
     priority_ageing_seconds: float = AGEING_SECONDS
     drain_seconds: float = 30
     heartbeat_seconds: float = 15

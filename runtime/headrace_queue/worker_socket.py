@@ -12,6 +12,7 @@ from headrace_api.load import Starting
 from headrace_queue.dispatch import Dispatcher
 from headrace_queue.exchange import Call, End
 from headrace_queue.invalid import in_words
+from headrace_queue.needs import offers
 from headrace_queue.outbox import Outbox, close
 
 _REASON_CHARACTERS = 300
@@ -61,7 +62,8 @@ class V1Session:
         self._state = register.state
         self._note = ""
         report = wire.Report(state=register.state)
-        self._worker = dispatcher.join(V1Link(outbox), register.models, register.worker, _starting(report))
+        offered = offers(register.tags, register.hostings)
+        self._worker = dispatcher.join(V1Link(outbox), register.models, register.worker, _starting(report), offered)
         self._take(report)  # a worker that drains comes back only for what is not acknowledged yet
 
     async def run(self, socket: web.WebSocketResponse) -> None:

@@ -12,6 +12,8 @@ _WANTED = frozenset({
     b"content-length",
     b"expect",
     b"transfer-encoding",
+    b"x-headrace-hosting",
+    b"x-headrace-tags",
     b"x-request-id",
 })  # fmt: skip
 

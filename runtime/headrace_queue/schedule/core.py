@@ -18,12 +18,18 @@ from headrace_queue.schedule.workforce import Worker, Workforce
 AGEING_SECONDS = 30.0
 """After so long a request counts as one of the next higher priority."""
 
+_AVOIDED = 7
+SLACK_REQUESTS = 8
+"""A conversation goes back to its worker unless that has so many requests more than the best one."""
+
 
 class Schedule:
     """Decides; whoever asks carries it out."""
 
-    def __init__(self, generalist_patterns: Sequence[str] = ("*",), ageing_s: float = AGEING_SECONDS) -> None:
-        self._force = Workforce(generalist_patterns)
+    def __init__(
+        self, generalist_patterns: Sequence[str] = ("*",), ageing_s: float = AGEING_SECONDS, slack: int = SLACK_REQUESTS
+    ) -> None:
+        self._force = Workforce(generalist_patterns, slack)
         self._demands = Demands(ageing_s, self._force.for_generalists)
         self._estimates = work.Estimates()
         self._taken: dict[str, int] = {}
@@ -31,10 +37,20 @@ class Schedule:
 
     # ---- workers
 
-    def add(self, worker: int, models: Iterable[str] | None, name: str = "", starting: Starting | None = None) -> None:
-        """Let a worker in, without credits; `models` is None for a generalist, `starting` for one that is ready."""
+    def add(
+        self,
+        worker: int,
+        models: Iterable[str] | None,
+        name: str = "",
+        starting: Starting | None = None,
+        offers: frozenset[str] = frozenset(),
+    ) -> None:
+        """Let a worker in, without credits; `models` is None for a generalist, `starting` for one that is ready.
+
+        `offers` is what requests may need, see `headrace_queue.needs`.
+        """
         served = None if models is None else frozenset(models)
-        self._force.workers[worker] = one = Worker(worker, served, name, starting)
+        self._force.workers[worker] = one = Worker(worker, served, name, starting, offers)
         self._enter(one)
 
     def report(self, worker: int, starting: Starting | None, note: str = "") -> bool:
@@ -50,6 +66,8 @@ class Schedule:
             return False
         self._leave(one)
         one.starting = starting
+        if starting:
+            self._force.affinity.forget(worker)  # the engine's cache is gone
         self._enter(one)
         return True
 
@@ -71,6 +89,7 @@ class Schedule:
         self.drain(worker)
         for ticket in list(self._force.workers[worker].entries):
             self.give_back(ticket)
+        self._force.affinity.forget(worker)
         del self._force.workers[worker]
 
     def grant(self, worker: int, credits_: int) -> bool:
@@ -99,6 +118,8 @@ class Schedule:
     def give_back(self, ticket: int) -> None:
         """A running ticket waits again, at its old place."""
         entry = self._demands.entries[ticket]
+        if entry.worker is not None:
+            entry.avoid = (*entry.avoid[-_AVOIDED:], entry.worker)
         self._take_from(entry)
         self._demands.give_back(entry)
 
@@ -129,9 +150,9 @@ class Schedule:
         models = self._force.workers[worker].models
         return self._decide_for_generalists(now) if models is None else self.decide(now, models)
 
-    def free(self, model: str) -> bool:
+    def free(self, model: str, needs: frozenset[str] = frozenset()) -> bool:
         """Whether a request for `model` would be taken at once."""
-        lane = Lane(model)
+        lane = Lane(model, needs)
         demand = self._demands.models.get(model)
         return not (demand and lane in demand.lanes) and self._force.choose(lane) is not None
 
@@ -144,6 +165,15 @@ class Schedule:
     def is_ready(self, model: str) -> bool:
         """Whether a connected worker takes requests for `model` now, even if it has no room."""
         return self._force.is_served(model) or bool(self.generalists and self._force.matches(model))
+
+    def offered(self, model: str, needs: frozenset[str]) -> bool:
+        """Whether a worker that takes requests for `model` has what is needed, even if it has no room."""
+        return self._force.offered(Lane(model, needs))
+
+    def kinds(self, model: str, needs: frozenset[str]) -> int:
+        """How many kinds of needs other than these wait for `model`."""
+        demand = self._demands.models.get(model)
+        return len({lane.needs for lane in demand.lanes} - {needs}) if demand else 0
 
     def waiting_for(self, model: str) -> int:
         """How many requests for `model` wait."""
@@ -225,7 +255,7 @@ class Schedule:
         heapq.heapify(heads)
         while heads:
             entry = heapq.heappop(heads)[1]
-            worker = self._force.choose(entry.line.lane)
+            worker = self._force.choose(entry.line.lane, entry.call.prefixes, entry.avoid)
             if worker is None:
                 closed.add(entry.line.lane)
             else:
@@ -240,8 +270,8 @@ class Schedule:
         homeless = self._demands.homeless
         while homeless:
             lane, demand = next(iter(homeless.items()))
-            worker = self._force.choose(lane)
             entry = demand.shares.head(now, only=lane)
+            worker = self._force.choose(lane, avoid=entry.avoid) if entry else None
             if worker is None or entry is None:
                 return
             self._hand_out(entry, worker)
@@ -254,6 +284,8 @@ class Schedule:
         worker.credits -= 1
         worker.entries[entry.ticket] = entry
         worker.suspects += entry.line.lane.alone
+        if entry.call.prefixes and worker.models is not None:
+            self._force.affinity.note(worker.number, entry.call.prefixes)
         self._force.rank(worker)
 
     def _take_from(self, entry: Entry) -> None:

@@ -37,7 +37,7 @@ class Demands:
     def enter(self, ticket: int, call: Call, now: float, work: float) -> None:
         """A request waits."""
         demand = self.models.get(call.model) or self._begin(call)
-        line = Line(Lane(call.model), call.priority)
+        line = Line(Lane(call.model, call.needs), call.priority)
         self.entries[ticket] = entry = Entry(ticket, call, now, work, demand, demand.shares.flow(call.key), line)
         self._wait(entry)
         demand.shares.push(entry)

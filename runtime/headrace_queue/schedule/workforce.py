@@ -8,11 +8,12 @@ patterns and that no dedicated worker serves at the time: an answer never comes 
 one is there. A worker that is not ready yet is told of, but serves nothing.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from headrace_api.load import Starting
+from headrace_queue.schedule.affinity import Affinity
 from headrace_queue.schedule.ranking import Ranking
 from headrace_queue.schedule.shares import Entry, Lane
 
@@ -47,6 +48,15 @@ class Worker:
         """Whether it takes a request now."""
         return self.credits > 0 and self.starting is None
 
+    @property
+    def score(self) -> float:
+        """The one with the highest takes the next request."""
+        return self.credits
+
+    def serves(self, lane: Lane) -> bool:
+        """Whether it is dedicated to this lane's model, and may take its requests."""
+        return self.models is not None and lane.model in self.models and self.fits(lane)
+
     def fits(self, lane: Lane) -> bool:
         """Whether it may take a request of this lane, of its models."""
         return lane.needs <= self.offers and not (lane.alone and self.suspects)
@@ -78,14 +88,19 @@ class Pool:
         """Its credits, or whatever else counts, have changed."""
         for (needs, alone), ranking in self._kinds.items():
             if worker.free and needs <= worker.offers and not (alone and worker.suspects):
-                ranking.put(worker, -worker.credits)
+                ranking.put(worker, -worker.score)
             else:
                 ranking.drop(worker)
 
-    def best(self, lane: Lane) -> Worker | None:
-        """Who takes a request of this lane now."""
+    def best(self, lane: Lane, avoid: Collection[int] = ()) -> Worker | None:
+        """Who takes a request of this lane now; those to `avoid` only if there is no other."""
         ranking = self._kinds.get((lane.needs, lane.alone))
-        return (self._rank_for(lane) if ranking is None else ranking).first()
+        if ranking is None:
+            ranking = self._rank_for(lane)
+        first = ranking.first()
+        if first is None or first.number not in avoid:
+            return first
+        return ranking.first_but(lambda one: one.number in avoid) or first
 
     def _rank_for(self, lane: Lane) -> Ranking[Worker]:
         if len(self._kinds) >= _MANY_KINDS:
@@ -93,14 +108,16 @@ class Pool:
         ranking = self._kinds[lane.needs, lane.alone] = Ranking()
         for worker in self.members.values():
             if worker.free and worker.fits(lane):
-                ranking.put(worker, -worker.credits)
+                ranking.put(worker, -worker.score)
         return ranking
 
 
 class Workforce:
     """All workers, by the models that they serve."""
 
-    def __init__(self, generalist_patterns: Sequence[str]) -> None:
+    def __init__(self, generalist_patterns: Sequence[str], slack: int) -> None:
+        self.affinity = Affinity()
+        self._slack = slack
         self.workers: dict[int, Worker] = {}
         self.generalists = Pool()
         self._patterns = tuple(generalist_patterns)
@@ -142,12 +159,34 @@ class Workforce:
         if pool is not None and worker.number in pool.members:
             pool.rank(worker)
 
-    def choose(self, lane: Lane) -> Worker | None:
-        """Who takes a request of this lane now."""
+    def choose(self, lane: Lane, prefixes: Sequence[int] = (), avoid: Collection[int] = ()) -> Worker | None:
+        """Who takes a request of this lane now: one that knows its prompt's beginning, else the best.
+
+        Those to `avoid` only if there is no other.
+        """
         if not self.is_served(lane.model):
-            return self.generalists.best(lane) if self.for_generalists(lane.model) else None
-        found = [best for pool in self._pools_of[lane.model].values() if (best := pool.best(lane))]
-        return max(found, key=lambda worker: worker.credits, default=None)
+            return self.generalists.best(lane, avoid) if self.for_generalists(lane.model) else None
+        found = [best for pool in self._pools_of[lane.model].values() if (best := pool.best(lane, avoid))]
+        best = (
+            found[0]
+            if len(found) == 1
+            else max(found, key=lambda one: (one.number not in avoid, one.score), default=None)
+        )
+        return self._one_that_knows(lane, prefixes, avoid, best) if best and prefixes else best
+
+    def offered(self, lane: Lane) -> bool:
+        """Whether a worker that is ready could take a request of this lane, if it had room."""
+        if not self.is_served(lane.model):
+            return not lane.needs and bool(self.generalists.members) and self.matches(lane.model)
+        return any(one.starting is None and lane.needs <= one.offers for one in self.members(lane.model))
+
+    def _one_that_knows(self, lane: Lane, prefixes: Sequence[int], avoid: Collection[int], best: Worker) -> Worker:
+        for number in self.affinity.candidates(prefixes):
+            one = self.workers[number]
+            is_behind = len(one.entries) > len(best.entries) + self._slack
+            if one.free and not is_behind and number not in avoid and one.serves(lane):
+                return one
+        return best
 
     def for_generalists(self, model: str) -> bool:
         """Whether generalists, if there are any, take requests for `model`."""
