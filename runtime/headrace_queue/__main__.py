@@ -68,6 +68,9 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
     affinity_slack: Annotated[
         int, Option(min=0, help="Requests that a conversation's worker may have more than the best one.")
     ] = _DEFAULTS.affinity_slack,
+    first_token_seconds: Annotated[
+        float, Option(min=0, help="How long a stream waits for its first token before it moves; 0: for ever.")
+    ] = _LIMITS.first_token_seconds,
     drain_seconds: Annotated[
         float, Option(min=0, help="How long requests under way have after SIGTERM.")
     ] = _DEFAULTS.drain_seconds,
@@ -128,6 +131,7 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
             hold_seconds=hold_seconds,
             request_seconds=request_seconds,
             max_attempts=max_attempts,
+            first_token_seconds=first_token_seconds,
         ),
     )
     capture_libraries()

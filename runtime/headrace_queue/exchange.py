@@ -87,6 +87,11 @@ class Exchange:
         self.began = began
         """When it came, on the dispatcher's clock."""
         self.attempts = 0
+        """Workers that got it."""
+        self.strikes = 0
+        """Of those, the ones that failed it, as far as it may be its own fault."""
+        self.suspect = False
+        """Whether it is suspected of killing engines."""
         self.job: int | None = None
         """The number under which a worker has it now."""
         self.sent = False
@@ -112,6 +117,11 @@ class Exchange:
         if self.call.stream:
             self.news()
         return True
+
+    def note_first_byte(self, now: float) -> None:
+        """Something of an answer has come from a worker."""
+        if self.first_byte is None:
+            self.first_byte = now
 
     def restart(self) -> None:
         """Forget the bytes of a worker that did not finish."""

@@ -56,6 +56,13 @@ class Demands:
         self._wait(entry)
         entry.demand.shares.give_back(entry)
 
+    def move(self, entry: Entry, lane: Lane) -> None:
+        """One that waits does so in another lane."""
+        shares = entry.demand.shares
+        self._wait_no_more(entry)
+        shares.move(entry, Line(lane, entry.line.priority))
+        self._wait(entry)
+
     def leave(self, entry: Entry) -> None:
         """Forget it."""
         del self.entries[entry.ticket]

@@ -14,9 +14,11 @@ from fnmatch import fnmatchcase
 
 from headrace_api.load import Starting
 from headrace_queue.schedule.affinity import Affinity
+from headrace_queue.schedule.health import Health
 from headrace_queue.schedule.ranking import Ranking
 from headrace_queue.schedule.shares import Entry, Lane
 
+_GAIN = 0.05
 _MANY_KINDS = 64
 """Kinds of request that a pool keeps its workers ranked for; what is asked for beyond, it ranks anew."""
 
@@ -42,16 +44,14 @@ class Worker:
     """What it has, by ticket."""
     suspects: int = 0
     """How many of those are suspected of killing engines."""
+    health: Health = field(default_factory=Health)
 
     @property
     def free(self) -> bool:
         """Whether it takes a request now."""
-        return self.credits > 0 and self.starting is None
-
-    @property
-    def score(self) -> float:
-        """The one with the highest takes the next request."""
-        return self.credits
+        if self.credits <= 0 or self.starting is not None or self.health.resting:
+            return False
+        return not (self.health.probing and self.entries)
 
     def serves(self, lane: Lane) -> bool:
         """Whether it is dedicated to this lane's model, and may take its requests."""
@@ -68,6 +68,8 @@ class Pool:
     def __init__(self) -> None:
         self.members: dict[int, Worker] = {}
         self.ready = 0
+        self.first_token_s: float | None = None
+        """From a job to its first token, on average of late."""
         self._kinds: dict[tuple[frozenset[str], bool], Ranking[Worker]] = {}
 
     def add(self, worker: Worker) -> None:
@@ -84,13 +86,30 @@ class Pool:
         for ranking in self._kinds.values():
             ranking.drop(worker)
 
+    def wake(self) -> None:
+        """Let those work that rest, if all do: better one that fails than none."""
+        if all(one.health.resting or one.starting for one in self.members.values()):
+            for one in self.members.values():
+                one.health.try_again()
+                self.rank(one)
+
     def rank(self, worker: Worker) -> None:
         """Its credits, or whatever else counts, have changed."""
         for (needs, alone), ranking in self._kinds.items():
             if worker.free and needs <= worker.offers and not (alone and worker.suspects):
-                ranking.put(worker, -worker.score)
+                ranking.put(worker, -self.score(worker))
             else:
                 ranking.drop(worker)
+
+    def score(self, worker: Worker) -> float:
+        """The one with the highest takes the next request: its free credits, which count for less if it is slow."""
+        return worker.credits * worker.health.weight(self.first_token_s)
+
+    def began(self, worker: Worker, seconds: float) -> None:
+        """A first token came so long after its job."""
+        before = seconds if self.first_token_s is None else self.first_token_s
+        self.first_token_s = before + _GAIN * (seconds - before)
+        worker.health.began(seconds)
 
     def best(self, lane: Lane, avoid: Collection[int] = ()) -> Worker | None:
         """Who takes a request of this lane now; those to `avoid` only if there is no other."""
@@ -108,7 +127,7 @@ class Pool:
         ranking = self._kinds[lane.needs, lane.alone] = Ranking()
         for worker in self.members.values():
             if worker.free and worker.fits(lane):
-                ranking.put(worker, -worker.score)
+                ranking.put(worker, -self.score(worker))
         return ranking
 
 
@@ -146,6 +165,7 @@ class Workforce:
         if pool is None or worker.models is None or worker.number not in pool.members:
             return
         pool.drop(worker)
+        pool.wake()
         if not pool.members:
             del self._pools[worker.models]
             for model in worker.models:
@@ -159,6 +179,21 @@ class Workforce:
         if pool is not None and worker.number in pool.members:
             pool.rank(worker)
 
+    def pool_of(self, worker: Worker) -> Pool | None:
+        """The one that it is in, or would be."""
+        return self.generalists if worker.models is None else self._pools.get(worker.models)
+
+    def began(self, worker: Worker, seconds: float) -> None:
+        """A first token came so long after its job."""
+        if pool := self.pool_of(worker):
+            pool.began(worker, seconds)
+
+    def has_stand_in(self, worker: Worker) -> bool:
+        """Whether another worker like it is ready, and is not resting."""
+        pool = self.pool_of(worker)
+        others = pool.members.values() if pool else ()
+        return any(one is not worker and one.starting is None and not one.health.resting for one in others)
+
     def choose(self, lane: Lane, prefixes: Sequence[int] = (), avoid: Collection[int] = ()) -> Worker | None:
         """Who takes a request of this lane now: one that knows its prompt's beginning, else the best.
 
@@ -167,12 +202,10 @@ class Workforce:
         if not self.is_served(lane.model):
             return self.generalists.best(lane, avoid) if self.for_generalists(lane.model) else None
         found = [best for pool in self._pools_of[lane.model].values() if (best := pool.best(lane, avoid))]
-        best = (
-            found[0]
-            if len(found) == 1
-            else max(found, key=lambda one: (one.number not in avoid, one.score), default=None)
-        )
-        return self._one_that_knows(lane, prefixes, avoid, best) if best and prefixes else best
+        if not found:
+            return None
+        best = max(found, key=lambda one: (one.number not in avoid, one.credits)) if len(found) > 1 else found[0]
+        return self._one_that_knows(lane, prefixes, avoid, best) if prefixes else best
 
     def offered(self, lane: Lane) -> bool:
         """Whether a worker that is ready could take a request of this lane, if it had room."""
