@@ -11,10 +11,10 @@ from functools import partial
 
 from headrace_api.load import Starting
 from headrace_queue import errors
-from headrace_queue.accounts import Accounts
 from headrace_queue.clock import Clock
 from headrace_queue.exchange import Call, End, Exchange
 from headrace_queue.failures import Failures
+from headrace_queue.ledger.bookkeeper import Bookkeeper, Told
 from headrace_queue.limits import Limits
 from headrace_queue.metrics import Metrics
 from headrace_queue.models import ModelNames
@@ -38,14 +38,14 @@ class Dispatcher:
         schedule: Schedule,
         names: ModelNames,
         limits: Limits,
-        accounts: Accounts,
+        books: Bookkeeper,
         metrics: Metrics,
         clock: Clock,
     ) -> None:
         self.schedule = schedule
         self.limits = limits
         self._names = names
-        self._accounts = accounts
+        self._books = books
         self._metrics = metrics
         self._clock = clock
         self._draining = False
@@ -54,6 +54,8 @@ class Dispatcher:
         self._seats: dict[int, Seat] = {}
         self._exchanges: dict[int, Exchange] = {}
         self._jobs: dict[int, Job] = {}
+        self._unbooked: dict[str, Exchange] = {}
+        """Those that have no row in the ledger yet, by their requests' ids."""
         self._waiting = WaitingRoom(schedule, limits, clock, self._give_up)
         self._room = self._waiting.room
         self._forecast = self._waiting.forecast
@@ -73,16 +75,17 @@ class Dispatcher:
         Raises:
             ApiError: the queue stops, as much waits as may wait, or the answer is wanted before now.
         """
-        if self._draining:
-            raise errors.draining()
-        if call.deadline_s is not None and call.deadline_s <= 0:
-            raise errors.too_late(call.deadline_s)
-        self._waiting.check(call)
+        if self._books.full:
+            raise errors.ledger_full()
+        if error := self._refusal(call):
+            self._books.refuse(call, error.status)
+            raise error
         label = self._names.label(call.model)
         began = self._clock.now()
         buffer = self.limits.client_buffer_bytes
         exchange = Exchange(call, next(self._numbers), label, buffer, abort, news, began)
         self._exchanges[exchange.ticket] = exchange
+        self._unbooked[call.request_id] = exchange
         self._open.add(exchange)
         self._bounds.add(exchange)
         if call.deadline_s is not None and call.deadline_s < self.limits.request_seconds:
@@ -131,7 +134,7 @@ class Dispatcher:
         `offers` is what requests may need.
         """
         worker = next(self._numbers)
-        self._seats[worker] = Seat(worker, link)
+        self._seats[worker] = Seat(worker, link, name)
         self.schedule.add(worker, models, name, starting, offers)
         self._forecast.tell(worker, self.schedule.models_of(worker), starting, self._clock.now())
         if self._dismissing:
@@ -145,10 +148,14 @@ class Dispatcher:
         self._forecast.cold.lose(worker)
         self.schedule.remove(worker)
         lost = [self._jobs.pop(job) for job in sorted(seat.jobs)]
-        alive = [each.exchange for each in lost if not (each.exchange.over or each.abandoned)]
-        self._failures.die(alive)
-        for exchange in alive:
-            self._try_again(exchange)
+        had = [each.exchange for each in lost if not each.abandoned]
+        self._failures.die([exchange for exchange in had if not exchange.over])
+        for exchange in had:
+            exchange.job = None
+            if exchange.over:
+                self._book(exchange)
+            else:
+                self._try_again(exchange)
         self._assign(None)
 
     def grant(self, worker: int, number: int) -> None:
@@ -185,30 +192,47 @@ class Dispatcher:
         exchange = given.exchange
         if not given.begun:
             self._begin(job, given)
+        exchange.received += len(data)
         if not exchange.put(data):
             self._close(exchange, End.failed(errors.buffer_full(self.limits.client_buffer_bytes)))
             if exchange.sent:
                 exchange.abort()
 
-    def finish(self, worker: int, job: int, request_id: str, end: End) -> None:
-        """The end of a job, or the end of an earlier connection's job, told again: that is only counted."""
+    def finish(  # noqa: PLR0913, PLR0917 - what a worker says of an end
+        self,
+        worker: int,
+        job: int,
+        request_id: str,
+        end: End,
+        receipt: str = "",
+        committed: Callable[[], None] | None = None,
+    ) -> None:
+        """The end of a job, or the end of an earlier connection's job, told again: that is only written down.
+
+        `committed` is called once the ledger has the request's row.
+        """
         given = self._jobs.get(job)
         if given is None or given.worker != worker or given.exchange.call.request_id != request_id:
-            served = sorted(self.schedule.models_of(worker) or ())
-            self._accounts.record(request_id, self._names.label(served[0] if served else ""), end.usage)
+            self._told_again(worker, request_id, end, receipt, committed)
             return
+        exchange = given.exchange
         self._forget(job)
         if given.abandoned:
+            self._told_again(worker, request_id, end, receipt, committed)
             return
-        self._accounts.record(request_id, given.exchange.label, end.usage)
-        if not given.exchange.over:
-            takes_more = self._failures.judge(worker, is_well=end.status < 500 or given.begun)
-            given.exchange.note_first_byte(self._clock.now())
-            if end.usage is not None:
-                self.schedule.settle(given.exchange.ticket, end.usage)
-            self._close(given.exchange, end)
-            if takes_more or given.exchange.suspect:
-                self._carry_out(self.schedule.decide_for(worker))
+        exchange.used = end
+        if committed:
+            exchange.acks.append(committed)
+        if exchange.over:
+            self._book(exchange)
+            return
+        takes_more = self._failures.judge(worker, is_well=end.status < 500 or given.begun)
+        exchange.note_first_byte(self._clock.now())
+        if end.usage is not None:
+            self.schedule.settle(exchange.ticket, end.usage)
+        self._close(exchange, end)
+        if takes_more or exchange.suspect:
+            self._carry_out(self.schedule.decide_for(worker))
 
     def hand_back(self, worker: int, job: int, *, failed: bool) -> str | None:
         """A worker will not do a job: it waits again.
@@ -218,9 +242,12 @@ class Dispatcher:
         Returns the request's id; None if nobody waits for it any more.
         """
         exchange = self._exchange_of(worker, job)
-        self._forget(job, worker)
+        over = self._forget(job, worker)
         if exchange is None:
+            if over:
+                self._book(over)
             return None
+        exchange.worker, exchange.started = "", None
         self._metrics.handbacks.labels(exchange.label).inc()
         self.schedule.give_back(exchange.ticket)
         if failed:
@@ -283,13 +310,15 @@ class Dispatcher:
             exchange = self._exchanges[ticket]
             self._release(exchange)
             exchange.attempts += 1
+            exchange.worker, exchange.started = self._seats[worker].name, now
             exchange.job = job = next(self._numbers) % 2**32
             self._jobs[job] = Job(exchange, worker, now)
             seat = self._seats[worker]
             seat.jobs.add(job)
             if exchange.call.stream and self.limits.first_token_seconds:
                 self._silent.add(job)
-            seat.link.give(job, exchange.call, now - exchange.began)
+            waited_s = now - exchange.began
+            seat.link.give(job, exchange.call, waited_s, self._books.receipt(exchange.call, waited_s))
             self._forecast.handed_out(exchange.call.base, now)
         self._notify()
 
@@ -322,7 +351,26 @@ class Dispatcher:
         if given is not None and exchange.job is not None:
             self._seats[given.worker].link.cancel(exchange.job)
         exchange.finish(end)
+        if given is None:
+            self._book(exchange)
         self._notify()
+
+    def _book(self, exchange: Exchange) -> None:
+        """Write its row: it has ended, and no worker has it any more."""
+        if self._unbooked.pop(exchange.call.request_id, None):
+            self._books.close(exchange)
+
+    def _told_again(
+        self, worker: int, request_id: str, end: End, receipt: str, committed: Callable[[], None] | None
+    ) -> None:
+        exchange = self._unbooked.get(request_id)
+        if exchange is not None:
+            # Another attempt is under way: the row will be that one's.
+            exchange.acks += [committed] if committed else []
+            return
+        model = min(self.schedule.models_of(worker) or (), default="")
+        told = Told(request_id, end, receipt, self._seats[worker].name, model)
+        self._books.told(told, committed)
 
     def _hold(self, exchange: Exchange) -> None:
         self._waiting.enter(exchange)
@@ -335,6 +383,13 @@ class Dispatcher:
 
     def _take_too_long(self, exchange: Exchange) -> None:
         self._close(exchange, End.failed(errors.timed_out(self.limits.request_seconds)))
+
+    def _refusal(self, call: Call) -> errors.ApiError | None:
+        if self._draining:
+            return errors.draining()
+        if call.deadline_s is not None and call.deadline_s <= 0:
+            return errors.too_late(call.deadline_s)
+        return self._waiting.refusal(call)
 
     def _be_too_late(self, exchange: Exchange) -> None:
         self._close(exchange, End.failed(errors.too_late(exchange.call.deadline_s)))
@@ -358,6 +413,7 @@ class Dispatcher:
             self._silent.add(job)
             return
         given.abandoned = True
+        exchange.worker, exchange.started = "", None
         self._seats[given.worker].link.cancel(job)
         self.schedule.give_back(exchange.ticket)
         exchange.strikes += 1
@@ -381,14 +437,18 @@ class Dispatcher:
             return None
         return given.exchange
 
-    def _forget(self, job: int, worker: int | None = None) -> None:
+    def _forget(self, job: int, worker: int | None = None) -> Exchange | None:
+        """Take a job from its worker; returns whose it was if that has ended."""
         given = self._jobs.get(job)
-        if given and worker in {None, given.worker}:
-            del self._jobs[job]
-            self._seats[given.worker].jobs.discard(job)
-            self._silent.discard(job)
-            if not given.abandoned:
-                given.exchange.job = None
+        if given is None or worker not in {None, given.worker}:
+            return None
+        del self._jobs[job]
+        self._seats[given.worker].jobs.discard(job)
+        self._silent.discard(job)
+        if given.abandoned:
+            return None
+        given.exchange.job = None
+        return given.exchange if given.exchange.over else None
 
     def _dismiss(self, worker: int) -> None:
         self.schedule.drain(worker)

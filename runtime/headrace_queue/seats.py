@@ -9,8 +9,8 @@ from headrace_queue.exchange import Call, Exchange
 class WorkerLink(Protocol):
     """The connection of one worker. No method blocks or raises."""
 
-    def give(self, job: int, call: Call, waited_s: float, /) -> None:
-        """Send the worker a job that has been here for so long."""
+    def give(self, job: int, call: Call, waited_s: float, receipt: str, /) -> None:
+        """Send the worker a job that has been here for so long; it shows the receipt with its result."""
 
     def cancel(self, job: int) -> None:
         """Ask the worker to stop a job."""
@@ -25,6 +25,7 @@ class Seat:
 
     worker: int
     link: WorkerLink
+    name: str
     jobs: set[int] = field(default_factory=set)
     draining: bool = False
     culprit_at: float | None = None

@@ -27,16 +27,12 @@ class WaitingRoom:
         self._clock = clock
         self._holds = Timeouts[Exchange](clock, limits.hold_seconds, give_up)
 
-    def check(self, call: Call) -> None:
-        """See that a request finds a worker or may wait.
-
-        Raises:
-            ApiError: as much waits as may wait.
-        """
+    def refusal(self, call: Call) -> ApiError | None:
+        """What the client of a further request is told if no worker takes it at once and it may not wait."""
         if self._schedule.free(call.model, call.needs) or not (full := self._full(call)):
-            return
+            return None
         starting = [] if self._schedule.is_ready(call.model) else self._schedule.starting(call.model)
-        raise errors.saturated(full, starting, self._next_eta(call))
+        return errors.saturated(full, starting, self._next_eta(call))
 
     def enter(self, exchange: Exchange) -> None:
         """It waits; nothing of this is done for what is handed out at once."""

@@ -52,7 +52,9 @@ def _credits_agree(world: "World", queue: QueueActor) -> None:
             continue
         theirs = queue.schedule.workers[number]
         if not theirs.draining:
-            assert theirs.credits == session._credits, f"{worker.process.name}: {session._credits} credits, the queue has {theirs.credits}"
+            assert theirs.credits == session._credits, (
+                f"{worker.process.name}: {session._credits} credits, the queue has {theirs.credits}"
+            )
 
 
 def frame(connection: Connection, what: str, frame: WSMessage) -> None:
