@@ -63,7 +63,7 @@ class QueueServer:
         self._settings = settings
         self._log = log
         metrics = Metrics(registry)
-        schedule = Schedule(settings.generalist_models, settings.priority_ageing_seconds)
+        schedule = Schedule(settings.generalist_models, settings.priority_ageing_seconds, settings.affinity_slack)
         names = ModelNames(settings.models, schedule, dict(settings.aliases), expecting=settings.expect_operator)
         clock = LoopClock()
         self._ledger = Ledger(LedgerMetrics(registry), log, self._noticed)

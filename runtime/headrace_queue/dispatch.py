@@ -7,53 +7,27 @@ import asyncio
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
 
 from headrace_api.load import Starting
 from headrace_queue import errors
 from headrace_queue.clock import Clock
 from headrace_queue.exchange import Call, End, Exchange
-from headrace_queue.forecast import Forecast
+from headrace_queue.failures import Failures
 from headrace_queue.ledger.bookkeeper import Bookkeeper, Told
 from headrace_queue.limits import Limits
 from headrace_queue.metrics import Metrics
 from headrace_queue.models import ModelNames
-from headrace_queue.room import Room
 from headrace_queue.schedule import Schedule
+from headrace_queue.seats import Job, Seat, WorkerLink
 from headrace_queue.steps import Steps, Wait
 from headrace_queue.timeouts import Timeouts
+from headrace_queue.waiting_room import WaitingRoom
 
 _LAST_WORDS_SECONDS = 1
 """How long clients have to read the error that ends their answers when the queue stops."""
-
-
-class WorkerLink(Protocol):
-    """The connection of one worker, as the dispatcher sees it. No method blocks or raises."""
-
-    def give(self, job: int, call: Call, waited_s: float, receipt: str, /) -> None:
-        """Send the worker a job that has been here for so long; it shows the receipt with its result."""
-
-    def cancel(self, job: int) -> None:
-        """Ask the worker to stop a job."""
-
-    def drain(self, reason: str) -> None:
-        """Tell the worker that no further job will come."""
-
-
-@dataclass
-class _Seat:
-    link: WorkerLink
-    name: str
-    jobs: set[int] = field(default_factory=set)
-    draining: bool = False
-
-
-@dataclass(frozen=True)
-class _Job:
-    exchange: Exchange
-    worker: int
+_PATIENCE = 5
+"""A first token may take so many times as long as the model's usually do, whatever the limit."""
 
 
 class Dispatcher:
@@ -77,14 +51,17 @@ class Dispatcher:
         self._draining = False
         self._dismissing = False
         self._open: set[Exchange] = set()
-        self._seats: dict[int, _Seat] = {}
+        self._seats: dict[int, Seat] = {}
         self._exchanges: dict[int, Exchange] = {}
-        self._jobs: dict[int, _Job] = {}
+        self._jobs: dict[int, Job] = {}
         self._unbooked: dict[str, Exchange] = {}
         """Those that have no row in the ledger yet, by their requests' ids."""
-        self._room = Room(limits)
-        self._forecast = Forecast()
-        self._holds = Timeouts[Exchange](clock, limits.hold_seconds, self._give_up)
+        self._waiting = WaitingRoom(schedule, limits, clock, self._give_up)
+        self._room = self._waiting.room
+        self._forecast = self._waiting.forecast
+        self._failures = Failures(schedule, clock, limits.max_attempts, self._give_another_chance)
+        self._silent = Timeouts[int](clock, limits.first_token_seconds, self._lose_patience)
+        """Jobs of streams of which nothing has come yet."""
         self._bounds = Timeouts[Exchange](clock, limits.request_seconds, self._take_too_long)
         self._numbers = itertools.count(1)
         self._watchers: set[asyncio.Event] = set()
@@ -139,22 +116,26 @@ class Dispatcher:
 
     def eta(self, exchange: Exchange) -> float | None:
         """In how many seconds a request that waits will be begun; None where nothing is known."""
-        call = exchange.call
-        ready, now = self.schedule.is_ready(call.model), self._clock.now()
-        return self._forecast.eta(call.base, self.schedule.ahead_of(exchange.ticket), now, ready=ready)
+        return self._waiting.eta(exchange.call, self.schedule.ahead_of(exchange.ticket))
 
     # ---- workers
 
     def join(
-        self, link: WorkerLink, models: Iterable[str] | None, name: str = "", starting: Starting | None = None
+        self,
+        link: WorkerLink,
+        models: Iterable[str] | None,
+        name: str = "",
+        starting: Starting | None = None,
+        offers: frozenset[str] = frozenset(),
     ) -> int:
         """A worker is there, with no credits yet; `models` is None for a generalist. Returns its number here.
 
         `name` is what the worker calls itself: in a pod, the pod's name. `starting` is None for one that is ready.
+        `offers` is what requests may need.
         """
         worker = next(self._numbers)
-        self._seats[worker] = _Seat(link, name)
-        self.schedule.add(worker, models, name, starting)
+        self._seats[worker] = Seat(worker, link, name)
+        self.schedule.add(worker, models, name, starting, offers)
         self._forecast.tell(worker, self.schedule.models_of(worker), starting, self._clock.now())
         if self._dismissing:
             self._dismiss(worker)
@@ -166,8 +147,10 @@ class Dispatcher:
         seat = self._seats.pop(worker)
         self._forecast.cold.lose(worker)
         self.schedule.remove(worker)
-        for job in seat.jobs:
-            exchange = self._jobs.pop(job).exchange
+        lost = [self._jobs.pop(job) for job in sorted(seat.jobs)]
+        had = [each.exchange for each in lost if not each.abandoned]
+        self._failures.die([exchange for exchange in had if not exchange.over])
+        for exchange in had:
             exchange.job = None
             if exchange.over:
                 self._book(exchange)
@@ -179,7 +162,7 @@ class Dispatcher:
         """A worker can take so many more jobs."""
         if self.schedule.grant(worker, number):
             self._forecast.tell(worker, self.schedule.models_of(worker), None, self._clock.now())
-        self._carry_out(self.schedule.decide_for(worker, self._clock.now()))
+        self._carry_out(self.schedule.decide_for(worker))
 
     def report(self, worker: int, starting: Starting | None, note: str = "") -> None:
         """How far a worker is that is not ready; None once it is, with what it says is amiss."""
@@ -203,10 +186,12 @@ class Dispatcher:
 
     def piece(self, worker: int, job: int, data: bytes) -> None:
         """Bytes of an answer; those of jobs that nobody waits for any more are dropped."""
-        exchange = self._exchange_of(worker, job)
-        if exchange is None or not data:
+        given = self._jobs.get(job)
+        if given is None or given.worker != worker or given.exchange.over or given.abandoned or not data:
             return
-        self._note_first_byte(exchange)
+        exchange = given.exchange
+        if not given.begun:
+            self._begin(job, given)
         exchange.received += len(data)
         if not exchange.put(data):
             self._close(exchange, End.failed(errors.buffer_full(self.limits.client_buffer_bytes)))
@@ -232,16 +217,22 @@ class Dispatcher:
             return
         exchange = given.exchange
         self._forget(job)
+        if given.abandoned:
+            self._told_again(worker, request_id, end, receipt, committed)
+            return
         exchange.used = end
         if committed:
             exchange.acks.append(committed)
         if exchange.over:
             self._book(exchange)
-        else:
-            self._note_first_byte(exchange)
-            if end.usage is not None:
-                self.schedule.settle(exchange.ticket, end.usage)
-            self._close(exchange, end)
+            return
+        takes_more = self._failures.judge(worker, is_well=end.status < 500 or given.begun)
+        exchange.note_first_byte(self._clock.now())
+        if end.usage is not None:
+            self.schedule.settle(exchange.ticket, end.usage)
+        self._close(exchange, end)
+        if takes_more or exchange.suspect:
+            self._carry_out(self.schedule.decide_for(worker))
 
     def hand_back(self, worker: int, job: int, *, failed: bool) -> str | None:
         """A worker will not do a job: it waits again.
@@ -258,9 +249,14 @@ class Dispatcher:
             return None
         exchange.worker, exchange.started = "", None
         self._metrics.handbacks.labels(exchange.label).inc()
-        if self._seats[worker].draining and not failed:
-            exchange.attempts -= 1
         self.schedule.give_back(exchange.ticket)
+        if failed:
+            mates = (self._jobs[each] for each in self._seats[worker].jobs)
+            self._failures.lose_engine(self._seats[worker], exchange, mates)
+        elif self._seats[worker].draining:
+            exchange.attempts -= 1
+        else:
+            exchange.strikes += 1
         self._try_again(exchange)
         self._assign([exchange.call.model])
         return exchange.call.request_id
@@ -306,7 +302,7 @@ class Dispatcher:
     # ---- inside
 
     def _assign(self, models: Iterable[str] | None) -> None:
-        self._carry_out(self.schedule.decide(self._clock.now(), models))
+        self._carry_out(self.schedule.decide(models))
 
     def _carry_out(self, decisions: Iterable[tuple[int, int]]) -> None:
         now = self._clock.now()
@@ -316,11 +312,13 @@ class Dispatcher:
             exchange.attempts += 1
             exchange.worker, exchange.started = self._seats[worker].name, now
             exchange.job = job = next(self._numbers) % 2**32
-            self._jobs[job] = _Job(exchange, worker)
-            self._seats[worker].jobs.add(job)
+            self._jobs[job] = Job(exchange, worker, now)
+            seat = self._seats[worker]
+            seat.jobs.add(job)
+            if exchange.call.stream and self.limits.first_token_seconds:
+                self._silent.add(job)
             waited_s = now - exchange.began
-            receipt = self._books.receipt(exchange.call, waited_s)
-            self._seats[worker].link.give(job, exchange.call, waited_s, receipt)
+            seat.link.give(job, exchange.call, waited_s, self._books.receipt(exchange.call, waited_s))
             self._forecast.handed_out(exchange.call.base, now)
         self._notify()
 
@@ -332,7 +330,7 @@ class Dispatcher:
             self._close(exchange, End.failed(errors.worker_lost()))
         elif self._dismissing:
             self._close(exchange, End.failed(errors.draining()))
-        elif exchange.attempts >= self.limits.max_attempts:
+        elif exchange.strikes >= self.limits.max_attempts:
             self._close(exchange, End.failed(errors.too_many_attempts(exchange.attempts)))
         else:
             exchange.restart()
@@ -347,8 +345,8 @@ class Dispatcher:
             exchange.deadline.cancel()
         del self._exchanges[exchange.ticket]
         self.schedule.withdraw(exchange.ticket)
-        if waited and not self.schedule.waiting_for(exchange.call.model):
-            self._forecast.cold.release(exchange.call.base, self._clock.now())
+        if waited:
+            self._waiting.gave_up(exchange.call)
         given = self._jobs.get(exchange.job) if exchange.job is not None else None
         if given is not None and exchange.job is not None:
             self._seats[given.worker].link.cancel(exchange.job)
@@ -375,26 +373,13 @@ class Dispatcher:
         self._books.told(told, committed)
 
     def _hold(self, exchange: Exchange) -> None:
-        """It waits; nothing of this is done for what is handed out at once."""
-        exchange.held = True
-        self._room.add(exchange.call)
-        self._holds.add(exchange)
-        if not self.schedule.serves(exchange.call.model):
-            self._forecast.cold.hold(exchange.call.base, self._clock.now())
+        self._waiting.enter(exchange)
 
     def _release(self, exchange: Exchange) -> None:
-        if exchange.held:
-            exchange.held = False
-            self._room.remove(exchange.call)
-            self._holds.discard(exchange)
+        self._waiting.leave(exchange)
 
     def _give_up(self, exchange: Exchange) -> None:
-        call, seconds, eta = exchange.call, self.limits.hold_seconds, self._eta(exchange.call)
-        if self.schedule.is_ready(call.model):
-            error = errors.no_room(call.model, seconds, eta)
-        else:
-            error = errors.no_worker(call.model, seconds, self.schedule.starting(call.model), eta)
-        self._close(exchange, End.failed(error))
+        self._close(exchange, End.failed(self._waiting.too_long(exchange.call)))
 
     def _take_too_long(self, exchange: Exchange) -> None:
         self._close(exchange, End.failed(errors.timed_out(self.limits.request_seconds)))
@@ -404,22 +389,53 @@ class Dispatcher:
             return errors.draining()
         if call.deadline_s is not None and call.deadline_s <= 0:
             return errors.too_late(call.deadline_s)
-        if not self.schedule.free(call.model) and (full := self._room.full(call)):
-            starting = [] if self.schedule.is_ready(call.model) else self.schedule.starting(call.model)
-            return errors.saturated(full, starting, self._eta(call))
-        return None
+        return self._waiting.refusal(call)
 
     def _be_too_late(self, exchange: Exchange) -> None:
         self._close(exchange, End.failed(errors.too_late(exchange.call.deadline_s)))
 
-    def _eta(self, call: Call) -> float | None:
-        """Seconds until a further request would be begun."""
-        ready, ahead = self.schedule.is_ready(call.model), self.schedule.waiting_for(call.model)
-        return self._forecast.eta(call.base, ahead, self._clock.now(), ready=ready)
+    # ---- failures
+
+    def _give_another_chance(self, worker: int) -> None:
+        if worker in self._seats:
+            self.schedule.try_again(worker)
+            self._carry_out(self.schedule.decide_for(worker))
+
+    def _lose_patience(self, job: int) -> None:
+        """Move a stream whose first token takes too long, if another worker takes it at once."""
+        given = self._jobs.get(job)
+        if given is None or given.begun or given.abandoned or given.exchange.over:
+            return
+        exchange, usual = given.exchange, self.schedule.usual_first_token(given.worker)
+        is_late = usual is None or self._clock.now() - given.given_at >= _PATIENCE * usual
+        is_last = exchange.strikes + 1 >= self.limits.max_attempts
+        if is_last or not is_late or not self.schedule.has_other(exchange.ticket):
+            self._silent.add(job)
+            return
+        given.abandoned = True
+        exchange.worker, exchange.started = "", None
+        self._seats[given.worker].link.cancel(job)
+        self.schedule.give_back(exchange.ticket)
+        exchange.strikes += 1
+        self._failures.fail(given.worker)
+        self._try_again(exchange)
+        self._assign([exchange.call.model])
+
+    # ---- jobs
+
+    def _begin(self, job: int, given: Job) -> None:
+        """The first bytes of a worker's answer are there."""
+        given.begun = True
+        given.exchange.note_first_byte(self._clock.now())
+        if given.exchange.call.stream:
+            self._silent.discard(job)
+            self.schedule.began(given.worker, self._clock.now() - given.given_at)
 
     def _exchange_of(self, worker: int, job: int) -> Exchange | None:
         given = self._jobs.get(job)
-        return given.exchange if given and given.worker == worker and not given.exchange.over else None
+        if given is None or given.worker != worker or given.abandoned or given.exchange.over:
+            return None
+        return given.exchange
 
     def _forget(self, job: int, worker: int | None = None) -> Exchange | None:
         """Take a job from its worker; returns whose it was if that has ended."""
@@ -428,16 +444,15 @@ class Dispatcher:
             return None
         del self._jobs[job]
         self._seats[given.worker].jobs.discard(job)
+        self._silent.discard(job)
+        if given.abandoned:
+            return None
         given.exchange.job = None
         return given.exchange if given.exchange.over else None
 
     def _dismiss(self, worker: int) -> None:
         self.schedule.drain(worker)
         self._seats[worker].link.drain("the queue stops")
-
-    def _note_first_byte(self, exchange: Exchange) -> None:
-        if exchange.first_byte is None:
-            exchange.first_byte = self._clock.now()
 
     def _notify(self) -> None:
         for event in self._watchers:

@@ -14,6 +14,7 @@ from headrace_queue.dispatch import Dispatcher
 from headrace_queue.exchange import Call, End
 from headrace_queue.invalid import in_words
 from headrace_queue.keys.worker_tokens import WorkerRights
+from headrace_queue.needs import offers
 from headrace_queue.outbox import Outbox, Socket, close
 
 _REASON_CHARACTERS = 300
@@ -65,7 +66,8 @@ class V1Session:
         self._state = register.state
         self._note = ""
         report = wire.Report(state=register.state)
-        self._worker = dispatcher.join(V1Link(outbox), register.models, register.worker, _starting(report))
+        offered = offers(register.tags, register.hostings)
+        self._worker = dispatcher.join(V1Link(outbox), register.models, register.worker, _starting(report), offered)
         self._take(report)  # a worker that drains comes back only for what is not acknowledged yet
 
     async def run(self, socket: Socket) -> None:

@@ -8,14 +8,17 @@ patterns and that no dedicated worker serves at the time: an answer never comes 
 one is there. A worker that is not ready yet is told of, but serves nothing.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from headrace_api.load import Starting
+from headrace_queue.schedule.affinity import Affinity
+from headrace_queue.schedule.health import Health
 from headrace_queue.schedule.ranking import Ranking
 from headrace_queue.schedule.shares import Entry, Lane
 
+_GAIN = 0.05
 _MANY_KINDS = 64
 """Kinds of request that a pool keeps its workers ranked for; what is asked for beyond, it ranks anew."""
 
@@ -41,11 +44,18 @@ class Worker:
     """What it has, by ticket."""
     suspects: int = 0
     """How many of those are suspected of killing engines."""
+    health: Health = field(default_factory=Health)
 
     @property
     def free(self) -> bool:
         """Whether it takes a request now."""
-        return self.credits > 0 and self.starting is None
+        if self.credits <= 0 or self.starting is not None or self.health.resting:
+            return False
+        return not (self.health.probing and self.entries)
+
+    def serves(self, lane: Lane) -> bool:
+        """Whether it is dedicated to this lane's model, and may take its requests."""
+        return self.models is not None and lane.model in self.models and self.fits(lane)
 
     def fits(self, lane: Lane) -> bool:
         """Whether it may take a request of this lane, of its models."""
@@ -58,6 +68,8 @@ class Pool:
     def __init__(self) -> None:
         self.members: dict[int, Worker] = {}
         self.ready = 0
+        self.first_token_s: float | None = None
+        """From a job to its first token, on average of late."""
         self._kinds: dict[tuple[frozenset[str], bool], Ranking[Worker]] = {}
 
     def add(self, worker: Worker) -> None:
@@ -74,18 +86,40 @@ class Pool:
         for ranking in self._kinds.values():
             ranking.drop(worker)
 
+    def wake(self) -> None:
+        """Let those work that rest, if all do: better one that fails than none."""
+        if all(one.health.resting or one.starting for one in self.members.values()):
+            for one in self.members.values():
+                one.health.try_again()
+                self.rank(one)
+
     def rank(self, worker: Worker) -> None:
         """Its credits, or whatever else counts, have changed."""
         for (needs, alone), ranking in self._kinds.items():
             if worker.free and needs <= worker.offers and not (alone and worker.suspects):
-                ranking.put(worker, -worker.credits)
+                ranking.put(worker, -self.score(worker))
             else:
                 ranking.drop(worker)
 
-    def best(self, lane: Lane) -> Worker | None:
-        """Who takes a request of this lane now."""
+    def score(self, worker: Worker) -> float:
+        """The one with the highest takes the next request: its free credits, which count for less if it is slow."""
+        return worker.credits * worker.health.weight(self.first_token_s)
+
+    def began(self, worker: Worker, seconds: float) -> None:
+        """A first token came so long after its job."""
+        before = seconds if self.first_token_s is None else self.first_token_s
+        self.first_token_s = before + _GAIN * (seconds - before)
+        worker.health.began(seconds)
+
+    def best(self, lane: Lane, avoid: Collection[int] = ()) -> Worker | None:
+        """Who takes a request of this lane now; those to `avoid` only if there is no other."""
         ranking = self._kinds.get((lane.needs, lane.alone))
-        return (self._rank_for(lane) if ranking is None else ranking).first()
+        if ranking is None:
+            ranking = self._rank_for(lane)
+        first = ranking.first()
+        if first is None or first.number not in avoid:
+            return first
+        return ranking.first_but(lambda one: one.number in avoid) or first
 
     def _rank_for(self, lane: Lane) -> Ranking[Worker]:
         if len(self._kinds) >= _MANY_KINDS:
@@ -93,14 +127,16 @@ class Pool:
         ranking = self._kinds[lane.needs, lane.alone] = Ranking()
         for worker in self.members.values():
             if worker.free and worker.fits(lane):
-                ranking.put(worker, -worker.credits)
+                ranking.put(worker, -self.score(worker))
         return ranking
 
 
 class Workforce:
     """All workers, by the models that they serve."""
 
-    def __init__(self, generalist_patterns: Sequence[str]) -> None:
+    def __init__(self, generalist_patterns: Sequence[str], slack: int) -> None:
+        self.affinity = Affinity()
+        self._slack = slack
         self.workers: dict[int, Worker] = {}
         self.generalists = Pool()
         self._patterns = tuple(generalist_patterns)
@@ -129,6 +165,7 @@ class Workforce:
         if pool is None or worker.models is None or worker.number not in pool.members:
             return
         pool.drop(worker)
+        pool.wake()
         if not pool.members:
             del self._pools[worker.models]
             for model in worker.models:
@@ -142,12 +179,47 @@ class Workforce:
         if pool is not None and worker.number in pool.members:
             pool.rank(worker)
 
-    def choose(self, lane: Lane) -> Worker | None:
-        """Who takes a request of this lane now."""
+    def pool_of(self, worker: Worker) -> Pool | None:
+        """The one that it is in, or would be."""
+        return self.generalists if worker.models is None else self._pools.get(worker.models)
+
+    def began(self, worker: Worker, seconds: float) -> None:
+        """A first token came so long after its job."""
+        if pool := self.pool_of(worker):
+            pool.began(worker, seconds)
+
+    def has_stand_in(self, worker: Worker) -> bool:
+        """Whether another worker like it is ready, and is not resting."""
+        pool = self.pool_of(worker)
+        others = pool.members.values() if pool else ()
+        return any(one is not worker and one.starting is None and not one.health.resting for one in others)
+
+    def choose(self, lane: Lane, prefixes: Sequence[int] = (), avoid: Collection[int] = ()) -> Worker | None:
+        """Who takes a request of this lane now: one that knows its prompt's beginning, else the best.
+
+        Those to `avoid` only if there is no other.
+        """
         if not self.is_served(lane.model):
-            return self.generalists.best(lane) if self.for_generalists(lane.model) else None
-        found = [best for pool in self._pools_of[lane.model].values() if (best := pool.best(lane))]
-        return max(found, key=lambda worker: worker.credits, default=None)
+            return self.generalists.best(lane, avoid) if self.for_generalists(lane.model) else None
+        found = [best for pool in self._pools_of[lane.model].values() if (best := pool.best(lane, avoid))]
+        if not found:
+            return None
+        best = max(found, key=lambda one: (one.number not in avoid, one.credits)) if len(found) > 1 else found[0]
+        return self._one_that_knows(lane, prefixes, avoid, best) if prefixes else best
+
+    def offered(self, lane: Lane) -> bool:
+        """Whether a worker that is ready could take a request of this lane, if it had room."""
+        if not self.is_served(lane.model):
+            return not lane.needs and bool(self.generalists.members) and self.matches(lane.model)
+        return any(one.starting is None and lane.needs <= one.offers for one in self.members(lane.model))
+
+    def _one_that_knows(self, lane: Lane, prefixes: Sequence[int], avoid: Collection[int], best: Worker) -> Worker:
+        for number in self.affinity.candidates(prefixes):
+            one = self.workers[number]
+            is_behind = len(one.entries) > len(best.entries) + self._slack
+            if one.free and not is_behind and number not in avoid and one.serves(lane):
+                return one
+        return best
 
     def for_generalists(self, model: str) -> bool:
         """Whether generalists, if there are any, take requests for `model`."""
