@@ -357,7 +357,7 @@ def test_what_clients_see_of_the_queue_can_be_set(rendered, told):
     assert told("queue.tls.secretName=certificate").queue_url == "https://release-queue.here.svc:8080"
 
 
-def queue_pod(objects):
+def queue_kept(objects):
     (deployment,) = [one for one in kinds(objects, "Deployment") if one["metadata"]["name"] == "release-queue"]
     pod = deployment["spec"]["template"]["spec"]
     volumes = {one["name"]: one for one in pod["volumes"]}
@@ -367,7 +367,7 @@ def queue_pod(objects):
 
 def test_the_queue_keeps_its_database_in_the_pod(rendered):
     objects = rendered()
-    strategy, data, environment = queue_pod(objects)
+    strategy, data, environment = queue_kept(objects)
     assert (strategy, data) == ("RollingUpdate", {"name": "data", "emptyDir": {}})
     assert "HEADRACE_QUEUE_DATABASE_URL" not in environment
     assert kinds(objects, "PersistentVolumeClaim") == []
@@ -382,16 +382,16 @@ def test_the_queue_keeps_its_database_on_a_claim(rendered):
         "storageClassName": "fast",
         "resources": {"requests": {"storage": "8Gi"}},
     }
-    strategy, data, _ = queue_pod(objects)
+    strategy, data, _ = queue_kept(objects)
     assert (strategy, data["persistentVolumeClaim"]) == ("Recreate", {"claimName": claim["metadata"]["name"]})
     objects = rendered("queue.persistence.enabled=true", "queue.persistence.existingClaim=mine")
     assert kinds(objects, "PersistentVolumeClaim") == []
-    assert queue_pod(objects)[1]["persistentVolumeClaim"] == {"claimName": "mine"}
+    assert queue_kept(objects)[1]["persistentVolumeClaim"] == {"claimName": "mine"}
 
 
 def test_the_queue_uses_postgresql_by_a_secret(rendered):
     objects = rendered("queue.database.existingSecret=db", "queue.persistence.enabled=true")
-    strategy, data, environment = queue_pod(objects)
+    strategy, data, environment = queue_kept(objects)
     assert environment["HEADRACE_QUEUE_DATABASE_URL"]["valueFrom"] == {"secretKeyRef": {"name": "db", "key": "url"}}
     assert (strategy, data["emptyDir"]) == ("RollingUpdate", {})
     assert kinds(objects, "PersistentVolumeClaim") == []
@@ -399,7 +399,7 @@ def test_the_queue_uses_postgresql_by_a_secret(rendered):
 
 def test_the_queue_tells_the_webhook_with_the_secrets_key(rendered):
     objects = rendered("queue.webhook.url=https://billing/x", "queue.webhook.existingSecret=hook")
-    _, _, environment = queue_pod(objects)
+    _, _, environment = queue_kept(objects)
     (deployment,) = [one for one in kinds(objects, "Deployment") if one["metadata"]["name"] == "release-queue"]
     assert "--webhook-url=https://billing/x" in deployment["spec"]["template"]["spec"]["containers"][0]["args"]
     secret = environment["HEADRACE_QUEUE_WEBHOOK_SECRET"]["valueFrom"]["secretKeyRef"]
