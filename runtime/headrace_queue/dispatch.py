@@ -99,7 +99,7 @@ class Dispatcher:
     def leave(self, exchange: Exchange) -> None:
         """The client has its answer, or has gone: what is still under way for it is stopped."""
         if not exchange.over:
-            self._close(exchange, End(499))
+            self._break_off(exchange, End(499))
         self._open.discard(exchange)
         self._notify()
 
@@ -120,22 +120,23 @@ class Dispatcher:
 
     # ---- workers
 
-    def join(
+    def join(  # noqa: PLR0913, PLR0917 - what it says of itself
         self,
         link: WorkerLink,
         models: Iterable[str] | None,
         name: str = "",
         starting: Starting | None = None,
         offers: frozenset[str] = frozenset(),
+        memory_mb: int = 0,
     ) -> int:
         """A worker is there, with no credits yet; `models` is None for a generalist. Returns its number here.
 
         `name` is what the worker calls itself: in a pod, the pod's name. `starting` is None for one that is ready.
-        `offers` is what requests may need.
+        `offers` is what requests may need; `memory_mb` is that of a generalist's GPUs.
         """
         worker = next(self._numbers)
         self._seats[worker] = Seat(worker, link, name)
-        self.schedule.add(worker, models, name, starting, offers)
+        self.schedule.add(worker, models, name, starting, offers, memory_mb)
         self._forecast.tell(worker, self.schedule.models_of(worker), starting, self._clock.now())
         if self._dismissing:
             self._dismiss(worker)
@@ -194,7 +195,7 @@ class Dispatcher:
             self._begin(job, given)
         exchange.received += len(data)
         if not exchange.put(data):
-            self._close(exchange, End.failed(errors.buffer_full(self.limits.client_buffer_bytes)))
+            self._break_off(exchange, End.failed(errors.buffer_full(self.limits.client_buffer_bytes)))
             if exchange.sent:
                 exchange.abort()
 
@@ -355,6 +356,13 @@ class Dispatcher:
             self._book(exchange)
         self._notify()
 
+    def _break_off(self, exchange: Exchange, end: End) -> None:
+        """End an exchange; a worker that was given nothing more because of it may take the next one."""
+        had_worker = exchange.job is not None
+        self._close(exchange, end)
+        if had_worker:
+            self._assign([exchange.call.model])
+
     def _book(self, exchange: Exchange) -> None:
         """Write its row: it has ended, and no worker has it any more."""
         if self._unbooked.pop(exchange.call.request_id, None):
@@ -382,7 +390,7 @@ class Dispatcher:
         self._close(exchange, End.failed(self._waiting.too_long(exchange.call)))
 
     def _take_too_long(self, exchange: Exchange) -> None:
-        self._close(exchange, End.failed(errors.timed_out(self.limits.request_seconds)))
+        self._break_off(exchange, End.failed(errors.timed_out(self.limits.request_seconds)))
 
     def _refusal(self, call: Call) -> errors.ApiError | None:
         if self._draining:
@@ -392,7 +400,7 @@ class Dispatcher:
         return self._waiting.refusal(call)
 
     def _be_too_late(self, exchange: Exchange) -> None:
-        self._close(exchange, End.failed(errors.too_late(exchange.call.deadline_s)))
+        self._break_off(exchange, End.failed(errors.too_late(exchange.call.deadline_s)))
 
     # ---- failures
 

@@ -13,7 +13,8 @@ from headrace_queue.schedule import feed, work
 from headrace_queue.schedule.demand import Demands
 from headrace_queue.schedule.order import in_order
 from headrace_queue.schedule.shares import Entry, Lane, Shares
-from headrace_queue.schedule.workforce import Worker, Workforce
+from headrace_queue.schedule.worker import Worker
+from headrace_queue.schedule.workforce import Workforce
 
 AGEING_SECONDS = 30.0
 """After so long a request counts as one of the next higher priority."""
@@ -37,20 +38,21 @@ class Schedule:
 
     # ---- workers
 
-    def add(
+    def add(  # noqa: PLR0913, PLR0917 - what it says of itself
         self,
         worker: int,
         models: Iterable[str] | None,
         name: str = "",
         starting: Starting | None = None,
         offers: frozenset[str] = frozenset(),
+        memory_mb: int = 0,
     ) -> None:
         """Let a worker in, without credits; `models` is None for a generalist, `starting` for one that is ready.
 
-        `offers` is what requests may need, see `headrace_queue.needs`.
+        `offers` is what requests may need, see `headrace_queue.needs`; `memory_mb` is a generalist's, of all its GPUs.
         """
         served = None if models is None else frozenset(models)
-        self._force.workers[worker] = one = Worker(worker, served, name, starting, offers)
+        self._force.workers[worker] = one = Worker(worker, served, name, starting, offers, memory_mb=max(0, memory_mb))
         self._enter(one)
 
     def report(self, worker: int, starting: Starting | None, note: str = "") -> bool:
@@ -334,7 +336,9 @@ class Schedule:
         worker.credits -= 1
         worker.entries[entry.ticket] = entry
         worker.suspects += entry.line.lane.alone
-        if entry.call.prefixes and worker.models is not None:
+        if worker.models is None:
+            self._force.generalists.serve(worker, entry.call.model)
+        elif entry.call.prefixes:
             self._force.affinity.note(worker.number, entry.call.prefixes)
         self._force.rank(worker)
 
