@@ -32,7 +32,7 @@ from headrace_queue.ledger.metrics import LedgerMetrics
 from headrace_queue.ledger.receipts import Receipts
 from headrace_queue.ledger.rows import LedgerRows
 from headrace_queue.ledger.secrets import RECEIPTS, shared_secret
-from headrace_queue.metrics import LoadCollector, Metrics
+from headrace_queue.metrics import LoadCollector, Metrics, OutlookCollector
 from headrace_queue.models import ModelNames
 from headrace_queue.openai_api import OpenAiApi, Parts, text_page
 from headrace_queue.operator_socket import OperatorSocket
@@ -67,6 +67,7 @@ class QueueServer:
         registry.register(
             LoadCollector(lambda: schedule.load(names.announced()), names.label, lambda: schedule.generalists)
         )
+        registry.register(OutlookCollector(self.dispatcher, names.label))
         self.keys = KeyService(settings.keys, settings.worker_token, log)
         pages = {
             b"/healthz": text_page(lambda: (200, "ok")),

@@ -28,7 +28,9 @@ class WaitingRoom:
         self._holds = Timeouts[Exchange](clock, limits.hold_seconds, give_up)
 
     def refusal(self, call: Call) -> ApiError | None:
-        """What the client of a further request is told if no worker takes it at once and it may not wait."""
+        """What the client of a further request is told, if no worker takes it at once and it may not wait."""
+        if call.deadline_s is not None and call.deadline_s <= 0:
+            return errors.too_late(call.deadline_s)
         if self._schedule.free(call.model, call.needs) or not (full := self._full(call)):
             return None
         starting = [] if self._schedule.is_ready(call.model) else self._schedule.starting(call.model)

@@ -49,6 +49,7 @@ class Schedule:
     ) -> None:
         """Let a worker in, without credits; `models` is None for a generalist, `starting` for one that is ready.
 
+        `name` is what it calls itself: in a pod, the pod's name.
         `offers` is what requests may need, see `headrace_queue.needs`; `memory_mb` is a generalist's, of all its GPUs.
         """
         served = None if models is None else frozenset(models)
@@ -188,10 +189,10 @@ class Schedule:
         return seconds
 
     def try_again(self, worker: int) -> None:
-        """A worker has rested: it gets one request, and more once it has answered that."""
-        one = self._force.workers[worker]
-        one.health.try_again()
-        self._force.rank(one)
+        """A worker has rested: it gets one request, and more once it has answered that. It may have left by now."""
+        if one := self._force.workers.get(worker):
+            one.health.try_again()
+            self._force.rank(one)
 
     def usual_first_token(self, worker: int) -> float | None:
         """Seconds from a job to its first token, on average of late, of workers like this one; None if unknown."""
@@ -230,6 +231,11 @@ class Schedule:
     def waiting_for(self, model: str) -> int:
         """How many requests for `model` wait."""
         return self._demands.waiting(model)
+
+    def in_order(self) -> Iterator[tuple[int, Entry]]:
+        """What waits, and how many of its model go before it, were nothing else to come; those that are next first."""
+        shares = {demand.shares.name: demand.shares for demand in self._demands.models.values()}
+        return heapq.merge(*(enumerate(in_order(each)) for each in shares.values()), key=lambda each: each[0])
 
     def ahead_of(self, ticket: int) -> int:
         """How many of its model go before a ticket that waits, were nothing else to come; O(n log n)."""
