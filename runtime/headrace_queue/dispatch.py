@@ -55,6 +55,7 @@ class Dispatcher:
         self._unbooked: dict[str, Exchange] = {}
         """Those that have no row in the ledger yet, by their requests' ids."""
         self.waiting_room = WaitingRoom(schedule, limits, clock, self._give_up)
+        self.eta = self.waiting_room.eta_of
         self._room = self.waiting_room.room
         self._forecast = self.waiting_room.forecast
         self._failures = Failures(schedule, clock, limits.max_attempts, self._resume)

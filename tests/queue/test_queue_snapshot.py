@@ -77,3 +77,21 @@ def test_metrics_say_how_long_requests_will_wait_and_who_rests() -> None:
     last = list(snapshot.waiting(queue.dispatcher))[-1].eta_s
     assert worker.jobs
     assert expected == last
+
+
+def test_one_that_waits_is_told_its_time_from_places_that_are_hardly_older() -> None:
+    queue = VirtualQueue()
+    worker = queue.worker("m", credit=1)
+    asked = [queue.ask(str(number)) for number in range(30)]
+    for _ in range(20):
+        queue.clock.pass_(2)
+        worker.finish(next(iter(worker.jobs)))
+        worker.grant()
+    assert queue.dispatcher.eta(asked[-1]) == pytest.approx(18, rel=0.25)
+    for _ in range(8):
+        queue.clock.pass_(2)
+        worker.finish(next(iter(worker.jobs)))
+        worker.grant()
+    assert queue.dispatcher.eta(asked[-1]) == pytest.approx(2, rel=0.5)
+    worker.grant()
+    assert not queue.dispatcher.waiting_room._places

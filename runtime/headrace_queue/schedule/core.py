@@ -237,10 +237,10 @@ class Schedule:
         shares = {demand.shares.name: demand.shares for demand in self._demands.models.values()}
         return heapq.merge(*(enumerate(in_order(each)) for each in shares.values()), key=lambda each: each[0])
 
-    def ahead_of(self, ticket: int) -> int:
-        """How many of its model go before a ticket that waits, were nothing else to come; O(n log n)."""
-        entry = self._demands.entries[ticket]
-        return next(place for place, each in enumerate(in_order(entry.demand.shares)) if each is entry)
+    def positions(self, model: str) -> dict[int, int]:
+        """How many go before each that waits for a model or its adapters, by ticket; O(n log n)."""
+        demand = self._demands.models.get(model)
+        return {entry.ticket: place for place, entry in enumerate(in_order(demand.shares))} if demand else {}
 
     def models_of(self, worker: int) -> frozenset[str] | None:
         """The models that a worker is dedicated to; None for a generalist."""
