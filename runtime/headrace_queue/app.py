@@ -37,7 +37,7 @@ from headrace_queue.ledger.secrets import RECEIPTS, shared_secret
 from headrace_queue.ledger.usage_api import USAGE_PATH, UsageApi
 from headrace_queue.ledger.viewers import whose_usage
 from headrace_queue.ledger.webhook import enqueue
-from headrace_queue.metrics import LoadCollector, Metrics
+from headrace_queue.metrics import LoadCollector, Metrics, OutlookCollector
 from headrace_queue.models import ModelNames
 from headrace_queue.openai_api import OpenAiApi, Parts, json_page, text_page
 from headrace_queue.operator_socket import OperatorSocket
@@ -73,6 +73,7 @@ class QueueServer:
         registry.register(
             LoadCollector(lambda: schedule.load(names.announced()), names.label, lambda: schedule.generalists)
         )
+        registry.register(OutlookCollector(self.dispatcher, names.label))
         self.keys = KeyService(settings.keys, settings.worker_token, log)
         pages = {
             b"/healthz": text_page(lambda: (200, "ok")),

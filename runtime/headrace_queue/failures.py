@@ -20,11 +20,11 @@ _SAME_DEATH_SECONDS = 5
 class Failures:
     """Strikes for requests, rests for workers."""
 
-    def __init__(self, schedule: Schedule, clock: Clock, max_attempts: int, try_again: Callable[[int], object]) -> None:
+    def __init__(self, schedule: Schedule, clock: Clock, max_attempts: int, resume: Callable[[int], object]) -> None:
         self._schedule = schedule
         self._clock = clock
         self._max_attempts = max_attempts
-        self._try_again = try_again
+        self._resume = resume
         """Called with a worker that has rested."""
 
     def die(self, exchanges: list[Exchange]) -> None:
@@ -53,7 +53,11 @@ class Failures:
         """A worker has failed a request."""
         seconds = self._schedule.fail(worker)
         if seconds is not None:
-            self._clock.call_later(seconds, partial(self._try_again, worker))
+            self._clock.call_later(seconds, partial(self._wake, worker))
+
+    def _wake(self, worker: int) -> None:
+        self._schedule.try_again(worker)
+        self._resume(worker)
 
     def _strike(self, exchange: Exchange) -> None:
         exchange.strikes += 1

@@ -43,3 +43,45 @@ class Job:
     """Whether anything of its answer came."""
     abandoned: bool = False
     """Whether another worker has the request now: what still comes of this attempt counts for nothing."""
+
+    @property
+    def is_live(self) -> bool:
+        """Whether somebody waits for what comes of it."""
+        return not (self.abandoned or self.exchange.over)
+
+
+class Seats:
+    """All workers, by their numbers, and all jobs, by theirs."""
+
+    def __init__(self) -> None:
+        self.workers: dict[int, Seat] = {}
+        self.jobs: dict[int, Job] = {}
+
+    def give(self, job: int, exchange: Exchange, worker: int, now: float) -> Seat:
+        """A worker gets a request."""
+        seat = self.workers[worker]
+        exchange.job, exchange.worker, exchange.started = job, seat.name, now
+        exchange.attempts += 1
+        self.jobs[job] = Job(exchange, worker, now)
+        seat.jobs.add(job)
+        return seat
+
+    def of(self, worker: int, job: int) -> Job | None:
+        """A worker's job; None if it has none of this number."""
+        given = self.jobs.get(job)
+        return given if given is not None and given.worker == worker else None
+
+    def take(self, job: int) -> None:
+        """A worker has a job no longer."""
+        given = self.jobs.pop(job)
+        self.workers[given.worker].jobs.discard(job)
+        if not given.abandoned:
+            given.exchange.job = None
+
+    def lose(self, worker: int) -> list[Job]:
+        """A worker is gone: what it had, without what was given up before."""
+        seat = self.workers.pop(worker)
+        lost = [given for job in sorted(seat.jobs) if not (given := self.jobs.pop(job)).abandoned]
+        for given in lost:
+            given.exchange.job = None
+        return lost

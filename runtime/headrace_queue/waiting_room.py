@@ -12,6 +12,7 @@ from headrace_queue.room import Room
 from headrace_queue.schedule import Schedule
 from headrace_queue.timeouts import Timeouts
 
+_PLACES_SECONDS = 5
 _MOST_KINDS = 64
 """Combinations of tags that may wait for one model: each is looked at in every decision."""
 
@@ -23,12 +24,16 @@ class WaitingRoom:
         self.room = Room(limits)
         self.forecast = Forecast()
         self._schedule = schedule
+        self._places: dict[str, tuple[float, dict[int, int]]] = {}
+        """By model: when they were looked up, and how many go before each ticket."""
         self._seconds = limits.hold_seconds
         self._clock = clock
         self._holds = Timeouts[Exchange](clock, limits.hold_seconds, give_up)
 
     def refusal(self, call: Call) -> ApiError | None:
-        """What the client of a further request is told if no worker takes it at once and it may not wait."""
+        """What the client of a further request is told, if no worker takes it at once and it may not wait."""
+        if call.deadline_s is not None and call.deadline_s <= 0:
+            return errors.too_late(call.deadline_s)
         if self._schedule.free(call.model, call.needs) or not (full := self._full(call)):
             return None
         starting = [] if self._schedule.is_ready(call.model) else self._schedule.starting(call.model)
@@ -48,10 +53,13 @@ class WaitingRoom:
             exchange.held = False
             self.room.remove(exchange.call)
             self._holds.discard(exchange)
+            if self._places and not self._schedule.waiting_for(exchange.call.model):
+                self._places.pop(exchange.call.model, None)
 
     def gave_up(self, call: Call) -> None:
         """A request that waited is over, and the schedule does not know it any more."""
         if not self._schedule.waiting_for(call.model):
+            self._places.pop(call.model, None)
             self.forecast.cold.release(call.base, self._clock.now())
 
     def too_long(self, call: Call) -> ApiError:
@@ -61,6 +69,14 @@ class WaitingRoom:
         if self._schedule.is_ready(call.model):
             return errors.no_worker_with(call.model, self._seconds, call.needs)
         return errors.no_worker(call.model, self._seconds, self._schedule.starting(call.model), self._next_eta(call))
+
+    def eta_of(self, exchange: Exchange) -> float | None:
+        """The same of one that waits. Many ask for it, each for its own, so places are up to 5 s old."""
+        call, now = exchange.call, self._clock.now()
+        known = self._places.get(call.model)
+        if known is None or now - known[0] > _PLACES_SECONDS:
+            known = self._places[call.model] = now, self._schedule.positions(call.model)
+        return self.eta(call, known[1].get(exchange.ticket, self._schedule.waiting_for(call.model)))
 
     def eta(self, call: Call, ahead: int) -> float | None:
         """Seconds until a request that so many others are before is begun; None where nothing is known."""

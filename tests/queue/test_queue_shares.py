@@ -116,7 +116,7 @@ def test_the_order_that_is_told_is_the_order_that_is_kept(waiting: list[tuple[st
     for ticket, (key, priority, size, pause) in enumerate(waiting):
         now += pause
         schedule.enqueue(ticket, call(ticket, key, 1 + ord(key) % 3, priority, size), now)
-    told = [schedule.ahead_of(ticket) for ticket in range(len(waiting))]
+    told = schedule.positions("m")
     kept = [serve(schedule) for _ in waiting]
     assert [told[ticket] for ticket in kept] == list(range(len(waiting)))
 

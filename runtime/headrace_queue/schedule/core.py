@@ -13,7 +13,8 @@ from headrace_queue.schedule import feed, work
 from headrace_queue.schedule.demand import Demands
 from headrace_queue.schedule.order import in_order
 from headrace_queue.schedule.shares import Entry, Lane, Shares
-from headrace_queue.schedule.workforce import Worker, Workforce
+from headrace_queue.schedule.worker import Worker
+from headrace_queue.schedule.workforce import Workforce
 
 AGEING_SECONDS = 30.0
 """After so long a request counts as one of the next higher priority."""
@@ -37,20 +38,22 @@ class Schedule:
 
     # ---- workers
 
-    def add(
+    def add(  # noqa: PLR0913, PLR0917 - what it says of itself
         self,
         worker: int,
         models: Iterable[str] | None,
         name: str = "",
         starting: Starting | None = None,
         offers: frozenset[str] = frozenset(),
+        memory_mb: int = 0,
     ) -> None:
         """Let a worker in, without credits; `models` is None for a generalist, `starting` for one that is ready.
 
-        `offers` is what requests may need, see `headrace_queue.needs`.
+        `name` is what it calls itself: in a pod, the pod's name.
+        `offers` is what requests may need, see `headrace_queue.needs`; `memory_mb` is a generalist's, of all its GPUs.
         """
         served = None if models is None else frozenset(models)
-        self._force.workers[worker] = one = Worker(worker, served, name, starting, offers)
+        self._force.workers[worker] = one = Worker(worker, served, name, starting, offers, memory_mb=max(0, memory_mb))
         self._enter(one)
 
     def report(self, worker: int, starting: Starting | None, note: str = "") -> bool:
@@ -186,10 +189,10 @@ class Schedule:
         return seconds
 
     def try_again(self, worker: int) -> None:
-        """A worker has rested: it gets one request, and more once it has answered that."""
-        one = self._force.workers[worker]
-        one.health.try_again()
-        self._force.rank(one)
+        """A worker has rested: it gets one request, and more once it has answered that. It may have left by now."""
+        if one := self._force.workers.get(worker):
+            one.health.try_again()
+            self._force.rank(one)
 
     def usual_first_token(self, worker: int) -> float | None:
         """Seconds from a job to its first token, on average of late, of workers like this one; None if unknown."""
@@ -229,10 +232,15 @@ class Schedule:
         """How many requests for `model` wait."""
         return self._demands.waiting(model)
 
-    def ahead_of(self, ticket: int) -> int:
-        """How many of its model go before a ticket that waits, were nothing else to come; O(n log n)."""
-        entry = self._demands.entries[ticket]
-        return next(place for place, each in enumerate(in_order(entry.demand.shares)) if each is entry)
+    def in_order(self) -> Iterator[tuple[int, Entry]]:
+        """What waits, and how many of its model go before it, were nothing else to come; those that are next first."""
+        shares = {demand.shares.name: demand.shares for demand in self._demands.models.values()}
+        return heapq.merge(*(enumerate(in_order(each)) for each in shares.values()), key=lambda each: each[0])
+
+    def positions(self, model: str) -> dict[int, int]:
+        """How many go before each that waits for a model or its adapters, by ticket; O(n log n)."""
+        demand = self._demands.models.get(model)
+        return {entry.ticket: place for place, entry in enumerate(in_order(demand.shares))} if demand else {}
 
     def models_of(self, worker: int) -> frozenset[str] | None:
         """The models that a worker is dedicated to; None for a generalist."""
@@ -334,7 +342,9 @@ class Schedule:
         worker.credits -= 1
         worker.entries[entry.ticket] = entry
         worker.suspects += entry.line.lane.alone
-        if entry.call.prefixes and worker.models is not None:
+        if worker.models is None:
+            self._force.generalists.serve(worker, entry.call.model)
+        elif entry.call.prefixes:
             self._force.affinity.note(worker.number, entry.call.prefixes)
         self._force.rank(worker)
 
