@@ -76,7 +76,7 @@ class Conduct:
     _waste: Budget = field(default_factory=lambda: Budget(64 * 2**20, 16 * 2**20))
     """Bytes for jobs that it does not have."""
     _reports: Budget = field(default_factory=lambda: Budget(200, 20))
-    _others: Budget = field(default_factory=lambda: Budget(20_000, 2_000))
+    _others: Budget = field(default_factory=lambda: Budget(20_000, 10_000))
     """Messages that are no end of a job that it has: credits, and results of an earlier connection, told again."""
 
     def give(self, job: int, asked_bytes: int, now: float) -> None:
