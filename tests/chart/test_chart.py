@@ -37,6 +37,9 @@ def test_lint_is_clean(helm):
         ("queue.service.port=0", "port"),
         ("queue.keys.defaultLimits.requestPerMinute=1", "requestPerMinute"),
         ("queue.keys.defaultLimits.requestsPerMinute=0", "requestsPerMinute"),
+        ("queue.persistence.size=big", "size"),
+        ("queue.persistence.accessModes={ReadOnlyMany}", "accessModes"),
+        ("queue.database.url=postgresql://x", "url"),
         ("sampleModel.name=Sample", "name"),
         ("runtime.accelerators.a10.resourceName=gpu", "resourceName"),
         ("runtime.accelerators.a10.memory=24", "memory"),
@@ -274,14 +277,15 @@ def test_the_admin_port_stays_inside_the_cluster(rendered):
     assert [port["name"] for port in services["release-queue"]["ports"]] == ["http"]
 
 
-def queue_pod(objects):
-    found = {one["metadata"]["name"]: one for one in kinds(objects, "Deployment")}
-    return found["release-queue"]["spec"]["template"]["spec"]
+def queue_container(objects):
+    (deployment,) = [one for one in kinds(objects, "Deployment") if one["metadata"]["name"] == "release-queue"]
+    pod = deployment["spec"]["template"]["spec"]
+    return pod, pod["containers"][0]
 
 
 def test_no_keys_are_needed_by_default_and_the_admin_key_is_where_its_service_says(rendered):
     objects = rendered()
-    (queue,) = queue_pod(objects)["containers"]
+    _, queue = queue_container(objects)
     assert not [word for word in queue["args"] if "key" in word or "limit" in word]
     secrets = {one["metadata"]["name"]: one for one in kinds(objects, "Secret")}
     services = {one["metadata"]["name"]: one["metadata"].get("annotations", {}) for one in kinds(objects, "Service")}
@@ -297,8 +301,7 @@ def test_keys_come_from_a_secret_and_limits_from_values(rendered):
         f"{keys}.existingSecret=mine,{keys}.required=true,{keys}.anonymousWorkers=false",
         f"{keys}.defaultLimits.tokensPerDay=5000000,{keys}.adminKey.existingSecret=theirs",
     )
-    pod = queue_pod(objects)
-    (queue,) = pod["containers"]
+    pod, queue = queue_container(objects)
     wanted = {"--keys-file=/etc/headrace-keys/keys.yaml", "--keys-required", "--no-anonymous-workers"}
     assert wanted | {"--default-limit=tokensPerDay=5000000"} <= set(queue["args"])
     assert {"name": "keys", "secret": {"secretName": "mine"}} in pod["volumes"]
@@ -306,19 +309,28 @@ def test_keys_come_from_a_secret_and_limits_from_values(rendered):
     assert "release-queue-admin-key" not in {one["metadata"]["name"] for one in kinds(objects, "Secret")}
 
 
-def token_secrets(objects):
-    return [one for one in kinds(objects, "Secret") if one["metadata"]["name"] == "release-worker-token"]
+def tokens(objects):
+    """The Secrets of workers' tokens."""
+    return [secret for secret in kinds(objects, "Secret") if "token" in secret["data"]]
 
 
 def test_a_given_token_secret_is_used_and_none_is_made(rendered):
-    (secret,) = token_secrets(rendered())
+    (secret,) = tokens(rendered())
     assert secret["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}, "workers outlive the release"
-    everywhere = token_secrets(rendered("operator.namespaces={a,b}"))
+    everywhere = tokens(rendered("operator.namespaces={a,b}"))
     assert {secret["metadata"]["namespace"] for secret in everywhere} == {"a", "b", "here"}
     assert len({secret["data"]["token"] for secret in everywhere}) == 1
     objects = rendered("queue.workerToken.existingSecret=mine")
-    assert not token_secrets(objects)
+    assert not tokens(objects)
     assert str(objects).count("'mine'") == 2
+
+
+def test_a_given_admin_key_is_used_and_none_is_made(rendered):
+    (secret,) = [one for one in kinds(rendered(), "Secret") if "admin-key" in one["data"]]
+    assert secret["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    objects = rendered("queue.keys.adminKey.existingSecret=mine", "queue.workerToken.existingSecret=token")
+    assert not kinds(objects, "Secret")
+    assert str(objects).count("'mine'") == 1
 
 
 def test_the_size_of_the_largest_node_reaches_the_operator(rendered):
@@ -331,3 +343,43 @@ def test_the_size_of_the_largest_node_reaches_the_operator(rendered):
 
     assert told() == []
     assert told("runtime.gpusPerNode=8") == ["8"]
+
+
+def queue_pod(objects):
+    (deployment,) = [one for one in kinds(objects, "Deployment") if one["metadata"]["name"] == "release-queue"]
+    pod = deployment["spec"]["template"]["spec"]
+    volumes = {one["name"]: one for one in pod["volumes"]}
+    environment = {one["name"]: one for one in pod["containers"][0]["env"]}
+    return deployment["spec"]["strategy"]["type"], volumes["data"], environment
+
+
+def test_the_queue_keeps_its_database_in_the_pod(rendered):
+    objects = rendered()
+    strategy, data, environment = queue_pod(objects)
+    assert (strategy, data) == ("RollingUpdate", {"name": "data", "emptyDir": {}})
+    assert "HEADRACE_QUEUE_DATABASE_URL" not in environment
+    assert kinds(objects, "PersistentVolumeClaim") == []
+
+
+def test_the_queue_keeps_its_database_on_a_claim(rendered):
+    objects = rendered("queue.persistence.enabled=true", "queue.persistence.storageClass=fast")
+    (claim,) = kinds(objects, "PersistentVolumeClaim")
+    assert claim["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+    assert claim["spec"] == {
+        "accessModes": ["ReadWriteOnce"],
+        "storageClassName": "fast",
+        "resources": {"requests": {"storage": "8Gi"}},
+    }
+    strategy, data, _ = queue_pod(objects)
+    assert (strategy, data["persistentVolumeClaim"]) == ("Recreate", {"claimName": claim["metadata"]["name"]})
+    objects = rendered("queue.persistence.enabled=true", "queue.persistence.existingClaim=mine")
+    assert kinds(objects, "PersistentVolumeClaim") == []
+    assert queue_pod(objects)[1]["persistentVolumeClaim"] == {"claimName": "mine"}
+
+
+def test_the_queue_uses_postgresql_by_a_secret(rendered):
+    objects = rendered("queue.database.existingSecret=db", "queue.persistence.enabled=true")
+    strategy, data, environment = queue_pod(objects)
+    assert environment["HEADRACE_QUEUE_DATABASE_URL"]["valueFrom"] == {"secretKeyRef": {"name": "db", "key": "url"}}
+    assert (strategy, data["emptyDir"]) == ("RollingUpdate", {})
+    assert kinds(objects, "PersistentVolumeClaim") == []

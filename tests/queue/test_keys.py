@@ -13,6 +13,7 @@ from queue_setup import PLAIN, Queue, Start, eventually
 from v1_worker import V1Worker
 
 from headrace_api import wire
+from headrace_queue.keys.key_file import Watched, read
 from headrace_queue.keys.settings import KeySettings
 
 ADMIN = "the-admin-key-of-this-test"
@@ -271,3 +272,18 @@ async def test_keys_can_be_needed_before_there_is_one(start: Start) -> None:
     queue = await start(keys=KeySettings(required=True), models=("m",))
     with pytest.raises(openai.AuthenticationError):
         await queue.client.models.list()
+
+
+def test_a_secret_that_the_kubelet_swaps_is_seen(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "keys.yaml").write_text(f"keys: [{{id: {name}, key: a-secret-of-20-characters}}]")
+    (tmp_path / "..data").symlink_to("one")
+    (tmp_path / "keys.yaml").symlink_to("..data/keys.yaml")
+    watched = Watched(tmp_path / "keys.yaml")
+    assert not watched.changed()
+    (tmp_path / "..new").symlink_to("two")
+    (tmp_path / "..new").replace(tmp_path / "..data")
+    assert watched.changed()
+    assert not watched.changed()
+    assert [key.id for key in read(tmp_path / "keys.yaml").keys] == ["two"]
