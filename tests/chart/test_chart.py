@@ -279,14 +279,15 @@ def test_the_admin_port_stays_inside_the_cluster(rendered):
     assert [port["name"] for port in services["release-queue"]["ports"]] == ["http"]
 
 
-def queue_pod(objects):
-    found = {one["metadata"]["name"]: one for one in kinds(objects, "Deployment")}
-    return found["release-queue"]["spec"]["template"]["spec"]
+def queue_container(objects):
+    (deployment,) = [one for one in kinds(objects, "Deployment") if one["metadata"]["name"] == "release-queue"]
+    pod = deployment["spec"]["template"]["spec"]
+    return pod, pod["containers"][0]
 
 
 def test_no_keys_are_needed_by_default_and_the_admin_key_is_where_its_service_says(rendered):
     objects = rendered()
-    (queue,) = queue_pod(objects)["containers"]
+    _, queue = queue_container(objects)
     assert not [word for word in queue["args"] if "key" in word or "limit" in word]
     secrets = {one["metadata"]["name"]: one for one in kinds(objects, "Secret")}
     services = {one["metadata"]["name"]: one["metadata"].get("annotations", {}) for one in kinds(objects, "Service")}
@@ -302,8 +303,7 @@ def test_keys_come_from_a_secret_and_limits_from_values(rendered):
         f"{keys}.existingSecret=mine,{keys}.required=true,{keys}.anonymousWorkers=false",
         f"{keys}.defaultLimits.tokensPerDay=5000000,{keys}.adminKey.existingSecret=theirs",
     )
-    pod = queue_pod(objects)
-    (queue,) = pod["containers"]
+    pod, queue = queue_container(objects)
     wanted = {"--keys-file=/etc/headrace-keys/keys.yaml", "--keys-required", "--no-anonymous-workers"}
     assert wanted | {"--default-limit=tokensPerDay=5000000"} <= set(queue["args"])
     assert {"name": "keys", "secret": {"secretName": "mine"}} in pod["volumes"]
@@ -311,18 +311,19 @@ def test_keys_come_from_a_secret_and_limits_from_values(rendered):
     assert "release-queue-admin-key" not in {one["metadata"]["name"] for one in kinds(objects, "Secret")}
 
 
-def token_secrets(objects):
-    return [one for one in kinds(objects, "Secret") if one["metadata"]["name"] == "release-worker-token"]
+def tokens(objects):
+    """The Secrets of workers' tokens."""
+    return [secret for secret in kinds(objects, "Secret") if "token" in secret["data"]]
 
 
 def test_a_given_token_secret_is_used_and_none_is_made(rendered):
-    (secret,) = token_secrets(rendered())
+    (secret,) = tokens(rendered())
     assert secret["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}, "workers outlive the release"
-    everywhere = token_secrets(rendered("operator.namespaces={a,b}"))
+    everywhere = tokens(rendered("operator.namespaces={a,b}"))
     assert {secret["metadata"]["namespace"] for secret in everywhere} == {"a", "b", "here"}
     assert len({secret["data"]["token"] for secret in everywhere}) == 1
     objects = rendered("queue.workerToken.existingSecret=mine")
-    assert not token_secrets(objects)
+    assert not tokens(objects)
     assert str(objects).count("'mine'") == 2
 
 

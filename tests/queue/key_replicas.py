@@ -136,9 +136,13 @@ class Replicas:
         self._exchanged[number] = self._heard[sharing.replica] = self._now
         sharing.table.take_in(self.rows.values(), self._heard)
         meter = self.meters[number]
-        proposal = sharing.propose({KEY: meter} if meter.gauges else {}, self._now)
+        meters = {KEY: meter} if meter.gauges else {}
+        proposal = sharing.propose(meters, self._now)
+        proposal.rows += sharing.gone(meters)
         self.rows |= {row.replica: row for row in proposal.rows}
         sharing.accept(proposal)
+        if proposal.idle and meter.gauges:
+            sharing.welcome(KEY, meter, self._now)
 
 
 def even(replicas: int, total: float, _: int) -> list[float]:

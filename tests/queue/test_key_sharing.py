@@ -4,7 +4,6 @@ import asyncio
 import io
 import itertools
 import time
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 
@@ -33,7 +32,7 @@ Join = Callable[[], Awaitable[KeyService]]
 
 @pytest.fixture
 def engine(postgres_server: Postgres) -> Engine:
-    made = make_engine(postgres_server.new(f"t{uuid.uuid4().hex}"))
+    made = make_engine(postgres_server.emptied())
     upgrade(made)
     return made
 
