@@ -20,10 +20,7 @@ from pydantic import AwareDatetime, ConfigDict, Field, model_validator
 from headrace_api.base import KubernetesDocument, Message
 
 KEYS_PATH = "/keys"
-"""Where the queue's admin port has the keys: GET and POST here, GET and DELETE `/{id}`, POST `/{id}/rotate`."""
-
-ADMIN_KEY_HEADER = "x-headrace-admin-key"
-"""Tells the admin port that whoever asks may manage keys."""
+"""Where the queue's admin port has the keys: GET and POST here, DELETE `/{id}`, POST `/{id}/rotate`."""
 
 SHORTEST_SECRET = 20
 """Characters; a shorter one could be found by trying, from its SHA-256."""
@@ -115,11 +112,13 @@ class WorkerEntry(_Kept):
     token: Secret | None = Field(default=None, repr=False)
     models: list[Pattern] = ["*"]
     generalist: bool = False
-    """Whether it may come without naming its models, as workers of the seed's protocol do."""
+    """Whether it may come without naming its models, as workers of the seed's protocol do; then it serves any."""
     expires: AwareDatetime | None = None
 
     @model_validator(mode="after")
     def _has_a_secret(self) -> Self:
+        if self.generalist and "*" not in self.models:
+            raise ValueError("a generalist is given any model: leave `models` out, or `generalist`")
         return _one_of(self, "token", self.token, self.sha256)
 
     def expires_at(self) -> float | None:

@@ -12,9 +12,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from typer import Option
 
 from headrace_queue.app import QueueServer
-from headrace_queue.dispatch import Limits
+from headrace_queue.keys.settings import KeySettings
+from headrace_queue.ledger.webhook import read_settings as read_webhook
+from headrace_queue.limits import Limits
 from headrace_queue.logs import capture_libraries, make_logger
-from headrace_queue.settings import ENVIRONMENT_PREFIX, Settings, read_alias, read_tls, read_token
+from headrace_queue.settings import ENVIRONMENT_PREFIX, Settings, read_alias, read_limits, read_tls, read_token
 
 _DEFAULTS = Settings()
 _LIMITS = _DEFAULTS.limits
@@ -48,6 +50,15 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
     max_waiting_bytes: Annotated[
         int, Option(min=0, help="Bytes of all requests that wait.")
     ] = _LIMITS.max_waiting_bytes,
+    max_waiting_per_model: Annotated[
+        int, Option(min=0, help="Requests that may wait for one model.")
+    ] = _LIMITS.max_waiting_per_model,
+    max_waiting_per_key: Annotated[
+        int, Option(min=0, help="Requests of one key that may wait.")
+    ] = _LIMITS.max_waiting_per_key,
+    max_waiting_bytes_per_key: Annotated[
+        int, Option(min=0, help="Bytes of all requests of one key that wait.")
+    ] = _LIMITS.max_waiting_bytes_per_key,
     max_request_bytes: Annotated[int, Option(min=1, help="Bytes of one request.")] = _DEFAULTS.max_request_bytes,
     client_buffer_bytes: Annotated[
         int, Option(min=1, help="Bytes of an answer that are kept for a client that has not read them.")
@@ -56,6 +67,12 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
     priority_ageing_seconds: Annotated[
         float, Option(min=0.001, help="How long a request waits to count as one of the next higher priority.")
     ] = _DEFAULTS.priority_ageing_seconds,
+    affinity_slack: Annotated[
+        int, Option(min=0, help="Requests that a conversation's worker may have more than the best one.")
+    ] = _DEFAULTS.affinity_slack,
+    first_token_seconds: Annotated[
+        float, Option(min=0, help="How long a stream waits for its first token before it moves; 0: for ever.")
+    ] = _LIMITS.first_token_seconds,
     drain_seconds: Annotated[
         float, Option(min=0, help="How long requests under way have after SIGTERM.")
     ] = _DEFAULTS.drain_seconds,
@@ -78,11 +95,36 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
         str | None,
         Option(help="postgresql://USER:PASSWORD@HOST/DATABASE: for more than one queue.", show_default=False),
     ] = None,
+    keys_file: Annotated[Path | None, Option(help="A YAML or JSON file of keys; read again when it changes.")] = None,
+    keys_required: Annotated[bool, Option(help="Let nobody in without a key, also before there is one.")] = False,
+    default_limit: Annotated[
+        list[str] | None, Option(help="NAME=NUMBER: a limit of keys that do not say themselves. Repeatable.")
+    ] = None,
+    admin_key: Annotated[str | None, Option(help="Who has it may manage keys; without one nobody.")] = None,
+    admin_key_file: Annotated[Path | None, Option(help="A file that holds the admin key.")] = None,
+    anonymous_workers: Annotated[
+        bool | None, Option(help="Let workers without a token join; unless said: while no token is configured.")
+    ] = None,
+    webhook_url: Annotated[str | None, Option(help="Is told of every row of the ledger, by signed messages.")] = None,
+    webhook_secret: Annotated[
+        str | None, Option(help="Signs them: 24 to 64 bytes in base64, as standardwebhooks has it.")
+    ] = None,
+    receipt_secret: Annotated[
+        str | None, Option(help="Signs workers' receipts; else one is made and kept in the database.")
+    ] = None,
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], Option(help="What is logged.")] = "INFO",
 ) -> None:
     """Serve the OpenAI API for the workers that connect. Every option is also a variable HEADRACE_QUEUE_<NAME>."""
     try:
         token = read_token(worker_token, worker_token_file)
+        webhook = read_webhook(webhook_url, webhook_secret)
+        keys = KeySettings(
+            file=keys_file,
+            required=keys_required,
+            default_limits=read_limits(default_limit or ()),
+            admin_key=read_token(admin_key, admin_key_file, "--admin-key"),
+            anonymous_workers=anonymous_workers,
+        )
         tls = read_tls(tls_cert, tls_key)
         aliases = tuple(read_alias(each) for each in alias or ())
     except ValueError as error:
@@ -97,6 +139,7 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
         aliases=aliases,
         generalist_models=tuple(generalist_models or _DEFAULTS.generalist_models),
         priority_ageing_seconds=priority_ageing_seconds,
+        affinity_slack=affinity_slack,
         drain_seconds=drain_seconds,
         heartbeat_seconds=heartbeat_seconds,
         expect_operator=expect_operator,
@@ -105,14 +148,28 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
         max_request_bytes=max_request_bytes,
         data_folder=data_folder,
         database_url=database_url,
-        limits=Limits(max_waiting, max_waiting_bytes, client_buffer_bytes, hold_seconds, request_seconds, max_attempts),
+        keys=keys,
+        receipt_secret=receipt_secret,
+        webhook=webhook,
+        limits=Limits(
+            max_waiting=max_waiting,
+            max_waiting_bytes=max_waiting_bytes,
+            max_waiting_per_model=max_waiting_per_model,
+            max_waiting_per_key=max_waiting_per_key,
+            max_waiting_bytes_per_key=max_waiting_bytes_per_key,
+            client_buffer_bytes=client_buffer_bytes,
+            hold_seconds=hold_seconds,
+            request_seconds=request_seconds,
+            max_attempts=max_attempts,
+            first_token_seconds=first_token_seconds,
+        ),
     )
     capture_libraries()
     log = make_logger(log_level)
     try:
         asyncio.run(run(settings, log))
     except (SQLAlchemyError, ValueError) as error:
-        log.error("no database", error=str(error))  # noqa: TRY400
+        log.error("cannot start", error=str(error))  # noqa: TRY400
         raise typer.Exit(1) from error
     except OSError as error:
         log.error("cannot listen", host=host, port=port, admin_port=admin_port, error=str(error))  # noqa: TRY400

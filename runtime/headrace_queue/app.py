@@ -1,7 +1,8 @@
 """Puts the program together: every object is made here, once, and handed to those that need it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 from typing import Self
 
@@ -9,12 +10,12 @@ import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from headrace_api.load import OPERATOR_PATH
 from headrace_api.wire import WORKER_PATH
-from headrace_queue.access import Access, Open
-from headrace_queue.accounts import Accounts
+from headrace_queue import openapi
+from headrace_queue.access import Access
 from headrace_queue.aiohttp_errors import openai_errors
 from headrace_queue.clock import LoopClock
 from headrace_queue.database.engine import shown, sqlite_url
@@ -23,13 +24,30 @@ from headrace_queue.dispatch import Dispatcher
 from headrace_queue.http.connection import HttpLimits
 from headrace_queue.http.server import HttpServer
 from headrace_queue.http.tls import Certificate
-from headrace_queue.metrics import LoadCollector, Metrics
+from headrace_queue.keys.admin import KeyAdmin
+from headrace_queue.keys.service import KeyService
+from headrace_queue.ledger.bookkeeper import Bookkeeper
+from headrace_queue.ledger.deliverer import Deliverer
+from headrace_queue.ledger.entry import Entry
+from headrace_queue.ledger.ledger import Ledger
+from headrace_queue.ledger.metrics import LedgerMetrics, WebhookMetrics
+from headrace_queue.ledger.receipts import Receipts
+from headrace_queue.ledger.rows import LedgerRows
+from headrace_queue.ledger.secrets import RECEIPTS, shared_secret
+from headrace_queue.ledger.usage_api import USAGE_PATH, UsageApi
+from headrace_queue.ledger.viewers import whose_usage
+from headrace_queue.ledger.webhook import enqueue
+from headrace_queue.metrics import LoadCollector, Metrics, OutlookCollector
 from headrace_queue.models import ModelNames
-from headrace_queue.openai_api import OpenAiApi, Parts, text_page
+from headrace_queue.openai_api import OpenAiApi, Parts, json_page, text_page
 from headrace_queue.operator_socket import OperatorSocket
 from headrace_queue.schedule import Schedule
 from headrace_queue.settings import Settings
 from headrace_queue.worker_door import WorkerDoor
+from headrace_queue.worker_poll import WorkerPoll
+
+_LEDGER_SECONDS = 5
+"""How long rows that are not written have when the queue stops: with workers connected, and again after that."""
 
 
 class QueueServer:
@@ -45,25 +63,34 @@ class QueueServer:
         self._settings = settings
         self._log = log
         metrics = Metrics(registry)
-        schedule = Schedule(settings.generalist_models, settings.priority_ageing_seconds)
+        schedule = Schedule(settings.generalist_models, settings.priority_ageing_seconds, settings.affinity_slack)
         names = ModelNames(settings.models, schedule, dict(settings.aliases), expecting=settings.expect_operator)
-        self.dispatcher = Dispatcher(schedule, names, settings.limits, Accounts(metrics), metrics, LoopClock())
+        clock = LoopClock()
+        self._ledger = Ledger(LedgerMetrics(registry), log, self._noticed)
+        self._books = Bookkeeper(self._ledger, metrics, clock, time.time)
+        self.dispatcher = Dispatcher(schedule, names, settings.limits, self._books, metrics, clock)
         self._names = names
         registry.register(
             LoadCollector(lambda: schedule.load(names.announced()), names.label, lambda: schedule.generalists)
         )
+        registry.register(OutlookCollector(self.dispatcher, names.label))
+        self.keys = KeyService(settings.keys, settings.worker_token, log)
         pages = {
             b"/healthz": text_page(lambda: (200, "ok")),
             b"/readyz": text_page(self._readiness),
+            b"/openapi.json": json_page(openapi.document()),
         }
         self._api = OpenAiApi(
-            Parts(self.dispatcher, names, access or Open(), metrics, log), pages, settings.waiting_comment_seconds
+            Parts(self.dispatcher, names, access or self.keys.access, metrics, log),
+            pages,
+            settings.waiting_comment_seconds,
         )
-        self._door = WorkerDoor(self.dispatcher, metrics, log, settings.worker_token, settings.heartbeat_seconds)
+        self._door = WorkerDoor(self.dispatcher, metrics, log, self.keys.worker_tokens, settings.heartbeat_seconds)
         self._operators = OperatorSocket(self.dispatcher, names, log)
         self._registry = registry
         self._runners: list[web.AppRunner] = []
         self._database: Engine | None = None
+        self._deliverer: Deliverer | None = None
         self._http: HttpServer | None = None
         self._patience: asyncio.TimerHandle | None = None
         self.port = 0
@@ -73,16 +100,19 @@ class QueueServer:
         settings = self._settings
         url = settings.database_url or sqlite_url(settings.data_folder)
         self._database = await open_database(url, self._log)
+        await self.keys.start(self._database)
+        await self._open_ledger(self._database)
         try:
             self.port = await self._listen_in_public()
             self.admin_port = await self._listen_for_the_cluster()
         except OSError:
             await self._stop_listening()
+            await self.keys.close()
+            await self._close_ledger(0)
             raise
         ports = {"port": self.port, "admin_port": self.admin_port}
         self._log.info("listening", host=settings.host, **ports, database=shown(self._database))
-        if settings.worker_token is None:
-            self._log.warning("any worker may join: no --worker-token is set")
+        self.keys.announce()
         loop = asyncio.get_running_loop()
         self._patience = loop.call_later(settings.catalogue_seconds, self._stop_expecting)
         return self
@@ -90,9 +120,12 @@ class QueueServer:
     async def __aexit__(self, *_: object) -> None:
         if self._patience:
             self._patience.cancel()
+        await self._ledger.flush(_LEDGER_SECONDS)
         await self._door.close()
         await self._operators.close()
         await self._stop_listening()
+        await self.keys.close()
+        await self._close_ledger(_LEDGER_SECONDS)
         if self._database:
             self._database.dispose()
 
@@ -103,21 +136,54 @@ class QueueServer:
         self.dispatcher.drain(self._settings.drain_seconds, done.set)
         await asyncio.gather(done.wait(), self._operators.close())
 
+    async def _open_ledger(self, database: Engine) -> None:
+        secret = self._settings.receipt_secret
+        if secret is None:
+            secret = await asyncio.to_thread(shared_secret, database, RECEIPTS)
+        self._books.receipts = Receipts(secret)
+        rows = LedgerRows(database)
+        webhook = self._settings.webhook
+        also = enqueue if webhook else _nothing
+        self._ledger.start(lambda entries: rows.write(entries, also))
+        if webhook:
+            self._deliverer = Deliverer(webhook, database, WebhookMetrics(self._registry), self._log)
+            await self._deliverer.start()
+
+    async def _close_ledger(self, seconds: float) -> None:
+        await self._ledger.close(seconds)
+        if self._deliverer:
+            await self._deliverer.close()
+
+    def _noticed(self, new: Sequence[Entry]) -> None:
+        self._books.noticed(new, self._names.label)
+
     def _public_app(self) -> web.Application:
         """What the public port has beside OpenAI's API: a connection that comes here never goes back."""
         app = web.Application(middlewares=[openai_errors], client_max_size=self._settings.max_request_bytes)
         app.on_response_prepare.append(_end_connection)
         app.router.add_get(WORKER_PATH, self._door.handle)
+        WorkerPoll(self._door).add_routes(app.router)
+        app.router.add_get(USAGE_PATH, self._usage().for_keys)
         return app
 
     def _admin_app(self) -> web.Application:
-        app = web.Application()
+        app = web.Application(middlewares=[openai_errors])
         app.on_response_prepare.append(self._end_connection_of_a_drain)
+        app.router.add_get(USAGE_PATH, self._usage().for_all)
         app.router.add_get("/healthz", _answer(lambda: (200, "ok")))
         app.router.add_get("/readyz", _answer(self._readiness))
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get(OPERATOR_PATH, self._operators.handle)
+        KeyAdmin(self.keys, self._log).add_routes(app.router)
         return app
+
+    def _usage(self) -> UsageApi:
+        if self._database is None:
+            raise RuntimeError("the database is open before the ports are")
+        return UsageApi(self._database, self._whose)
+
+    def _whose(self, authorization: str) -> str | None:
+        return whose_usage(self.keys.access, self._settings.keys.admin_key, authorization, time.time())
 
     def _readiness(self) -> tuple[int, str]:
         if self.dispatcher.draining:
@@ -172,6 +238,10 @@ async def _end_connection(_: web.Request, response: web.StreamResponse) -> None:
     if response.status != HTTPStatus.SWITCHING_PROTOCOLS:
         response.force_close()
         response.headers["Connection"] = "close"
+
+
+def _nothing(_connection: Connection, _new: Sequence[Entry]) -> None:
+    """Nobody is told of the rows."""
 
 
 def _answer(state: Callable[[], tuple[int, str]]) -> Callable[[web.Request], Awaitable[web.Response]]:

@@ -3,64 +3,29 @@
 Nothing here awaits, so that every change is whole before anything else happens; time comes from the `Clock`.
 """
 
-import asyncio
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
 
 from headrace_api.load import Starting
 from headrace_queue import errors
-from headrace_queue.accounts import Accounts
 from headrace_queue.clock import Clock
 from headrace_queue.exchange import Call, End, Exchange
+from headrace_queue.failures import Failures
+from headrace_queue.ledger.bookkeeper import Bookkeeper, Told
+from headrace_queue.limits import Limits
 from headrace_queue.metrics import Metrics
 from headrace_queue.models import ModelNames
+from headrace_queue.patience import Patience
 from headrace_queue.schedule import Schedule
+from headrace_queue.seats import Seat, Seats, WorkerLink
 from headrace_queue.steps import Steps, Wait
+from headrace_queue.timeouts import Timeouts
+from headrace_queue.waiting_room import WaitingRoom
+from headrace_queue.watching import Watchers
 
 _LAST_WORDS_SECONDS = 1
 """How long clients have to read the error that ends their answers when the queue stops."""
-
-
-class WorkerLink(Protocol):
-    """The connection of one worker, as the dispatcher sees it. No method blocks or raises."""
-
-    def give(self, job: int, call: Call, waited_s: float, /) -> None:
-        """Send the worker a job that has been here for so long."""
-
-    def cancel(self, job: int) -> None:
-        """Ask the worker to stop a job."""
-
-    def drain(self, reason: str) -> None:
-        """Tell the worker that no further job will come."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How much may wait and for how long; see the options of the same names."""
-
-    max_waiting: int = 1000
-    max_waiting_bytes: int = 64 * 2**20
-    client_buffer_bytes: int = 16 * 2**20
-    hold_seconds: float = 300
-    request_seconds: float = 3600
-    max_attempts: int = 3
-
-
-@dataclass
-class _Seat:
-    link: WorkerLink
-    jobs: set[int] = field(default_factory=set)
-    draining: bool = False
-
-
-@dataclass(frozen=True)
-class _Job:
-    exchange: Exchange
-    worker: int
 
 
 class Dispatcher:
@@ -71,25 +36,34 @@ class Dispatcher:
         schedule: Schedule,
         names: ModelNames,
         limits: Limits,
-        accounts: Accounts,
+        books: Bookkeeper,
         metrics: Metrics,
         clock: Clock,
     ) -> None:
         self.schedule = schedule
         self.limits = limits
         self._names = names
-        self._accounts = accounts
+        self._books = books
         self._metrics = metrics
         self._clock = clock
         self._draining = False
         self._dismissing = False
         self._open: set[Exchange] = set()
-        self._seats: dict[int, _Seat] = {}
+        self._places = Seats()
+        self._seats, self._jobs = self._places.workers, self._places.jobs
         self._exchanges: dict[int, Exchange] = {}
-        self._jobs: dict[int, _Job] = {}
-        self._waiting_bytes = 0
+        self._unbooked: dict[str, Exchange] = {}
+        """Those that have no row in the ledger yet, by their requests' ids."""
+        self.waiting_room = WaitingRoom(schedule, limits, clock, self._give_up)
+        self.eta = self.waiting_room.eta_of
+        self._room = self.waiting_room.room
+        self._forecast = self.waiting_room.forecast
+        self._failures = Failures(schedule, clock, limits.max_attempts, self._resume)
+        self._patience = Patience(schedule, clock, limits, self._jobs, self._move)
+        self._bounds = Timeouts[Exchange](clock, limits.request_seconds, self._expire)
         self._numbers = itertools.count(1)
-        self._watchers: set[asyncio.Event] = set()
+        self._watchers = Watchers()
+        self.watch = self._watchers.watch
         self._stopping: Steps | None = None
 
     # ---- clients
@@ -100,29 +74,30 @@ class Dispatcher:
         Raises:
             ApiError: the queue stops, as much waits as may wait, or the answer is wanted before now.
         """
-        if self._draining:
-            raise errors.draining()
-        if call.deadline_s is not None and call.deadline_s <= 0:
-            raise errors.too_late(call.deadline_s)
-        if not self.schedule.free(call.model) and self._is_full(len(call.raw)):
-            raise errors.saturated(self.schedule.waiting)
-        label = self._names.label(call.model)
-        began = self._clock.now()
+        if self._books.full:
+            raise errors.ledger_full()
+        if error := (errors.draining() if self._draining else self.waiting_room.refusal(call)):
+            self._books.refuse(call, error.status)
+            raise error
+        label, began = self._names.label(call.model), self._clock.now()
         buffer = self.limits.client_buffer_bytes
         exchange = Exchange(call, next(self._numbers), label, buffer, abort, news, began)
         self._exchanges[exchange.ticket] = exchange
+        self._unbooked[call.request_id] = exchange
         self._open.add(exchange)
-        seconds = min(self.limits.request_seconds, call.deadline_s or self.limits.request_seconds)
-        exchange.deadline = self._clock.call_later(seconds, partial(self._time_out, exchange))
+        self._bounds.add(exchange)
+        if call.deadline_s is not None and call.deadline_s < self.limits.request_seconds:
+            exchange.deadline = self._clock.call_later(call.deadline_s, partial(self._expire, exchange))
         self.schedule.enqueue(exchange.ticket, call, began)
-        self._hold(exchange)
         self._assign([call.model])
+        if exchange.job is None:
+            self._hold(exchange)
         return exchange
 
     def leave(self, exchange: Exchange) -> None:
         """The client has its answer, or has gone: what is still under way for it is stopped."""
         if not exchange.over:
-            self._close(exchange, End(499))
+            self._break_off(exchange, End(499))
         self._open.discard(exchange)
         self._notify()
 
@@ -133,22 +108,26 @@ class Dispatcher:
         self._names.expecting = False
         for exchange in list(self._exchanges.values()):
             exchange.label = self._names.label(exchange.call.model)
-            if exchange.hold and not self._names.known(exchange.call.model):
+            if exchange.held and not self._names.known(exchange.call.model):
                 unknown = errors.unknown_model(exchange.call.model, self._names.announced())
                 self._close(exchange, End.failed(unknown))
 
     # ---- workers
 
-    def join(
-        self, link: WorkerLink, models: Iterable[str] | None, name: str = "", starting: Starting | None = None
+    def join(  # noqa: PLR0913, PLR0917 - what it says of itself
+        self,
+        link: WorkerLink,
+        models: Iterable[str] | None,
+        name: str = "",
+        starting: Starting | None = None,
+        offers: frozenset[str] = frozenset(),
+        memory_mb: int = 0,
     ) -> int:
-        """A worker is there, with no credits yet; `models` is None for a generalist. Returns its number here.
-
-        `name` is what the worker calls itself: in a pod, the pod's name. `starting` is None for one that is ready.
-        """
+        """A worker is there, with no credits yet. Returns its number here. See `Schedule.add`."""
         worker = next(self._numbers)
-        self._seats[worker] = _Seat(link)
-        self.schedule.add(worker, models, name, starting)
+        self._seats[worker] = Seat(worker, link, name)
+        self.schedule.add(worker, models, name, starting, offers, memory_mb)
+        self._forecast.tell(worker, self.schedule.models_of(worker), starting, self._clock.now())
         if self._dismissing:
             self._dismiss(worker)
         self._notify()
@@ -156,25 +135,27 @@ class Dispatcher:
 
     def lose(self, worker: int) -> None:
         """A worker's connection has ended: its jobs go to others where their clients have seen nothing yet."""
-        seat = self._seats.pop(worker)
+        lost = [given.exchange for given in self._places.lose(worker)]
+        self._forecast.cold.lose(worker)
         self.schedule.remove(worker)
-        for job in seat.jobs:
-            exchange = self._jobs.pop(job).exchange
-            if not exchange.over:
+        self._failures.die([exchange for exchange in lost if not exchange.over])
+        for exchange in lost:
+            if exchange.over:
+                self._book(exchange)
+            else:
                 self._try_again(exchange)
         self._assign(None)
 
     def grant(self, worker: int, number: int) -> None:
         """A worker can take so many more jobs."""
-        self.schedule.grant(worker, number)
-        self._carry_out(self.schedule.decide_for(worker, self._clock.now()))
+        if self.schedule.grant(worker, number):
+            self._forecast.tell(worker, self.schedule.models_of(worker), None, self._clock.now())
+        self._carry_out(self.schedule.decide_for(worker))
 
     def report(self, worker: int, starting: Starting | None, note: str = "") -> None:
         """How far a worker is that is not ready; None once it is, with what it says is amiss."""
-        if self.schedule.report(worker, starting, note):
-            self._assign(None)
-        else:
-            self._notify()
+        self._forecast.tell(worker, self.schedule.models_of(worker), starting, self._clock.now())
+        self._assign(None if self.schedule.report(worker, starting, note) else ())
 
     def replace_models(self, worker: int, models: Iterable[str]) -> None:
         """A worker answers to these models from now on: what waits for a new one is handed out at once."""
@@ -184,34 +165,58 @@ class Dispatcher:
     def stop_giving(self, worker: int) -> None:
         """A worker drains."""
         self._seats[worker].draining = True
+        self._forecast.cold.lose(worker)
         self.schedule.drain(worker)
         self._assign(None)
 
     def piece(self, worker: int, job: int, data: bytes) -> None:
         """Bytes of an answer; those of jobs that nobody waits for any more are dropped."""
-        exchange = self._exchange_of(worker, job)
-        if exchange is None or not data:
+        given = self._jobs.get(job)
+        if given is None or given.worker != worker or not (data and given.is_live):
             return
-        self._note_first_byte(exchange)
+        exchange = given.exchange
+        if not given.begun:
+            self._patience.began(job)
+        exchange.received += len(data)
         if not exchange.put(data):
-            self._close(exchange, End.failed(errors.buffer_full(self.limits.client_buffer_bytes)))
+            self._break_off(exchange, End.failed(errors.buffer_full(self.limits.client_buffer_bytes)))
             if exchange.sent:
                 exchange.abort()
 
-    def finish(self, worker: int, job: int, request_id: str, end: End) -> None:
-        """The end of a job, or the end of an earlier connection's job, told again: that is only counted."""
-        given = self._jobs.get(job)
-        if given is None or given.worker != worker or given.exchange.call.request_id != request_id:
-            served = sorted(self.schedule.models_of(worker) or ())
-            self._accounts.record(request_id, self._names.label(served[0] if served else ""), end.usage)
+    def finish(  # noqa: PLR0913, PLR0917 - what a worker says of an end
+        self,
+        worker: int,
+        job: int,
+        request_id: str,
+        end: End,
+        receipt: str = "",
+        committed: Callable[[], None] | None = None,
+    ) -> None:
+        """The end of a job, or the end of an earlier connection's job, told again: that is only written down.
+
+        `committed` is called once the ledger has the request's row.
+        """
+        given = self._places.of(worker, job)
+        is_its = given is not None and given.exchange.call.request_id == request_id
+        if is_its:
+            self._take(job)
+        if given is None or given.abandoned or not is_its:
+            self._told_again(worker, request_id, end, receipt, committed)
             return
-        self._forget(job)
-        self._accounts.record(request_id, given.exchange.label, end.usage)
-        if not given.exchange.over:
-            self._note_first_byte(given.exchange)
-            if end.usage is not None:
-                self.schedule.settle(given.exchange.ticket, end.usage)
-            self._close(given.exchange, end)
+        exchange = given.exchange
+        exchange.used = end
+        if committed:
+            exchange.acks.append(committed)
+        if exchange.over:
+            self._book(exchange)
+            return
+        takes_more = self._failures.judge(worker, is_well=end.status < 500 or given.begun)
+        exchange.note_first_byte(self._clock.now())
+        if end.usage is not None:
+            self.schedule.settle(exchange.ticket, end.usage)
+        self._close(exchange, end)
+        if takes_more or exchange.suspect:
+            self._carry_out(self.schedule.decide_for(worker))
 
     def hand_back(self, worker: int, job: int, *, failed: bool) -> str | None:
         """A worker will not do a job: it waits again.
@@ -220,29 +225,30 @@ class Dispatcher:
 
         Returns the request's id; None if nobody waits for it any more.
         """
-        exchange = self._exchange_of(worker, job)
-        self._forget(job, worker)
-        if exchange is None:
+        given = self._places.of(worker, job)
+        if given is None:
             return None
+        self._take(job)
+        exchange = given.exchange
+        if not given.is_live:
+            if not given.abandoned:
+                self._book(exchange)
+            return None
+        exchange.worker, exchange.started = "", None
         self._metrics.handbacks.labels(exchange.label).inc()
-        if self._seats[worker].draining and not failed:
-            exchange.attempts -= 1
         self.schedule.give_back(exchange.ticket)
+        if failed:
+            mates = (self._jobs[each] for each in self._seats[worker].jobs)
+            self._failures.lose_engine(self._seats[worker], exchange, mates)
+        elif self._seats[worker].draining:
+            exchange.attempts -= 1
+        else:
+            exchange.strikes += 1
         self._try_again(exchange)
         self._assign([exchange.call.model])
         return exchange.call.request_id
 
     # ---- watching and stopping
-
-    @contextmanager
-    def watch(self) -> Iterator[asyncio.Event]:
-        """An event that is set at every change of the load; whoever waits for it clears it."""
-        event = asyncio.Event()
-        self._watchers.add(event)
-        try:
-            yield event
-        finally:
-            self._watchers.discard(event)
 
     @property
     def draining(self) -> bool:
@@ -260,7 +266,7 @@ class Dispatcher:
 
     def _stop(self, seconds: float) -> Iterator[Wait]:
         yield lambda: self.schedule.waiting == 0, seconds / 2
-        for exchange in [each for each in self._exchanges.values() if each.hold]:
+        for exchange in [each for each in self._exchanges.values() if each.held]:
             self._close(exchange, End.failed(errors.draining()))
         self._dismissing = True
         for worker in self._seats:
@@ -273,17 +279,18 @@ class Dispatcher:
     # ---- inside
 
     def _assign(self, models: Iterable[str] | None) -> None:
-        self._carry_out(self.schedule.decide(self._clock.now(), models))
+        self._carry_out(self.schedule.decide(models))
 
     def _carry_out(self, decisions: Iterable[tuple[int, int]]) -> None:
+        now = self._clock.now()
         for ticket, worker in decisions:
-            exchange = self._exchanges[ticket]
+            exchange, job = self._exchanges[ticket], next(self._numbers) % 2**32
             self._release(exchange)
-            exchange.attempts += 1
-            exchange.job = job = next(self._numbers) % 2**32
-            self._jobs[job] = _Job(exchange, worker)
-            self._seats[worker].jobs.add(job)
-            self._seats[worker].link.give(job, exchange.call, self._clock.now() - exchange.began)
+            seat = self._places.give(job, exchange, worker, now)
+            self._patience.add(job)
+            waited_s = now - exchange.began
+            seat.link.give(job, exchange.call, waited_s, self._books.receipt(exchange.call, waited_s))
+            self._forecast.handed_out(exchange.call.base, now)
         self._notify()
 
     def _try_again(self, exchange: Exchange) -> None:
@@ -294,7 +301,7 @@ class Dispatcher:
             self._close(exchange, End.failed(errors.worker_lost()))
         elif self._dismissing:
             self._close(exchange, End.failed(errors.draining()))
-        elif exchange.attempts >= self.limits.max_attempts:
+        elif exchange.strikes >= self.limits.max_attempts:
             self._close(exchange, End.failed(errors.too_many_attempts(exchange.attempts)))
         else:
             exchange.restart()
@@ -302,63 +309,88 @@ class Dispatcher:
     def _close(self, exchange: Exchange, end: End) -> None:
         """End an exchange; a job that a worker still has for it is cancelled."""
         exchange.over = True
+        waited = exchange.held
         self._release(exchange)
+        self._bounds.discard(exchange)
         if exchange.deadline:
             exchange.deadline.cancel()
         del self._exchanges[exchange.ticket]
         self.schedule.withdraw(exchange.ticket)
-        given = self._jobs.get(exchange.job) if exchange.job is not None else None
+        if waited:
+            self.waiting_room.gave_up(exchange.call)
+        given = None if exchange.job is None else self._jobs[exchange.job]
         if given is not None and exchange.job is not None:
             self._seats[given.worker].link.cancel(exchange.job)
         exchange.finish(end)
+        if given is None:
+            self._book(exchange)
         self._notify()
 
+    def _break_off(self, exchange: Exchange, end: End) -> None:
+        """End an exchange; a worker that was given nothing more because of it may take the next one."""
+        had_worker = exchange.job is not None
+        self._close(exchange, end)
+        if had_worker:
+            self._assign([exchange.call.model])
+
+    def _book(self, exchange: Exchange) -> None:
+        """Write its row: it has ended, and no worker has it any more."""
+        if self._unbooked.pop(exchange.call.request_id, None):
+            self._books.close(exchange)
+
+    def _told_again(
+        self, worker: int, request_id: str, end: End, receipt: str, committed: Callable[[], None] | None
+    ) -> None:
+        exchange = self._unbooked.get(request_id)
+        if exchange is not None:
+            # Another attempt is under way: the row will be that one's.
+            exchange.acks += [committed] if committed else []
+            return
+        model = min(self.schedule.models_of(worker) or (), default="")
+        told = Told(request_id, end, receipt, self._seats[worker].name, model)
+        self._books.told(told, committed)
+
     def _hold(self, exchange: Exchange) -> None:
-        self._waiting_bytes += len(exchange.call.raw)
-        exchange.hold = self._clock.call_later(self.limits.hold_seconds, partial(self._give_up, exchange))
+        self.waiting_room.enter(exchange)
 
     def _release(self, exchange: Exchange) -> None:
-        if exchange.hold:
-            exchange.hold.cancel()
-            exchange.hold = None
-            self._waiting_bytes -= len(exchange.call.raw)
+        self.waiting_room.leave(exchange)
 
     def _give_up(self, exchange: Exchange) -> None:
-        model = exchange.call.model
-        starting = self.schedule.starting(model)
-        self._close(exchange, End.failed(errors.no_worker(model, self.limits.hold_seconds, starting)))
+        self._close(exchange, End.failed(self.waiting_room.too_long(exchange.call)))
 
-    def _time_out(self, exchange: Exchange) -> None:
-        seconds, wanted = self.limits.request_seconds, exchange.call.deadline_s
-        late = wanted is not None and wanted < seconds
-        self._close(exchange, End.failed(errors.too_late(wanted) if late else errors.timed_out(seconds)))
+    def _expire(self, exchange: Exchange) -> None:
+        """Its time is over: that of all requests, or the one that its client has set."""
+        wanted, most = exchange.call.deadline_s, self.limits.request_seconds
+        is_late = wanted is not None and wanted < most
+        self._break_off(exchange, End.failed(errors.too_late(wanted) if is_late else errors.timed_out(most)))
 
-    def _is_full(self, size: int) -> bool:
-        if self.schedule.waiting >= self.limits.max_waiting:
-            return True
-        return self._waiting_bytes + size > self.limits.max_waiting_bytes
+    def _resume(self, worker: int) -> None:
+        if worker in self._seats:
+            self._carry_out(self.schedule.decide_for(worker))
 
-    def _exchange_of(self, worker: int, job: int) -> Exchange | None:
-        given = self._jobs.get(job)
-        return given.exchange if given and given.worker == worker and not given.exchange.over else None
+    def _move(self, job: int) -> None:
+        """A worker is too slow with a job: another one takes the request."""
+        given = self._jobs[job]
+        exchange = given.exchange
+        given.abandoned = True
+        exchange.worker, exchange.started = "", None
+        self._seats[given.worker].link.cancel(job)
+        self.schedule.give_back(exchange.ticket)
+        exchange.strikes += 1
+        self._failures.fail(given.worker)
+        self._try_again(exchange)
+        self._assign([exchange.call.model])
 
-    def _forget(self, job: int, worker: int | None = None) -> None:
-        given = self._jobs.get(job)
-        if given and worker in {None, given.worker}:
-            del self._jobs[job]
-            self._seats[given.worker].jobs.discard(job)
-            given.exchange.job = None
+    def _take(self, job: int) -> None:
+        self._places.take(job)
+        self._patience.discard(job)
 
     def _dismiss(self, worker: int) -> None:
         self.schedule.drain(worker)
         self._seats[worker].link.drain("the queue stops")
 
-    def _note_first_byte(self, exchange: Exchange) -> None:
-        if exchange.first_byte is None:
-            exchange.first_byte = self._clock.now()
-
     def _notify(self) -> None:
-        for event in self._watchers:
-            event.set()
+        self._watchers.notify()
         if self._stopping:
             self._stopping.look()

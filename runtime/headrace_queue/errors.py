@@ -12,14 +12,17 @@ stand in one place. The statuses choose the exception that the official `openai`
     415 unsupported_encoding    APIStatusError          the body is compressed
     417 expectation_failed      APIStatusError          `Expect` asks for more than 100-continue
     429 queue_full              RateLimitError          as much waits as may wait
+    429 queue_timeout           RateLimitError          the workers had no room for it while it was held
     431 head_too_large          APIStatusError          the head is over 64 KiB
     500 internal_error          InternalServerError     a fault of the queue itself; its log has the request's id
     502 worker_lost, ...        InternalServerError     the workers that took the request failed
     503 no_worker, draining     InternalServerError     no worker came in time; this queue is stopping
+    503 ledger_unavailable      InternalServerError     the database is away for longer than rows fit into memory
     504 request_timeout         InternalServerError     the answer took longer than `--request-seconds`
     504 deadline_exceeded       InternalServerError     the answer took longer than its client wanted to wait
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -27,7 +30,9 @@ from headrace_api import progress
 from headrace_api.load import Starting
 
 RETRY_AFTER_SECONDS = 5
-"""What `Retry-After` says where trying again can help."""
+"""What `Retry-After` says where trying again can help, and nothing is known of when."""
+RETRY_AFTER_MOST_SECONDS = 600
+"""The most that it says: what is expected so far away will not be so."""
 
 _NAMES_SHOWN = 20
 
@@ -42,7 +47,7 @@ class ApiError(Exception):
         message: str,
         *,
         param: str | None = None,
-        retry: bool = False,
+        retry: bool | int = False,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
@@ -50,7 +55,8 @@ class ApiError(Exception):
         self.code = code
         self.message = message
         self.param = param
-        self.retry_after = RETRY_AFTER_SECONDS if retry else None
+        self.retry_after = RETRY_AFTER_SECONDS if retry is True else retry or None
+        """Seconds, where trying again can help; `retry` gives them if they are known."""
         self.headers = headers or {}
         """Further ones of the answer."""
 
@@ -110,6 +116,11 @@ def internal() -> ApiError:
     return ApiError(500, "internal_error", "The queue has failed at this request. Its log has the request's id.")
 
 
+def bad_header(name: str, value: str, accepted: str) -> ApiError:
+    """A header of the request is wrong."""
+    return ApiError(400, "invalid_header", f"`{name}` is {value[:100]!r}: it must be {accepted}.", param=name)
+
+
 def body_too_large(limit: int) -> ApiError:
     """The body is larger than `limit` bytes."""
     return ApiError(413, "request_too_large", f"The request's body is larger than the {limit} bytes that are accepted.")
@@ -128,19 +139,54 @@ def unknown_model(model: str, known: Iterable[str]) -> ApiError:
     return ApiError(404, "model_not_found", message, param="model")
 
 
-def saturated(waiting: int) -> ApiError:
-    """As much waits as may wait."""
-    return ApiError(429, "queue_full", f"The queue is full: {waiting} requests wait. Try again later.", retry=True)
+def saturated(full: str, starting: Sequence[Starting], eta_s: float | None) -> ApiError:
+    """As much waits as may wait: `full` says how much; `eta_s` is when a further request would be begun.
+
+    `starting` are the workers of a model that has none which takes requests yet.
+    """
+    message = f"The queue is full: {full}.{_how_far(starting)} Try again {_later(eta_s)}."
+    return ApiError(429, "queue_full", message, retry=_seconds(eta_s))
 
 
-def no_worker(model: str, seconds: float, starting: Sequence[Starting]) -> ApiError:
-    """No worker took the request while it was held; `starting` are those that may take the next one."""
-    message = f"No worker took the request for '{model}' within {seconds:g} s."
-    if starting:
-        one = max(starting, key=lambda each: progress.twentieths(each.done_bytes, each.total_bytes))
-        how_far = progress.words(one.state, one.done_bytes, one.total_bytes, None)
-        message += f" {len(starting)} starting: {how_far}."
+def no_worker_with(model: str, seconds: float, needs: Iterable[str]) -> ApiError:
+    """No worker of the model had what the request asks for while it was held."""
+    wanted = ", ".join(sorted(needs))
+    message = f"No worker for '{model}' with {wanted} was there within {seconds:g} s."
     return ApiError(503, "no_worker", message, retry=True)
+
+
+def no_worker(model: str, seconds: float, starting: Sequence[Starting], eta_s: float | None) -> ApiError:
+    """No worker was there while the request was held; `starting` are those that may take the next one."""
+    message = f"No worker took the request for '{model}' within {seconds:g} s.{_how_far(starting)}"
+    return ApiError(503, "no_worker", f"{message} Try again {_later(eta_s)}.", retry=_seconds(eta_s))
+
+
+def no_room(model: str, seconds: float, eta_s: float | None) -> ApiError:
+    """The workers had no room for the request while it was held."""
+    message = f"The workers for '{model}' had no room for the request within {seconds:g} s. Try again {_later(eta_s)}."
+    return ApiError(429, "queue_timeout", message, retry=_seconds(eta_s))
+
+
+def _how_far(starting: Sequence[Starting]) -> str:
+    if not starting:
+        return ""
+    one = max(starting, key=lambda each: progress.twentieths(each.done_bytes, each.total_bytes))
+    return f" {len(starting)} starting: {progress.words(one.state, one.done_bytes, one.total_bytes, None)}."
+
+
+def _seconds(eta_s: float | None) -> int:
+    return RETRY_AFTER_SECONDS if eta_s is None else max(1, min(RETRY_AFTER_MOST_SECONDS, math.ceil(eta_s)))
+
+
+def _later(eta_s: float | None) -> str:
+    return "later" if eta_s is None else f"in about {_seconds(eta_s)} s"
+
+
+def ledger_full() -> ApiError:
+    """The database is away, and as many rows wait for it as may."""
+    return ApiError(
+        503, "ledger_unavailable", "The queue cannot write down what requests use. Try again later.", retry=True
+    )
 
 
 def draining() -> ApiError:

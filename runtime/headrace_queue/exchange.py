@@ -29,10 +29,25 @@ class Call:
     """Seconds after its arrival from which on nobody wants the answer any more."""
     adapter: str = ""
     """What of `model` is the adapter's name."""
+    needs: frozenset[str] = frozenset()
+    """What the worker must offer, see `headrace_queue.needs`."""
+    prefixes: tuple[int, ...] = ()
+    """The names of what its prompt begins with, see `headrace_queue.prefixes`."""
     wished_priority: int | None = None
     """What the client asks for; its key decides."""
     most_tokens: int | None = None
     """What the answer may have at most, where the client has said."""
+
+    def of_key(self, key: str, weight: float, priority: int) -> "Call":
+        """The same call, with what its key decides; `dataclasses.replace` takes six times as long."""
+        made = object.__new__(Call)
+        made.__dict__.update(self.__dict__, key=key, weight=weight, priority=priority)
+        return made
+
+    @property
+    def base(self) -> str:
+        """`model` without the adapter: the name of those that share its workers."""
+        return self.model.removesuffix(f":{self.adapter}") if self.adapter else self.model
 
 
 @dataclass(frozen=True)
@@ -43,6 +58,8 @@ class End:
     body: dict[str, Any] | None = None
     usage: Usage | None = None
     retry_after: int | None = None
+    gpu_seconds: float = 0.0
+    """As the worker says."""
 
     @classmethod
     def failed(cls, error: ApiError) -> "End":
@@ -78,16 +95,33 @@ class Exchange:
         self.began = began
         """When it came, on the dispatcher's clock."""
         self.attempts = 0
+        """Workers that got it."""
+        self.strikes = 0
+        """Of those, the ones that failed it, as far as it may be its own fault."""
+        self.suspect = False
+        """Whether it is suspected of killing engines."""
         self.job: int | None = None
         """The number under which a worker has it now."""
+        self.worker = ""
+        """What the last worker that had it calls itself."""
+        self.started: float | None = None
+        """When that worker got it, on the dispatcher's clock."""
+        self.received = 0
+        """Bytes that workers have sent for it."""
+        self.used: End | None = None
+        """What the last worker said of its end; what the client was told is `end`."""
+        self.acks: list[Callable[[], None]] = []
+        """To be called once its row is in the ledger."""
         self.sent = False
         """Whether a part of the answer is with the client, so that nobody can begin anew."""
         self.over = False
         self.first_byte: float | None = None
         """When the first bytes came, on the dispatcher's clock."""
         self.end: End | None = None
-        self.hold: Timer | None = None
+        self.held = False
+        """Whether it waits for a worker."""
         self.deadline: Timer | None = None
+        """For one whose client says how long it wants to wait."""
         self._limit = limit
         self._pieces: list[bytes] = []
         self._size = 0
@@ -101,6 +135,11 @@ class Exchange:
         if self.call.stream:
             self.news()
         return True
+
+    def note_first_byte(self, now: float) -> None:
+        """Something of an answer has come from a worker."""
+        if self.first_byte is None:
+            self.first_byte = now
 
     def restart(self) -> None:
         """Forget the bytes of a worker that did not finish."""

@@ -1,5 +1,4 @@
 import io
-import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -16,7 +15,7 @@ from queue_setup import BASE, Queue, Start
 
 from headrace_queue.app import QueueServer
 from headrace_queue.database.engine import sqlite_url
-from headrace_queue.dispatch import Limits
+from headrace_queue.limits import Limits
 from headrace_queue.logs import make_logger
 
 
@@ -56,4 +55,4 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return sqlite_url(tmp_path)
     server: Postgres = request.getfixturevalue("postgres_server")
-    return server.new(f"t{uuid.uuid4().hex}")
+    return server.emptied()

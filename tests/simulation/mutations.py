@@ -5,15 +5,12 @@ from typing import Any
 
 import pytest
 
-from headrace_api.wire import Ack
-from headrace_queue.accounts import Accounts
 from headrace_queue.dispatch import Dispatcher
 from headrace_queue.exchange import Exchange
 from headrace_queue.schedule import Schedule
-from headrace_queue.worker_socket import V1Link
 from headrace_worker import v1
-from headrace_worker.unacked import Unacked
 from headrace_worker.v1 import V1Session
+from tests.simulation.queue_actor import Ledger
 
 Break = Callable[[pytest.MonkeyPatch], None]
 
@@ -31,9 +28,10 @@ def requests_of_a_lost_worker_are_forgotten(patch: pytest.MonkeyPatch) -> None:
 def a_job_costs_no_credit(patch: pytest.MonkeyPatch) -> None:
     real = Schedule._hand_out
 
-    def give_away(self: Schedule, ticket: int, worker: int) -> None:
-        real(self, ticket, worker)
-        self._workers[worker].credits += 1
+    def give_away(self: Schedule, entry: Any, worker: Any) -> None:
+        real(self, entry, worker)
+        worker.credits += 1
+        self._force.rank(worker)
 
     patch.setattr(Schedule, "_hand_out", give_away)
 
@@ -48,13 +46,13 @@ def a_broken_job_gives_no_credit_back(patch: pytest.MonkeyPatch) -> None:
 
 
 def results_that_come_again_are_counted_again(patch: pytest.MonkeyPatch) -> None:
-    real = Accounts.record
+    real = Ledger.record
 
-    def forget(self: Accounts, *told: Any) -> bool:
-        self._seen.clear()
-        return real(self, *told)
+    def forget(self: Ledger, *told: Any) -> None:
+        self._rows.clear()
+        real(self, *told)
 
-    patch.setattr(Accounts, "record", forget)
+    patch.setattr(Ledger, "record", forget)
 
 
 def results_are_not_told_again(patch: pytest.MonkeyPatch) -> None:

@@ -7,14 +7,16 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from headrace_api.wire import Usage
-from headrace_queue.accounts import Accounts
 from headrace_queue.clock import LoopClock, Timer
-from headrace_queue.dispatch import Dispatcher, Limits
+from headrace_queue.dispatch import Dispatcher
 from headrace_queue.errors import ApiError
 from headrace_queue.exchange import Call, End
+from headrace_queue.keys.worker_tokens import WorkerTokens
+from headrace_queue.ledger.bookkeeper import Bookkeeper
+from headrace_queue.ledger.entry import Entry
+from headrace_queue.limits import Limits
 from headrace_queue.metrics import Metrics
 from headrace_queue.models import ModelNames
-from headrace_queue.outbox import Outbox
 from headrace_queue.schedule import Schedule
 from headrace_queue.worker_door import WorkerDoor
 from tests.simulation import network
@@ -36,15 +38,20 @@ class _Clock(LoopClock):
         return super().call_later(seconds, lambda: callback() if self._process.alive else None)
 
 
-class _Accounts(Accounts):
-    def __init__(self, book: Book) -> None:
-        super().__init__(METRICS)
-        self._book = book
+class Ledger:
+    """Commits at once; what a process has written once it does not write again."""
 
-    def record(self, request_id: str, label: str, usage: Usage | None) -> bool:
-        counted = super().record(request_id, label, usage)
-        self._book.counted(request_id, usage, anew=counted)
-        return counted
+    def __init__(self, book: Book) -> None:
+        self.full = False
+        self._book = book
+        self._rows: set[str] = set()
+
+    def record(self, entry: Entry, committed: Callable[[], None] | None = None) -> None:
+        usage = Usage(prompt_tokens=entry.prompt_tokens, completion_tokens=entry.completion_tokens)
+        self._book.counted(entry.request_id, usage, anew=entry.request_id not in self._rows)
+        self._rows.add(entry.request_id)
+        if committed:
+            committed()
 
 
 class QueueActor:
@@ -55,9 +62,10 @@ class QueueActor:
         self.book = book
         self.schedule = Schedule()
         names = ModelNames(MODELS, self.schedule)
-        accounts = _Accounts(book)
-        self.dispatcher = Dispatcher(self.schedule, names, limits, accounts, METRICS, _Clock(self.process))
-        self.door = WorkerDoor(self.dispatcher, METRICS, log, None, 15)
+        clock = _Clock(self.process)
+        books = Bookkeeper(Ledger(book), METRICS, clock, clock.now)
+        self.dispatcher = Dispatcher(self.schedule, names, limits, books, METRICS, clock)
+        self.door = WorkerDoor(self.dispatcher, METRICS, log, WorkerTokens(), 15)
         self.answering: dict[str, asyncio.Task[None]] = {}
 
     def welcome(self, end: network.End) -> None:
@@ -65,12 +73,7 @@ class QueueActor:
         self.process.start(self._serve(end))
 
     async def _serve(self, end: Any) -> None:
-        async with Outbox(end) as outbox:
-            self.door._open.add(outbox)
-            try:
-                await self.door._serve(end, outbox, "peer", speaks_v1=True)
-            finally:
-                self.door._open.discard(outbox)
+        await self.door.serve(end, None, "peer", speaks_v1=True)
         await end.close()
 
     def ask(self, call: Call, read_pause_s: float) -> None:
