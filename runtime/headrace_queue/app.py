@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine
 
 from headrace_api.load import OPERATOR_PATH
 from headrace_api.wire import WORKER_PATH
+from headrace_queue import openapi
 from headrace_queue.access import Access
 from headrace_queue.aiohttp_errors import openai_errors
 from headrace_queue.clock import LoopClock
@@ -38,11 +39,12 @@ from headrace_queue.ledger.viewers import whose_usage
 from headrace_queue.ledger.webhook import enqueue
 from headrace_queue.metrics import LoadCollector, Metrics
 from headrace_queue.models import ModelNames
-from headrace_queue.openai_api import OpenAiApi, Parts, text_page
+from headrace_queue.openai_api import OpenAiApi, Parts, json_page, text_page
 from headrace_queue.operator_socket import OperatorSocket
 from headrace_queue.schedule import Schedule
 from headrace_queue.settings import Settings
 from headrace_queue.worker_door import WorkerDoor
+from headrace_queue.worker_poll import WorkerPoll
 
 _LEDGER_SECONDS = 5
 """How long rows that are not written have when the queue stops: with workers connected, and again after that."""
@@ -75,13 +77,14 @@ class QueueServer:
         pages = {
             b"/healthz": text_page(lambda: (200, "ok")),
             b"/readyz": text_page(self._readiness),
+            b"/openapi.json": json_page(openapi.document()),
         }
         self._api = OpenAiApi(
             Parts(self.dispatcher, names, access or self.keys.access, metrics, log),
             pages,
             settings.waiting_comment_seconds,
         )
-        self._door = WorkerDoor(self.dispatcher, metrics, log, settings.worker_token, settings.heartbeat_seconds)
+        self._door = WorkerDoor(self.dispatcher, metrics, log, self.keys.worker_tokens, settings.heartbeat_seconds)
         self._operators = OperatorSocket(self.dispatcher, names, log)
         self._registry = registry
         self._runners: list[web.AppRunner] = []
@@ -107,8 +110,6 @@ class QueueServer:
             raise
         ports = {"port": self.port, "admin_port": self.admin_port}
         self._log.info("listening", host=settings.host, **ports, database=shown(self._database))
-        if settings.worker_token is None:
-            self._log.warning("any worker may join: no --worker-token is set")
         self.keys.announce()
         loop = asyncio.get_running_loop()
         self._patience = loop.call_later(settings.catalogue_seconds, self._stop_expecting)
@@ -160,6 +161,7 @@ class QueueServer:
         app.on_response_prepare.append(_end_connection)
         app.router.add_get(WORKER_PATH, self._door.handle)
         app.router.add_get(USAGE_PATH, self._usage().for_keys)
+        WorkerPoll(self._door).add_routes(app.router)
         return app
 
     def _admin_app(self) -> web.Application:

@@ -277,15 +277,28 @@ def test_the_admin_port_stays_inside_the_cluster(rendered):
     assert [port["name"] for port in services["release-queue"]["ports"]] == ["http"]
 
 
+def tokens(objects):
+    """The Secrets of workers' tokens."""
+    return [secret for secret in kinds(objects, "Secret") if "token" in secret["data"]]
+
+
 def test_a_given_token_secret_is_used_and_none_is_made(rendered):
-    (secret,) = kinds(rendered(), "Secret")
+    (secret,) = tokens(rendered())
     assert secret["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}, "workers outlive the release"
-    everywhere = kinds(rendered("operator.namespaces={a,b}"), "Secret")
+    everywhere = tokens(rendered("operator.namespaces={a,b}"))
     assert {secret["metadata"]["namespace"] for secret in everywhere} == {"a", "b", "here"}
     assert len({secret["data"]["token"] for secret in everywhere}) == 1
     objects = rendered("queue.workerToken.existingSecret=mine")
-    assert not kinds(objects, "Secret")
+    assert not tokens(objects)
     assert str(objects).count("'mine'") == 2
+
+
+def test_a_given_admin_key_is_used_and_none_is_made(rendered):
+    (secret,) = [one for one in kinds(rendered(), "Secret") if "admin-key" in one["data"]]
+    assert secret["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    objects = rendered("queue.keys.adminKey.existingSecret=mine", "queue.workerToken.existingSecret=token")
+    assert not kinds(objects, "Secret")
+    assert str(objects).count("'mine'") == 1
 
 
 def test_the_size_of_the_largest_node_reaches_the_operator(rendered):
@@ -298,6 +311,25 @@ def test_the_size_of_the_largest_node_reaches_the_operator(rendered):
 
     assert told() == []
     assert told("runtime.gpusPerNode=8") == ["8"]
+
+
+def test_what_clients_see_of_the_queue_can_be_set(rendered, told):
+    def queue(*values):
+        (deployment,) = [
+            item for item in kinds(rendered(*values), "Deployment") if item["metadata"]["name"] == "release-queue"
+        ]
+        return deployment["spec"]["template"]["spec"]
+
+    plain = queue()
+    assert "--waiting-comment-seconds=15" in plain["containers"][0]["args"]
+    assert not any("alias" in word or "tls" in word for word in plain["containers"][0]["args"])
+    pod = queue("queue.aliases.gpt=org/m", "queue.waitingCommentSeconds=5", "queue.tls.secretName=certificate")
+    assert {"--alias=gpt=org/m", "--waiting-comment-seconds=5"} <= set(pod["containers"][0]["args"])
+    (folder,) = [each["mountPath"] for each in pod["containers"][0]["volumeMounts"] if each["name"] == "tls"]
+    assert {f"--tls-cert={folder}/tls.crt", f"--tls-key={folder}/tls.key"} <= set(pod["containers"][0]["args"])
+    (volume,) = [each for each in pod["volumes"] if each["name"] == "tls"]
+    assert volume["secret"]["secretName"] == "certificate"
+    assert told("queue.tls.secretName=certificate").queue_url == "https://release-queue.here.svc:8080"
 
 
 def queue_pod(objects):

@@ -42,9 +42,7 @@ class Liar:
 
     async def _read(self, end: End) -> None:
         async for frame in end:
-            message = wire.queue_messages.validate_json(frame.data)
-            if isinstance(message, wire.Job):
-                self._jobs.append(message)
+            self._jobs += [each for each in wire.read_queue_messages(frame.data) if isinstance(each, wire.Job)]
 
     async def _talk(self, end: End) -> None:
         machine = {"cpu_count": 1, "disk_space": 1, "vram": 0}

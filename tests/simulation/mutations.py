@@ -5,13 +5,10 @@ from typing import Any
 
 import pytest
 
-from headrace_api.wire import Ack
 from headrace_queue.dispatch import Dispatcher
 from headrace_queue.exchange import Exchange
 from headrace_queue.schedule import Schedule
-from headrace_queue.worker_socket import V1Link
 from headrace_worker import v1
-from headrace_worker.unacked import Unacked
 from headrace_worker.v1 import V1Session
 from tests.simulation.queue_actor import Ledger
 

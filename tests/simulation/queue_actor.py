@@ -9,14 +9,14 @@ from prometheus_client import CollectorRegistry
 from headrace_api.wire import Usage
 from headrace_queue.clock import LoopClock, Timer
 from headrace_queue.dispatch import Dispatcher
-from headrace_queue.limits import Limits
 from headrace_queue.errors import ApiError
 from headrace_queue.exchange import Call, End
+from headrace_queue.keys.worker_tokens import WorkerTokens
 from headrace_queue.ledger.bookkeeper import Bookkeeper
 from headrace_queue.ledger.entry import Entry
+from headrace_queue.limits import Limits
 from headrace_queue.metrics import Metrics
 from headrace_queue.models import ModelNames
-from headrace_queue.outbox import Outbox
 from headrace_queue.schedule import Schedule
 from headrace_queue.worker_door import WorkerDoor
 from tests.simulation import network
@@ -65,7 +65,7 @@ class QueueActor:
         clock = _Clock(self.process)
         books = Bookkeeper(Ledger(book), METRICS, clock, clock.now)
         self.dispatcher = Dispatcher(self.schedule, names, limits, books, METRICS, clock)
-        self.door = WorkerDoor(self.dispatcher, METRICS, log, None, 15)
+        self.door = WorkerDoor(self.dispatcher, METRICS, log, WorkerTokens(), 15)
         self.answering: dict[str, asyncio.Task[None]] = {}
 
     def welcome(self, end: network.End) -> None:
@@ -73,12 +73,7 @@ class QueueActor:
         self.process.start(self._serve(end))
 
     async def _serve(self, end: Any) -> None:
-        async with Outbox(end) as outbox:
-            self.door._open.add(outbox)
-            try:
-                await self.door._serve(end, outbox, "peer", speaks_v1=True)
-            finally:
-                self.door._open.discard(outbox)
+        await self.door.serve(end, None, "peer", speaks_v1=True)
         await end.close()
 
     def ask(self, call: Call, read_pause_s: float) -> None:
