@@ -1,6 +1,7 @@
 """Puts the program together: every object is made here, once, and handed to those that need it."""
 
 import asyncio
+import secrets
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Self
@@ -13,6 +14,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from headrace_api.load import OPERATOR_PATH
 from headrace_api.wire import WORKER_PATH
 from headrace_queue.accounts import Accounts
+from headrace_queue.demand_teller import DemandTeller
 from headrace_queue.dispatch import Dispatcher
 from headrace_queue.metrics import LoadCollector, Metrics
 from headrace_queue.models import ModelNames
@@ -21,6 +23,7 @@ from headrace_queue.operator_socket import OperatorSocket
 from headrace_queue.schedule import Schedule
 from headrace_queue.settings import Settings
 from headrace_queue.worker_door import WorkerDoor
+from headrace_queue.worker_socket import Replica
 
 
 class QueueServer:
@@ -40,10 +43,13 @@ class QueueServer:
             LoadCollector(lambda: schedule.load(names.announced()), names.label, lambda: schedule.generalists)
         )
         self._api = OpenAiApi(self.dispatcher, names, metrics, log, settings.max_request_bytes)
-        self._door = WorkerDoor(self.dispatcher, metrics, log, settings.worker_token, settings.heartbeat_seconds)
+        self._teller = DemandTeller(self.dispatcher)
+        replica = Replica(self.dispatcher, self._teller, secrets.token_hex(8))
+        self._door = WorkerDoor(replica, metrics, log, settings.worker_token, settings.heartbeat_seconds)
         self._operators = OperatorSocket(self.dispatcher, names, log)
         self._registry = registry
         self._runners: list[web.AppRunner] = []
+        self._telling: asyncio.Task[None] | None = None
         self._patience: asyncio.TimerHandle | None = None
         self.port = 0
         self.admin_port = 0
@@ -59,6 +65,7 @@ class QueueServer:
         self._log.info("listening", host=settings.host, port=self.port, admin_port=self.admin_port)
         if settings.worker_token is None:
             self._log.warning("any worker may join: no --worker-token is set")
+        self._telling = asyncio.create_task(self._teller.run())
         loop = asyncio.get_running_loop()
         self._patience = loop.call_later(settings.catalogue_seconds, self._stop_expecting)
         return self
@@ -66,6 +73,9 @@ class QueueServer:
     async def __aexit__(self, *_: object) -> None:
         if self._patience:
             self._patience.cancel()
+        if self._telling:
+            self._telling.cancel()
+            await asyncio.wait([self._telling])
         await self._door.close()
         await self._operators.close()
         await self._stop_listening()

@@ -13,6 +13,7 @@ from typing import Protocol
 from headrace_api.load import Starting
 from headrace_queue import errors
 from headrace_queue.accounts import Accounts
+from headrace_queue.demand import Wait
 from headrace_queue.exchange import Call, End, Exchange
 from headrace_queue.metrics import Metrics
 from headrace_queue.models import ModelNames
@@ -80,6 +81,8 @@ class Dispatcher:
         self._waiting_bytes = 0
         self._numbers = itertools.count(1)
         self._watchers: set[asyncio.Event] = set()
+        self.waits = asyncio.Event()
+        """Set when requests wait for which nobody has a credit; whoever waits for it clears it."""
 
     # ---- clients
 
@@ -153,6 +156,19 @@ class Dispatcher:
         """A worker can take so many more jobs."""
         self.schedule.grant(worker, number)
         self._assign(self.schedule.models_of(worker))
+
+    def take_back(self, worker: int, number: int) -> int:
+        """A worker wants so many unused credits back, for another replica; returns how many it gets."""
+        return self.schedule.take_back(worker, number)
+
+    def what_waits(self) -> list[Wait]:
+        """What waits, with the workers that could serve it."""
+        if self._dismissing:
+            return []
+        return [
+            Wait(number, self._exchanges[oldest].began, self.schedule.serving(model))
+            for model, number, oldest in self.schedule.waits()
+        ]
 
     def report(self, worker: int, starting: Starting | None, note: str = "") -> None:
         """How far a worker is that is not ready; None once it is, with what it says is amiss."""
@@ -259,6 +275,8 @@ class Dispatcher:
             self._jobs[job] = _Job(exchange, worker)
             self._seats[worker].jobs.add(job)
             self._seats[worker].link.give(job, exchange.call, asyncio.get_running_loop().time() - exchange.began)
+        if self.schedule.waiting:
+            self.waits.set()
         self._notify()
 
     def _try_again(self, exchange: Exchange) -> None:

@@ -119,6 +119,21 @@ class Schedule:
             self.report(worker, None)
         entry.credits += credits_
 
+    def take_back(self, worker: int, credits_: int) -> int:
+        """The worker wants so many unused credits back; returns how many it gets."""
+        entry = self._workers[worker]
+        taken = min(entry.credits, credits_)
+        entry.credits -= taken
+        return taken
+
+    def waits(self) -> Iterator[tuple[str, int, int]]:
+        """Every model that has requests waiting: its name, how many, and the oldest ticket."""
+        return ((model, len(queue), queue[0]) for model, queue in self._waiting.items())
+
+    def serving(self, model: str) -> Sequence[int]:
+        """The dedicated workers that take requests for `model`."""
+        return tuple(self._serving.get(model, ()))
+
     def enqueue(self, ticket: int, model: str) -> None:
         """A request waits."""
         if ticket not in self._model and model in self._taken:

@@ -1,6 +1,7 @@
 """The queue's end of a `headrace.v1` connection; the messages and their meaning are in `headrace_api.wire`."""
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -9,6 +10,7 @@ from pydantic import ValidationError
 
 from headrace_api import wire
 from headrace_api.load import Starting
+from headrace_queue.demand_teller import DemandTeller
 from headrace_queue.dispatch import Dispatcher
 from headrace_queue.exchange import Call, End
 from headrace_queue.invalid import in_words
@@ -23,6 +25,16 @@ def job_message(job: int, call: Call, waited_s: float) -> str:
     head: dict[str, Any] = {"type": "job", "job": job, "request_id": call.request_id, "openai_url": call.openai_url}
     head["waited_s"] = round(waited_s, 6)
     return json.dumps(head)[:-1] + ',"openai_req":' + call.raw.decode() + "}"
+
+
+@dataclass(frozen=True)
+class Replica:
+    """What sessions need of the queue that they belong to."""
+
+    dispatcher: Dispatcher
+    teller: DemandTeller
+    id: str
+    """See `wire.Registered.replica`."""
 
 
 class V1Link:
@@ -43,25 +55,33 @@ class V1Link:
         """Say that no further job will come."""
         self._outbox.put(wire.Drain(reason=reason).model_dump_json())
 
+    def demand(self, demand: wire.Demand, /) -> None:
+        """Say that requests wait."""
+        self._outbox.put(demand.model_dump_json())
+
 
 class V1Session:
     """One registered worker's connection."""
 
     def __init__(
         self,
-        dispatcher: Dispatcher,
+        replica: Replica,
         outbox: Outbox,
         register: wire.Register,
         log: structlog.typing.FilteringBoundLogger,
     ) -> None:
-        self._dispatcher = dispatcher
+        self._dispatcher = dispatcher = replica.dispatcher
+        self._teller = replica.teller
         self._outbox = outbox
         self._log = log
-        outbox.put(wire.Registered().model_dump_json())
+        outbox.put(wire.Registered(replica=replica.id).model_dump_json())
         self._state = register.state
         self._note = ""
         report = wire.Report(state=register.state)
-        self._worker = dispatcher.join(V1Link(outbox), register.models, register.worker, _starting(report))
+        link = V1Link(outbox)
+        self._worker = dispatcher.join(link, register.models, register.worker, _starting(report))
+        if register.shares:
+            self._teller.join(self._worker, link)
         self._take(report)  # a worker that drains comes back only for what is not acknowledged yet
 
     async def run(self, socket: web.WebSocketResponse) -> None:
@@ -78,12 +98,17 @@ class V1Session:
         except ValueError as error:
             await close(socket, WSCloseCode.PROTOCOL_ERROR, str(error))
         finally:
+            self._teller.leave(self._worker)
             self._dispatcher.lose(self._worker)
 
     def _handle(self, message: wire.WorkerMessage) -> None:
         match message:
             case wire.Credit():
+                self._teller.brought(self._worker)
                 self._dispatcher.grant(self._worker, message.n)
+            case wire.Recall():
+                returned = self._dispatcher.take_back(self._worker, message.n)
+                self._outbox.put(wire.Returned(n=returned).model_dump_json())
             case wire.Result():
                 end = End(message.status, message.body, message.usage)
                 self._dispatcher.finish(self._worker, message.job, message.request_id, end)
