@@ -186,6 +186,8 @@ class Registered(Message):
 
     Empty: it neither takes `Recall` nor sends `Demand`.
     """
+    replicas: str = ""
+    """`host:port` where all replicas are, this one among them, one address each; empty: the worker's URL."""
 
 
 class Job(Message):

@@ -13,7 +13,7 @@ from typer import Option
 from headrace_queue.app import QueueServer
 from headrace_queue.dispatch import Limits
 from headrace_queue.logs import capture_libraries, make_logger
-from headrace_queue.settings import ENVIRONMENT_PREFIX, Settings, read_token
+from headrace_queue.settings import ENVIRONMENT_PREFIX, Settings, read_replicas, read_token
 
 _DEFAULTS = Settings()
 _LIMITS = _DEFAULTS.limits
@@ -30,6 +30,9 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
     ] = _DEFAULTS.admin_port,
     worker_token: Annotated[str | None, Option(help="Workers must present it; without one any may join.")] = None,
     worker_token_file: Annotated[Path | None, Option(help="A file that holds the token.")] = None,
+    replicas: Annotated[
+        str, Option(help="HOST:PORT where all replicas of this queue are, one address each; workers are told.")
+    ] = _DEFAULTS.replicas,
     model: Annotated[list[str] | None, Option(help="A model that is known without a worker. Repeatable.")] = None,
     generalist_models: Annotated[
         list[str] | None, Option(help="Pattern of the names that workers of the seed's protocol take. Repeatable.")
@@ -64,6 +67,7 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
     """Serve the OpenAI API for the workers that connect. Every option is also a variable HEADRACE_QUEUE_<NAME>."""
     try:
         token = read_token(worker_token, worker_token_file)
+        replicas = read_replicas(replicas)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     settings = Settings(
@@ -71,6 +75,7 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
         port=port,
         admin_port=admin_port,
         worker_token=token,
+        replicas=replicas,
         models=tuple(model or ()),
         generalist_models=tuple(generalist_models or _DEFAULTS.generalist_models),
         drain_seconds=drain_seconds,

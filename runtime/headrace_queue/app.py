@@ -44,9 +44,9 @@ class QueueServer:
         )
         self._api = OpenAiApi(self.dispatcher, names, metrics, log, settings.max_request_bytes)
         self._teller = DemandTeller(self.dispatcher)
-        replica = Replica(self.dispatcher, self._teller, secrets.token_hex(8))
+        replica = Replica(self.dispatcher, self._teller, secrets.token_hex(8), settings.replicas)
         self._door = WorkerDoor(replica, metrics, log, settings.worker_token, settings.heartbeat_seconds)
-        self._operators = OperatorSocket(self.dispatcher, names, log)
+        self._operators = OperatorSocket(self.dispatcher, names, log, replica.id)
         self._registry = registry
         self._runners: list[web.AppRunner] = []
         self._telling: asyncio.Task[None] | None = None
@@ -83,7 +83,7 @@ class QueueServer:
     async def drain(self) -> None:
         """Take nothing more in, let what is under way finish, and send operators to the next queue at once."""
         self._log.info("draining", seconds=self._settings.drain_seconds)
-        await asyncio.gather(self.dispatcher.drain(self._settings.drain_seconds), self._operators.close())
+        await asyncio.gather(self.dispatcher.drain(self._settings.drain_seconds), self._operators.turn_away())
 
     def _public_app(self) -> web.Application:
         app = web.Application(middlewares=[openai_errors], client_max_size=self._settings.max_request_bytes)

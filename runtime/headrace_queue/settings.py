@@ -17,6 +17,7 @@ class Settings:
     port: int = 8080
     admin_port: int = 9090
     worker_token: str | None = None
+    replicas: str = ""
     models: tuple[str, ...] = ()
     generalist_models: tuple[str, ...] = ("*",)
     drain_seconds: float = 30
@@ -25,6 +26,18 @@ class Settings:
     catalogue_seconds: float = 30
     max_request_bytes: int = 32 * 2**20
     limits: Limits = field(default_factory=Limits)
+
+
+def read_replicas(replicas: str) -> str:
+    """`host:port` of all replicas, or nothing.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    host, _, port = replicas.rpartition(":")
+    if replicas and not (host and port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
+        raise ValueError(f"--replicas {replicas!r} is not HOST:PORT, such as queue-replicas.models.svc:8080")
+    return replicas
 
 
 def read_token(token: str | None, file: Path | None) -> str | None:

@@ -35,6 +35,8 @@ class Replica:
     teller: DemandTeller
     id: str
     """See `wire.Registered.replica`."""
+    replicas: str = ""
+    """See `wire.Registered.replicas`."""
 
 
 class V1Link:
@@ -74,7 +76,7 @@ class V1Session:
         self._teller = replica.teller
         self._outbox = outbox
         self._log = log
-        outbox.put(wire.Registered(replica=replica.id).model_dump_json())
+        outbox.put(wire.Registered(replica=replica.id, replicas=replica.replicas).model_dump_json())
         self._state = register.state
         self._note = ""
         report = wire.Report(state=register.state)

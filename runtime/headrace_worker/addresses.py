@@ -13,6 +13,8 @@ LOOK_S = 5.0
 """The time between two look-ups, as long as DNS servers in a cluster may keep an answer."""
 GONE_S = 60.0
 """After so long without its address a replica is left: longer than it may take to drain."""
+ALONE_S = 10.0
+"""After so long without any connection the worker begins as at first: the replicas may be elsewhere by now."""
 ALIAS_S = 60.0
 """How long an address is not tried again that turned out to be one of a replica that is connected."""
 

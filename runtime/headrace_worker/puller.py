@@ -109,18 +109,20 @@ class PullPlan:
 class Route(ThreadedResolver):
     """Where a connection goes: `address`, or wherever the name resolves to while that is None.
 
-    Only the address is pinned: URL, Host header and the name in the TLS handshake stay those of the URL.
+    Only the address is pinned, and the port if there is one: URL, Host header and the name in the TLS handshake stay
+    those of the URL.
     """
 
-    def __init__(self, address: str | None = None) -> None:
+    def __init__(self, address: str | None = None, port: int | None = None) -> None:
         super().__init__()
         self.address = address
+        self.port = port
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
         """See `aiohttp.abc.AbstractResolver.resolve`."""
-        found = await super().resolve(self.address or host, port, family)
+        found = await super().resolve(self.address or host, self.port or port, family)
         return [ResolveResult(**{**one, "hostname": host}) for one in found]
 
 
@@ -137,6 +139,8 @@ class Puller:
         """Whether the queue knows the worker by this connection."""
         self.replica = ""
         """What the replica that it was connected with last calls itself; empty for a Spider."""
+        self.replicas = ""
+        """Where that replica says that all of them are."""
         self.last = False
         """Whether there is no other connection after this one."""
         self.route = route
@@ -271,7 +275,7 @@ class Puller:
             await connection.close()
             return
         if isinstance(session, V1Session):
-            self._is_headrace, self.replica = True, session.replica
+            self._is_headrace, self.replica, self.replicas = True, session.replica, session.replicas
             if self.route.address is None and session.replica:
                 self.route.address = _address(connection)
         protocol, address = type(session).__name__, _address(connection)

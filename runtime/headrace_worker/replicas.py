@@ -1,20 +1,21 @@
 """Keeps the worker connected to every replica of its queue, for ever.
 
 At first there is one connection, to whichever address answers, as for any server. If it is a replica that knows of
-others (`wire.Registered.replica`) there is one for each address from then on; with a Spider, and with a queue of an
-earlier version, it stays at the one: they would take several connections for several workers.
+others (`wire.Registered.replica`) there is one for each address from then on: of the URL's host, or of where the
+replica says that they are. With a Spider, and with a queue of an earlier version, it stays at the one: they would take
+several connections for several workers.
 """
 
 import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
 import structlog
 
-from headrace_worker.addresses import ALIAS_S, LOOK_S, changes
+from headrace_worker.addresses import ALIAS_S, ALONE_S, LOOK_S, changes
 from headrace_worker.puller import Puller, PullPlan, Route
 from headrace_worker.shared import Shared
 from headrace_worker.status import Status
@@ -45,11 +46,14 @@ class Replicas:
         self._status = status
         self._look_up = look_up
         self._shared = Shared.of(status)
-        self._first = Puller(plan, self._shared, Route(), self._tell)
         self._pullers: dict[Puller, asyncio.Task[None]] = {}
         self._seen: dict[str, float] = {}
         """When each connection's address was looked up last with success."""
         self._avoid: dict[str, float] = {}
+        self._left: set[Puller] = set()
+        """Those that are being drained."""
+        self._served_at = 0.0
+        """When somebody was registered last."""
         self._beside: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._news = asyncio.Event()
@@ -66,7 +70,7 @@ class Replicas:
 
     async def run(self) -> None:
         """Serve until `drain` is called."""
-        self._start(self._first)
+        self._begin_anew()
         try:
             while self._pullers or not self._stopping:
                 self._news.clear()
@@ -95,6 +99,7 @@ class Replicas:
         for puller, task in list(self._pullers.items()):
             if task.done():
                 del self._pullers[puller]
+                self._left.discard(puller)
                 self._seen.pop(puller.route.address or "", None)
                 task.result()
         for task in [task for task in self._beside if task.done()]:
@@ -108,33 +113,48 @@ class Replicas:
                 await self._news.wait()
 
     async def _follow(self) -> None:
-        """Look the queue's name up, and connect to what has come."""
-        if self._first.route.address is None or self._stopping:
+        """Look up where the replicas are, and connect to what has come."""
+        now = time.monotonic()
+        told = next((puller for puller in self._pullers if puller.registered), None)
+        if told is None:
+            if now - self._served_at > ALONE_S:
+                self._begin_anew()
             return
+        self._served_at = now
+        if not told.replica:
+            return
+        host, port = _place(told.replicas)
         try:
-            found = await self._look_up(urlsplit(self._plan.url).hostname or "")
+            found = await self._look_up(host or urlsplit(self._plan.url).hostname or "")
         except OSError as error:
             log.warning("the queue's name cannot be looked up; its connections stay", error=str(error))
             return
-        now = time.monotonic()
+        self._apply(found, port, now)
+
+    def _begin_anew(self) -> None:
+        """Have one connection that goes wherever the URL leads."""
+        self._served_at = time.monotonic()
+        if all(puller.route.address for puller in self._pullers):
+            self._start(Puller(self._plan, self._shared, Route(), self._tell))
+
+    def _apply(self, found: set[str], port: int | None, now: float) -> None:
         for puller in self._pullers:
             address = puller.route.address or ""
             self._seen[address] = now if address in found else self._seen.get(address, now)
             puller.last = bool(found) and address not in found
-        self._apply(found, now)
-
-    def _apply(self, found: Iterable[str], now: float) -> None:
-        due = changes(found, self._seen, self._avoid if self._pullers else {}, now)
+        due = changes(found, self._seen, self._avoid, now)
         for address in due.connect:
             log.info("another replica of the queue", address=address)
             self._seen[address] = now
-            self._start(Puller(self._plan, self._shared, Route(address), self._tell))
-        for puller in self._pullers:
-            if puller.route.address in due.leave:
+            self._start(Puller(self._plan, self._shared, Route(address, port), self._tell))
+        for puller in list(self._pullers):
+            others = any(other.registered for other in self._pullers.keys() - self._left - {puller})
+            if puller.route.address in due.leave and others and puller not in self._left:
                 self._leave(puller, "the queue's name does not resolve to this address any more")
 
     def _leave(self, puller: Puller, reason: str) -> None:
-        log.info("leaving a replica of the queue", address=puller.route.address, reason=reason)
+        self._left.add(puller)
+        log.info("leaving a connection with the queue", address=puller.route.address, reason=reason)
         self._seen.pop(puller.route.address or "", None)
         self._beside.add(asyncio.create_task(puller.drain(reason, _PATIENCE_S)))
 
@@ -155,12 +175,18 @@ class Replicas:
     def _leave_twins(self, registered: list[Puller]) -> None:
         """A replica that has two addresses needs one connection only."""
         known: set[str] = set()
-        for puller in registered:
-            if puller.replica in known and not puller.last:
+        for puller in sorted(registered, key=lambda one: one.last):  # one that ends anyhow is the one to leave
+            if puller.replica and puller.replica in known and puller not in self._left:
                 puller.last = True
                 self._avoid[puller.route.address or ""] = time.monotonic() + ALIAS_S
                 self._leave(puller, "it is connected by another address")
             known.add(puller.replica)
+
+
+def _place(told: str) -> tuple[str, int | None]:
+    """Host and port of `wire.Registered.replicas`."""
+    host, _, port = told.rpartition(":")
+    return (host.strip("[]"), int(port)) if host and port.isdecimal() else ("", None)
 
 
 async def _cancelled(tasks: list[asyncio.Task[None]]) -> None:

@@ -56,6 +56,8 @@ class V1Session:
     _jobs: dict[int, Running] = field(default_factory=dict)
     replica: str = ""
     """The id that the replica has given itself; empty before it has, and of a queue that gives none."""
+    replicas: str = ""
+    """Where the others are, as it says."""
     dismissed: bool = False
     """Whether the queue has said that no further job comes."""
     _seat: Seat = field(default_factory=lambda: Seat(open=False))
@@ -166,7 +168,7 @@ class V1Session:
                 self._seat.returned(message.n)
                 self.shared.slots.settle()
             case Registered():
-                self._on_registered(message.replica)
+                self._on_registered(message)
             case Drain():
                 log.info("the queue drains this connection", reason=message.reason)
                 self.draining = self._closes_when_idle = self.dismissed = True
@@ -174,11 +176,11 @@ class V1Session:
                 self.shared.slots.settle()
                 self._close_when_idle()
 
-    def _on_registered(self, replica: str) -> None:
-        self.replica = replica
+    def _on_registered(self, message: Registered) -> None:
+        self.replica, self.replicas = message.replica, message.replicas
         self.shared.unacked.arrive(self.home, self._out.message)
         self.registered.set()
-        self._seat = self.shared.slots.join(self._out.message, returns=bool(replica))
+        self._seat = self.shared.slots.join(self._out.message, returns=bool(self.replica))
         if self.draining:
             self._seat.close()
         self.shared.slots.settle()

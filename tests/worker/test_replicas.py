@@ -33,6 +33,8 @@ class Service:
     port: int = field(default_factory=free_port)
     addresses: set[str] = field(default_factory=set)
     servers: dict[str, QueueServer] = field(default_factory=dict)
+    told: str = ""
+    """What replicas say of where they all are."""
 
     @property
     def url(self) -> str:
@@ -47,7 +49,7 @@ class Service:
     @contextlib.asynccontextmanager
     async def replica(self, number: int) -> AsyncIterator[QueueServer]:
         address = f"127.0.0.{number}"
-        settings = Settings(host=address, port=self.port, admin_port=0, models=("public-name",), drain_seconds=4)
+        settings = Settings(host=address, port=self.port, admin_port=0, replicas=self.told, drain_seconds=4)
         async with QueueServer(settings, CollectorRegistry(), make_logger(stream=io.StringIO())) as server:
             self.addresses.add(address)
             self.servers[address] = server
@@ -115,6 +117,28 @@ async def test_replicas_that_come_and_go_are_followed(
         service.addresses.clear()  # no answer: all stays as it is
         await asyncio.sleep(0.4)
         assert service.credits() == [4]
+
+
+async def test_replicas_may_be_elsewhere_than_the_url_says(
+    service: Service, pulling: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The URL leads to a Service with one address; the replica that answers there names all, with their own port."""
+    monkeypatch.setattr(addresses, "GONE_S", 0.2)
+    elsewhere, service.told = Service(addresses={"127.0.0.1"}), f"all.test:{service.port}"
+
+    async def look_up(host: str) -> set[str]:
+        assert host == "all.test"
+        return set(service.addresses)
+
+    monkeypatch.setattr(replicas.Replicas.__init__, "__defaults__", (look_up,))
+    settings = Settings(host="127.0.0.1", port=elsewhere.port, admin_port=0, replicas=service.told)
+    async with QueueServer(settings, CollectorRegistry(), make_logger(stream=io.StringIO())) as front:
+        elsewhere.servers["front"] = front
+        async with service.replica(2), service.replica(3), pulling(elsewhere.url, slots=4) as worker:
+            await until(lambda: sum(service.credits()) == 4 and all(service.credits()))
+            await until(lambda: not front.dispatcher.schedule.dedicated())
+            assert [await ask(service, number) for number in (2, 3)] == [200, 200]
+            assert worker.registered == [True]
 
 
 async def test_a_replica_that_drains_keeps_no_credits(service: Service, engine: ScriptedEngine, pulling: Start) -> None:
