@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from headrace_api.feeds import Feeds, places
 from headrace_api.load import Load
-from headrace_operator.queue_feeds import Feeds, places
 from headrace_operator.queue_link import OnLoad, QueueLink
 
 LookUp = Callable[[str], Awaitable[Iterable[str]]]

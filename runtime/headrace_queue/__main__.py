@@ -28,6 +28,9 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
     admin_port: Annotated[
         int, Option(min=0, max=65535, help="For metrics, health and the operator.")
     ] = _DEFAULTS.admin_port,
+    keda_port: Annotated[
+        int | None, Option(min=0, max=65535, help="For KEDA's external scaler, gRPC; none is served without it.")
+    ] = _DEFAULTS.keda_port,
     worker_token: Annotated[str | None, Option(help="Workers must present it; without one any may join.")] = None,
     worker_token_file: Annotated[Path | None, Option(help="A file that holds the token.")] = None,
     replicas: Annotated[
@@ -74,6 +77,7 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
         host=host,
         port=port,
         admin_port=admin_port,
+        keda_port=keda_port,
         worker_token=token,
         replicas=replicas,
         models=tuple(model or ()),

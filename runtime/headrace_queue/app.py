@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from http import HTTPStatus
 from typing import Self
 
@@ -43,29 +44,36 @@ class QueueServer:
             LoadCollector(lambda: schedule.load(names.announced()), names.label, lambda: schedule.generalists)
         )
         self._api = OpenAiApi(self.dispatcher, names, metrics, log, settings.max_request_bytes)
+        self._schedule = schedule
         self._teller = DemandTeller(self.dispatcher)
-        replica = Replica(self.dispatcher, self._teller, secrets.token_hex(8), settings.replicas)
+        self._replica = replica = Replica(self.dispatcher, self._teller, secrets.token_hex(8), settings.replicas)
         self._door = WorkerDoor(replica, metrics, log, settings.worker_token, settings.heartbeat_seconds)
         self._operators = OperatorSocket(self.dispatcher, names, log, replica.id)
         self._registry = registry
         self._runners: list[web.AppRunner] = []
-        self._telling: asyncio.Task[None] | None = None
+        self._beside: list[asyncio.Task[None]] = []
+        self._leaving = AsyncExitStack()
         self._patience: asyncio.TimerHandle | None = None
         self.port = 0
         self.admin_port = 0
+        self.keda_port: int | None = None
 
     async def __aenter__(self) -> Self:
         settings = self._settings
         try:
             self.port = await self._listen(self._public_app(), settings.port)
             self.admin_port = await self._listen(self._admin_app(), settings.admin_port)
+            if settings.keda_port is not None:
+                self.keda_port = await self._serve_keda(settings.keda_port)
         except OSError:
             await self._stop_listening()
             raise
-        self._log.info("listening", host=settings.host, port=self.port, admin_port=self.admin_port)
+        self._log.info(
+            "listening", host=settings.host, port=self.port, admin_port=self.admin_port, keda_port=self.keda_port
+        )
         if settings.worker_token is None:
             self._log.warning("any worker may join: no --worker-token is set")
-        self._telling = asyncio.create_task(self._teller.run())
+        self._beside.append(asyncio.create_task(self._teller.run()))
         loop = asyncio.get_running_loop()
         self._patience = loop.call_later(settings.catalogue_seconds, self._stop_expecting)
         return self
@@ -73,9 +81,10 @@ class QueueServer:
     async def __aexit__(self, *_: object) -> None:
         if self._patience:
             self._patience.cancel()
-        if self._telling:
-            self._telling.cancel()
-            await asyncio.wait([self._telling])
+        await self._leaving.aclose()
+        for task in self._beside:
+            task.cancel()
+        await asyncio.gather(*self._beside, return_exceptions=True)
         await self._door.close()
         await self._operators.close()
         await self._stop_listening()
@@ -84,6 +93,16 @@ class QueueServer:
         """Take nothing more in, let what is under way finish, and send operators to the next queue at once."""
         self._log.info("draining", seconds=self._settings.drain_seconds)
         await asyncio.gather(self.dispatcher.drain(self._settings.drain_seconds), self._operators.turn_away())
+
+    async def _serve_keda(self, port: int) -> int:
+        from headrace_queue.keda.replicas import AllReplicas, Own  # noqa: PLC0415 - gRPC loads where it is used only
+        from headrace_queue.keda.server import serving  # noqa: PLC0415
+
+        settings = self._settings
+        own = Own(self._replica.id, lambda: self._schedule.load(self._names.announced()), self.dispatcher.watch)
+        loads = AllReplicas(own, settings.replicas.rpartition(":")[0].strip("[]"), self.admin_port, self._log)
+        self._beside.append(asyncio.create_task(loads.run()))
+        return await self._leaving.enter_async_context(serving(loads, settings.host, port, self._log))
 
     def _public_app(self) -> web.Application:
         app = web.Application(middlewares=[openai_errors], client_max_size=self._settings.max_request_bytes)

@@ -16,6 +16,7 @@ class Settings:
     host: str = "0.0.0.0"  # noqa: S104 - it serves the clients of a cluster
     port: int = 8080
     admin_port: int = 9090
+    keda_port: int | None = None
     worker_token: str | None = None
     replicas: str = ""
     models: tuple[str, ...] = ()

@@ -7,9 +7,10 @@ import pytest
 from aiohttp import web
 from tests.waiting import until
 
+from headrace_api import feeds as queue_feeds
+from headrace_api.feeds import Feeds, places
 from headrace_api.load import Catalogue, Load, ModelLoad, Starting, summed
-from headrace_operator import queue_feeds, queue_link, queue_links
-from headrace_operator.queue_feeds import Feeds, places
+from headrace_operator import queue_link, queue_links
 from headrace_operator.queue_links import QueueLinks
 
 
