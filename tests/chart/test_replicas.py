@@ -79,3 +79,14 @@ def test_several_queues_are_kept_apart_and_not_evicted_together(rendered):
         "preferredDuringSchedulingIgnoredDuringExecution"
     ]
     assert term["podAffinityTerm"]["labelSelector"] == deployment["spec"]["selector"]
+
+
+def test_keda_is_served_where_it_is_asked_for(rendered):
+    assert not of(rendered(), "Service", "release-queue-keda")
+    objects = rendered("queue.keda.enabled=true", "queue.keda.port=7000")
+    (service,) = of(objects, "Service", "release-queue-keda")
+    (deployment,) = of(objects, "Deployment", "release-queue")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert "--keda-port=7000" in container["args"]
+    assert {"name": "keda", "containerPort": 7000} in container["ports"]
+    assert [(port["port"], port["targetPort"]) for port in service["spec"]["ports"]] == [(7000, "keda")]
