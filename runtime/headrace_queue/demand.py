@@ -15,11 +15,11 @@ from headrace_api.wire import Demand
 
 EVERY_S = 0.02
 """A first change is told at once, further ones no more often than this."""
-MOST = 64
+MOST = 32
 """Workers that are asked at a time, for each model."""
 _FEWEST = 2
 """Asked for one request: one of them may have nothing idle."""
-_AGAIN_S = 1.0
+_AGAIN_S = 0.2
 """A worker that has brought nothing since it was told is not told again sooner."""
 
 

@@ -72,10 +72,15 @@ def moves(now: float, slots: int, seats: Mapping[K, Seat], turn: int) -> dict[K,
         seats: all of them; jobs of a closed seat are under way, too.
         turn: where to begin among seats that have the same claim; another one each time, so that none is preferred.
     """
-    free = slots - sum(seat.credits + seat.jobs for seat in seats.values())
+    free, recalled, most = slots, 0, 0
+    for seat in seats.values():  # in one pass: this happens several times a request, with up to a hundred seats
+        free -= seat.credits + seat.jobs
+        recalled += seat.recalled
+        most = max(most, seat.credits)
     if free > 0:
         return _grants(now, free, seats, turn)
-    recalled = sum(seat.recalled for seat in seats.values())
+    if not most:
+        return {}
     on_the_way = recalled + free  # what comes back beyond what is granted too much, after the slots have become fewer
     unmet = sum(seat.unmet for seat in seats.values())
     wanted = max(0, unmet or _to_level(seats))
