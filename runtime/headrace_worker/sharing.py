@@ -7,7 +7,7 @@ arrived evenly since the oldest one did. Idle credits that lie elsewhere are rec
 """
 
 import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -72,53 +72,58 @@ def moves(now: float, slots: int, seats: Mapping[K, Seat], turn: int) -> dict[K,
         seats: all of them; jobs of a closed seat are under way, too.
         turn: where to begin among seats that have the same claim; another one each time, so that none is preferred.
     """
-    free, recalled, most = slots, 0, 0
-    for seat in seats.values():  # in one pass: this happens several times a request, with up to a hundred seats
+    free, recalled, unmet = slots, 0, []
+    for key, seat in seats.items():  # in one pass: this happens several times a request, with up to a hundred seats
         free -= seat.credits + seat.jobs
         recalled += seat.recalled
-        most = max(most, seat.credits)
+        if seat.wanted > seat.credits and seat.open:
+            unmet.append((key, seat))
     if free > 0:
-        return _grants(now, free, seats, turn)
-    if not most:
-        return {}
+        return _grants(now, free, seats, unmet, turn)
     on_the_way = recalled + free  # what comes back beyond what is granted too much, after the slots have become fewer
-    unmet = sum(seat.unmet for seat in seats.values())
-    wanted = max(0, unmet or _to_level(seats))
+    wanted = max(0, sum(seat.unmet for _, seat in unmet) or _to_level(seats))
     return _recalls(wanted - on_the_way, seats) if wanted > on_the_way else {}
 
 
-def _grants(now: float, free: int, seats: Mapping[K, Seat], turn: int) -> dict[K, int]:
+def _grants(now: float, free: int, seats: Mapping[K, Seat], unmet: Sequence[tuple[K, Seat]], turn: int) -> dict[K, int]:
     found: dict[K, int] = {}
-    for key in _oldest_first(now, free, seats):
+    for key in _oldest_first(now, free, unmet):
         found[key] = found.get(key, 0) + 1
         free -= 1
-    idle = {key: max(0, seat.credits + found.get(key, 0) - seat.wanted) for key, seat in _open(seats)}
-    for key in _evenly(free, idle, turn):
-        found[key] = found.get(key, 0) + 1
+    if free:
+        idle = [(key, seat.credits + found.get(key, 0) - seat.wanted) for key, seat in seats.items() if seat.open]
+        for key in _evenly(free, idle, turn):
+            found[key] = found.get(key, 0) + 1
     return found
 
 
-def _oldest_first(now: float, free: int, seats: Mapping[K, Seat]) -> Iterator[K]:
+def _oldest_first(now: float, free: int, unmet: Sequence[tuple[K, Seat]]) -> Iterator[K]:
     """Which seats the requests are at that have waited longest, at most `free` of them."""
-    heads = [(seat.since, index, 0, key) for index, (key, seat) in enumerate(seats.items()) if seat.unmet]
+    heads = [(seat.since, index, 0) for index, (_, seat) in enumerate(unmet)]
     heapq.heapify(heads)
     for _ in range(free):
         if not heads:
             return
-        _, index, taken, key = heapq.heappop(heads)
-        seat, taken = seats[key], taken + 1
+        _, index, taken = heapq.heappop(heads)
+        key, seat = unmet[index]
+        taken += 1
         if taken < seat.unmet:
             came = seat.since + (now - seat.since) * taken / seat.unmet
-            heapq.heappush(heads, (came, index, taken, key))
+            heapq.heappush(heads, (came, index, taken))
         yield key
 
 
-def _evenly(number: int, have: Mapping[K, int], turn: int) -> Iterator[K]:
+def _evenly(number: int, have: Sequence[tuple[K, int]], turn: int) -> Iterator[K]:
     """Who gets one more, so that all have about as many."""
-    size = len(have)
-    heap = [(count, (index - turn) % size, key) for index, (key, count) in enumerate(have.items())]
+    if not have:
+        return
+    begin = turn % len(have)
+    heap = [(max(0, count), order, key) for order, (key, count) in enumerate([*have[begin:], *have[:begin]])]
+    if number == 1:
+        yield min(heap)[2]
+        return
     heapq.heapify(heap)
-    for _ in range(number if heap else 0):
+    for _ in range(number):
         count, order, key = heap[0]
         heapq.heapreplace(heap, (count + 1, order, key))
         yield key
@@ -141,10 +146,10 @@ def _to_level(seats: Mapping[K, Seat]) -> int:
 
     Not only one each: that would be a recall for every request while all requests come to one replica.
     """
-    most = max((seat.idle for seat in seats.values()), default=0)
-    empty = sum(1 for _, seat in _open(seats) if not seat.credits)
+    most = empty = 0
+    for seat in seats.values():
+        if seat.credits > most:
+            most = max(most, seat.idle)
+        elif not seat.credits:
+            empty += seat.open
     return empty * (most // (empty + 1))
-
-
-def _open(seats: Mapping[K, Seat]) -> Iterator[tuple[K, Seat]]:
-    return ((key, seat) for key, seat in seats.items() if seat.open)
