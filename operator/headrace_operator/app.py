@@ -194,7 +194,7 @@ def _link(settings: Settings, world: SeenWorld, news: LoadNews) -> QueueLinks | 
     if settings.queue_admin_url is None:
         return None
 
-    return QueueLinks(settings.queue_admin_url, world.names_on_queue, news.hear)
+    return QueueLinks(settings.queue_admin_url, world.catalogue, news.hear)
 
 
 def _now() -> str:

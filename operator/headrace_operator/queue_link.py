@@ -15,6 +15,8 @@ OnMessage = Callable[[Load | None], None]
 
 _RETRY_SECONDS = 0.5
 _HEARTBEAT_SECONDS = 15.0
+_PAUSE_SECONDS = 0.25
+"""Between two catalogues: while a fleet starts, one model or another changes all the time."""
 
 _log = structlog.get_logger()
 
@@ -22,12 +24,12 @@ _log = structlog.get_logger()
 class QueueLink:
     """Keeps the queue's catalogue current and hands its numbers to `hear`; reconnects for ever."""
 
-    def __init__(self, url: str, names: Callable[[], list[str]], hear: OnMessage, *, every: bool = False) -> None:
+    def __init__(self, url: str, catalogue: Callable[[], Catalogue], hear: OnMessage, *, every: bool = False) -> None:
         """`every`: each replica has a connection of its own, so that this one has no other to turn to."""
         self.connected = False
         """Whether the queue answers now."""
         self._url = url.rstrip("/") + OPERATOR_PATH + (f"?{EVERY_REPLICA}" if every else "")
-        self._names = names
+        self._catalogue = catalogue
         self._hear = hear
         self._changed = asyncio.Event()
 
@@ -61,10 +63,11 @@ class QueueLink:
                 sender.cancel()
 
     async def _send(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        sent: list[str] | None = None
+        sent: Catalogue | None = None
         while True:
             self._changed.clear()
-            if (names := self._names()) != sent:
-                await socket.send_str(Catalogue(models=names).model_dump_json())
-                sent = names
+            if (catalogue := self._catalogue()) != sent:
+                await socket.send_str(catalogue.model_dump_json())
+                sent = catalogue
+            await asyncio.sleep(_PAUSE_SECONDS)
             await self._changed.wait()

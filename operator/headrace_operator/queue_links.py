@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from headrace_api.feeds import Feeds, places
-from headrace_api.load import Load
+from headrace_api.load import Catalogue, Load
 from headrace_operator.queue_link import OnLoad, QueueLink
 
 LookUp = Callable[[str], Awaitable[Iterable[str]]]
@@ -34,9 +34,11 @@ async def look_up(host: str) -> set[str]:
 class QueueLinks:
     """One `QueueLink` for each address of the queue's admin URL, which is looked up again and again."""
 
-    def __init__(self, url: str, names: Callable[[], list[str]], on_load: OnLoad, look_up: LookUp = look_up) -> None:
+    def __init__(
+        self, url: str, catalogue: Callable[[], Catalogue], on_load: OnLoad, look_up: LookUp = look_up
+    ) -> None:
         self._url = url
-        self._names = names
+        self._catalogue = catalogue
         self._on_load = on_load
         self._look_up = look_up
         self._feeds = Feeds(time.monotonic)
@@ -71,7 +73,7 @@ class QueueLinks:
             if not found:
                 return
         for place in found.keys() - self._links.keys():
-            link = QueueLink(found[place], self._names, partial(self._hear, place), every=bool(place))
+            link = QueueLink(found[place], self._catalogue, partial(self._hear, place), every=bool(place))
             self._links[place] = link, asyncio.create_task(link.run())
         gone = [place for place in self._links if place not in found and not self._links[place][0].connected]
         gone += [""] if "" in self._links and any(self._links[place][0].connected for place in found if place) else []

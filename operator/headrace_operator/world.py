@@ -6,8 +6,9 @@ What it hands out is what the indices hold, not a copy: nobody changes an observ
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-from headrace_api.load import ModelLoad
+from headrace_api.load import Catalogue, ModelLoad
 from headrace_operator import adapter_load
+from headrace_operator.catalogue import catalogue
 from headrace_operator.kinds import MODEL, POD, Kind, by_name
 from headrace_operator.observed import Capacity, Key, Node, Object, Observed, version
 from headrace_operator.root_cause.capacity import used
@@ -114,10 +115,10 @@ class SeenWorld:
         """The name by which the queue knows the model; empty when it does not."""
         return name_on_queue(model, self._queue_url)
 
-    def names_on_queue(self) -> list[str]:
-        """The names of all models, and of their adapters, by which clients may ask the queue."""
-        found = {name for model in self.models() if (name := self.queue_name(model))}
-        return sorted(found | self.adapters().keys())
+    def catalogue(self) -> Catalogue:
+        """All models, and their adapters, by the names by which clients may ask the queue, and how they are."""
+        models = {name: model for model in self.models() if (name := self.queue_name(model))}
+        return catalogue(models, self.adapters())
 
     def adapters(self) -> dict[str, str]:
         """The names of all adapters on the queue, each with that of its model."""

@@ -17,11 +17,22 @@ EVERY_REPLICA = "every-replica"
 """The query parameter of an operator that connects to each replica: one that drains keeps telling it of its load."""
 
 
+class ModelState(Message):
+    """What the operator says of a model: the condition `Ready` of its InferenceModel."""
+
+    ready: bool
+    reason: str = ""
+    message: str = ""
+    """Why, in a sentence, and what to do: the root cause where something is wrong."""
+
+
 class Catalogue(Message):
     """The names of all models that there are, with workers or without."""
 
     type: Literal["catalogue"] = "catalogue"
     models: list[str]
+    states: dict[str, ModelState] = {}
+    """Of those of `models` that the operator has looked at; an adapter's is its model's."""
 
 
 class Starting(Message):

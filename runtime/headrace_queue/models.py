@@ -1,7 +1,8 @@
 """Which model names the queue knows: from options, from the operator's catalogues and from connected workers."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+from headrace_api.load import Catalogue, ModelState
 from headrace_queue.metrics import OTHER
 from headrace_queue.schedule import Schedule
 
@@ -13,12 +14,21 @@ class ModelNames:
     catalogue of any connection replaces those of all connections that have ended.
     """
 
-    def __init__(self, fixed: Iterable[str], schedule: Schedule, *, expecting: bool = False) -> None:
+    def __init__(
+        self,
+        fixed: Iterable[str],
+        schedule: Schedule,
+        aliases: Mapping[str, str] | None = None,
+        *,
+        expecting: bool = False,
+    ) -> None:
         self.expecting = expecting
         """Whether a first catalogue is awaited: until then no name can be called unknown."""
         self._fixed = frozenset(fixed)
         self._schedule = schedule
-        self._catalogues: dict[int, frozenset[str]] = {}
+        self._aliases = dict(aliases or {})
+        self._catalogues: dict[int, Catalogue] = {}
+        self._names: dict[int, frozenset[str]] = {}
         self._connected: set[int] = set()
 
     def operator_connected(self, connection: int) -> None:
@@ -29,14 +39,35 @@ class ModelNames:
         """It has ended; what it said stays."""
         self._connected.discard(connection)
 
-    def set_catalogue(self, connection: int, models: Iterable[str]) -> None:
+    def set_catalogue(self, connection: int, catalogue: Catalogue) -> None:
         """An operator says what models there are."""
-        kept = {key: names for key, names in self._catalogues.items() if key in self._connected}
-        self._catalogues = {**kept, connection: frozenset(models)}
+        kept = {key: said for key, said in self._catalogues.items() if key in self._connected}
+        self._catalogues = {**kept, connection: catalogue}
+        self._names = {key: frozenset(said.models) for key, said in self._catalogues.items()}
+
+    def states(self) -> dict[str, ModelState]:
+        """What operators say of their models."""
+        return {name: state for said in self._catalogues.values() for name, state in said.states.items()}
 
     def announced(self) -> frozenset[str]:
         """Every name that somebody other than a client has said."""
-        return self._fixed.union(*self._catalogues.values()) | self._schedule.dedicated()
+        return self._fixed.union(*self._names.values()) | self._schedule.dedicated()
+
+    def offered(self) -> frozenset[str]:
+        """What clients are told of: those names, and the aliases of those that are known."""
+        return self.announced().union(alias for alias, model in self._aliases.items() if self.known(model))
+
+    def resolve(self, name: str) -> str:
+        """The model that a client means: an alias stands for another name, also in front of an adapter's."""
+        if name in self._aliases:
+            return self._aliases[name]
+        base, colon, adapter = name.rpartition(":")
+        return f"{self._aliases[base]}:{adapter}" if colon and base in self._aliases else name
+
+    def adapter(self, model: str) -> str:
+        """The adapter that `model` names behind its last colon; empty if what is in front is no model by itself."""
+        base, _, adapter = model.rpartition(":")
+        return adapter if base and (self._named(base) or self._schedule.has_dedicated(base)) else ""
 
     def known(self, model: str) -> bool:
         """Whether requests for `model` are accepted."""
@@ -47,4 +78,4 @@ class ModelNames:
         return model if self._named(model) or self._schedule.has_dedicated(model) else OTHER
 
     def _named(self, model: str) -> bool:
-        return model in self._fixed or any(model in names for names in self._catalogues.values())
+        return model in self._fixed or any(model in names for names in self._names.values())

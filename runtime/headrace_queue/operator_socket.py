@@ -85,7 +85,7 @@ class OperatorSocket:
             except ValidationError as error:
                 await close(socket, WSCloseCode.PROTOCOL_ERROR, in_words(error))
                 return
-            self._names.set_catalogue(number, catalogue.models)
+            self._names.set_catalogue(number, catalogue)
             self._dispatcher.settle()
             for changed in self._open.values():
                 changed.set()

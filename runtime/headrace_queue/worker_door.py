@@ -1,7 +1,6 @@
 """`GET /worker`: lets workers in, and chooses the protocol that they speak."""
 
 import asyncio
-import hmac
 import itertools
 
 import structlog
@@ -11,8 +10,9 @@ from pydantic import ValidationError
 from headrace_api import wire
 from headrace_queue.connection import PatientSocket, keep_alive
 from headrace_queue.invalid import in_words
+from headrace_queue.keys.worker_tokens import WorkerRights, WorkerTokens
 from headrace_queue.metrics import Metrics
-from headrace_queue.outbox import Outbox, close
+from headrace_queue.outbox import Outbox, Socket, close
 from headrace_queue.seed_socket import SeedSession
 from headrace_queue.worker_socket import Replica, V1Session
 
@@ -21,32 +21,31 @@ _MAX_FRAME_BYTES = 64 * 2**20
 
 
 class WorkerDoor:
-    """Checks each worker's token and registration, then runs its session."""
+    """Checks each worker's token, registration and rights, then runs its session."""
 
     def __init__(
         self,
         replica: Replica,
         metrics: Metrics,
         log: structlog.typing.FilteringBoundLogger,
-        token: str | None,
+        tokens: WorkerTokens,
         heartbeat_seconds: float,
     ) -> None:
         self._replica = replica
         self._metrics = metrics
         self._log = log
-        self._token = token
+        self._tokens = tokens
         self._heartbeat_seconds = heartbeat_seconds
         self._numbers = itertools.count(1)
-        self._open: set[Outbox] = set()
+        self._open: dict[Outbox, tuple[str | None, WorkerRights | None]] = {}
+        """With the token that each came with, and what it was for then."""
+        tokens.watch(self._look_again)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Serve one worker until it leaves."""
-        if not self._accepts(request):
-            self._log.warning("worker refused", peer=request.remote, reason="token")
-            message = "This queue needs `Authorization: Bearer TOKEN` with its worker token."
-            error = {"message": message, "type": "invalid_request_error", "param": None, "code": "invalid_worker_token"}
-            return web.json_response({"error": error}, status=401, headers={"WWW-Authenticate": "Bearer"})
+        """Serve one worker on a WebSocket until it leaves."""
         speaks_v1 = wire.SUBPROTOCOL in _offered(request)
+        if (refusal := self.refusal(request, may_come_later=not speaks_v1)) is not None:
+            return refusal
         socket = PatientSocket(
             protocols=(wire.SUBPROTOCOL,) if speaks_v1 else (),
             heartbeat=self._heartbeat_seconds if speaks_v1 else None,
@@ -56,46 +55,104 @@ class WorkerDoor:
         )
         await socket.prepare(request)
         keep_alive(request)
-        async with Outbox(socket) as outbox:
-            self._open.add(outbox)
-            try:
-                await self._serve(socket, outbox, request.remote, speaks_v1=speaks_v1)
-            finally:
-                self._open.discard(outbox)
+        await self.serve(socket, token_of_request(request), request.remote, speaks_v1=speaks_v1)
         return socket
+
+    def refusal(self, request: web.Request, *, may_come_later: bool) -> web.Response | None:
+        """What a worker is told whose token is not accepted; None where it is, or may yet come in the registration."""
+        token = token_of_request(request)
+        if self._tokens.rights(token) is not None or (token is None and may_come_later):
+            return None
+        self._log.warning("worker refused", peer=request.remote, reason="token")
+        message = "This queue needs `Authorization: Bearer TOKEN` with its worker token."
+        error = {"message": message, "type": "invalid_request_error", "param": None, "code": "invalid_worker_token"}
+        return web.json_response({"error": error}, status=401, headers={"WWW-Authenticate": "Bearer"})
+
+    async def serve(self, socket: Socket, token: str | None, peer: str | None, *, speaks_v1: bool) -> None:
+        """Serve one worker until it leaves, whatever its frames come through."""
+        async with Outbox(socket, wire.encode_messages if speaks_v1 else iter) as outbox:
+            try:
+                await self._serve(socket, outbox, token, peer, speaks_v1=speaks_v1)
+            finally:
+                self._open.pop(outbox, None)
 
     async def close(self) -> None:
         """Close every connection, after what is still to be sent: the queue stops."""
         await asyncio.gather(*(each.close_and_wait(WSCloseCode.GOING_AWAY, "the queue stops") for each in self._open))
 
-    async def _serve(self, socket: web.WebSocketResponse, outbox: Outbox, peer: str | None, *, speaks_v1: bool) -> None:
+    async def _serve(
+        self, socket: Socket, outbox: Outbox, token: str | None, peer: str | None, *, speaks_v1: bool
+    ) -> None:
+        self._open[outbox] = (token, None)
         try:
-            registration = await _first_message(socket, wire.Register if speaks_v1 else wire.Registration)
+            registration = await _first_message(socket, wire.Register if speaks_v1 else wire.SeedRegistration)
+            token = token or (registration.auth_key if isinstance(registration, wire.SeedRegistration) else None)
+            rights = self._tokens.rights(token)
+            self._open[outbox] = (token, rights)
+            why = _excess(rights, registration) if rights and registration else ""
         except ValueError as error:
-            why = in_words(error) if isinstance(error, ValidationError) else str(error)
+            why, rights, registration = (
+                in_words(error) if isinstance(error, ValidationError) else str(error),
+                None,
+                None,
+            )
+        if why:
             self._log.warning("worker refused", peer=peer, reason=why)
             await close(socket, wire.CLOSE_BAD_REGISTRATION, why)
             return
         if registration is None:
             return
-        protocol = wire.SUBPROTOCOL if speaks_v1 else "seed"
+        if rights is None:
+            self._log.warning("worker refused", peer=peer, reason="token")
+            await close(socket, wire.CLOSE_BAD_TOKEN, "the worker token is not accepted, or missing")
+            return
+        await self._run(socket, outbox, registration, rights, peer)
+
+    async def _run(
+        self, socket: Socket, outbox: Outbox, registration: wire.Registration, rights: WorkerRights, peer: str | None
+    ) -> None:
+        protocol = wire.SUBPROTOCOL if isinstance(registration, wire.Register) else "seed"
         who = registration.model_dump(include={"worker", "models", "fingerprint"})
         log = self._log.bind(peer=peer, protocol=protocol, connection=next(self._numbers), **who)
-        log.info("worker joined", **registration.model_dump(exclude={"type", *who}, exclude_defaults=True))
+        if rights.name:
+            log = log.bind(token=rights.name)
+        told = registration.model_dump(exclude={"type", "auth_key", *who}, exclude_defaults=True)
+        log.info("worker joined", **told)
         try:
             if isinstance(registration, wire.Register):
-                await V1Session(self._replica, outbox, registration, log).run(socket)
+                await V1Session(self._replica, outbox, registration, rights, log).run(socket)
             else:
                 await SeedSession(self._replica.dispatcher, outbox).run(socket)
         finally:
             self._metrics.disconnects.labels(protocol).inc()
             log.info("worker left", close_code=socket.close_code)
 
-    def _accepts(self, request: web.Request) -> bool:
-        if self._token is None:
-            return True
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        return scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), self._token.encode())
+    def _look_again(self) -> None:
+        """Tokens have changed: a worker whose token is not accepted any more, or may do less, must come anew."""
+        for outbox, (token, before) in self._open.items():
+            rights = self._tokens.rights(token)
+            if before is None:
+                continue  # it has not registered yet
+            if rights is None:
+                outbox.close(wire.CLOSE_BAD_TOKEN, "the worker token is not accepted any more")
+            elif rights != before:
+                outbox.close(WSCloseCode.SERVICE_RESTART, "the rights of the worker token have changed")
+
+
+def _excess(rights: WorkerRights, registration: wire.Registration) -> str:
+    """What a worker asks for beyond its rights, in words; empty where nothing is."""
+    if not isinstance(registration, wire.Register):
+        return "" if rights.generalist else f"models: the token {rights.name!r} is for workers that name their models"
+    return rights.excess(registration.models)
+
+
+def token_of_request(request: web.Request) -> str | None:
+    """The token in the `Authorization` header; None without one."""
+    header = request.headers.get("Authorization", "")
+    scheme, _, token = header.partition(" ")
+    if not header:
+        return None
+    return token.strip() if scheme.lower() == "bearer" else ""
 
 
 def _offered(request: web.Request) -> set[str]:
@@ -103,7 +160,7 @@ def _offered(request: web.Request) -> set[str]:
     return {name.strip() for header in headers for name in header.split(",")}
 
 
-async def _first_message(socket: web.WebSocketResponse, shape: type[wire.Registration]) -> wire.Registration | None:
+async def _first_message(socket: Socket, shape: type[wire.Registration]) -> wire.Registration | None:
     """The registration; None if the worker has left.
 
     Raises:

@@ -2,10 +2,11 @@
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import WSCloseCode, WSMsgType
 from pydantic import ValidationError
 
 from headrace_api import wire
@@ -14,16 +15,17 @@ from headrace_queue.demand_teller import DemandTeller
 from headrace_queue.dispatch import Dispatcher
 from headrace_queue.exchange import Call, End
 from headrace_queue.invalid import in_words
-from headrace_queue.outbox import Outbox, close
+from headrace_queue.keys.worker_tokens import WorkerRights
+from headrace_queue.outbox import Outbox, Socket, close
 
 _REASON_CHARACTERS = 300
 """Of what a worker says; a log line is no place for more."""
 
 
-def job_message(job: int, call: Call, waited_s: float) -> str:
+def job_message(job: int, call: Call, waited_s: float, receipt: str) -> str:
     """A `wire.Job` as JSON; the client's body goes in as it came, neither parsed nor rebuilt."""
     head: dict[str, Any] = {"type": "job", "job": job, "request_id": call.request_id, "openai_url": call.openai_url}
-    head["waited_s"] = round(waited_s, 6)
+    head |= {"waited_s": round(waited_s, 6), "receipt": receipt}
     return json.dumps(head)[:-1] + ',"openai_req":' + call.raw.decode() + "}"
 
 
@@ -45,9 +47,9 @@ class V1Link:
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
 
-    def give(self, job: int, call: Call, waited_s: float, /) -> None:
+    def give(self, job: int, call: Call, waited_s: float, receipt: str, /) -> None:
         """Send a job."""
-        self._outbox.put(job_message(job, call, waited_s))
+        self._outbox.put(job_message(job, call, waited_s, receipt))
 
     def cancel(self, job: int) -> None:
         """Ask to stop a job."""
@@ -70,12 +72,14 @@ class V1Session:
         replica: Replica,
         outbox: Outbox,
         register: wire.Register,
+        rights: WorkerRights,
         log: structlog.typing.FilteringBoundLogger,
     ) -> None:
         self._dispatcher = dispatcher = replica.dispatcher
         self._teller = replica.teller
         self._outbox = outbox
         self._log = log
+        self._rights = rights
         outbox.put(wire.Registered(replica=replica.id, replicas=replica.replicas).model_dump_json())
         self._state = register.state
         self._note = ""
@@ -86,7 +90,7 @@ class V1Session:
             self._teller.join(self._worker, link)
         self._take(report)  # a worker that drains comes back only for what is not acknowledged yet
 
-    async def run(self, socket: web.WebSocketResponse) -> None:
+    async def run(self, socket: Socket) -> None:
         """Serve the worker until its connection ends."""
         try:
             async for frame in socket:
@@ -94,7 +98,8 @@ class V1Session:
                     for job, data in wire.decode_pieces(frame.data):
                         self._dispatcher.piece(self._worker, job, data)
                 elif frame.type is WSMsgType.TEXT:
-                    self._handle(wire.worker_messages.validate_json(frame.data))
+                    for message in wire.read_worker_messages(frame.data):
+                        self._handle(message)
         except ValidationError as error:
             await close(socket, WSCloseCode.PROTOCOL_ERROR, in_words(error))
         except ValueError as error:
@@ -112,9 +117,9 @@ class V1Session:
                 returned = self._dispatcher.take_back(self._worker, message.n)
                 self._outbox.put(wire.Returned(n=returned).model_dump_json())
             case wire.Result():
-                end = End(message.status, message.body, message.usage)
-                self._dispatcher.finish(self._worker, message.job, message.request_id, end)
-                self._outbox.put(wire.Ack(request_id=message.request_id).model_dump_json())
+                end = End(message.status, message.body, message.usage, gpu_seconds=message.gpu_seconds)
+                ack = partial(self._acknowledge, message.request_id)
+                self._dispatcher.finish(self._worker, message.job, message.request_id, end, message.receipt, ack)
             case wire.HandBack():
                 request_id = self._dispatcher.hand_back(self._worker, message.job, failed=message.failed)
                 reason = _short(message.reason)
@@ -125,9 +130,14 @@ class V1Session:
                 self._take(message)
             case wire.Serving():
                 self._log.info("serves other models", models=message.models, adapters=message.adapters)
+                if why := self._rights.excess(message.models):
+                    raise ValueError(why)
                 self._dispatcher.replace_models(self._worker, message.models)
             case wire.Register():
                 raise ValueError("a worker registers once per connection")
+
+    def _acknowledge(self, request_id: str) -> None:
+        self._outbox.put(wire.Ack(request_id=request_id).model_dump_json())
 
     def _take(self, report: wire.Report) -> None:
         if report.state != self._state:

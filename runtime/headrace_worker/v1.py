@@ -2,10 +2,10 @@
 
 import asyncio
 import contextlib
-import functools
 import json
 import time
 from dataclasses import dataclass, field
+from functools import partial
 
 import aiohttp
 import structlog
@@ -23,17 +23,24 @@ from headrace_api.wire import (
     Result,
     Returned,
     Serving,
-    queue_messages,
+    read_queue_messages,
 )
 from headrace_worker import transcripts
+from headrace_worker.answering import Ends, Outcome
 from headrace_worker.batcher import Batcher
-from headrace_worker.engine_client import Outcome
-from headrace_worker.jobs import Running, Stop, ending_of, log_lost
+from headrace_worker.jobs import (
+    Running,
+    Stop,
+    ending_of_lost,
+    ending_of_stopped,
+    log_lost,
+    result_of,
+    result_of_failure,
+)
 from headrace_worker.reports import Reports
 from headrace_worker.shared import Shared
 from headrace_worker.sharing import Seat
 from headrace_worker.status import Offer
-from headrace_worker.transports.protocol import EngineLostError
 
 _ACK_PATIENCE_S = 2.0
 
@@ -69,7 +76,7 @@ class V1Session:
 
     def __post_init__(self) -> None:
         self.status = self.shared.status
-        self._out = Batcher(self.socket, self.status.traffic.sent)
+        self._out = Batcher(self.socket, self.status.traffic.sent, self.shared.slots.settle, lambda: len(self._jobs))
         self._reports = Reports(self.status, self._out.message)
         self._idle.set()
 
@@ -82,7 +89,7 @@ class V1Session:
         try:
             await asyncio.wait({sender, reader, teller}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await self._abandon_jobs()
+            self._abandon_jobs()
             self.shared.unacked.leave(self.home)
             self.shared.slots.leave(self._out.message)
             for task in (sender, reader, teller):
@@ -120,7 +127,7 @@ class V1Session:
             self._served = offer.adapters
             models = [*self.register.models, *self._served]
             self._out.message(Serving(models=models, adapters=list(self._served)))
-        self.shared.slots.settle()
+        self._out.wake()
 
     async def drain(self, reason: str, patience_s: float) -> None:
         """Take no more jobs; wait for those under way; hand back or break off what is left; close."""
@@ -129,7 +136,7 @@ class V1Session:
         self._refuse_more(reason)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), patience_s)
-        await self._stop_jobs(list(self._jobs.values()), "cut short")
+        self._stop_jobs("cut short")
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._out.flushed(), _ACK_PATIENCE_S)
             await asyncio.wait_for(self.shared.unacked.empty.wait(), _ACK_PATIENCE_S)
@@ -141,24 +148,25 @@ class V1Session:
                 self.is_spider = True
                 return
             if frame.type is aiohttp.WSMsgType.TEXT:
-                await self._handle_text(frame.data)
+                self._handle_text(frame.data)
 
-    async def _handle_text(self, text: str) -> None:
+    def _handle_text(self, text: str) -> None:
         try:
-            message = queue_messages.validate_json(text)
+            messages = read_queue_messages(text)
         except ValidationError as error:
             # The input itself may hold a prompt: only where and why it is wrong may be logged.
             problems = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
             log.warning("the queue sent a message that cannot be understood", problems=problems)
             return
-        await self._handle(message)
+        for message in messages:
+            self._handle(message)
 
-    async def _handle(self, message: BaseModel) -> None:
+    def _handle(self, message: BaseModel) -> None:
         match message:
             case Job():
                 self._accept(message)
             case Cancel() if message.job in self._jobs:
-                self._cancel(self._jobs[message.job], "cancelled")
+                self._stop(self._jobs[message.job], "cancelled")
             case Ack():
                 self.shared.unacked.acknowledge(message.request_id)
             case Demand():
@@ -183,7 +191,7 @@ class V1Session:
         self._seat = self.shared.slots.join(self._out.message, returns=bool(self.replica))
         if self.draining:
             self._seat.close()
-        self.shared.slots.settle()
+        self._out.wake()
 
     def _accept(self, job: Job) -> None:
         self._seat.job_came()
@@ -196,52 +204,72 @@ class V1Session:
             self._serve(offer)  # first: the queue must not give the job to this worker again
             self._out.message(HandBack(job=job.job, reason=f"the worker has no model {job.openai_req['model']!r}"))
             return
-        running = Running(job, offer.engine)
+        now = time.monotonic()
+        running = Running(job, offer.engine, now, self.status.gpu_time.begin(now))
         self._jobs[job.job] = running
         self._seat.jobs += 1
         self._idle.clear()
         self.status.begin_request(stream=running.stream)
-        running.task = asyncio.create_task(self._do(running))
-        # In a callback, because a task that is cancelled before its first turn runs none of its own code.
-        running.task.add_done_callback(functools.partial(self._finish, running))
+        self._begin(running)
 
     def _why_not(self, job: Job) -> str:
         if self.draining:
             return "the worker is draining"
         return f"the job number {job.job} is in use" if job.job in self._jobs else f"the worker is {self.status.state}"
 
-    async def _do(self, running: Running) -> Outcome:
-        job, metrics = running.job, self.status.metrics
-        began = first = time.monotonic()
+    def _begin(self, running: Running) -> None:
+        job = running.job
+        emit = transcripts.logged(job.request_id, job.openai_req, partial(self._emit, running))
+        ends = Ends(emit, partial(self._done, running), partial(self._lost, running))
+        try:
+            running.asking = running.engine.begin(job.openai_url, job.openai_req, ends)
+        except Exception as error:  # noqa: BLE001 (one request must not end all others)
+            self._leave(running)
+            self._tell_end(running, result_of_failure(running, error))
 
-        async def emit(data: bytes) -> None:
-            nonlocal first
-            if not running.sent:
-                running.sent, first = True, time.monotonic()
-            await self._out.piece(job.job, data)
+    def _emit(self, running: Running, data: bytes) -> None:
+        if not running.sent:
+            running.sent, running.first = True, time.monotonic()
+        self._out.piece(running.job.job, data)
+        if self._out.full and running.asking and not running.held:
+            running.held = True
+            running.asking.pause()
+            self._out.when_emptied(partial(self._release, running))
 
-        with metrics.seconds.time():
-            told = transcripts.logged(job.request_id, job.openai_req, emit)
-            outcome = await running.engine.run(job.openai_url, job.openai_req, told)
+    @staticmethod
+    def _release(running: Running) -> None:
+        running.held = False
+        if running.asking:
+            running.asking.resume()
+
+    def _done(self, running: Running, outcome: Outcome) -> None:
         if running.sent and running.stream:
-            self.status.end_stream(began, first, time.monotonic(), outcome.usage)
-        return outcome
+            self.status.end_stream(running.began, running.first, time.monotonic(), outcome.usage)
+        self._leave(running)
+        self._tell_end(running, result_of(running, outcome))
 
-    def _finish(self, running: Running, task: asyncio.Task[Outcome]) -> None:
-        if not task.cancelled() and isinstance(error := task.exception(), EngineLostError):
-            log.warning("the engine was lost", request_id=running.job.request_id, error=str(error))
-            self._stop_taking("the engine was lost")
-        ending = ending_of(running, task)
+    def _lost(self, running: Running, why: str) -> None:
+        self._stop_taking("the engine was lost")
+        self._leave(running)
+        self._tell_end(running, ending_of_lost(running, why))
+
+    def _leave(self, running: Running) -> None:
+        """It is no longer under way."""
+        now = time.monotonic()
+        running.gpu_seconds = self.status.gpu_time.end(running.gpu_mark, now)
+        running.asking = None
         del self._jobs[running.job.job]
         self._seat.jobs -= 1
         self.status.end_request(stream=running.stream)
+        self.status.metrics.seconds.observe(now - running.began)
+
+    def _tell_end(self, running: Running, ending: Result | HandBack | None) -> None:
         if ending is not None:
             self.status.metrics.count(ending)
             if isinstance(ending, Result):
                 self.shared.unacked.add(ending, self.home)
                 log_lost(running, ending)
             self._out.message(ending)
-            self.shared.slots.settle()
         if not self._jobs:
             self._idle.set()
         self._close_when_idle()
@@ -265,22 +293,21 @@ class V1Session:
         if self._closes_when_idle and not self._jobs and self._closing is None:
             self._closing = asyncio.create_task(self.drain("idle", 0))
 
-    async def _stop_jobs(self, jobs: list[Running], why: Stop) -> None:
-        for running in jobs:
-            self._cancel(running, why)
-        await asyncio.gather(*(running.task for running in jobs if running.task), return_exceptions=True)
+    def _stop_jobs(self, why: Stop) -> None:
+        for running in list(self._jobs.values()):
+            self._stop(running, why)
 
-    @staticmethod
-    def _cancel(running: Running, why: Stop) -> None:
-        if running.task and running.stop is None:
-            running.stop = why
-            running.task.cancel()
+    def _stop(self, running: Running, why: Stop) -> None:
+        if running.asking:
+            running.asking.cancel()
+        self._leave(running)
+        self._tell_end(running, ending_of_stopped(running, why))
 
-    async def _abandon_jobs(self) -> None:
+    def _abandon_jobs(self) -> None:
         """The queue has given these to other workers, or told their clients: the engine need not go on."""
         if self._jobs:
             log.warning("the connection broke; its jobs are stopped", jobs=len(self._jobs))
-        await self._stop_jobs(list(self._jobs.values()), "connection lost")
+        self._stop_jobs("connection lost")
 
 
 def _is_seed_request(data: object) -> bool:

@@ -63,7 +63,7 @@ async def test_granting_credits_says_that_it_is_ready(queue: Queue) -> None:
         await task
 
 
-async def test_a_worker_that_falls_back_loses_its_credits_and_keeps_its_jobs(queue: Queue) -> None:
+async def test_a_worker_that_falls_back_keeps_its_credits_and_its_jobs(queue: Queue) -> None:
     async with operator(queue) as socket, V1Worker(queue.worker_url, "m", credit=3, name="w") as worker:
         first = queue.ask()
         job = await worker.expect(wire.Job)
@@ -74,7 +74,7 @@ async def test_a_worker_that_falls_back_loses_its_credits_and_keeps_its_jobs(que
         assert await worker.silent()
         await worker.result(job, body=PLAIN)
         await first
-        await worker.send(wire.Credit(n=1))
+        await worker.send(wire.Report(state="ready"))
         await worker.result(await worker.expect(wire.Job), body=PLAIN)
         await second
 

@@ -1,6 +1,8 @@
 """A `headrace.v1` worker whose every step a test decides."""
 
 import asyncio
+import ssl
+from collections import deque
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -23,14 +25,16 @@ class V1Worker:
         token: str | None = None,
         name: str = "fake",
         state: wire.WorkerState = "ready",
+        context: ssl.SSLContext | None = None,
     ) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else None
         self._connecting = connect(
-            url, subprotocols=[Subprotocol(wire.SUBPROTOCOL)], additional_headers=headers, max_size=None
+            url, subprotocols=[Subprotocol(wire.SUBPROTOCOL)], additional_headers=headers, max_size=None, ssl=context
         )
         self._register = wire.Register(worker=name, models=list(models), fingerprint="f" * 16, state=state, **MACHINE)
         self._credit = credit
         self.socket: ClientConnection
+        self._came: deque[BaseModel] = deque()
 
     async def __aenter__(self) -> Self:
         self.socket = await self._connecting
@@ -56,11 +60,15 @@ class V1Worker:
 
     async def expect(self, kind: type[_M]) -> _M:
         async with asyncio.timeout(5):
-            message = wire.queue_messages.validate_json(await self.socket.recv())
+            while not self._came:
+                self._came += wire.read_queue_messages(await self.socket.recv())
+        message = self._came.popleft()
         assert isinstance(message, kind), message
         return message
 
     async def silent(self, seconds: float = 0.1) -> bool:
+        if self._came:
+            return False
         try:
             async with asyncio.timeout(seconds):
                 await self.socket.recv()

@@ -45,7 +45,7 @@ async def queue():
 async def linked(queue, monkeypatch):
     monkeypatch.setattr(queue_link, "_RETRY_SECONDS", 0.05)
     names, loads = ["a"], []
-    link = QueueLink(queue.url, lambda: list(names), lambda load: loads.append(load and load.models))
+    link = QueueLink(queue.url, lambda: Catalogue(models=list(names)), lambda load: loads.append(load and load.models))
     task = asyncio.create_task(link.run())
     yield link, names, loads
     task.cancel()

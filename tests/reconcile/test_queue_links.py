@@ -140,7 +140,7 @@ async def test_every_replica_gets_the_catalogue_and_is_summed(monkeypatch):
         return list(addresses)
 
     async with one.serving("127.0.0.1", 0) as port, contextlib.AsyncExitStack() as second:
-        links = QueueLinks(f"http://localhost:{port}", lambda: ["m"], told.append, look_up)
+        links = QueueLinks(f"http://localhost:{port}", lambda: Catalogue(models=["m"]), told.append, look_up)
         task = asyncio.create_task(links.run())
         await until(lambda: told and told[-1] == one.load.models)
         assert one.queries == [""]

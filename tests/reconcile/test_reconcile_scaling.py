@@ -250,7 +250,7 @@ async def test_requests_for_adapters_are_work_for_their_model(reconciler, cluste
     news = LoadNews(world, autoscaler, woken.append)
     other = {"metadata": {"name": "other", "namespace": "models", "uid": "2"}, "spec": {"engine": {"modelId": "o:x"}}}
     world.bind({"inferencemodels": {("models", "other"): [other], KEY: [cluster.model]}})
-    assert world.names_on_queue() == sorted([NAME, f"{NAME}:legal", "o:x"])
+    assert world.catalogue().models == sorted([NAME, f"{NAME}:legal", "o:x"])
     news.hear({NAME: ModelLoad(), f"{NAME}:legal": ModelLoad(), "o:x": ModelLoad(), "o": ModelLoad()})
     assert woken == []
     asked = {f"{NAME}:legal": ModelLoad(queued=1, running=2, taken=3), "o:x": ModelLoad(queued=1)}

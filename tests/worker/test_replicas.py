@@ -6,6 +6,7 @@ import io
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -30,6 +31,7 @@ Start = Callable[..., AbstractAsyncContextManager[Pulling]]
 class Service:
     """A headless Service: a name whose addresses are those of its replicas."""
 
+    folder: Path
     port: int = field(default_factory=free_port)
     addresses: set[str] = field(default_factory=set)
     servers: dict[str, QueueServer] = field(default_factory=dict)
@@ -49,7 +51,14 @@ class Service:
     @contextlib.asynccontextmanager
     async def replica(self, number: int) -> AsyncIterator[QueueServer]:
         address = f"127.0.0.{number}"
-        settings = Settings(host=address, port=self.port, admin_port=0, replicas=self.told, drain_seconds=4)
+        settings = Settings(
+            host=address,
+            port=self.port,
+            admin_port=0,
+            replicas=self.told,
+            drain_seconds=4,
+            data_folder=self.folder / address,
+        )
         async with QueueServer(settings, CollectorRegistry(), make_logger(stream=io.StringIO())) as server:
             self.addresses.add(address)
             self.servers[address] = server
@@ -58,13 +67,13 @@ class Service:
 
     def credits(self) -> list[int]:
         """At each replica, the worker's unused credits."""
-        found = [server.dispatcher.schedule._workers.values() for server in self.servers.values()]
+        found = [server.dispatcher.schedule.workers.values() for server in self.servers.values()]
         return [sum(worker.credits for worker in workers) for workers in found]
 
 
 @pytest.fixture
-def service(monkeypatch: pytest.MonkeyPatch) -> Service:
-    service = Service()
+def service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Service:
+    service = Service(tmp_path)
     monkeypatch.setattr(replicas, "LOOK_S", 0.05)
     look_up = service.look_up
     monkeypatch.setattr(replicas.Replicas.__init__, "__defaults__", (look_up,))
@@ -124,14 +133,16 @@ async def test_replicas_may_be_elsewhere_than_the_url_says(
 ) -> None:
     """The URL leads to a Service with one address; the replica that answers there names all, with their own port."""
     monkeypatch.setattr(addresses, "GONE_S", 0.2)
-    elsewhere, service.told = Service(addresses={"127.0.0.1"}), f"all.test:{service.port}"
+    elsewhere, service.told = Service(service.folder, addresses={"127.0.0.1"}), f"all.test:{service.port}"
 
     async def look_up(host: str) -> set[str]:
         assert host == "all.test"
         return set(service.addresses)
 
     monkeypatch.setattr(replicas.Replicas.__init__, "__defaults__", (look_up,))
-    settings = Settings(host="127.0.0.1", port=elsewhere.port, admin_port=0, replicas=service.told)
+    settings = Settings(
+        host="127.0.0.1", port=elsewhere.port, admin_port=0, replicas=service.told, data_folder=service.folder
+    )
     async with QueueServer(settings, CollectorRegistry(), make_logger(stream=io.StringIO())) as front:
         elsewhere.servers["front"] = front
         async with service.replica(2), service.replica(3), pulling(elsewhere.url, slots=4) as worker:
@@ -156,7 +167,7 @@ async def test_a_replica_that_drains_keeps_no_credits(service: Service, engine: 
 
 async def test_two_addresses_of_one_replica_get_one_connection(service: Service, pulling: Start) -> None:
     """All of 127.0.0.0/8 is one server that listens on every address."""
-    settings = Settings(host="0.0.0.0", port=service.port, admin_port=0)  # noqa: S104
+    settings = Settings(host="0.0.0.0", port=service.port, admin_port=0, data_folder=service.folder)  # noqa: S104
     service.addresses = {"127.0.0.1", "127.0.0.2"}
     async with QueueServer(settings, CollectorRegistry(), make_logger(stream=(log := io.StringIO()))) as server:
         service.servers["all"] = server

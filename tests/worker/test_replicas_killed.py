@@ -33,8 +33,9 @@ socket.getaddrinfo = getaddrinfo
 
 
 @contextlib.asynccontextmanager
-async def queue(number: int, port: int) -> AsyncIterator[Process]:
+async def queue(number: int, port: int, folder: Path) -> AsyncIterator[Process]:
     options = ("--host", f"127.0.0.{number}", "--port", str(port), "--admin-port", "0", "--model", MODEL)
+    options += ("--data-folder", str(folder / str(number)))
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "headrace_queue", *options, stdout=PIPE)
     assert process.stdout
     assert json.loads(await asyncio.wait_for(process.stdout.readline(), START_S))["port"] == port
@@ -90,8 +91,8 @@ async def test_the_worker_goes_on_with_the_other_queue_and_returns_to_one_that_c
     (tmp_path / "sitecustomize.py").write_text(RESOLVER)
     path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
     async with contextlib.AsyncExitStack() as stack:
-        first = await stack.enter_async_context(queue(1, port))
-        await stack.enter_async_context(queue(2, port))
+        first = await stack.enter_async_context(queue(1, port, tmp_path))
+        await stack.enter_async_context(queue(2, port, tmp_path))
         fleet = await stack.enter_async_context(Fleet(tmp_path, f"http://queue.test:{port}"))
         worker = await fleet.start("w0", PYTHONPATH=path)
         await worker.until_ready(START_S)
@@ -101,7 +102,7 @@ async def test_the_worker_goes_on_with_the_other_queue_and_returns_to_one_that_c
         assert await clients[1].more(15) == {200}
         assert (await worker.probe("/readyz"))[0] == 200
         await until(lambda: clients[0].answers[-1] == 0)
-        await stack.enter_async_context(queue(1, port))
+        await stack.enter_async_context(queue(1, port, tmp_path))
         await until(lambda: clients[0].answers[-1] == 200, 60)
         assert await clients[0].more(10) == {200}
         assert set(clients[1].answers) == {200}

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from headrace_queue.exchange import Call
 from headrace_queue.schedule import Schedule
 from headrace_worker.addresses import ALIAS_S, GONE_S, changes
 from headrace_worker.sharing import Seat, moves
@@ -96,11 +97,11 @@ class World:
 
     def ask(self, replica: int) -> None:
         self.tickets += 1
-        self.schedules[replica].enqueue(self.tickets, "m")
+        self.schedules[replica].enqueue(self.tickets, Call(f"r{self.tickets}", "m", "/v1/chat/completions", b"{}"))
         self.give(replica)
 
     def give(self, replica: int) -> None:
-        for ticket, worker in self.schedules[replica].decide(["m"]):
+        for ticket, worker in self.schedules[replica].decide(self.now, ["m"]):
             assert self.lines[replica].worker == worker
             self.lines[replica].down.append(("job", ticket))
         if (line := self.lines.get(replica)) and self.chance.random() < 0.5:
@@ -165,7 +166,7 @@ class World:
         granted = sum(line.seat.credits + line.seat.jobs for line in self.lines.values())
         assert granted <= self.most
         for replica, line in self.lines.items():
-            there = self.schedules[replica]._workers[line.worker].credits
+            there = self.schedules[replica]._force.workers[line.worker].credits
             up = sum(number for kind, number in line.up if kind == "credit")
             down = sum(number if kind == "returned" else kind == "job" for kind, number in line.down)
             assert line.seat.credits == there + up + down

@@ -1,0 +1,105 @@
+"""What must be true after every step, of every frame, and at the end of a run."""
+
+import json
+from typing import TYPE_CHECKING
+
+from aiohttp import WSMessage, WSMsgType
+
+from tests.simulation.network import Connection
+from tests.simulation.queue_actor import QueueActor
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+
+def step(world: "World") -> None:
+    """The queue's own books agree with each other, and nothing is larger than it may be."""
+    queue = world.queue
+    if queue is None:
+        return
+    dispatcher, schedule = queue.dispatcher, queue.schedule
+    exchanges = dispatcher._exchanges.values()
+    held = [exchange for exchange in exchanges if exchange.held]
+    assert len(held) == schedule.waiting, f"{len(held)} are held, {schedule.waiting} wait"
+    assert dispatcher._room.bytes == sum(len(exchange.call.raw) for exchange in held), "waiting bytes"
+    at_work = sum(1 for exchange in exchanges if exchange.job is not None)
+    assert at_work == schedule.running, f"{at_work} are with workers, {schedule.running} run"
+    for exchange in exchanges:
+        assert not exchange.over
+        assert exchange._size == sum(map(len, exchange._pieces)) <= world.plan.limits.client_buffer_bytes, "buffer"
+    for number, worker in schedule.workers.items():
+        assert worker.credits >= 0, f"worker {number} has {worker.credits} credits"
+    assert schedule.workers.keys() == dispatcher._seats.keys()
+    if world.loop.idle:
+        _nothing_lies_about(queue)
+        _credits_agree(world, queue)
+
+
+def _nothing_lies_about(queue: QueueActor) -> None:
+    for ticket, worker in queue.schedule.decide(queue.dispatcher._clock.now()):
+        raise AssertionError(f"ticket {ticket} waits while worker {worker} is free")
+
+
+def _credits_agree(world: "World", queue: QueueActor) -> None:
+    """Where nothing is on its way, both ends of a connection count the same credits."""
+    ends = {seat.link._outbox._socket: number for number, seat in queue.dispatcher._seats.items()}
+    for worker in world.workers.values():
+        session, connection = worker.session, worker.connection
+        if session is None or connection is None or session.draining or not connection.quiet or connection.over:
+            continue
+        number = ends.get(connection.queue_end)
+        if number is None or not session.registered.is_set() or queue.dispatcher._dismissing:
+            continue
+        theirs = queue.schedule.workers[number]
+        if not theirs.draining:
+            assert theirs.credits == session._credits, (
+                f"{worker.process.name}: {session._credits} credits, the queue has {theirs.credits}"
+            )
+
+
+def frame(connection: Connection, what: str, frame: WSMessage) -> None:
+    """The queue never sends a job without a credit."""
+    if frame.type is not WSMsgType.TEXT:
+        return
+    if what == "queue gets" and '"type":"credit"' in frame.data:
+        connection.credits += json.loads(frame.data)["n"]
+    elif what == "queue sends" and '"type": "job"' in frame.data:
+        assert connection.credits > 0, "a job was sent without a credit"
+        connection.credits -= 1
+
+
+def settled(world: "World") -> None:
+    """Nothing is under way any more, and nothing has been lost."""
+    for entry in world.book.entries.values():
+        assert entry.endings, f"{entry.client.request_id} has no end"
+    queue = world.queue
+    assert queue is not None
+    dispatcher = queue.dispatcher
+    for what in (dispatcher._exchanges, dispatcher._jobs, dispatcher._open, queue.schedule._demands.entries):
+        assert not what, f"left over: {what}"
+    workers = [worker for worker in world.workers.values() if not worker.gone]
+    assert len(workers) == sum(not plan.liar for plan in world.plan.workers)
+    assert len(dispatcher._seats) == len(workers)
+    for worker in workers:
+        assert worker.session is not None, f"{worker.process.name} is not connected"
+        assert worker.session.registered.is_set()
+        assert not worker.session._jobs, f"{worker.process.name} still works on {worker.session._jobs}"
+        assert not worker.engine.running, f"{worker.process.name}'s engine works on {worker.engine.running}"
+        assert not worker.unacked.all(), f"not acknowledged: {worker.unacked.all()}"
+        offer = worker.status.offered
+        assert offer is not None
+        assert worker.session._credits >= offer.slots, f"{worker.process.name} lost credits"
+    _credits_agree(world, queue)
+
+
+def ended(world: "World") -> None:
+    """The books of the whole run."""
+    for entry in world.book.entries.values():
+        request_id, how = entry.client.request_id, entry.endings
+        assert len(how) == 1, f"{request_id} ended {how}"
+        assert entry.accepted <= 1
+        if how == ["done"]:
+            assert entry.counted, f"{request_id} was answered and not counted"
+        assert len(entry.counted) <= world.queues, f"{request_id} was counted {len(entry.counted)} times"
+        if world.plan.kind or entry.client.number >= 100:
+            assert how == ["done"], f"{request_id} ended {how}, and nothing was wrong"

@@ -1,0 +1,135 @@
+"""What happens in one run, drawn from its seed beforehand, so that a run that fails can be made smaller piece by piece."""
+
+from dataclasses import dataclass, field, replace
+from random import Random
+from typing import Literal
+
+from headrace_queue.limits import Limits
+
+MODELS = ("a", "b")
+END_OF_FAULTS_S = 20.0
+"""From then on nothing goes wrong any more, and everything must settle."""
+
+FaultKind = Literal[
+    "cut", "stall", "kill worker", "kill queue", "stop queue", "stop worker", "engine dies", "models", "slots", "state"
+]
+_FAULTS: tuple[FaultKind, ...] = (
+    "cut", "cut", "cut", "stall", "stall", "kill worker", "kill worker", "kill queue", "stop queue", "stop worker",
+    "engine dies", "engine dies", "models", "slots", "state",
+)  # fmt: skip
+Temper = Literal["good", "error", "breaks", "hangs", "lies", "babbles", "mute"]
+
+
+@dataclass(frozen=True)
+class ClientPlan:
+    number: int
+    at: float
+    model: str
+    stream: bool
+    include_usage: bool
+    words: int
+    read_pause_s: float = 0.0
+    leaves_after_s: float | None = None
+
+    @property
+    def request_id(self) -> str:
+        return f"r{self.number}"
+
+
+@dataclass(frozen=True)
+class WorkerPlan:
+    number: int
+    models: tuple[str, ...]
+    slots: int
+    pace_s: float
+    tempers: tuple[Temper, ...]
+    """How its engine behaves, request after request; good when they are used up."""
+    starts_after_s: float = 0.0
+    liar: bool = False
+    """No worker of ours: it says what it wants."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    at: float
+    kind: FaultKind
+    target: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    seed: int
+    slowness: float
+    limits: Limits
+    clients: tuple[ClientPlan, ...]
+    workers: tuple[WorkerPlan, ...]
+    faults: tuple[Fault, ...] = field(default=())
+
+    @property
+    def kind(self) -> bool:
+        """Whether nothing at all goes wrong, so that every request must succeed."""
+        good = all(set(worker.tempers) <= {"good"} and not worker.liar for worker in self.workers)
+        patient = all(client.leaves_after_s is None and not client.read_pause_s for client in self.clients)
+        return good and patient and not self.faults and self.limits == KIND_LIMITS
+
+    def describe(self) -> str:
+        parts = [f"seed {self.seed}", f"slowness {self.slowness}", str(self.limits)]
+        return "\n".join([*parts, *map(str, self.clients), *map(str, self.workers), *map(str, self.faults)])
+
+
+KIND_LIMITS = Limits(1000, 2**20, 2**20, 300, 300, 3)
+
+
+def draw(seed: int) -> Plan:
+    rng = Random(seed)  # noqa: S311 - no secret
+    kind = rng.random() < 0.1
+    clients = tuple(_client(rng, number, kind=kind) for number in range(1, rng.randint(2, 7)))
+    workers = tuple(_worker(rng, number, kind=kind) for number in range(rng.randint(1, 3)))
+    if not kind and rng.random() < 0.15:
+        workers = (*workers, replace(_worker(rng, 9, kind=False), liar=True))
+    faults = () if kind else tuple(_fault(rng, workers) for _ in range(rng.choice((0, 1, 1, 2, 3, 5))))
+    slowness = rng.choice((0.0, 0.01, 0.3, 2.0))
+    return Plan(seed, slowness, KIND_LIMITS if kind else _limits(rng), clients, workers, faults)
+
+
+def _limits(rng: Random) -> Limits:
+    return Limits(
+        max_waiting=rng.choice((0, 2, 100)),
+        max_waiting_bytes=rng.choice((300, 2**20)),
+        client_buffer_bytes=rng.choice((1000, 2**20)),
+        hold_seconds=rng.choice((1.0, 5.0, 30.0)),
+        request_seconds=rng.choice((4.0, 15.0, 60.0)),
+        max_attempts=rng.randint(1, 3),
+    )
+
+
+def _client(rng: Random, number: int, *, kind: bool) -> ClientPlan:
+    patient = kind or rng.random() < 0.7
+    return ClientPlan(
+        number=number,
+        at=rng.random() * rng.choice((0.5, 5, 15)),
+        model=rng.choice(MODELS) if rng.random() < 0.5 else "a",
+        stream=rng.random() < 0.7,
+        include_usage=rng.random() < 0.4,
+        words=rng.randint(0, 5),
+        read_pause_s=0.0 if patient or rng.random() < 0.5 else rng.random() * 3,
+        leaves_after_s=None if patient else rng.random() * 6,
+    )
+
+
+def _worker(rng: Random, number: int, *, kind: bool) -> WorkerPlan:
+    tempers: tuple[Temper, ...] = ("good", "good", "good", "error", "breaks", "hangs", "lies", "babbles", "mute")
+    return WorkerPlan(
+        number=number,
+        models=MODELS if number == 0 or rng.random() < 0.5 else ("a",),
+        slots=rng.randint(1, 3),
+        pace_s=rng.choice((0.0, 0.01, 0.2, 1.0)),
+        tempers=() if kind else tuple(rng.choice(tempers) for _ in range(rng.choice((0, 2, 4)))),
+        starts_after_s=rng.choice((0.0, 0.0, rng.random() * 5)),
+    )
+
+
+def _fault(rng: Random, workers: tuple[WorkerPlan, ...]) -> Fault:
+    seconds = rng.random() * rng.choice((0.1, 2, 8))
+    return Fault(rng.random() * rng.choice((2, 18)), rng.choice(_FAULTS), rng.choice(workers).number, seconds)
