@@ -121,7 +121,7 @@ class Replicas:
                 self._begin_anew()
             return
         self._served_at = now
-        if not told.replica:
+        if not told.replica or not told.route.address:
             return
         host, port = _place(told.replicas)
         try:
@@ -139,7 +139,8 @@ class Replicas:
 
     def _apply(self, found: set[str], port: int | None, now: float) -> None:
         for puller in self._pullers:
-            address = puller.route.address or ""
+            if not (address := puller.route.address):
+                continue
             self._seen[address] = now if address in found else self._seen.get(address, now)
             puller.last = bool(found) and address not in found
         due = changes(found, self._seen, self._avoid, now)

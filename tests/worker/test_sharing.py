@@ -101,7 +101,7 @@ class World:
         self.give(replica)
 
     def give(self, replica: int) -> None:
-        for ticket, worker in self.schedules[replica].decide(self.now, ["m"]):
+        for ticket, worker in self.schedules[replica].decide(["m"]):
             assert self.lines[replica].worker == worker
             self.lines[replica].down.append(("job", ticket))
         if (line := self.lines.get(replica)) and self.chance.random() < 0.5:
