@@ -3,12 +3,13 @@
 Nothing here awaits, so that every change is whole before anything else happens; time comes from the `Clock`.
 """
 
+import asyncio
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 from headrace_api.load import Starting
-from headrace_queue import errors
+from headrace_queue import demand, errors
 from headrace_queue.clock import Clock
 from headrace_queue.exchange import Call, End, Exchange
 from headrace_queue.failures import Failures
@@ -64,6 +65,8 @@ class Dispatcher:
         self._numbers = itertools.count(1)
         self._watchers = Watchers()
         self.watch = self._watchers.watch
+        self.waits = asyncio.Event()
+        """Set when requests wait for which nobody has a credit; whoever waits for it clears it."""
         self._stopping: Steps | None = None
 
     # ---- clients
@@ -151,6 +154,19 @@ class Dispatcher:
         if self.schedule.grant(worker, number):
             self._forecast.tell(worker, self.schedule.models_of(worker), None, self._clock.now())
         self._carry_out(self.schedule.decide_for(worker))
+
+    def take_back(self, worker: int, number: int) -> int:
+        """A worker wants so many unused credits back, for another replica; returns how many it gets."""
+        return self.schedule.take_back(worker, number)
+
+    def what_waits(self) -> list[demand.Wait]:
+        """What waits, with the workers that could serve it."""
+        if self._dismissing:
+            return []
+        return [
+            demand.Wait(number, self._exchanges[oldest].began, self.schedule.ready_for(model))
+            for model, number, oldest in self.schedule.waits()
+        ]
 
     def report(self, worker: int, starting: Starting | None, note: str = "") -> None:
         """How far a worker is that is not ready; None once it is, with what it says is amiss."""
@@ -291,6 +307,8 @@ class Dispatcher:
             waited_s = now - exchange.began
             seat.link.give(job, exchange.call, waited_s, self._books.receipt(exchange.call, waited_s))
             self._forecast.handed_out(exchange.call.base, now)
+        if self.schedule.waiting:
+            self.waits.set()
         self._notify()
 
     def _try_again(self, exchange: Exchange) -> None:
