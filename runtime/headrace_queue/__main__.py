@@ -67,6 +67,12 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
     priority_ageing_seconds: Annotated[
         float, Option(min=0.001, help="How long a request waits to count as one of the next higher priority.")
     ] = _DEFAULTS.priority_ageing_seconds,
+    affinity_slack: Annotated[
+        int, Option(min=0, help="Requests that a conversation's worker may have more than the best one.")
+    ] = _DEFAULTS.affinity_slack,
+    first_token_seconds: Annotated[
+        float, Option(min=0, help="How long a stream waits for its first token before it moves; 0: for ever.")
+    ] = _LIMITS.first_token_seconds,
     drain_seconds: Annotated[
         float, Option(min=0, help="How long requests under way have after SIGTERM.")
     ] = _DEFAULTS.drain_seconds,
@@ -133,6 +139,7 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
         aliases=aliases,
         generalist_models=tuple(generalist_models or _DEFAULTS.generalist_models),
         priority_ageing_seconds=priority_ageing_seconds,
+        affinity_slack=affinity_slack,
         drain_seconds=drain_seconds,
         heartbeat_seconds=heartbeat_seconds,
         expect_operator=expect_operator,
@@ -154,6 +161,7 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
             hold_seconds=hold_seconds,
             request_seconds=request_seconds,
             max_attempts=max_attempts,
+            first_token_seconds=first_token_seconds,
         ),
     )
     capture_libraries()

@@ -37,7 +37,7 @@ from headrace_queue.ledger.secrets import RECEIPTS, shared_secret
 from headrace_queue.ledger.usage_api import USAGE_PATH, UsageApi
 from headrace_queue.ledger.viewers import whose_usage
 from headrace_queue.ledger.webhook import enqueue
-from headrace_queue.metrics import LoadCollector, Metrics
+from headrace_queue.metrics import LoadCollector, Metrics, OutlookCollector
 from headrace_queue.models import ModelNames
 from headrace_queue.openai_api import OpenAiApi, Parts, json_page, text_page
 from headrace_queue.operator_socket import OperatorSocket
@@ -63,7 +63,7 @@ class QueueServer:
         self._settings = settings
         self._log = log
         metrics = Metrics(registry)
-        schedule = Schedule(settings.generalist_models, settings.priority_ageing_seconds)
+        schedule = Schedule(settings.generalist_models, settings.priority_ageing_seconds, settings.affinity_slack)
         names = ModelNames(settings.models, schedule, dict(settings.aliases), expecting=settings.expect_operator)
         clock = LoopClock()
         self._ledger = Ledger(LedgerMetrics(registry), log, self._noticed)
@@ -73,6 +73,7 @@ class QueueServer:
         registry.register(
             LoadCollector(lambda: schedule.load(names.announced()), names.label, lambda: schedule.generalists)
         )
+        registry.register(OutlookCollector(self.dispatcher, names.label))
         self.keys = KeyService(settings.keys, settings.worker_token, log)
         pages = {
             b"/healthz": text_page(lambda: (200, "ok")),
@@ -106,6 +107,7 @@ class QueueServer:
             self.admin_port = await self._listen_for_the_cluster()
         except OSError:
             await self._stop_listening()
+            await self.keys.close()
             await self._close_ledger(0)
             raise
         ports = {"port": self.port, "admin_port": self.admin_port}
@@ -160,8 +162,8 @@ class QueueServer:
         app = web.Application(middlewares=[openai_errors], client_max_size=self._settings.max_request_bytes)
         app.on_response_prepare.append(_end_connection)
         app.router.add_get(WORKER_PATH, self._door.handle)
-        app.router.add_get(USAGE_PATH, self._usage().for_keys)
         WorkerPoll(self._door).add_routes(app.router)
+        app.router.add_get(USAGE_PATH, self._usage().for_keys)
         return app
 
     def _admin_app(self) -> web.Application:

@@ -38,6 +38,7 @@ from headrace_worker.jobs import (
     result_of_failure,
 )
 from headrace_worker.reports import Reports
+from headrace_worker.session import QueueSocket
 from headrace_worker.status import Offer, Status
 from headrace_worker.unacked import Unacked
 
@@ -50,7 +51,7 @@ log = structlog.get_logger()
 class V1Session:
     """One connection; `run` returns when it has ended."""
 
-    socket: aiohttp.ClientWebSocketResponse
+    socket: QueueSocket
     register: Register
     status: Status
     unacked: Unacked
