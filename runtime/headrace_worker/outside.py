@@ -106,7 +106,7 @@ def pull_plan(config: WorkerConfig, settings: Settings, token: str | None, machi
         tags=queue.tags,
         hostings=queue.hostings,
     )
-    return PullPlan(worker_url(queue.url), token, register, queue.http_request_retries)
+    return PullPlan(worker_url(queue.url), token, register, queue.http_request_retries, settings.queue_tls)
 
 
 @contextlib.asynccontextmanager

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import random
 import socket
+import ssl
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -95,6 +96,8 @@ class PullPlan:
     register: Register
     """Without what changes: state and capacity; its adapters are those that there shall be when it is ready."""
     fast_retries: int
+    tls: ssl.SSLContext | None = None
+    """None for the system's authorities."""
 
 
 class Puller:
@@ -180,6 +183,7 @@ class Puller:
                     self._plan.url,
                     protocols=() if self._is_spider or self._may_be_spider else (SUBPROTOCOL,),
                     headers=headers,
+                    ssl=self._plan.tls or True,
                     heartbeat=_HEARTBEAT_S,
                     timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE_S),
                     max_msg_size=_LARGEST_REQUEST_BYTES,
@@ -200,7 +204,7 @@ class Puller:
         plan = self._plan
         try:
             async with asyncio.timeout(_CONNECT_S):
-                connection = await queue_poll.opened(http, plan.url, headers, plan.fast_retries)
+                connection = await queue_poll.opened(http, plan.url, headers, plan.fast_retries, plan.tls)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             why = f"{type(error).__name__}: {error}"
             log.error("the queue refused the connection", status=status, polling=why)  # noqa: TRY400 (it says it all)
