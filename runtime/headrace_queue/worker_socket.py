@@ -16,6 +16,7 @@ from headrace_queue.dispatch import Dispatcher
 from headrace_queue.exchange import Call, End
 from headrace_queue.invalid import in_words
 from headrace_queue.keys.worker_tokens import WorkerRights
+from headrace_queue.needs import offers
 from headrace_queue.outbox import Outbox, Socket, close
 
 _REASON_CHARACTERS = 300
@@ -73,7 +74,8 @@ class V1Session:
         self._now = asyncio.get_running_loop().time
         self._conduct = Conduct(register.nv_gpu_count or len(register.nv_gpus or register.cl_gpus or ()))
         link = V1Link(outbox, self._conduct, self._now)
-        self._worker = dispatcher.join(link, register.models, register.worker, _starting(report))
+        offered = offers(register.tags, register.hostings)
+        self._worker = dispatcher.join(link, register.models, register.worker, _starting(report), offered)
         self._take(report)  # a worker that drains comes back only for what is not acknowledged yet
 
     async def run(self, socket: Socket) -> None:

@@ -106,13 +106,13 @@ async def test_a_worker_serves_what_its_token_lets_it(guarded: Queue) -> None:
         await worker.send(wire.Serving(models=["llama", "llama:x"]))
         await eventually(lambda: "llama:x" in guarded.server.dispatcher.schedule.dedicated())
         await worker.send(wire.Serving(models=["mistral"]))
-        with pytest.raises(websockets.ConnectionClosed, match="no right to mistral"):
+        with pytest.raises(websockets.ConnectionClosed, match="is not for mistral"):
             await worker.expect(wire.Job)
-    with pytest.raises(websockets.ConnectionClosed, match="no right to mistral") as closed:
+    with pytest.raises(websockets.ConnectionClosed, match="is not for mistral") as closed:
         async with V1Worker(guarded.worker_url, "mistral", token=SECRET):
             pass
     assert closed.value.rcvd
-    assert closed.value.rcvd.code == wire.CLOSE_BAD_TOKEN
+    assert closed.value.rcvd.code == wire.CLOSE_BAD_REGISTRATION
 
 
 @pytest.mark.parametrize(("token", "words"), [(SECRET, "for workers that name their models"), (f"{SECRET}-2", "")])
@@ -133,7 +133,7 @@ async def test_a_worker_of_the_seeds_protocol_needs_a_token_for_generalists(
 async def test_a_worker_whose_token_is_taken_away_is_sent_away(guarded: Queue) -> None:
     async with V1Worker(guarded.worker_url, "llama", token=SECRET) as worker:
         guarded.server.keys.worker_tokens.replace([])
-        with pytest.raises(websockets.ConnectionClosed, match="accepted no longer"):
+        with pytest.raises(websockets.ConnectionClosed, match="not accepted any more"):
             await worker.expect(wire.Job)
     with pytest.raises(websockets.InvalidStatus, match="401"):
         async with V1Worker(guarded.worker_url, "llama", token=SECRET):

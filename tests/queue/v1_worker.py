@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from collections import deque
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -25,13 +26,16 @@ class V1Worker:
         token: str | None = None,
         name: str = "fake",
         state: wire.WorkerState = "ready",
+        tags: Sequence[str] = (),
         context: ssl.SSLContext | None = None,
     ) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else None
         self._connecting = connect(
             url, subprotocols=[Subprotocol(wire.SUBPROTOCOL)], additional_headers=headers, max_size=None, ssl=context
         )
-        self._register = wire.Register(worker=name, models=list(models), fingerprint="f" * 16, state=state, **MACHINE)
+        self._register = wire.Register(
+            worker=name, models=list(models), fingerprint="f" * 16, state=state, tags=list(tags), **MACHINE
+        )
         self._credit = credit
         self.socket: ClientConnection
         self._came: deque[BaseModel] = deque()
