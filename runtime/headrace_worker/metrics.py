@@ -30,6 +30,8 @@ class Metrics:
             Counter, "requests", "Requests ended, by HTTP status or handback.", labelnames=["status"]
         )
         self.tokens = self._made(Counter, "tokens", "Tokens, as the engine counts them.", labelnames=["kind"])
+        self._by_status: dict[int, Counter] = {}
+        self._prompt_tokens, self._completion_tokens = (self.tokens.labels(kind) for kind in ("prompt", "completion"))
         self.in_flight = self._made(Gauge, "requests_in_flight", "Requests under way.")
         self.slots = self._made(Gauge, "slots", "Requests taken at a time.")
         self.credits = self._made(Gauge, "credits", "Further requests that the queue may send now.")
@@ -92,10 +94,17 @@ class Metrics:
         if isinstance(ending, HandBack):
             self.requests.labels("handback").inc()
             return
-        self.requests.labels(str(ending.status)).inc()
+        self._ended(ending.status).inc()
         if ending.usage:
-            self.tokens.labels("prompt").inc(ending.usage.prompt_tokens)
-            self.tokens.labels("completion").inc(ending.usage.completion_tokens)
+            self._prompt_tokens.inc(ending.usage.prompt_tokens)
+            self._completion_tokens.inc(ending.usage.completion_tokens)
+
+    def _ended(self, status: int) -> Counter:
+        """Looking a label up costs more than counting."""
+        found = self._by_status.get(status)
+        if found is None:
+            found = self._by_status[status] = self.requests.labels(str(status))
+        return found
 
     def streamed(self, began: float, first: float, ended: float, usage: Usage | None) -> None:
         """Count a stream's times, on the monotonic clock: when its request came, its first piece and its end."""

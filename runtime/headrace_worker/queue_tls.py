@@ -12,7 +12,7 @@ def context(ca: Path | None, certificate: Path | None, key: Path | None) -> ssl.
     """What connections to the queue use; None where nothing is set: then the system's authorities are trusted.
 
     `ca` alone is trusted where it is given: a PEM file of one or more certificates. `certificate` is a PEM file with
-    the worker's own and its chain, for a proxy in front of the queue that asks for one; its key may be in the same file.
+    the worker's own and its chain, for a proxy in front of the queue that asks for one; its key may be in that file.
 
     Raises:
         TlsError: a file cannot be read, is no PEM, or the key is another certificate's.
