@@ -31,6 +31,8 @@ class Metrics:
             Counter, "requests", "Requests ended, by HTTP status or handback.", labelnames=["status"]
         )
         self.tokens = self._made(Counter, "tokens", "Tokens, as the engine counts them.", labelnames=["kind"])
+        self._by_status: dict[int, Counter] = {}
+        self._tokens = {kind: self.tokens.labels(kind) for kind in ("prompt", "completion")}
         self.engine_tokens = self._made(
             Counter, "engine_tokens", "Tokens by the engine's own counters.", labelnames=["kind"]
         )
@@ -110,12 +112,19 @@ class Metrics:
         if isinstance(ending, HandBack):
             self.requests.labels("handback").inc()
             return
-        self.requests.labels(str(ending.status)).inc()
+        self._ended(ending.status).inc()
         if ending.usage:
-            for kind in ("prompt", "completion"):
-                tokens = getattr(ending.usage, f"{kind}_tokens")
-                self.tokens.labels(kind).inc(tokens)
+            told = {"prompt": ending.usage.prompt_tokens, "completion": ending.usage.completion_tokens}
+            for kind, tokens in told.items():
+                self._tokens[kind].inc(tokens)
                 self._drift.told(kind, tokens)
+
+    def _ended(self, status: int) -> Counter:
+        """Looking a label up costs more than counting."""
+        found = self._by_status.get(status)
+        if found is None:
+            found = self._by_status[status] = self.requests.labels(str(status))
+        return found
 
     def streamed(self, began: float, first: float, ended: float, usage: Usage | None) -> None:
         """Count a stream's times, on the monotonic clock: when its request came, its first piece and its end."""

@@ -108,7 +108,7 @@ def pull_plan(config: WorkerConfig, settings: Settings, token: str | None, machi
         hostings=queue.hostings,
         shares=True,
     )
-    return PullPlan(worker_url(queue.url), token, register, queue.http_request_retries)
+    return PullPlan(worker_url(queue.url), token, register, queue.http_request_retries, settings.queue_tls)
 
 
 @contextlib.asynccontextmanager

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import random
 import socket
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -106,6 +107,8 @@ class PullPlan:
     register: Register
     """Without what changes: state and capacity; its adapters are those that there shall be when it is ready."""
     fast_retries: int
+    tls: ssl.SSLContext | None = None
+    """None for the system's authorities."""
 
 
 class Route(ThreadedResolver):
@@ -220,6 +223,7 @@ class Puller:
                     self._plan.url,
                     protocols=() if self._is_spider or self._may_be_spider else (SUBPROTOCOL,),
                     headers=headers,
+                    ssl=self._plan.tls or True,
                     heartbeat=_HEARTBEAT_S,
                     timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE_S),
                     max_msg_size=_LARGEST_REQUEST_BYTES,
@@ -240,7 +244,7 @@ class Puller:
         plan = self._plan
         try:
             async with asyncio.timeout(_CONNECT_S):
-                connection = await queue_poll.opened(http, plan.url, headers, plan.fast_retries)
+                connection = await queue_poll.opened(http, plan.url, headers, plan.fast_retries, plan.tls)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             why = f"{type(error).__name__}: {error}"
             log.error("the queue refused the connection", status=status, polling=why)  # noqa: TRY400 (it says it all)

@@ -26,7 +26,7 @@ from headrace_api.wire import (
     read_queue_messages,
 )
 from headrace_worker import transcripts
-from headrace_worker.answering import Ends, Outcome
+from headrace_worker.answering import Emit, Ends, Outcome
 from headrace_worker.batcher import Batcher
 from headrace_worker.jobs import (
     TOKEN_MARK,
@@ -79,6 +79,7 @@ class V1Session:
     def __post_init__(self) -> None:
         self.status = self.shared.status
         self._out = Batcher(self.socket, self.status.traffic.sent, self.shared.slots.settle, lambda: len(self._jobs))
+        self._transcribes = transcripts.wanted()
         self._reports = Reports(self.status, self._out.message)
         self._idle.set()
 
@@ -221,7 +222,9 @@ class V1Session:
 
     def _begin(self, running: Running) -> None:
         job = running.job
-        emit = transcripts.logged(job.request_id, job.openai_req, partial(self._emit, running))
+        emit: Emit = partial(self._emit, running)
+        if self._transcribes:
+            emit = transcripts.logged(job.request_id, job.openai_req, emit)
         ends = Ends(emit, partial(self._done, running), partial(self._lost, running))
         try:
             running.asking = running.engine.begin(job.openai_url, job.openai_req, ends)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -64,8 +65,14 @@ async def engine() -> AsyncIterator[ScriptedEngine]:
 @pytest.fixture
 def pulling(engine: ScriptedEngine) -> Callable[..., AbstractAsyncContextManager[Pulling]]:
     @contextlib.asynccontextmanager
-    async def start(url: str, slots: int = 4, token: str | None = None, ready: bool = True) -> AsyncIterator[Pulling]:
-        plan = PullPlan(worker_url(url), token, REGISTER, fast_retries=7)
+    async def start(
+        url: str,
+        slots: int = 4,
+        token: str | None = None,
+        ready: bool = True,
+        tls: ssl.SSLContext | None = None,
+    ) -> AsyncIterator[Pulling]:
+        plan = PullPlan(worker_url(url), token, REGISTER, fast_retries=7, tls=tls)
         status = Status(Metrics())
         async with aiohttp.ClientSession() as session:
             transport = Multiplexed(session, engine.url) if engine.multiplexed else Http(engine.url)
