@@ -1,8 +1,14 @@
 """Several operators, and several queues: what the chart adds for them."""
 
+from pathlib import Path
+
 import pytest
 
 pytestmark = pytest.mark.cluster  # helm is one of the cluster's programs
+
+
+CHART = Path(__file__).resolve().parents[2] / "charts" / "headrace"
+DATABASE = "queue.database.existingSecret=postgres"
 
 
 def of(objects, kind, name="release-operator"):
@@ -52,7 +58,7 @@ def test_the_lease_that_the_operator_is_told_of_is_the_charts(rendered):
 
 
 def test_workers_and_operator_are_told_of_every_queue(rendered):
-    objects = rendered("queue.replicas=3")
+    objects = rendered("queue.replicas=3", DATABASE)
     (service,) = of(objects, "Service", "release-queue-replicas")
     assert service["spec"]["clusterIP"] == "None"
     assert service["spec"]["publishNotReadyAddresses"] is True
@@ -69,7 +75,7 @@ def test_workers_and_operator_are_told_of_every_queue(rendered):
 
 def test_several_queues_are_kept_apart_and_not_evicted_together(rendered):
     assert not of(rendered(), "PodDisruptionBudget", "release-queue")
-    objects = rendered("queue.replicas=2")
+    objects = rendered("queue.replicas=2", DATABASE)
     (deployment,) = of(objects, "Deployment", "release-queue")
     (budget,) = of(objects, "PodDisruptionBudget", "release-queue")
     assert budget["spec"]["maxUnavailable"] == 1
@@ -90,3 +96,9 @@ def test_keda_is_served_where_it_is_asked_for(rendered):
     assert "--keda-port=7000" in container["args"]
     assert {"name": "keda", "containerPort": 7000} in container["ports"]
     assert [(port["port"], port["targetPort"]) for port in service["spec"]["ports"]] == [(7000, "keda")]
+
+
+def test_several_queues_without_a_common_database_are_refused(helm):
+    result = helm("template", "release", str(CHART), "--set", "queue.replicas=2")
+    assert result.returncode != 0
+    assert "queue.replicas: 2, but queue.database.existingSecret is empty" in result.stderr
