@@ -153,7 +153,7 @@ class Result(Message):
     request_id: str
     status: int = Field(default=200, ge=200, lt=600)
     usage: Usage | None = None
-    gpu_seconds: float = 0.0
+    gpu_seconds: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """Of the worker's GPUs, shared among the jobs under way at each moment."""
     receipt: str = ""
     """The job's, as it came: with it any queue can account for a request whose own queue has died."""

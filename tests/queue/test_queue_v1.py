@@ -330,6 +330,9 @@ async def test_a_wrong_token_is_refused_before_the_upgrade(start: Start) -> None
         pass
 
 
+LYING = '{"type": "result", "job": 1, "request_id": "x", "usage": {"completion_tokens": -1}}'
+
+
 @pytest.mark.parametrize(
     ("frame", "reason"),
     [
@@ -337,6 +340,9 @@ async def test_a_wrong_token_is_refused_before_the_upgrade(start: Start) -> None
         ('{"type": "credit", "n": 0}', "credit.n"),
         (b"\x00\x00", "ends within"),
         (REGISTER_AGAIN.model_dump_json(), "registers once"),
+        ('{"type": "result", "job": 1, "request_id": "x", "status": -1}', "result.status"),
+        ('{"type": "result", "job": 1, "request_id": "x", "gpu_seconds": -1}', "result.gpu_seconds"),
+        (LYING, "result.usage.completion_tokens"),
     ],
 )
 async def test_a_malformed_frame_closes_the_connection_with_a_reason(

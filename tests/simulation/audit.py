@@ -52,7 +52,9 @@ def _credits_agree(world: "World", queue: QueueActor) -> None:
             continue
         theirs = queue.schedule._workers[number]
         if not theirs.draining:
-            assert theirs.credits == session._credits, f"{worker.process.name}: {session._credits} credits, the queue has {theirs.credits}"
+            assert theirs.credits == session._credits, (
+                f"{worker.process.name}: {session._credits} credits, the queue has {theirs.credits}"
+            )
 
 
 def frame(connection: Connection, what: str, frame: WSMessage) -> None:
@@ -77,7 +79,7 @@ def settled(world: "World") -> None:
         assert not what, f"left over: {what}"
     workers = [worker for worker in world.workers.values() if not worker.gone]
     assert len(workers) == sum(not plan.liar for plan in world.plan.workers)
-    assert len(dispatcher._seats) == len(workers)
+    assert len(dispatcher._seats) == len(workers), f"{len(dispatcher._seats)} workers are there"
     for worker in workers:
         assert worker.session is not None, f"{worker.process.name} is not connected"
         assert worker.session.registered.is_set()

@@ -94,7 +94,9 @@ def _check_ends(client: ClientPlan, chunks: list[dict[str, Any]]) -> None:
     finishes = [choice["finish_reason"] for chunk in chunks for choice in chunk["choices"] if choice["finish_reason"]]
     assert finishes == ["stop"], f"{client.request_id}: {finishes}"
     usages = [chunk["usage"] for chunk in chunks if chunk.get("usage")]
-    assert usages in ([usage_of(client.words)] if client.include_usage else [], *_WRONG), f"{client.request_id}: {usages}"
+    assert usages in ([usage_of(client.words)] if client.include_usage else [], *_WRONG), (
+        f"{client.request_id}: {usages}"
+    )
 
 
 _WRONG = [[usage] for usage in WRONG_USAGES.values()]

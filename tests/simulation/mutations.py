@@ -5,14 +5,12 @@ from typing import Any
 
 import pytest
 
-from headrace_api.wire import Ack
 from headrace_queue.accounts import Accounts
 from headrace_queue.dispatch import Dispatcher
 from headrace_queue.exchange import Exchange
 from headrace_queue.schedule import Schedule
 from headrace_queue.worker_socket import V1Link
 from headrace_worker import v1
-from headrace_worker.unacked import Unacked
 from headrace_worker.v1 import V1Session
 
 Break = Callable[[pytest.MonkeyPatch], None]
@@ -65,16 +63,41 @@ def results_are_not_told_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(V1Session, "_on_registered", forget)
 
 
-def the_first_workers_words_stay(patch: pytest.MonkeyPatch) -> None:
-    real_read, real_restart = Exchange.read, Exchange.restart
+def clients_that_leave_go_unnoticed_by_engines(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(V1Link, "cancel", lambda _self, _job: None)
 
-    async def read(self: Exchange) -> Any:
-        patch.setattr(Exchange, "restart", real_restart)
-        try:
-            return await real_read(self)
-        finally:
-            patch.setattr(Exchange, "restart", lambda _: None)
 
-    del read
-    patch.setattr(Exchange, "restart", lambda self: setattr(self, "_size", sum(map(len, self._pieces))))
-    patch.setattr(Exchange, "_readable", Exchange._readable)
+def bytes_of_waiting_requests_are_not_counted_down(patch: pytest.MonkeyPatch) -> None:
+    real = Dispatcher._release
+
+    def release(self: Dispatcher, exchange: Exchange) -> None:
+        before = self._waiting_bytes
+        real(self, exchange)
+        self._waiting_bytes = before
+
+    patch.setattr(Dispatcher, "_release", release)
+
+
+def a_failed_workers_words_stay(patch: pytest.MonkeyPatch) -> None:
+    real = Dispatcher._try_again
+
+    def keep(self: Dispatcher, exchange: Exchange) -> None:
+        said = list(exchange._pieces)
+        real(self, exchange)
+        if not exchange.over and not exchange._pieces:
+            for piece in said:
+                exchange.put(piece)
+
+    patch.setattr(Dispatcher, "_try_again", keep)
+
+
+ALL: tuple[Break, ...] = (
+    requests_of_a_lost_worker_are_forgotten,
+    a_job_costs_no_credit,
+    a_broken_job_gives_no_credit_back,
+    results_that_come_again_are_counted_again,
+    results_are_not_told_again,
+    clients_that_leave_go_unnoticed_by_engines,
+    bytes_of_waiting_requests_are_not_counted_down,
+    a_failed_workers_words_stay,
+)

@@ -7,7 +7,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from random import Random
-from typing import Any, Self
+from typing import Self
 
 from aiohttp import WSMessage, WSMsgType
 

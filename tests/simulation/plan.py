@@ -1,4 +1,4 @@
-"""What happens in one run, drawn from its seed beforehand, so that a run that fails can be made smaller piece by piece."""
+"""What happens in one run, drawn from its seed beforehand, so that a run that fails can be made smaller by parts."""
 
 from dataclasses import dataclass, field, replace
 from random import Random
@@ -51,10 +51,13 @@ class WorkerPlan:
 
 @dataclass(frozen=True)
 class Fault:
-    at: float
     kind: FaultKind
     target: int
     seconds: float
+    at: float | None = None
+    """When, or else:"""
+    after_frames: int = 0
+    """As soon as so many frames have arrived, at the worker that sent or got the last one: in the midst of things."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ def draw(seed: int) -> Plan:
     workers = tuple(_worker(rng, number, kind=kind) for number in range(rng.randint(1, 3)))
     if not kind and rng.random() < 0.15:
         workers = (*workers, replace(_worker(rng, 9, kind=False), liar=True))
-    faults = () if kind else tuple(_fault(rng, workers) for _ in range(rng.choice((0, 1, 1, 2, 3, 5))))
+    faults = () if kind else tuple(_fault(rng, workers) for _ in range(rng.choice((0, 1, 2, 3, 5))))
     slowness = rng.choice((0.0, 0.01, 0.3, 2.0))
     return Plan(seed, slowness, KIND_LIMITS if kind else _limits(rng), clients, workers, faults)
 
@@ -132,4 +135,8 @@ def _worker(rng: Random, number: int, *, kind: bool) -> WorkerPlan:
 
 def _fault(rng: Random, workers: tuple[WorkerPlan, ...]) -> Fault:
     seconds = rng.random() * rng.choice((0.1, 2, 8))
-    return Fault(rng.random() * rng.choice((2, 18)), rng.choice(_FAULTS), rng.choice(workers).number, seconds)
+    kind, target = rng.choice(_FAULTS), rng.choice(workers).number
+    if rng.random() < 0.6:
+        kind = rng.choice(("cut", "kill worker", kind))
+        return Fault(kind, target, seconds, after_frames=rng.randint(1, rng.choice((20, 120))))
+    return Fault(kind, target, seconds, at=rng.random() * rng.choice((2, 18)))

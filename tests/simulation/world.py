@@ -1,6 +1,7 @@
 """One run: puts the actors together, lets things go wrong, then lets everything settle."""
 
 import asyncio
+import contextvars
 import gc
 import json
 from collections.abc import Callable
@@ -57,6 +58,7 @@ class World:
         self.liars: list[Liar] = []
         self.connections: list[Connection] = []
         self.quiet_network = False
+        self.frames = 0
         self._trace = trace
 
     def run(self) -> None:
@@ -81,7 +83,8 @@ class World:
         for client in self.plan.clients:
             self.loop.call_later(client.at, self._ask, client)
         for fault in self.plan.faults:
-            self.loop.call_later(fault.at, self._cause, fault)
+            if fault.at is not None:
+                self.loop.call_later(fault.at, self._cause, fault)
         await asyncio.sleep(END_OF_FAULTS_S)
         await self._heal()
         await asyncio.sleep(_SETTLED_S)
@@ -236,5 +239,15 @@ class World:
             if name == "liar" and what == "queue sends" and '"type": "job"' in str(frame.data):
                 self.book.by_liars.add(json.loads(frame.data)["request_id"])
             audit.frame(connection, what, frame)
+            if what.endswith("gets") and not self.quiet_network:
+                self._count_frame(name)
 
         return see
+
+    def _count_frame(self, name: str) -> None:
+        self.frames += 1
+        for fault in self.plan.faults:
+            if fault.after_frames == self.frames:
+                number = int(name.split()[1]) if name.startswith("worker") else fault.target
+                nobody = contextvars.Context()  # what comes of it is not the affair of the process that got the frame
+                self.loop.call_soon(self._cause, replace(fault, target=number), context=nobody)
