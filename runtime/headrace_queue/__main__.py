@@ -8,12 +8,13 @@ from typing import Annotated, Literal
 import structlog
 import typer
 from prometheus_client import CollectorRegistry
+from sqlalchemy.exc import SQLAlchemyError
 from typer import Option
 
 from headrace_queue.app import QueueServer
 from headrace_queue.dispatch import Limits
 from headrace_queue.logs import capture_libraries, make_logger
-from headrace_queue.settings import ENVIRONMENT_PREFIX, Settings, read_token
+from headrace_queue.settings import ENVIRONMENT_PREFIX, Settings, read_alias, read_tls, read_token
 
 _DEFAULTS = Settings()
 _LIMITS = _DEFAULTS.limits
@@ -30,7 +31,12 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
     ] = _DEFAULTS.admin_port,
     worker_token: Annotated[str | None, Option(help="Workers must present it; without one any may join.")] = None,
     worker_token_file: Annotated[Path | None, Option(help="A file that holds the token.")] = None,
+    tls_cert: Annotated[Path | None, Option(help="A certificate (PEM): the public port then speaks TLS.")] = None,
+    tls_key: Annotated[Path | None, Option(help="Its key (PEM).")] = None,
     model: Annotated[list[str] | None, Option(help="A model that is known without a worker. Repeatable.")] = None,
+    alias: Annotated[
+        list[str] | None, Option(help="ALIAS=MODEL: another name of a model, or of a base of adapters. Repeatable.")
+    ] = None,
     generalist_models: Annotated[
         list[str] | None, Option(help="Pattern of the names that workers of the seed's protocol take. Repeatable.")
     ] = None,
@@ -47,23 +53,38 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
         int, Option(min=1, help="Bytes of an answer that are kept for a client that has not read them.")
     ] = _LIMITS.client_buffer_bytes,
     max_attempts: Annotated[int, Option(min=1, help="Workers that may fail a request.")] = _LIMITS.max_attempts,
+    priority_ageing_seconds: Annotated[
+        float, Option(min=0.001, help="How long a request waits to count as one of the next higher priority.")
+    ] = _DEFAULTS.priority_ageing_seconds,
     drain_seconds: Annotated[
         float, Option(min=0, help="How long requests under way have after SIGTERM.")
     ] = _DEFAULTS.drain_seconds,
     heartbeat_seconds: Annotated[
         float, Option(min=1, help="How often a worker is asked for a sign of life.")
     ] = _DEFAULTS.heartbeat_seconds,
+    waiting_comment_seconds: Annotated[
+        float, Option(min=1, help="How often a client that waits for a stream is told so, by a comment.")
+    ] = _DEFAULTS.waiting_comment_seconds,
     expect_operator: Annotated[
         bool, Option(help="Call no model unknown, and be not ready, before an operator's first catalogue.")
     ] = _DEFAULTS.expect_operator,
     catalogue_seconds: Annotated[
         float, Option(min=0, help="How long that catalogue is waited for.")
     ] = _DEFAULTS.catalogue_seconds,
+    data_folder: Annotated[Path, Option(help="Where the database is, unless --database-url says.")] = (
+        _DEFAULTS.data_folder
+    ),
+    database_url: Annotated[
+        str | None,
+        Option(help="postgresql://USER:PASSWORD@HOST/DATABASE: for more than one queue.", show_default=False),
+    ] = None,
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], Option(help="What is logged.")] = "INFO",
 ) -> None:
     """Serve the OpenAI API for the workers that connect. Every option is also a variable HEADRACE_QUEUE_<NAME>."""
     try:
         token = read_token(worker_token, worker_token_file)
+        tls = read_tls(tls_cert, tls_key)
+        aliases = tuple(read_alias(each) for each in alias or ())
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     settings = Settings(
@@ -71,19 +92,28 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
         port=port,
         admin_port=admin_port,
         worker_token=token,
+        tls=tls,
         models=tuple(model or ()),
+        aliases=aliases,
         generalist_models=tuple(generalist_models or _DEFAULTS.generalist_models),
+        priority_ageing_seconds=priority_ageing_seconds,
         drain_seconds=drain_seconds,
         heartbeat_seconds=heartbeat_seconds,
         expect_operator=expect_operator,
         catalogue_seconds=catalogue_seconds,
+        waiting_comment_seconds=waiting_comment_seconds,
         max_request_bytes=max_request_bytes,
+        data_folder=data_folder,
+        database_url=database_url,
         limits=Limits(max_waiting, max_waiting_bytes, client_buffer_bytes, hold_seconds, request_seconds, max_attempts),
     )
     capture_libraries()
     log = make_logger(log_level)
     try:
         asyncio.run(run(settings, log))
+    except (SQLAlchemyError, ValueError) as error:
+        log.error("no database", error=str(error))  # noqa: TRY400
+        raise typer.Exit(1) from error
     except OSError as error:
         log.error("cannot listen", host=host, port=port, admin_port=admin_port, error=str(error))  # noqa: TRY400
         raise typer.Exit(1) from error

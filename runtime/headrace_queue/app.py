@@ -9,15 +9,23 @@ import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from sqlalchemy import Engine
 
 from headrace_api.load import OPERATOR_PATH
 from headrace_api.wire import WORKER_PATH
+from headrace_queue.access import Access, Open
 from headrace_queue.accounts import Accounts
+from headrace_queue.aiohttp_errors import openai_errors
 from headrace_queue.clock import LoopClock
+from headrace_queue.database.engine import shown, sqlite_url
+from headrace_queue.database.opening import open_database
 from headrace_queue.dispatch import Dispatcher
+from headrace_queue.http.connection import HttpLimits
+from headrace_queue.http.server import HttpServer
+from headrace_queue.http.tls import Certificate
 from headrace_queue.metrics import LoadCollector, Metrics
 from headrace_queue.models import ModelNames
-from headrace_queue.openai_api import OpenAiApi, openai_errors
+from headrace_queue.openai_api import OpenAiApi, Parts, text_page
 from headrace_queue.operator_socket import OperatorSocket
 from headrace_queue.schedule import Schedule
 from headrace_queue.settings import Settings
@@ -28,36 +36,51 @@ class QueueServer:
     """A queue that listens on its two ports while the async context lasts."""
 
     def __init__(
-        self, settings: Settings, registry: CollectorRegistry, log: structlog.typing.FilteringBoundLogger
+        self,
+        settings: Settings,
+        registry: CollectorRegistry,
+        log: structlog.typing.FilteringBoundLogger,
+        access: Access | None = None,
     ) -> None:
         self._settings = settings
         self._log = log
         metrics = Metrics(registry)
-        schedule = Schedule(settings.generalist_models)
-        names = ModelNames(settings.models, schedule, expecting=settings.expect_operator)
+        schedule = Schedule(settings.generalist_models, settings.priority_ageing_seconds)
+        names = ModelNames(settings.models, schedule, dict(settings.aliases), expecting=settings.expect_operator)
         self.dispatcher = Dispatcher(schedule, names, settings.limits, Accounts(metrics), metrics, LoopClock())
         self._names = names
         registry.register(
             LoadCollector(lambda: schedule.load(names.announced()), names.label, lambda: schedule.generalists)
         )
-        self._api = OpenAiApi(self.dispatcher, names, metrics, log, settings.max_request_bytes)
+        pages = {
+            b"/healthz": text_page(lambda: (200, "ok")),
+            b"/readyz": text_page(self._readiness),
+        }
+        self._api = OpenAiApi(
+            Parts(self.dispatcher, names, access or Open(), metrics, log), pages, settings.waiting_comment_seconds
+        )
         self._door = WorkerDoor(self.dispatcher, metrics, log, settings.worker_token, settings.heartbeat_seconds)
         self._operators = OperatorSocket(self.dispatcher, names, log)
         self._registry = registry
         self._runners: list[web.AppRunner] = []
+        self._database: Engine | None = None
+        self._http: HttpServer | None = None
         self._patience: asyncio.TimerHandle | None = None
         self.port = 0
         self.admin_port = 0
 
     async def __aenter__(self) -> Self:
         settings = self._settings
+        url = settings.database_url or sqlite_url(settings.data_folder)
+        self._database = await open_database(url, self._log)
         try:
-            self.port = await self._listen(self._public_app(), settings.port)
-            self.admin_port = await self._listen(self._admin_app(), settings.admin_port)
+            self.port = await self._listen_in_public()
+            self.admin_port = await self._listen_for_the_cluster()
         except OSError:
             await self._stop_listening()
             raise
-        self._log.info("listening", host=settings.host, port=self.port, admin_port=self.admin_port)
+        ports = {"port": self.port, "admin_port": self.admin_port}
+        self._log.info("listening", host=settings.host, **ports, database=shown(self._database))
         if settings.worker_token is None:
             self._log.warning("any worker may join: no --worker-token is set")
         loop = asyncio.get_running_loop()
@@ -70,6 +93,8 @@ class QueueServer:
         await self._door.close()
         await self._operators.close()
         await self._stop_listening()
+        if self._database:
+            self._database.dispose()
 
     async def drain(self) -> None:
         """Take nothing more in, let what is under way finish, and send operators to the next queue at once."""
@@ -79,23 +104,20 @@ class QueueServer:
         await asyncio.gather(done.wait(), self._operators.close())
 
     def _public_app(self) -> web.Application:
+        """What the public port has beside OpenAI's API: a connection that comes here never goes back."""
         app = web.Application(middlewares=[openai_errors], client_max_size=self._settings.max_request_bytes)
-        self._api.add_routes(app.router)
-        self._add_health(app)
+        app.on_response_prepare.append(_end_connection)
         app.router.add_get(WORKER_PATH, self._door.handle)
         return app
 
     def _admin_app(self) -> web.Application:
         app = web.Application()
-        self._add_health(app)
+        app.on_response_prepare.append(self._end_connection_of_a_drain)
+        app.router.add_get("/healthz", _answer(lambda: (200, "ok")))
+        app.router.add_get("/readyz", _answer(self._readiness))
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get(OPERATOR_PATH, self._operators.handle)
         return app
-
-    def _add_health(self, app: web.Application) -> None:
-        app.on_response_prepare.append(self._end_connection)
-        app.router.add_get("/healthz", _answer(lambda: (200, "ok")))
-        app.router.add_get("/readyz", _answer(self._readiness))
 
     def _readiness(self) -> tuple[int, str]:
         if self.dispatcher.draining:
@@ -110,26 +132,46 @@ class QueueServer:
             self._log.warning("no catalogue came from an operator: ready without one", waited_seconds=seconds)
             self.dispatcher.settle()
 
-    async def _end_connection(self, _: web.Request, response: web.StreamResponse) -> None:
-        # A client that keeps its connection while this queue drains would try again here, and not at the next queue.
-        if self.dispatcher.draining and response.status != HTTPStatus.SWITCHING_PROTOCOLS:
-            response.force_close()
-            response.headers["Connection"] = "close"
+    async def _end_connection_of_a_drain(self, request: web.Request, response: web.StreamResponse) -> None:
+        if self.dispatcher.draining:
+            await _end_connection(request, response)
 
     async def _metrics(self, _: web.Request) -> web.Response:
         return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    async def _listen(self, app: web.Application, port: int) -> int:
-        # A handler whose client leaves is cancelled, so that the client's job is, too.
+    async def _listen_in_public(self) -> int:
+        settings = self._settings
+        runner = await self._runner(self._public_app())
+        certificate = Certificate(*settings.tls) if settings.tls else None
+        limits = HttpLimits(body=settings.max_request_bytes)
+        if runner.server is None:
+            raise RuntimeError("a runner that is set up has a server")
+        self._http = HttpServer(self._api, runner.server, limits, self._log, certificate)
+        return await self._http.listen(settings.host, settings.port)
+
+    async def _listen_for_the_cluster(self) -> int:
+        runner = await self._runner(self._admin_app())
+        await web.TCPSite(runner, self._settings.host, self._settings.admin_port, backlog=1024).start()
+        return int(runner.addresses[0][1])
+
+    async def _runner(self, app: web.Application) -> web.AppRunner:
+        # A handler whose client leaves is cancelled, so that what it waits for is let go, too.
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1)
         await runner.setup()
         self._runners.append(runner)
-        await web.TCPSite(runner, self._settings.host, port, backlog=1024).start()
-        return int(runner.addresses[0][1])
+        return runner
 
     async def _stop_listening(self) -> None:
+        if self._http:
+            await self._http.close()
         for runner in self._runners:
             await runner.cleanup()
+
+
+async def _end_connection(_: web.Request, response: web.StreamResponse) -> None:
+    if response.status != HTTPStatus.SWITCHING_PROTOCOLS:
+        response.force_close()
+        response.headers["Connection"] = "close"
 
 
 def _answer(state: Callable[[], tuple[int, str]]) -> Callable[[web.Request], Awaitable[web.Response]]:

@@ -1,15 +1,22 @@
 """Reads a client's body: checks what the queue needs and leaves everything else to the engine."""
 
+from dataclasses import replace
 from typing import Any
 
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from headrace_queue.errors import ApiError, bad_body
 from headrace_queue.exchange import Call
 
 CHAT = "/v1/chat/completions"
-PATHS = (CHAT, "/v1/completions", "/v1/embeddings", "/tokenize")
-"""The paths that a request can have; a worker gets to know which it was."""
+PATHS = {
+    b"/v1/chat/completions": CHAT,
+    b"/v1/completions": "/v1/completions",
+    b"/v1/embeddings": "/v1/embeddings",
+    b"/tokenize": "/tokenize",
+    b"/v1/tokenize": "/tokenize",
+}
+"""The paths that a request can have, and what a worker gets to know of it: vLLM has `/tokenize` outside of `/v1`."""
 
 
 def read_call(raw: bytes, openai_url: str, request_id: str) -> Call:
@@ -32,6 +39,12 @@ def read_call(raw: bytes, openai_url: str, request_id: str) -> Call:
         raise _wrong(body, "stream_options", "an object")
     include_usage = bool(options and options.get("include_usage"))
     return Call(request_id, model, openai_url, raw, stream=bool(stream), include_usage=include_usage)
+
+
+def renamed(call: Call, model: str) -> Call:
+    """The same call of another model: the only one whose body is written anew."""
+    body: dict[str, Any] = from_json(call.raw)
+    return replace(call, model=model, raw=to_json(body | {"model": model}))
 
 
 def _object(raw: bytes) -> dict[str, Any]:

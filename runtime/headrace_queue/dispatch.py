@@ -94,23 +94,27 @@ class Dispatcher:
 
     # ---- clients
 
-    def submit(self, call: Call, abort: Callable[[], None]) -> Exchange:
-        """Take a request in.
+    def submit(self, call: Call, abort: Callable[[], None], news: Callable[[], None]) -> Exchange:
+        """Take a request in; `abort` and `news` are the exchange's.
 
         Raises:
-            ApiError: the queue stops, or as much waits as may wait.
+            ApiError: the queue stops, as much waits as may wait, or the answer is wanted before now.
         """
         if self._draining:
             raise errors.draining()
+        if call.deadline_s is not None and call.deadline_s <= 0:
+            raise errors.too_late(call.deadline_s)
         if not self.schedule.free(call.model) and self._is_full(len(call.raw)):
             raise errors.saturated(self.schedule.waiting)
         label = self._names.label(call.model)
         began = self._clock.now()
-        exchange = Exchange(call, next(self._numbers), label, self.limits.client_buffer_bytes, abort, began)
+        buffer = self.limits.client_buffer_bytes
+        exchange = Exchange(call, next(self._numbers), label, buffer, abort, news, began)
         self._exchanges[exchange.ticket] = exchange
         self._open.add(exchange)
-        exchange.deadline = self._clock.call_later(self.limits.request_seconds, partial(self._time_out, exchange))
-        self.schedule.enqueue(exchange.ticket, call.model)
+        seconds = min(self.limits.request_seconds, call.deadline_s or self.limits.request_seconds)
+        exchange.deadline = self._clock.call_later(seconds, partial(self._time_out, exchange))
+        self.schedule.enqueue(exchange.ticket, call, began)
         self._hold(exchange)
         self._assign([call.model])
         return exchange
@@ -163,11 +167,14 @@ class Dispatcher:
     def grant(self, worker: int, number: int) -> None:
         """A worker can take so many more jobs."""
         self.schedule.grant(worker, number)
-        self._assign(self.schedule.models_of(worker))
+        self._carry_out(self.schedule.decide_for(worker, self._clock.now()))
 
     def report(self, worker: int, starting: Starting | None, note: str = "") -> None:
         """How far a worker is that is not ready; None once it is, with what it says is amiss."""
-        self._assign(None if self.schedule.report(worker, starting, note) else ())
+        if self.schedule.report(worker, starting, note):
+            self._assign(None)
+        else:
+            self._notify()
 
     def replace_models(self, worker: int, models: Iterable[str]) -> None:
         """A worker answers to these models from now on: what waits for a new one is handed out at once."""
@@ -202,6 +209,8 @@ class Dispatcher:
         self._accounts.record(request_id, given.exchange.label, end.usage)
         if not given.exchange.over:
             self._note_first_byte(given.exchange)
+            if end.usage is not None:
+                self.schedule.settle(given.exchange.ticket, end.usage)
             self._close(given.exchange, end)
 
     def hand_back(self, worker: int, job: int, *, failed: bool) -> str | None:
@@ -264,7 +273,10 @@ class Dispatcher:
     # ---- inside
 
     def _assign(self, models: Iterable[str] | None) -> None:
-        for ticket, worker in self.schedule.decide(models):
+        self._carry_out(self.schedule.decide(self._clock.now(), models))
+
+    def _carry_out(self, decisions: Iterable[tuple[int, int]]) -> None:
+        for ticket, worker in decisions:
             exchange = self._exchanges[ticket]
             self._release(exchange)
             exchange.attempts += 1
@@ -317,7 +329,9 @@ class Dispatcher:
         self._close(exchange, End.failed(errors.no_worker(model, self.limits.hold_seconds, starting)))
 
     def _time_out(self, exchange: Exchange) -> None:
-        self._close(exchange, End.failed(errors.timed_out(self.limits.request_seconds)))
+        seconds, wanted = self.limits.request_seconds, exchange.call.deadline_s
+        late = wanted is not None and wanted < seconds
+        self._close(exchange, End.failed(errors.too_late(wanted) if late else errors.timed_out(seconds)))
 
     def _is_full(self, size: int) -> bool:
         if self.schedule.waiting >= self.limits.max_waiting:

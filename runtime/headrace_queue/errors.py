@@ -4,15 +4,23 @@ Every failure that a client sees is one `ApiError`, made by one of the functions
 stand in one place. The statuses choose the exception that the official `openai` client raises:
 
     400 invalid_request_error   BadRequestError         the body cannot be understood
+    401, 403                    AuthenticationError, PermissionDeniedError  the key: see `Access`
     404 model_not_found         NotFoundError           no worker, catalogue or option names the model
+    405 method_not_allowed      APIStatusError          the path has other methods
+    408 request_too_slow        APIStatusError          the request did not come in time
     413 request_too_large       APIStatusError          the body is over `--max-request-bytes`, or a seed worker's limit
+    415 unsupported_encoding    APIStatusError          the body is compressed
+    417 expectation_failed      APIStatusError          `Expect` asks for more than 100-continue
     429 queue_full              RateLimitError          as much waits as may wait
+    431 head_too_large          APIStatusError          the head is over 64 KiB
+    500 internal_error          InternalServerError     a fault of the queue itself; its log has the request's id
     502 worker_lost, ...        InternalServerError     the workers that took the request failed
     503 no_worker, draining     InternalServerError     no worker came in time; this queue is stopping
     504 request_timeout         InternalServerError     the answer took longer than `--request-seconds`
+    504 deadline_exceeded       InternalServerError     the answer took longer than its client wanted to wait
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from headrace_api import progress
@@ -27,13 +35,24 @@ _NAMES_SHOWN = 20
 class ApiError(Exception):
     """A failure with the HTTP status and the OpenAI error object that tell the client of it."""
 
-    def __init__(self, status: int, code: str, message: str, *, param: str | None = None, retry: bool = False) -> None:
+    def __init__(  # noqa: PLR0913 - what the client is told
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        param: str | None = None,
+        retry: bool = False,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
         self.param = param
         self.retry_after = RETRY_AFTER_SECONDS if retry else None
+        self.headers = headers or {}
+        """Further ones of the answer."""
 
     def body(self) -> dict[str, Any]:
         """The OpenAI error object; `type` follows from the status, as in OpenAI's own answers."""
@@ -45,6 +64,50 @@ class ApiError(Exception):
 def bad_body(message: str, param: str | None = None) -> ApiError:
     """The request's body is wrong; `param` names the field."""
     return ApiError(400, "invalid_request", message, param=param)
+
+
+def bad_http(why: str) -> ApiError:
+    """What came is no HTTP/1 request."""
+    return ApiError(400, "invalid_http", f"The request cannot be read as HTTP/1.1: {why}.")
+
+
+def bad_request_id(value: str) -> ApiError:
+    """The client's own request id cannot be used."""
+    message = f"`x-request-id` is {value[:100]!r}: it must be 1 to 512 visible ASCII characters."
+    return ApiError(400, "invalid_request", message, param="x-request-id")
+
+
+def not_allowed(method: str, path: str, allowed: str) -> ApiError:
+    """The path has no such method."""
+    message = f"{method} {path}: Method Not Allowed. It takes {allowed}."
+    return ApiError(405, "method_not_allowed", message, headers={"Allow": allowed})
+
+
+def too_slow() -> ApiError:
+    """The request did not come in time."""
+    return ApiError(408, "request_too_slow", "The request was not complete in time.")
+
+
+def head_too_large(limit: int) -> ApiError:
+    """The head is larger than `limit` bytes."""
+    return ApiError(431, "head_too_large", f"The request's head is larger than the {limit} bytes that are accepted.")
+
+
+def bad_encoding(encoding: str) -> ApiError:
+    """The body is compressed."""
+    message = f"`content-encoding` is {encoding[:100]!r}: a request's body must come as it is (identity)."
+    return ApiError(415, "unsupported_encoding", message, param="content-encoding")
+
+
+def bad_expectation(expected: str) -> ApiError:
+    """The client expects what no server has."""
+    message = f"`expect` is {expected[:100]!r}: it must be 100-continue."
+    return ApiError(417, "expectation_failed", message, param="expect")
+
+
+def internal() -> ApiError:
+    """A fault of the queue itself."""
+    return ApiError(500, "internal_error", "The queue has failed at this request. Its log has the request's id.")
 
 
 def body_too_large(limit: int) -> ApiError:
@@ -108,6 +171,12 @@ def bad_reply(why: str) -> ApiError:
 def timed_out(seconds: float) -> ApiError:
     """The answer was not complete in time."""
     return ApiError(504, "request_timeout", f"The answer was not complete within {seconds:g} s.")
+
+
+def too_late(seconds: float | None) -> ApiError:
+    """The client wanted the answer within so many seconds of its request, and nobody wants it any more."""
+    message = f"The answer was not complete within the {seconds or 0:g} s in which it was wanted."
+    return ApiError(504, "deadline_exceeded", message)
 
 
 def buffer_full(limit: int) -> ApiError:

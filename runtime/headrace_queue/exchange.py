@@ -1,6 +1,5 @@
 """One client's request on its way: what was asked, and what has come back so far."""
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +29,10 @@ class Call:
     """Seconds after its arrival from which on nobody wants the answer any more."""
     adapter: str = ""
     """What of `model` is the adapter's name."""
+    wished_priority: int | None = None
+    """What the client asks for; its key decides."""
+    most_tokens: int | None = None
+    """What the answer may have at most, where the client has said."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,15 @@ class Exchange:
     that is not streamed only when it is complete, so that until then another worker can begin anew.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917  # what it is, and when it began
-        self, call: Call, ticket: int, label: str, limit: int, abort: Callable[[], None], began: float
+    def __init__(  # noqa: PLR0913, PLR0917  # what it is, who is told, and when it began
+        self,
+        call: Call,
+        ticket: int,
+        label: str,
+        limit: int,
+        abort: Callable[[], None],
+        news: Callable[[], None],
+        began: float,
     ) -> None:
         self.call = call
         self.ticket = ticket
@@ -63,6 +73,8 @@ class Exchange:
         """The metrics' label for its model: the same for all of its life, also when the model's workers have left."""
         self.abort = abort
         """Breaks the client's connection off: for a client that does not read."""
+        self.news = news
+        """Told at once when `take` may have something; it must not raise, and takes nothing before it returns."""
         self.began = began
         """When it came, on the dispatcher's clock."""
         self.attempts = 0
@@ -79,7 +91,6 @@ class Exchange:
         self._limit = limit
         self._pieces: list[bytes] = []
         self._size = 0
-        self._news = asyncio.Event()
 
     def put(self, data: bytes) -> bool:
         """Keep bytes of the answer for the client; False when they are too many."""
@@ -87,7 +98,8 @@ class Exchange:
             return False
         self._pieces.append(data)
         self._size += len(data)
-        self._news.set()
+        if self.call.stream:
+            self.news()
         return True
 
     def restart(self) -> None:
@@ -98,20 +110,16 @@ class Exchange:
     def finish(self, end: End) -> None:
         """No more bytes will come."""
         self.end = end
-        self._news.set()
+        self.news()
 
-    async def read(self) -> bytes | End:
-        """The next bytes for the client (all that there are), or the end."""
-        while True:
-            self._news.clear()
-            if self._readable():
-                data = b"".join(self._pieces)
-                self.restart()
-                self.sent = True
-                return data
-            if self.end is not None:
-                return self.end
-            await self._news.wait()
+    def take(self) -> bytes | End | None:
+        """The next bytes for the client (all that there are), else the end; None where there is nothing yet."""
+        if self._readable():
+            data = b"".join(self._pieces)
+            self.restart()
+            self.sent = True
+            return data
+        return self.end
 
     def _readable(self) -> bool:
         if not self._pieces:

@@ -1,6 +1,6 @@
 """Which model names the queue knows: from options, from the operator's catalogues and from connected workers."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from headrace_api.load import Catalogue, ModelState
 from headrace_queue.metrics import OTHER
@@ -14,11 +14,19 @@ class ModelNames:
     catalogue of any connection replaces those of all connections that have ended.
     """
 
-    def __init__(self, fixed: Iterable[str], schedule: Schedule, *, expecting: bool = False) -> None:
+    def __init__(
+        self,
+        fixed: Iterable[str],
+        schedule: Schedule,
+        aliases: Mapping[str, str] | None = None,
+        *,
+        expecting: bool = False,
+    ) -> None:
         self.expecting = expecting
         """Whether a first catalogue is awaited: until then no name can be called unknown."""
         self._fixed = frozenset(fixed)
         self._schedule = schedule
+        self._aliases = dict(aliases or {})
         self._catalogues: dict[int, Catalogue] = {}
         self._names: dict[int, frozenset[str]] = {}
         self._connected: set[int] = set()
@@ -44,6 +52,22 @@ class ModelNames:
     def announced(self) -> frozenset[str]:
         """Every name that somebody other than a client has said."""
         return self._fixed.union(*self._names.values()) | self._schedule.dedicated()
+
+    def offered(self) -> frozenset[str]:
+        """What clients are told of: those names, and the aliases of those that are known."""
+        return self.announced().union(alias for alias, model in self._aliases.items() if self.known(model))
+
+    def resolve(self, name: str) -> str:
+        """The model that a client means: an alias stands for another name, also in front of an adapter's."""
+        if name in self._aliases:
+            return self._aliases[name]
+        base, colon, adapter = name.rpartition(":")
+        return f"{self._aliases[base]}:{adapter}" if colon and base in self._aliases else name
+
+    def adapter(self, model: str) -> str:
+        """The adapter that `model` names behind its last colon; empty if what is in front is no model by itself."""
+        base, _, adapter = model.rpartition(":")
+        return adapter if base and (self._named(base) or self._schedule.has_dedicated(base)) else ""
 
     def known(self, model: str) -> bool:
         """Whether requests for `model` are accepted."""

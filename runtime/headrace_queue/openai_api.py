@@ -1,206 +1,188 @@
-"""The clients' side: OpenAI's HTTP API, as far as it goes without accounts."""
+"""The clients' side: OpenAI's HTTP API, with no task and no framework between a connection and the dispatcher."""
 
 import asyncio
 import time
-import uuid
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from urllib.parse import unquote_to_bytes
 
 import structlog
-from aiohttp import web
-from aiohttp.typedefs import Handler
+from pydantic_core import to_json
 
-from headrace_queue import errors, sse
-from headrace_queue.calls import CHAT, PATHS, read_call
+from headrace_queue import errors
+from headrace_queue.access import Access
+from headrace_queue.answer import Answer, Desk
+from headrace_queue.calls import PATHS, read_call, renamed
 from headrace_queue.dispatch import Dispatcher
-from headrace_queue.exchange import Call, End, Exchange
+from headrace_queue.errors import ApiError
+from headrace_queue.exchange import Call
+from headrace_queue.http.head import Head
+from headrace_queue.http.reply import JSON, Reply, field
 from headrace_queue.metrics import Metrics
 from headrace_queue.models import ModelNames
+from headrace_queue.request_ids import RequestIds, told_to_client
 
-REQUEST_ID = "x-request-id"
-_STREAM_HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-_GRACE_SECONDS = 30
+_MODELS = b"/v1/models"
+_MODEL = b"/v1/models/"
+_TEXT = b"content-type: text/plain; charset=utf-8\r\n"
+
+Page = Callable[[], tuple[int, bytes, bytes]]
+"""Something small to be read: status, header fields as `Reply.send` takes them, and the body."""
+
+
+def text_page(state: Callable[[], tuple[int, str]]) -> Page:
+    """A page of plain text."""
+
+    def page() -> tuple[int, bytes, bytes]:
+        status, text = state()
+        return status, _TEXT, text.encode()
+
+    return page
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the API works with."""
+
+    dispatcher: Dispatcher
+    names: ModelNames
+    access: Access
+    metrics: Metrics
+    log: structlog.typing.FilteringBoundLogger
 
 
 class OpenAiApi:
-    """The handlers, and the log line and metrics of every request."""
+    """The `Service` of the public port, and the log line and metrics of every request."""
 
-    def __init__(
-        self,
-        dispatcher: Dispatcher,
-        names: ModelNames,
-        metrics: Metrics,
-        log: structlog.typing.FilteringBoundLogger,
-        max_request_bytes: int,
-    ) -> None:
-        self._dispatcher = dispatcher
-        self._names = names
-        self._metrics = metrics
-        self._log = log
-        self._max_request_bytes = max_request_bytes
+    def __init__(self, parts: Parts, pages: dict[bytes, Page], comment_seconds: float) -> None:
+        self._dispatcher = parts.dispatcher
+        self._names = parts.names
+        self._access = parts.access
+        self._metrics = parts.metrics
+        self._log = parts.log
+        self._pages = pages
+        self._comment_seconds = comment_seconds
+        self._ids = RequestIds()
+        self._desk = Desk(self._account)
         self._started = int(time.time())
 
-    def add_routes(self, router: web.UrlDispatcher) -> None:
-        """Put the handlers where OpenAI's clients look for them."""
-        for path in PATHS:
-            router.add_post(path, self.complete)
-        router.add_get("/v1/models", self.list_models)
-        router.add_get("/v1/models/{model:.+}", self.get_model)
+    # ---- the connections' service
 
-    async def list_models(self, _: web.Request) -> web.Response:
-        """`GET /v1/models`: every announced name."""
-        data = [self._model(name) for name in sorted(self._names.announced())]
-        return web.json_response({"object": "list", "data": data})
+    @property
+    def closing(self) -> bool:
+        """A client that keeps its connection while this queue drains would try again here, and not at the next one."""
+        return self._dispatcher.draining
 
-    async def get_model(self, request: web.Request) -> web.Response:
-        """`GET /v1/models/{model}`; the name may contain slashes."""
-        name = request.match_info["model"]
-        if not self._names.known(name):
-            raise errors.unknown_model(name, self._names.announced())
-        return web.json_response(self._model(name))
+    def takes(self, head: Head) -> bool:
+        """Whether the path is one of the API's."""
+        if head.target in PATHS:
+            return True
+        path = head.path
+        return path in PATHS or path == _MODELS or path.startswith(_MODEL) or path in self._pages
 
-    async def complete(self, request: web.Request) -> web.StreamResponse:
-        """`POST` of a chat completion, a completion or embeddings."""
-        answer = _Answer(request, uuid.uuid4().hex)
+    def serve(self, head: Head, body: bytes, reply: Reply) -> None:
+        """Answer a request."""
+        openai_url = PATHS.get(head.target) or PATHS.get(head.path)
+        if openai_url is None:
+            self._look_up(head, reply)
+            return
+        answer = self._answer(openai_url, reply)
         try:
-            return await self._answer(answer)
-        except errors.ApiError as error:
-            answer.status = error.status
-            return error_response(error, answer.request_id)
-        except (asyncio.CancelledError, ConnectionError):
-            answer.status = 499
-            raise
-        except Exception:
-            answer.status = 500
-            raise
-        finally:
-            self._account(answer)
+            self._complete(head, body, answer)
+        except ApiError as error:
+            answer.refuse(error)
+        except Exception:  # noqa: BLE001 - the client is told, and the connection goes on
+            self._log.exception("a request has failed", request_id=answer.request_id)
+            answer.refuse(errors.internal())
+
+    def refuse(self, head: Head | None, error: ApiError, reply: Reply) -> None:
+        """Answer a request that cannot be read."""
+        self._answer(_shown(head.path) if head else "", reply).refuse(error)
+
+    def _answer(self, path: str, reply: Reply) -> Answer:
+        answer = Answer(reply, path, self._ids.new(), asyncio.get_running_loop().time(), self._desk)
+        reply.client = answer
+        return answer
+
+    # ---- requests
+
+    def _complete(self, head: Head, body: bytes, answer: Answer) -> None:
+        answer.told_id = told_to_client(answer.request_id, head.fields.get(b"x-request-id"))
+        if head.method != "POST":
+            raise errors.not_allowed(head.method, _shown(head.path), "POST")
+        if self._dispatcher.draining:
+            raise errors.draining()
+        call = answer.call = self._named(read_call(body, answer.path, answer.request_id))
+        admission = answer.admission = self._access.admit(_text(head.fields.get(b"authorization", b"")), call)
+        call = answer.call = admission.call
+        if not (self._names.known(call.model) or self._names.expecting):
+            raise errors.unknown_model(call.model, self._names.announced())
+        answer.watch(self._dispatcher.limits.request_seconds, self._comment_seconds)
+        answer.exchange = self._dispatcher.submit(call, answer.abort, answer.news)
+
+    def _named(self, call: Call) -> Call:
+        model = self._names.resolve(call.model)
+        if model != call.model:
+            call = renamed(call, model)
+        adapter = self._names.adapter(model) if ":" in model else ""
+        return replace(call, adapter=adapter) if adapter else call
+
+    def _account(self, answer: Answer) -> None:
+        if answer.exchange is not None:
+            self._dispatcher.leave(answer.exchange)
+        usage = answer.usage
+        if answer.admission is not None:
+            answer.admission.settle(usage)
+        model = answer.call.model if answer.call else ""
+        label = answer.exchange.label if answer.exchange else self._names.label(model)
+        self._metrics.requests.labels(label, str(answer.status)).inc()
+        fields = {"request_id": answer.request_id, "path": answer.path, "model": model, "status": answer.status}
+        if answer.told_id != answer.request_id:
+            fields["client_request_id"] = answer.told_id
+        if (exchange := answer.exchange) is not None:
+            if exchange.first_byte is not None:
+                self._metrics.first_piece.labels(label).observe(exchange.first_byte - answer.began)
+            fields |= {"attempts": exchange.attempts} | (usage.model_dump(exclude={"total_tokens"}) if usage else {})
+        took = asyncio.get_running_loop().time() - answer.began
+        self._log.info("request", ms=round(took * 1000, 1), **fields)
+
+    # ---- what there is to read
+
+    def _look_up(self, head: Head, reply: Reply) -> None:
+        try:
+            if head.method not in {"GET", "HEAD"}:
+                raise errors.not_allowed(head.method, _shown(head.path), "GET")
+            reply.send(*self._page(head))
+        except ApiError as error:
+            Answer(reply, _shown(head.path), self._ids.new(), 0.0, self._desk).refuse(error)
+
+    def _page(self, head: Head) -> tuple[int, bytes, bytes]:
+        path = head.path
+        if page := self._pages.get(path):
+            return page()
+        authorization = _text(head.fields.get(b"authorization", b""))
+        offered = self._names.offered()
+        if path == _MODELS:
+            data = [self._model(name) for name in self._access.visible(authorization, offered)]
+            return self._json({"object": "list", "data": data})
+        name = _shown(path.removeprefix(_MODEL))
+        if not (name in offered or self._names.known(self._names.resolve(name))):
+            raise errors.unknown_model(name, self._access.visible(authorization, offered))
+        if not self._access.visible(authorization, [name]):
+            raise errors.unknown_model(name, self._access.visible(authorization, offered))
+        return self._json(self._model(name))
+
+    def _json(self, body: object) -> tuple[int, bytes, bytes]:
+        return 200, JSON + field("x-request-id", self._ids.new()), to_json(body)
 
     def _model(self, name: str) -> dict[str, str | int]:
         return {"id": name, "object": "model", "created": self._started, "owned_by": "headrace"}
 
-    async def _answer(self, answer: "_Answer") -> web.StreamResponse:
-        if self._dispatcher.draining:
-            raise errors.draining()
-        call = read_call(await self._body(answer.request), answer.request.path, answer.request_id)
-        answer.call = call
-        if not (self._names.known(call.model) or self._names.expecting):
-            raise errors.unknown_model(call.model, self._names.announced())
-        exchange = self._dispatcher.submit(call, answer.abort)
-        answer.exchange = exchange
-        try:
-            async with asyncio.timeout(self._dispatcher.limits.request_seconds + _GRACE_SECONDS):
-                return await answer.send()
-        except TimeoutError:  # the answer is there, but the client does not read it
-            answer.abort()
-            raise ConnectionResetError("the client does not read") from None
-        finally:
-            self._dispatcher.leave(exchange)
 
-    async def _body(self, request: web.Request) -> bytes:
-        try:
-            return await request.read()
-        except web.HTTPRequestEntityTooLarge:
-            raise errors.body_too_large(self._max_request_bytes) from None
-
-    def _account(self, answer: "_Answer") -> None:
-        loop = asyncio.get_running_loop()
-        model = answer.call.model if answer.call else ""
-        label = answer.exchange.label if answer.exchange else self._names.label(model)
-        self._metrics.requests.labels(label, str(answer.status)).inc()
-        fields = {"request_id": answer.request_id, "path": answer.request.path, "model": model, "status": answer.status}
-        if (exchange := answer.exchange) is not None:
-            if exchange.first_byte is not None:
-                self._metrics.first_piece.labels(label).observe(exchange.first_byte - answer.began)
-            usage = exchange.end.usage if exchange.end else None
-            fields |= {"attempts": exchange.attempts} | (usage.model_dump(exclude={"total_tokens"}) if usage else {})
-        self._log.info("request", ms=round((loop.time() - answer.began) * 1000, 1), **fields)
+def _shown(path: bytes) -> str:
+    """A path as people write it."""
+    return unquote_to_bytes(path).decode(errors="replace")
 
 
-class _Answer:
-    """One request's answer on its way out."""
-
-    def __init__(self, request: web.Request, request_id: str) -> None:
-        self.request = request
-        self.request_id = request_id
-        self.began = asyncio.get_running_loop().time()
-        self.status = 200
-        self.call: Call | None = None
-        self.exchange: Exchange | None = None
-
-    def abort(self) -> None:
-        """Break the client's connection off."""
-        if self.request.transport is not None:
-            self.request.transport.abort()
-
-    async def send(self) -> web.StreamResponse:
-        """Wait for the answer's first bytes, then send all of it."""
-        if self.exchange is None or self.call is None:
-            raise RuntimeError("an answer is sent for a request that was submitted")
-        first = await self.exchange.read()
-        if isinstance(first, bytes):
-            return await (self._stream(first) if self.call.stream else self._whole(first))
-        if first.status == 200 and self.call.stream:
-            if why := sse.fault(first.body):
-                raise errors.bad_reply(why)
-            return await self._stream(self._events(self.call, first.body or {}))
-        self.status = first.status
-        return self._json(first)
-
-    def _events(self, call: Call, reply: dict[str, Any]) -> bytes:
-        events = sse.events(reply, call.model, self.request_id, int(time.time()), include_usage=call.include_usage)
-        return b"".join(events)
-
-    def _json(self, end: End) -> web.Response:
-        body = end.body
-        if end.status == 200 and body is not None and self.request.path == CHAT and self.call:
-            body = sse.complete(body, self.call.model, self.request_id, int(time.time()))
-        if body is None:
-            bare = errors.ApiError(
-                502 if end.status == 200 else end.status, "worker_error", "The worker gave no answer."
-            )
-            self.status, body = bare.status, bare.body()
-        headers = {REQUEST_ID: self.request_id}
-        if end.retry_after is not None:
-            headers["Retry-After"] = str(end.retry_after)
-        return web.json_response(body, status=self.status, headers=headers)
-
-    async def _whole(self, body: bytes) -> web.Response:
-        return web.Response(body=body, content_type="application/json", headers={REQUEST_ID: self.request_id})
-
-    async def _stream(self, data: bytes) -> web.StreamResponse:
-        response = web.StreamResponse(headers=_STREAM_HEADERS | {REQUEST_ID: self.request_id})
-        await response.prepare(self.request)
-        item: bytes | End = data
-        while isinstance(item, bytes):
-            await response.write(item)
-            item = await self.exchange.read() if self.exchange else End()
-        if item.status != 200:
-            self.status = item.status
-            await response.write(sse.event(item.body or errors.worker_lost().body()))
-        await response.write_eof()
-        return response
-
-
-def error_response(error: errors.ApiError, request_id: str) -> web.Response:
-    """The answer that tells a client of `error`."""
-    headers = {REQUEST_ID: request_id}
-    if error.retry_after is not None:
-        headers["Retry-After"] = str(error.retry_after)
-    return web.json_response(error.body(), status=error.status, headers=headers)
-
-
-@web.middleware
-async def openai_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Give the failures of the public port OpenAI's shape, also those that aiohttp finds."""
-    try:
-        return await handler(request)
-    except errors.ApiError as error:
-        return error_response(error, uuid.uuid4().hex)
-    except web.HTTPException as error:
-        allowed = error.headers.get("Allow")
-        hint = f" It takes {allowed}." if allowed else ""
-        message = f"{request.method} {request.path}: {error.reason}.{hint}"
-        shaped = errors.ApiError(error.status, (error.reason or "error").lower().replace(" ", "_"), message)
-        response = error_response(shaped, uuid.uuid4().hex)
-        response.headers.update({"Allow": allowed} if allowed else {})
-        return response
+def _text(value: bytes) -> str:
+    return value.decode("latin-1")

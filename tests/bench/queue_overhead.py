@@ -13,6 +13,7 @@ import json
 import os
 import statistics
 import sys
+import tempfile
 import time
 from asyncio.subprocess import PIPE, Process
 from dataclasses import dataclass
@@ -129,7 +130,12 @@ async def measure(http: aiohttp.ClientSession, pid: int, port: int, requests: in
 
 async def compare(requests: int, repeat: int) -> None:
     """Both servers in turn, so that a slow moment of the machine meets both."""
-    options = ("--host", "127.0.0.1", "--port", "0", "--admin-port", "0", "--log-level", "info")
+    with tempfile.TemporaryDirectory() as data:
+        await _compare(requests, repeat, data)
+
+
+async def _compare(requests: int, repeat: int, data: str) -> None:
+    options = ("--host", "127.0.0.1", "--port", "0", "--admin-port", "0", "--log-level", "info", "--data-folder", data)
     queue, queue_port = await start("-m", "headrace_queue", *options)
     peer, peer_port = await start(__file__, "--bare")
     drains = asyncio.create_task(queue.stdout.read()) if queue.stdout else None

@@ -1,28 +1,33 @@
 import io
-from collections.abc import AsyncIterator
+import uuid
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import openai
+import postgres
 import pytest
+from postgres import Postgres
 from prometheus_client import CollectorRegistry
 from queue_setup import BASE, Queue, Start
 
 from headrace_queue.app import QueueServer
+from headrace_queue.database.engine import sqlite_url
 from headrace_queue.dispatch import Limits
 from headrace_queue.logs import make_logger
 
 
 @pytest.fixture
-async def start() -> AsyncIterator[Start]:
+async def start(tmp_path: Path) -> AsyncIterator[Start]:
     """Starts a queue; keywords are settings or limits."""
     async with AsyncExitStack() as stack:
 
         async def start_one(**options: Any) -> Queue:
             limits = {key: options.pop(key) for key in list(options) if hasattr(Limits, key)}
-            settings = replace(BASE, **options, limits=Limits(**limits))
+            settings = replace(BASE, **{"data_folder": tmp_path, **options}, limits=Limits(**limits))
             registry, log = CollectorRegistry(), io.StringIO()
             server = await stack.enter_async_context(QueueServer(settings, registry, make_logger(stream=log)))
             http = await stack.enter_async_context(aiohttp.ClientSession())
@@ -37,3 +42,18 @@ async def start() -> AsyncIterator[Start]:
 @pytest.fixture
 async def queue(start: Start) -> Queue:
     return await start()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    with postgres.postgres() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Of an empty database."""
+    if request.param == "sqlite":
+        return sqlite_url(tmp_path)
+    server: Postgres = request.getfixturevalue("postgres_server")
+    return server.new(f"t{uuid.uuid4().hex}")

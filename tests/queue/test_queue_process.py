@@ -25,12 +25,14 @@ Launch = Callable[..., Awaitable[tuple[Process, dict[str, Any]]]]
 
 
 @pytest.fixture
-async def launch() -> AsyncIterator[Launch]:
+async def launch(tmp_path: Path) -> AsyncIterator[Launch]:
     started: list[Process] = []
 
     async def launch_one(*options: str, **variables: str) -> tuple[Process, dict[str, Any]]:
         command = ["-m", "headrace_queue", "--host", "127.0.0.1", "--port", "0", *options]
-        environment = os.environ | {"HEADRACE_QUEUE_ADMIN_PORT": "0"} | variables
+        environment = (
+            os.environ | {"HEADRACE_QUEUE_ADMIN_PORT": "0", "HEADRACE_QUEUE_DATA_FOLDER": str(tmp_path)} | variables
+        )
         process = await asyncio.create_subprocess_exec(sys.executable, *command, env=environment, stdout=PIPE)
         started.append(process)
         assert process.stdout

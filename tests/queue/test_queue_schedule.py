@@ -1,14 +1,49 @@
 """The schedule against a random stream of everything that can happen to it."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from headrace_api.load import Starting
-from headrace_queue.schedule import Schedule
+from headrace_api.wire import Usage
+from headrace_queue.exchange import Call
+from headrace_queue.schedule import Schedule, work
 
 MODELS = ("a", "b", "seed-c")
 LOADING = Starting(state="loading")
+
+
+AGEING = 10
+WEIGHTS = {"k1": 1.0, "k2": 0.5, "k3": 3.0}
+
+
+@dataclass
+class Book:
+    """What one model's keys were given, in the simplest form."""
+
+    counters: dict[str, float] = field(default_factory=dict)
+    floor: float = 0.0
+    top: float = 0.0
+
+    def charge(self, key: str, charge: float) -> None:
+        self.counters[key] += charge
+        self.top = max(self.top, self.counters[key])
+
+
+@dataclass
+class Ticket:
+    call: Call
+    since: float
+    work: float
+    charged: float = 0.0
+    worker: int | None = None
+
+    @property
+    def model(self) -> str:
+        return self.call.model
 
 
 class ScheduleMachine(RuleBasedStateMachine):
@@ -16,21 +51,37 @@ class ScheduleMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.schedule = Schedule(["seed-*"])
+        self.schedule = Schedule(["seed-*"], AGEING)
+        self.estimates = work.Estimates()
+        self.now = 0.0
         self.numbers = iter(range(1, 10**6))
-        self.waiting: dict[int, str] = {}
-        self.running: dict[int, tuple[str, int]] = {}
+        self.tickets: dict[int, Ticket] = {}
+        self.books: dict[str, Book] = {}
         self.workers: dict[int, frozenset[str] | None] = {}
         self.draining: set[int] = set()
         self.starting: set[int] = set()
         self.credits: dict[int, int] = {}
 
-    def decide(self, models: frozenset[str] | None) -> None:
-        for ticket, worker in self.schedule.decide(models):
-            model = self.waiting.pop(ticket)
-            assert all(other > ticket for other, name in self.waiting.items() if name == model), (
-                "not first in first out"
-            )
+    def waiting(self, model: str) -> dict[int, Ticket]:
+        return {n: one for n, one in self.tickets.items() if one.model == model and one.worker is None}
+
+    def running(self, model: str) -> dict[int, Ticket]:
+        return {n: one for n, one in self.tickets.items() if one.model == model and one.worker is not None}
+
+    def next_of(self, model: str) -> int:
+        """By the words of the documentation: all that wait are looked at."""
+        waiting, counters = self.waiting(model), self.books[model].counters
+        heads = []
+        for priority in {one.call.priority for one in waiting.values()}:
+            ranks = [(counters[one.call.key], n) for n, one in waiting.items() if one.call.priority == priority]
+            heads.append(min(ranks)[1])
+        return max(heads, key=lambda n: (waiting[n].call.priority + (self.now - waiting[n].since) / AGEING, -n))
+
+    def follow(self, decisions: Iterable[tuple[int, int]]) -> None:
+        for ticket, worker in decisions:
+            one = self.tickets[ticket]
+            model = one.model
+            assert ticket == self.next_of(model), "not the one whose turn it is"
             assert worker not in self.draining | self.starting
             serves = self.workers[worker]
             peers = self.dedicated(model)
@@ -41,7 +92,32 @@ class ScheduleMachine(RuleBasedStateMachine):
                 assert model in serves
                 assert self.credits[worker] == max(peers.values()), "not the worker with the most credits"
             self.credits[worker] -= 1
-            self.running[ticket] = (model, worker)
+            one.worker = worker
+            book, key = self.books[model], one.call.key
+            self.look_whether_any_waits(model)
+            book.floor = max(book.floor, book.counters[key])
+            one.charged = one.work / one.call.weight
+            book.charge(key, one.charged)
+
+    def decide(self, models: frozenset[str] | None) -> None:
+        self.follow(self.schedule.decide(self.now, models))
+
+    def take_back(self, ticket: int) -> None:
+        one = self.tickets[ticket]
+        one.worker = None
+        self.books[one.model].charge(one.call.key, -one.charged)
+
+    def look_whether_any_waits(self, model: str) -> None:
+        if not self.waiting(model):
+            self.books[model].floor = self.books[model].top
+
+    def forget(self, ticket: int) -> None:
+        one = self.tickets.pop(ticket)
+        model = one.model
+        if one.worker is None:
+            self.look_whether_any_waits(model)
+        if not any(one.model == model for one in self.tickets.values()):
+            del self.books[model]
 
     def dedicated(self, model: str) -> dict[int, int]:
         """The credits of the workers that this model has for itself."""
@@ -85,7 +161,7 @@ class ScheduleMachine(RuleBasedStateMachine):
             if worker not in self.draining:
                 self.starting.discard(worker)
                 self.credits[worker] += number
-            self.decide(self.schedule.models_of(worker))
+            self.follow(self.schedule.decide_for(worker, self.now))
 
     @rule(data=st.data())
     def lose(self, data: st.DataObject) -> None:
@@ -95,10 +171,9 @@ class ScheduleMachine(RuleBasedStateMachine):
             self.draining.discard(worker)
             self.starting.discard(worker)
             del self.workers[worker], self.credits[worker]
-            for ticket, (model, holder) in list(self.running.items()):
-                if holder == worker:
-                    del self.running[ticket]
-                    self.waiting[ticket] = model
+            for ticket, one in self.tickets.items():
+                if one.worker == worker:
+                    self.take_back(ticket)
             self.decide(None)
 
     @rule(data=st.data())
@@ -110,44 +185,66 @@ class ScheduleMachine(RuleBasedStateMachine):
             self.credits[worker] = 0
             self.decide(None)
 
-    @rule(model=st.sampled_from(MODELS))
-    def arrive(self, model: str) -> None:
+    @rule(seconds=st.sampled_from([0.1, 3.0, 25.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(
+        model=st.sampled_from(MODELS),
+        key=st.sampled_from(sorted(WEIGHTS)),
+        priority=st.sampled_from([0, 0, 0, 1, -2]),
+        size=st.sampled_from([10, 1000, 10_000]),
+    )
+    def arrive(self, model: str, key: str, priority: int, size: int) -> None:
         ticket = next(self.numbers)
+        call = Call(str(ticket), model, "", b"x" * size, key=key, weight=WEIGHTS[key], priority=priority)
         fits = self.schedule.free(model)
-        self.schedule.enqueue(ticket, model)
-        self.waiting[ticket] = model
+        self.schedule.enqueue(ticket, call, self.now)
+        book = self.books.setdefault(model, Book())
+        if not any(one.call.key == key for one in self.waiting(model).values()):
+            book.counters[key] = max(book.counters.get(key, 0.0), book.floor)
+        self.tickets[ticket] = Ticket(call, self.now, self.estimates.work(model, size))
         self.decide(frozenset([model]))
-        assert fits == (ticket in self.running)
+        assert fits == (self.tickets[ticket].worker is not None)
 
     @rule(data=st.data())
     def withdraw(self, data: st.DataObject) -> None:
-        if tickets := sorted({*self.waiting, *self.running}):
-            ticket = data.draw(st.sampled_from(tickets))
+        if self.tickets:
+            ticket = data.draw(st.sampled_from(sorted(self.tickets)))
             self.schedule.withdraw(ticket)
-            self.waiting.pop(ticket, None)
-            self.running.pop(ticket, None)
+            self.forget(ticket)
+
+    @rule(data=st.data(), tokens=st.sampled_from([1, 100, 5000]))
+    def answer(self, data: st.DataObject, tokens: int) -> None:
+        if running := [ticket for ticket, one in self.tickets.items() if one.worker is not None]:
+            ticket = data.draw(st.sampled_from(running))
+            one, usage = self.tickets[ticket], Usage(prompt_tokens=50, cached_tokens=10, completion_tokens=tokens)
+            self.schedule.settle(ticket, usage)
+            self.schedule.withdraw(ticket)
+            self.estimates.learn(one.model, usage)
+            self.books[one.model].charge(one.call.key, (40 + 2 * tokens) / one.call.weight - one.charged)
+            self.forget(ticket)
 
     @rule(data=st.data())
     def give_back(self, data: st.DataObject) -> None:
-        if self.running:
-            ticket = data.draw(st.sampled_from(sorted(self.running)))
+        if running := [ticket for ticket, one in self.tickets.items() if one.worker is not None]:
+            ticket = data.draw(st.sampled_from(running))
             self.schedule.give_back(ticket)
-            model, _ = self.running.pop(ticket)
-            self.waiting[ticket] = model
-            self.decide(frozenset([model]))
+            self.take_back(ticket)
+            self.decide(frozenset([self.tickets[ticket].model]))
 
     @invariant()
     def nothing_is_lost_or_doubled(self) -> None:
-        assert self.schedule.waiting == len(self.waiting)
-        assert self.schedule.running == len(self.running)
+        assert self.schedule.waiting == sum(len(self.waiting(model)) for model in MODELS)
+        assert self.schedule.running == sum(len(self.running(model)) for model in MODELS)
         load = self.schedule.load(MODELS)
         for model in MODELS:
-            assert load[model].queued == list(self.waiting.values()).count(model)
+            assert load[model].queued == len(self.waiting(model))
             assert load[model].workers == len(self.dedicated(model))
             here = {w for w, names in self.workers.items() if model in (names or ()) and w not in self.draining}
             assert load[model].starting == {str(w): LOADING for w in here & self.starting}
             assert self.schedule.has_dedicated(model) == bool(here)
-            assert load[model].running == [name for name, _ in self.running.values()].count(model)
+            assert load[model].running == len(self.running(model))
 
     @invariant()
     def no_worker_has_more_than_it_takes(self) -> None:
@@ -156,7 +253,7 @@ class ScheduleMachine(RuleBasedStateMachine):
     @invariant()
     def nothing_waits_that_could_run(self) -> None:
         assert list(self.schedule.decide()) == []
-        for model in set(self.waiting.values()):
+        for model in {one.model for one in self.tickets.values() if one.worker is None}:
             takers = self.dedicated(model) or (self.generalists() if model.startswith("seed-") else {})
             assert not any(takers.values())
 

@@ -73,6 +73,7 @@ def installed() -> Iterator[Installed]:
     with planes.running(controllers=True) as plane:
         port, admin = planes.free_port(), planes.free_port()
         options = ["--host", "127.0.0.1", "--port", str(port), "--admin-port", str(admin)]
+        options += ["--data-folder", str(plane.folder)]
         plane.start("queue", [sys.executable, "-m", "headrace_queue", *options])
         operator = {
             "namespaces": "default",

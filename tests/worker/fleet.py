@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -25,7 +26,8 @@ MODEL = "public-name"
 async def queue_process() -> AsyncIterator[str]:
     """A queue that knows the model from the beginning; yields its URL."""
     command = ["-m", "headrace_queue", "--host", "127.0.0.1", "--port", "0", "--model", MODEL, "--log-level", "INFO"]
-    environment = os.environ | {"HEADRACE_QUEUE_ADMIN_PORT": "0"}
+    data = tempfile.mkdtemp()
+    environment = os.environ | {"HEADRACE_QUEUE_ADMIN_PORT": "0", "HEADRACE_QUEUE_DATA_FOLDER": data}
     process = await asyncio.create_subprocess_exec(sys.executable, *command, env=environment, stdout=PIPE)
     assert process.stdout
     started = json.loads(await asyncio.wait_for(process.stdout.readline(), START_S))
@@ -36,6 +38,7 @@ async def queue_process() -> AsyncIterator[str]:
         process.kill()
         await process.wait()
         await reading
+        shutil.rmtree(data)
 
 
 class Fleet:

@@ -73,7 +73,7 @@ class Served:
 
 @contextlib.asynccontextmanager
 async def served(folder: Path, light: Light, **keys: Any) -> AsyncIterator[Served]:
-    settings = Settings(host="127.0.0.1", port=0, admin_port=0)
+    settings = Settings(host="127.0.0.1", port=0, admin_port=0, data_folder=folder)
     generator = {"type": "EmbeddingEngine", "model_id": light.model, **keys}
     async with (
         QueueServer(settings, CollectorRegistry(), structlog.get_logger()) as queue,

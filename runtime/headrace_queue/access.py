@@ -1,0 +1,63 @@
+"""Who may ask for what: what the client API needs of keys, and the answer where there are none."""
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from headrace_api.wire import Usage
+from headrace_queue.exchange import Call
+
+
+class Admission(Protocol):
+    """A call that was let in."""
+
+    @property
+    def call(self) -> Call:
+        """The call with what its key decides: key, weight, priority, deadline."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Of the answer, which tell the client how much of its limits is left."""
+
+    def settle(self, usage: Usage | None, /) -> None:
+        """Called exactly once, at the call's end; `usage` is None where no worker has told it."""
+
+
+class Access(Protocol):
+    """Decides from memory, without waiting. `authorization` is the header of that name, empty where there is none."""
+
+    def admit(self, authorization: str, call: Call, /) -> Admission:
+        """Let a call in.
+
+        Raises:
+            ApiError: 401, 403 or 429, with OpenAI's codes.
+        """
+
+    def visible(self, authorization: str, models: Iterable[str], /) -> list[str]:
+        """Which of `models` the key may know of, in order.
+
+        Raises:
+            ApiError: 401.
+        """
+
+
+class Open:
+    """Access where no key is configured: everybody may ask for everything."""
+
+    def admit(self, _authorization: str, call: Call, /) -> Admission:
+        """See `Access.admit`."""
+        return _Admitted(call)
+
+    def visible(self, _authorization: str, models: Iterable[str], /) -> list[str]:
+        """See `Access.visible`."""
+        return sorted(models)
+
+
+class _Admitted:
+    __slots__ = ("call", "headers")
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        self.headers: Mapping[str, str] = {}
+
+    def settle(self, usage: Usage | None, /) -> None:
+        """Nothing is counted."""

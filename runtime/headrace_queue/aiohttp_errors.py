@@ -1,0 +1,34 @@
+"""Gives the failures of the public port's aiohttp handlers OpenAI's shape, also those that aiohttp finds."""
+
+import uuid
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from headrace_queue import errors
+from headrace_queue.request_ids import HEADER
+
+
+def error_response(error: errors.ApiError, request_id: str) -> web.Response:
+    """The answer that tells a client of `error`."""
+    headers = {**error.headers, HEADER: request_id}
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(error.retry_after)
+    return web.json_response(error.body(), status=error.status, headers=headers)
+
+
+@web.middleware
+async def openai_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """The middleware."""
+    try:
+        return await handler(request)
+    except errors.ApiError as error:
+        return error_response(error, uuid.uuid4().hex)
+    except web.HTTPException as error:
+        allowed = error.headers.get("Allow")
+        hint = f" It takes {allowed}." if allowed else ""
+        message = f"{request.method} {request.path}: {error.reason}.{hint}"
+        shaped = errors.ApiError(error.status, (error.reason or "error").lower().replace(" ", "_"), message)
+        response = error_response(shaped, uuid.uuid4().hex)
+        response.headers.update({"Allow": allowed} if allowed else {})
+        return response

@@ -1,0 +1,120 @@
+"""`Access` by keys: who asks, whether it may, and whether it has not asked for too much. All from memory."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+
+from headrace_api.wire import Usage
+from headrace_queue.access import Admission, Open
+from headrace_queue.exchange import Call
+from headrace_queue.keys import refusals
+from headrace_queue.keys.estimate import Guess
+from headrace_queue.keys.headers import rate_limit_headers
+from headrace_queue.keys.keyring import Key, Keyring
+from headrace_queue.keys.meter import Meter, Refusal, Taken
+from headrace_queue.keys.shares import Sharing
+
+
+class KeyAccess:
+    """The keys that are accepted now, with what each of them has used."""
+
+    def __init__(self, sharing: Sharing, clock: Callable[[], float]) -> None:
+        """`clock` gives seconds since 1970."""
+        self.sharing = sharing
+        self.clock = clock
+        self.closed = False
+        """Whether a key is needed."""
+        self.short: Callable[[], None] = lambda: None
+        """Told when a key needs more of a limit than this replica holds."""
+        self._ring = Keyring()
+        self._accounts: dict[str, _Account] = {}
+
+    @property
+    def ring(self) -> Keyring:
+        """The keys."""
+        return self._ring
+
+    def replace(self, ring: Keyring, *, closed: bool) -> None:
+        """Accept these keys from now on; what keys have used stays counted."""
+        self._ring, self.closed = ring, closed
+        for key_id, account in list(self._accounts.items()):
+            if key := ring.keys.get(key_id):
+                account.meter.set_limits(key.limits)
+            else:
+                del self._accounts[key_id]
+
+    def meters(self) -> dict[str, Meter]:
+        """Of the keys that have been used, and have limits."""
+        return {key: account.meter for key, account in self._accounts.items() if account.meter.gauges}
+
+    def admit(self, authorization: str, call: Call, /) -> Admission:
+        """See `Access.admit`."""
+        if not self.closed:
+            return Open().admit(authorization, call)
+        now = self.clock()
+        key = self._ring.find(authorization, now)
+        if not key.allows(call.model):
+            raise refusals.model_denied(key.id, call.model)
+        call = replace(call, key=key.id, weight=key.info.weight, priority=_priority(key, call.wished_priority))
+        account = self._accounts.get(key.id) or self._account(key, now)
+        tokens = account.guess.tokens(call)
+        taken = account.meter.admit(tokens, now)
+        if account.meter.short:
+            self.short()
+        headers = rate_limit_headers(account.meter, now)
+        if isinstance(taken, Refusal):
+            raise refusals.rate_limited(key.id, taken, now, headers)
+        return _Admitted(call, taken, headers, account, self.clock)
+
+    def visible(self, authorization: str, models: Iterable[str], /) -> list[str]:
+        """See `Access.visible`."""
+        if not self.closed:
+            return sorted(models)
+        return sorted(filter(self._ring.find(authorization, self.clock()).allows, models))
+
+    def _account(self, key: Key, now: float) -> "_Account":
+        account = self._accounts[key.id] = _Account(Meter(key.limits))
+        self.sharing.welcome(key.id, account.meter, now)
+        return account
+
+
+class _Account:
+    """What one key has used."""
+
+    __slots__ = ("guess", "meter")
+
+    def __init__(self, meter: Meter) -> None:
+        self.meter = meter
+        self.guess = Guess()
+
+
+class _Admitted:
+    """A call whose key lets it in; what it takes of the key's limits is given back once, whoever says so how often."""
+
+    __slots__ = ("_account", "_clock", "_taken", "call", "headers")
+
+    def __init__(
+        self, call: Call, taken: Taken, headers: Mapping[str, str], account: _Account, clock: Callable[[], float]
+    ) -> None:
+        self.call = call
+        self.headers = headers
+        self._taken: Taken | None = taken
+        self._account = account
+        self._clock = clock
+
+    def settle(self, usage: Usage | None, /) -> None:
+        """See `Admission.settle`."""
+        taken, self._taken = self._taken, None
+        if taken is None:
+            return
+        if usage is not None:
+            self._account.guess.learn(self.call, usage)
+        taken.settle(usage.prompt_tokens + usage.completion_tokens if usage else 0, self._clock())
+
+
+def _priority(key: Key, wished: int | None) -> int:
+    highest, lowest = key.info.priority, key.info.lowest_priority
+    if wished is None:
+        return highest
+    if not lowest <= wished <= highest:
+        raise refusals.priority_denied(key.id, wished, lowest, highest)
+    return wished

@@ -1,0 +1,243 @@
+"""The waiting and the running requests, and the workers that take them.
+
+A request is a `ticket`: a number that grows with arrival. Times are in seconds on whatever clock the caller has.
+"""
+
+import heapq
+from collections.abc import Iterable, Iterator, Sequence
+
+from headrace_api.load import ModelLoad, Starting
+from headrace_api.wire import Usage
+from headrace_queue.exchange import Call
+from headrace_queue.schedule import feed, work
+from headrace_queue.schedule.demand import Demands
+from headrace_queue.schedule.shares import Entry, Lane, Shares
+from headrace_queue.schedule.workforce import Worker, Workforce
+
+AGEING_SECONDS = 30.0
+"""After so long a request counts as one of the next higher priority."""
+
+
+class Schedule:
+    """Decides; whoever asks carries it out."""
+
+    def __init__(self, generalist_patterns: Sequence[str] = ("*",), ageing_s: float = AGEING_SECONDS) -> None:
+        self._force = Workforce(generalist_patterns)
+        self._demands = Demands(ageing_s, self._force.for_generalists)
+        self._estimates = work.Estimates()
+        self._taken: dict[str, int] = {}
+        """Only of models that `load` told of last: clients may ask for any number of others."""
+
+    # ---- workers
+
+    def add(self, worker: int, models: Iterable[str] | None, name: str = "", starting: Starting | None = None) -> None:
+        """Let a worker in, without credits; `models` is None for a generalist, `starting` for one that is ready."""
+        served = None if models is None else frozenset(models)
+        self._force.workers[worker] = one = Worker(worker, served, name, starting)
+        self._enter(one)
+
+    def report(self, worker: int, starting: Starting | None, note: str = "") -> bool:
+        """How far a worker is, None for ready; and `note`, what is amiss with one that is.
+
+        Returns whether it was ready before and is not now, or the other way round. Until it is ready again its credits
+        rest, and others may take its place.
+        """
+        one = self._force.workers[worker]
+        one.note = note
+        if (one.starting is None) == (starting is None):
+            one.starting = starting
+            return False
+        self._leave(one)
+        one.starting = starting
+        self._enter(one)
+        return True
+
+    def replace_models(self, worker: int, models: Iterable[str]) -> None:
+        """A dedicated worker answers to these from now on; what it has of others, it keeps."""
+        one = self._force.workers[worker]
+        self._leave(one)
+        one.models = frozenset(models)
+        self._enter(one)
+
+    def drain(self, worker: int) -> None:
+        """Give this worker nothing more; what it has, it keeps."""
+        one = self._force.workers[worker]
+        self._leave(one)
+        one.credits, one.draining = 0, True
+
+    def remove(self, worker: int) -> None:
+        """Forget a worker; the tickets that it had wait again, at their old places."""
+        self.drain(worker)
+        for ticket in list(self._force.workers[worker].entries):
+            self.give_back(ticket)
+        del self._force.workers[worker]
+
+    def grant(self, worker: int, credits_: int) -> None:
+        """The worker can take so many more, so it is ready; a draining worker's credits count for nothing."""
+        one = self._force.workers[worker]
+        if one.draining:
+            return
+        if one.starting:
+            self.report(worker, None)
+        one.credits += credits_
+        self._force.rank(one)
+
+    # ---- requests
+
+    def enqueue(self, ticket: int, call: Call, now: float = 0.0) -> None:
+        """A request waits."""
+        if call.model in self._taken:
+            self._taken[call.model] += 1
+        self._demands.enter(ticket, call, now, self._estimates.work(call.model, len(call.raw)))
+
+    def give_back(self, ticket: int) -> None:
+        """A running ticket waits again, at its old place."""
+        entry = self._demands.entries[ticket]
+        self._take_from(entry)
+        self._demands.give_back(entry)
+
+    def settle(self, ticket: int, usage: Usage) -> None:
+        """What a running ticket has used: its key's share is corrected by that."""
+        entry = self._demands.entries[ticket]
+        self._estimates.learn(entry.call.model, usage)
+        entry.demand.shares.correct(entry, work.known(usage))
+
+    def withdraw(self, ticket: int) -> None:
+        """Forget a ticket, waiting or running: it is answered, or its client has left."""
+        entry = self._demands.entries[ticket]
+        if entry.worker is not None:
+            self._take_from(entry)
+        self._demands.leave(entry)
+
+    def decide(self, now: float = 0.0, models: Iterable[str] | None = None) -> Iterator[tuple[int, int]]:
+        """Hand out `(ticket, worker)` until nothing fits; only among `models` if they are given.
+
+        Of one model's requests, the one that its `Shares` say; of several models', the oldest of those.
+        """
+        demands = self._demands.models
+        names = demands.keys() if models is None else demands.keys() & models
+        yield from self._decide({demands[model].shares for model in names}, now)
+
+    def decide_for(self, worker: int, now: float = 0.0) -> Iterator[tuple[int, int]]:
+        """The same, for a worker that has got credits."""
+        models = self._force.workers[worker].models
+        return self._decide_for_generalists(now) if models is None else self.decide(now, models)
+
+    def free(self, model: str) -> bool:
+        """Whether a request for `model` would be taken at once."""
+        lane = Lane(model)
+        demand = self._demands.models.get(model)
+        return not (demand and lane in demand.lanes) and self._force.choose(lane) is not None
+
+    # ---- what there is
+
+    def serves(self, model: str) -> bool:
+        """Whether a connected worker takes requests for `model`, or will when it is ready."""
+        return self.has_dedicated(model) or bool(self.generalists and self._force.matches(model))
+
+    def models_of(self, worker: int) -> frozenset[str] | None:
+        """The models that a worker is dedicated to; None for a generalist."""
+        return self._force.workers[worker].models
+
+    def dedicated(self) -> set[str]:
+        """The models that dedicated workers serve, or will when they are ready."""
+        return self._force.models
+
+    def has_dedicated(self, model: str) -> bool:
+        """Whether a dedicated worker takes requests for `model`, or will when it is ready."""
+        return model in self._force
+
+    def starting(self, model: str) -> list[Starting]:
+        """How far the workers are that will serve `model`."""
+        return [one.starting for one in self._force.members(model) if one.starting]
+
+    @property
+    def generalists(self) -> int:
+        """How many generalists take work."""
+        return len(self._force.generalists.members)
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait."""
+        return len(self._demands.entries) - self._demands.running
+
+    @property
+    def running(self) -> int:
+        """How many requests workers have."""
+        return self._demands.running
+
+    def load(self, models: Iterable[str] = ()) -> dict[str, ModelLoad]:
+        """The load of `models` and of all others that have requests; `workers` counts dedicated ones."""
+        names = sorted({*models, *self._demands.models})
+        self._taken = {model: self._taken.get(model, 0) for model in names}
+        workers = self._force.workers.values()
+        starting, notes, in_flight = feed.starting(workers), feed.notes(workers), feed.in_flight(workers)
+        return {
+            model: ModelLoad(
+                queued=self._demands.waiting(model),
+                running=self._demands.running_of(model),
+                workers=self._force.serving(model),
+                starting=starting.get(model, {}),
+                notes=notes.get(model, {}),
+                in_flight=in_flight.get(model, {}),
+                taken=self._taken[model],
+            )
+            for model in names
+        }
+
+    # ---- inside
+
+    def _enter(self, worker: Worker) -> None:
+        self._force.enter(worker)
+        self._demands.reconsider(worker.models)
+
+    def _leave(self, worker: Worker) -> None:
+        self._force.leave(worker)
+        self._demands.reconsider(worker.models)
+
+    def _decide(self, among: set[Shares], now: float) -> Iterator[tuple[int, int]]:
+        closed: set[Lane] = set()
+        heads = [(entry.ticket, entry) for shares in among if (entry := shares.head(now))]
+        heapq.heapify(heads)
+        while heads:
+            entry = heapq.heappop(heads)[1]
+            worker = self._force.choose(entry.line.lane)
+            if worker is None:
+                closed.add(entry.line.lane)
+            else:
+                self._hand_out(entry, worker)
+            if following := entry.demand.shares.head(now, closed):
+                heapq.heappush(heads, (following.ticket, following))
+            if worker is not None:
+                yield entry.ticket, worker.number
+
+    def _decide_for_generalists(self, now: float) -> Iterator[tuple[int, int]]:
+        """One request of each model in turn: of models that only generalists serve there may be any number."""
+        homeless = self._demands.homeless
+        while homeless:
+            lane, demand = next(iter(homeless.items()))
+            worker = self._force.choose(lane)
+            entry = demand.shares.head(now, only=lane)
+            if worker is None or entry is None:
+                return
+            self._hand_out(entry, worker)
+            if lane in homeless:
+                homeless.move_to_end(lane)
+            yield entry.ticket, worker.number
+
+    def _hand_out(self, entry: Entry, worker: Worker) -> None:
+        self._demands.serve(entry, worker.number)
+        worker.credits -= 1
+        worker.entries[entry.ticket] = entry
+        worker.suspects += entry.line.lane.alone
+        self._force.rank(worker)
+
+    def _take_from(self, entry: Entry) -> None:
+        """The opposite, but for the credit."""
+        if entry.worker is None:
+            raise ValueError(f"ticket {entry.ticket} is with no worker")
+        worker = self._force.workers[entry.worker]
+        del worker.entries[entry.ticket]
+        if entry.line.lane.alone:
+            worker.suspects -= 1
+            self._force.rank(worker)
