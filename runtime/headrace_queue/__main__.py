@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from typer import Option
 
 from headrace_queue.app import QueueServer
-from headrace_queue.dispatch import Limits
+from headrace_queue.limits import Limits
 from headrace_queue.logs import capture_libraries, make_logger
 from headrace_queue.settings import ENVIRONMENT_PREFIX, Settings, read_alias, read_tls, read_token
 
@@ -48,6 +48,15 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
     max_waiting_bytes: Annotated[
         int, Option(min=0, help="Bytes of all requests that wait.")
     ] = _LIMITS.max_waiting_bytes,
+    max_waiting_per_model: Annotated[
+        int, Option(min=0, help="Requests that may wait for one model.")
+    ] = _LIMITS.max_waiting_per_model,
+    max_waiting_per_key: Annotated[
+        int, Option(min=0, help="Requests of one key that may wait.")
+    ] = _LIMITS.max_waiting_per_key,
+    max_waiting_bytes_per_key: Annotated[
+        int, Option(min=0, help="Bytes of all requests of one key that wait.")
+    ] = _LIMITS.max_waiting_bytes_per_key,
     max_request_bytes: Annotated[int, Option(min=1, help="Bytes of one request.")] = _DEFAULTS.max_request_bytes,
     client_buffer_bytes: Annotated[
         int, Option(min=1, help="Bytes of an answer that are kept for a client that has not read them.")
@@ -105,7 +114,17 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
         max_request_bytes=max_request_bytes,
         data_folder=data_folder,
         database_url=database_url,
-        limits=Limits(max_waiting, max_waiting_bytes, client_buffer_bytes, hold_seconds, request_seconds, max_attempts),
+        limits=Limits(
+            max_waiting=max_waiting,
+            max_waiting_bytes=max_waiting_bytes,
+            max_waiting_per_model=max_waiting_per_model,
+            max_waiting_per_key=max_waiting_per_key,
+            max_waiting_bytes_per_key=max_waiting_bytes_per_key,
+            client_buffer_bytes=client_buffer_bytes,
+            hold_seconds=hold_seconds,
+            request_seconds=request_seconds,
+            max_attempts=max_attempts,
+        ),
     )
     capture_libraries()
     log = make_logger(log_level)

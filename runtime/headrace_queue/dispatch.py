@@ -16,10 +16,14 @@ from headrace_queue import errors
 from headrace_queue.accounts import Accounts
 from headrace_queue.clock import Clock
 from headrace_queue.exchange import Call, End, Exchange
+from headrace_queue.forecast import Forecast
+from headrace_queue.limits import Limits
 from headrace_queue.metrics import Metrics
 from headrace_queue.models import ModelNames
+from headrace_queue.room import Room
 from headrace_queue.schedule import Schedule
 from headrace_queue.steps import Steps, Wait
+from headrace_queue.timeouts import Timeouts
 
 _LAST_WORDS_SECONDS = 1
 """How long clients have to read the error that ends their answers when the queue stops."""
@@ -36,18 +40,6 @@ class WorkerLink(Protocol):
 
     def drain(self, reason: str) -> None:
         """Tell the worker that no further job will come."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How much may wait and for how long; see the options of the same names."""
-
-    max_waiting: int = 1000
-    max_waiting_bytes: int = 64 * 2**20
-    client_buffer_bytes: int = 16 * 2**20
-    hold_seconds: float = 300
-    request_seconds: float = 3600
-    max_attempts: int = 3
 
 
 @dataclass
@@ -87,7 +79,10 @@ class Dispatcher:
         self._seats: dict[int, _Seat] = {}
         self._exchanges: dict[int, Exchange] = {}
         self._jobs: dict[int, _Job] = {}
-        self._waiting_bytes = 0
+        self._room = Room(limits)
+        self._forecast = Forecast()
+        self._holds = Timeouts[Exchange](clock, limits.hold_seconds, self._give_up)
+        self._bounds = Timeouts[Exchange](clock, limits.request_seconds, self._take_too_long)
         self._numbers = itertools.count(1)
         self._watchers: set[asyncio.Event] = set()
         self._stopping: Steps | None = None
@@ -104,19 +99,22 @@ class Dispatcher:
             raise errors.draining()
         if call.deadline_s is not None and call.deadline_s <= 0:
             raise errors.too_late(call.deadline_s)
-        if not self.schedule.free(call.model) and self._is_full(len(call.raw)):
-            raise errors.saturated(self.schedule.waiting)
+        if not self.schedule.free(call.model) and (full := self._room.full(call)):
+            starting = [] if self.schedule.is_ready(call.model) else self.schedule.starting(call.model)
+            raise errors.saturated(full, starting, self._eta(call))
         label = self._names.label(call.model)
         began = self._clock.now()
         buffer = self.limits.client_buffer_bytes
         exchange = Exchange(call, next(self._numbers), label, buffer, abort, news, began)
         self._exchanges[exchange.ticket] = exchange
         self._open.add(exchange)
-        seconds = min(self.limits.request_seconds, call.deadline_s or self.limits.request_seconds)
-        exchange.deadline = self._clock.call_later(seconds, partial(self._time_out, exchange))
+        self._bounds.add(exchange)
+        if call.deadline_s is not None and call.deadline_s < self.limits.request_seconds:
+            exchange.deadline = self._clock.call_later(call.deadline_s, partial(self._be_too_late, exchange))
         self.schedule.enqueue(exchange.ticket, call, began)
-        self._hold(exchange)
         self._assign([call.model])
+        if exchange.job is None:
+            self._hold(exchange)
         return exchange
 
     def leave(self, exchange: Exchange) -> None:
@@ -133,9 +131,15 @@ class Dispatcher:
         self._names.expecting = False
         for exchange in list(self._exchanges.values()):
             exchange.label = self._names.label(exchange.call.model)
-            if exchange.hold and not self._names.known(exchange.call.model):
+            if exchange.held and not self._names.known(exchange.call.model):
                 unknown = errors.unknown_model(exchange.call.model, self._names.announced())
                 self._close(exchange, End.failed(unknown))
+
+    def eta(self, exchange: Exchange) -> float | None:
+        """In how many seconds a request that waits will be begun; None where nothing is known."""
+        call = exchange.call
+        ready, now = self.schedule.is_ready(call.model), self._clock.now()
+        return self._forecast.eta(call.base, self.schedule.ahead_of(exchange.ticket), now, ready=ready)
 
     # ---- workers
 
@@ -149,6 +153,7 @@ class Dispatcher:
         worker = next(self._numbers)
         self._seats[worker] = _Seat(link)
         self.schedule.add(worker, models, name, starting)
+        self._forecast.tell(worker, self.schedule.models_of(worker), starting, self._clock.now())
         if self._dismissing:
             self._dismiss(worker)
         self._notify()
@@ -157,6 +162,7 @@ class Dispatcher:
     def lose(self, worker: int) -> None:
         """A worker's connection has ended: its jobs go to others where their clients have seen nothing yet."""
         seat = self._seats.pop(worker)
+        self._forecast.cold.lose(worker)
         self.schedule.remove(worker)
         for job in seat.jobs:
             exchange = self._jobs.pop(job).exchange
@@ -166,11 +172,13 @@ class Dispatcher:
 
     def grant(self, worker: int, number: int) -> None:
         """A worker can take so many more jobs."""
-        self.schedule.grant(worker, number)
+        if self.schedule.grant(worker, number):
+            self._forecast.tell(worker, self.schedule.models_of(worker), None, self._clock.now())
         self._carry_out(self.schedule.decide_for(worker, self._clock.now()))
 
     def report(self, worker: int, starting: Starting | None, note: str = "") -> None:
         """How far a worker is that is not ready; None once it is, with what it says is amiss."""
+        self._forecast.tell(worker, self.schedule.models_of(worker), starting, self._clock.now())
         if self.schedule.report(worker, starting, note):
             self._assign(None)
         else:
@@ -184,6 +192,7 @@ class Dispatcher:
     def stop_giving(self, worker: int) -> None:
         """A worker drains."""
         self._seats[worker].draining = True
+        self._forecast.cold.lose(worker)
         self.schedule.drain(worker)
         self._assign(None)
 
@@ -260,7 +269,7 @@ class Dispatcher:
 
     def _stop(self, seconds: float) -> Iterator[Wait]:
         yield lambda: self.schedule.waiting == 0, seconds / 2
-        for exchange in [each for each in self._exchanges.values() if each.hold]:
+        for exchange in [each for each in self._exchanges.values() if each.held]:
             self._close(exchange, End.failed(errors.draining()))
         self._dismissing = True
         for worker in self._seats:
@@ -276,6 +285,7 @@ class Dispatcher:
         self._carry_out(self.schedule.decide(self._clock.now(), models))
 
     def _carry_out(self, decisions: Iterable[tuple[int, int]]) -> None:
+        now = self._clock.now()
         for ticket, worker in decisions:
             exchange = self._exchanges[ticket]
             self._release(exchange)
@@ -283,7 +293,8 @@ class Dispatcher:
             exchange.job = job = next(self._numbers) % 2**32
             self._jobs[job] = _Job(exchange, worker)
             self._seats[worker].jobs.add(job)
-            self._seats[worker].link.give(job, exchange.call, self._clock.now() - exchange.began)
+            self._seats[worker].link.give(job, exchange.call, now - exchange.began)
+            self._forecast.handed_out(exchange.call.base, now)
         self._notify()
 
     def _try_again(self, exchange: Exchange) -> None:
@@ -302,11 +313,15 @@ class Dispatcher:
     def _close(self, exchange: Exchange, end: End) -> None:
         """End an exchange; a job that a worker still has for it is cancelled."""
         exchange.over = True
+        waited = exchange.held
         self._release(exchange)
+        self._bounds.discard(exchange)
         if exchange.deadline:
             exchange.deadline.cancel()
         del self._exchanges[exchange.ticket]
         self.schedule.withdraw(exchange.ticket)
+        if waited and not self.schedule.waiting_for(exchange.call.model):
+            self._forecast.cold.release(exchange.call.base, self._clock.now())
         given = self._jobs.get(exchange.job) if exchange.job is not None else None
         if given is not None and exchange.job is not None:
             self._seats[given.worker].link.cancel(exchange.job)
@@ -314,29 +329,37 @@ class Dispatcher:
         self._notify()
 
     def _hold(self, exchange: Exchange) -> None:
-        self._waiting_bytes += len(exchange.call.raw)
-        exchange.hold = self._clock.call_later(self.limits.hold_seconds, partial(self._give_up, exchange))
+        """It waits; nothing of this is done for what is handed out at once."""
+        exchange.held = True
+        self._room.add(exchange.call)
+        self._holds.add(exchange)
+        if not self.schedule.serves(exchange.call.model):
+            self._forecast.cold.hold(exchange.call.base, self._clock.now())
 
     def _release(self, exchange: Exchange) -> None:
-        if exchange.hold:
-            exchange.hold.cancel()
-            exchange.hold = None
-            self._waiting_bytes -= len(exchange.call.raw)
+        if exchange.held:
+            exchange.held = False
+            self._room.remove(exchange.call)
+            self._holds.discard(exchange)
 
     def _give_up(self, exchange: Exchange) -> None:
-        model = exchange.call.model
-        starting = self.schedule.starting(model)
-        self._close(exchange, End.failed(errors.no_worker(model, self.limits.hold_seconds, starting)))
+        call, seconds, eta = exchange.call, self.limits.hold_seconds, self._eta(exchange.call)
+        if self.schedule.is_ready(call.model):
+            error = errors.no_room(call.model, seconds, eta)
+        else:
+            error = errors.no_worker(call.model, seconds, self.schedule.starting(call.model), eta)
+        self._close(exchange, End.failed(error))
 
-    def _time_out(self, exchange: Exchange) -> None:
-        seconds, wanted = self.limits.request_seconds, exchange.call.deadline_s
-        late = wanted is not None and wanted < seconds
-        self._close(exchange, End.failed(errors.too_late(wanted) if late else errors.timed_out(seconds)))
+    def _take_too_long(self, exchange: Exchange) -> None:
+        self._close(exchange, End.failed(errors.timed_out(self.limits.request_seconds)))
 
-    def _is_full(self, size: int) -> bool:
-        if self.schedule.waiting >= self.limits.max_waiting:
-            return True
-        return self._waiting_bytes + size > self.limits.max_waiting_bytes
+    def _be_too_late(self, exchange: Exchange) -> None:
+        self._close(exchange, End.failed(errors.too_late(exchange.call.deadline_s)))
+
+    def _eta(self, call: Call) -> float | None:
+        """Seconds until a further request would be begun."""
+        ready, ahead = self.schedule.is_ready(call.model), self.schedule.waiting_for(call.model)
+        return self._forecast.eta(call.base, ahead, self._clock.now(), ready=ready)
 
     def _exchange_of(self, worker: int, job: int) -> Exchange | None:
         given = self._jobs.get(job)

@@ -12,6 +12,7 @@ stand in one place. The statuses choose the exception that the official `openai`
     415 unsupported_encoding    APIStatusError          the body is compressed
     417 expectation_failed      APIStatusError          `Expect` asks for more than 100-continue
     429 queue_full              RateLimitError          as much waits as may wait
+    429 queue_timeout           RateLimitError          the workers had no room for it while it was held
     431 head_too_large          APIStatusError          the head is over 64 KiB
     500 internal_error          InternalServerError     a fault of the queue itself; its log has the request's id
     502 worker_lost, ...        InternalServerError     the workers that took the request failed
@@ -20,6 +21,7 @@ stand in one place. The statuses choose the exception that the official `openai`
     504 deadline_exceeded       InternalServerError     the answer took longer than its client wanted to wait
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -27,7 +29,9 @@ from headrace_api import progress
 from headrace_api.load import Starting
 
 RETRY_AFTER_SECONDS = 5
-"""What `Retry-After` says where trying again can help."""
+"""What `Retry-After` says where trying again can help, and nothing is known of when."""
+RETRY_AFTER_MOST_SECONDS = 600
+"""The most that it says: what is expected so far away will not be so."""
 
 _NAMES_SHOWN = 20
 
@@ -42,7 +46,7 @@ class ApiError(Exception):
         message: str,
         *,
         param: str | None = None,
-        retry: bool = False,
+        retry: bool | int = False,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
@@ -50,7 +54,8 @@ class ApiError(Exception):
         self.code = code
         self.message = message
         self.param = param
-        self.retry_after = RETRY_AFTER_SECONDS if retry else None
+        self.retry_after = RETRY_AFTER_SECONDS if retry is True else retry or None
+        """Seconds, where trying again can help; `retry` gives them if they are known."""
         self.headers = headers or {}
         """Further ones of the answer."""
 
@@ -128,19 +133,40 @@ def unknown_model(model: str, known: Iterable[str]) -> ApiError:
     return ApiError(404, "model_not_found", message, param="model")
 
 
-def saturated(waiting: int) -> ApiError:
-    """As much waits as may wait."""
-    return ApiError(429, "queue_full", f"The queue is full: {waiting} requests wait. Try again later.", retry=True)
+def saturated(full: str, starting: Sequence[Starting], eta_s: float | None) -> ApiError:
+    """As much waits as may wait: `full` says how much; `eta_s` is when a further request would be begun.
+
+    `starting` are the workers of a model that has none which takes requests yet.
+    """
+    message = f"The queue is full: {full}.{_how_far(starting)} Try again {_later(eta_s)}."
+    return ApiError(429, "queue_full", message, retry=_seconds(eta_s))
 
 
-def no_worker(model: str, seconds: float, starting: Sequence[Starting]) -> ApiError:
-    """No worker took the request while it was held; `starting` are those that may take the next one."""
-    message = f"No worker took the request for '{model}' within {seconds:g} s."
-    if starting:
-        one = max(starting, key=lambda each: progress.twentieths(each.done_bytes, each.total_bytes))
-        how_far = progress.words(one.state, one.done_bytes, one.total_bytes, None)
-        message += f" {len(starting)} starting: {how_far}."
-    return ApiError(503, "no_worker", message, retry=True)
+def no_worker(model: str, seconds: float, starting: Sequence[Starting], eta_s: float | None) -> ApiError:
+    """No worker was there while the request was held; `starting` are those that may take the next one."""
+    message = f"No worker took the request for '{model}' within {seconds:g} s.{_how_far(starting)}"
+    return ApiError(503, "no_worker", f"{message} Try again {_later(eta_s)}.", retry=_seconds(eta_s))
+
+
+def no_room(model: str, seconds: float, eta_s: float | None) -> ApiError:
+    """The workers had no room for the request while it was held."""
+    message = f"The workers for '{model}' had no room for the request within {seconds:g} s. Try again {_later(eta_s)}."
+    return ApiError(429, "queue_timeout", message, retry=_seconds(eta_s))
+
+
+def _how_far(starting: Sequence[Starting]) -> str:
+    if not starting:
+        return ""
+    one = max(starting, key=lambda each: progress.twentieths(each.done_bytes, each.total_bytes))
+    return f" {len(starting)} starting: {progress.words(one.state, one.done_bytes, one.total_bytes, None)}."
+
+
+def _seconds(eta_s: float | None) -> int:
+    return RETRY_AFTER_SECONDS if eta_s is None else max(1, min(RETRY_AFTER_MOST_SECONDS, math.ceil(eta_s)))
+
+
+def _later(eta_s: float | None) -> str:
+    return "later" if eta_s is None else f"in about {_seconds(eta_s)} s"
 
 
 def draining() -> ApiError:

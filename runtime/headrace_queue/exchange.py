@@ -34,6 +34,11 @@ class Call:
     most_tokens: int | None = None
     """What the answer may have at most, where the client has said."""
 
+    @property
+    def base(self) -> str:
+        """`model` without the adapter: the name of those that share its workers."""
+        return self.model.removesuffix(f":{self.adapter}") if self.adapter else self.model
+
 
 @dataclass(frozen=True)
 class End:
@@ -86,8 +91,10 @@ class Exchange:
         self.first_byte: float | None = None
         """When the first bytes came, on the dispatcher's clock."""
         self.end: End | None = None
-        self.hold: Timer | None = None
+        self.held = False
+        """Whether it waits for a worker."""
         self.deadline: Timer | None = None
+        """For one whose client says how long it wants to wait."""
         self._limit = limit
         self._pieces: list[bytes] = []
         self._size = 0

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from headrace_queue.dispatch import Limits
+from headrace_queue.limits import Limits
 from headrace_queue.schedule import AGEING_SECONDS
 
 ENVIRONMENT_PREFIX = "HEADRACE_QUEUE"

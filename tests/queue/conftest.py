@@ -16,7 +16,7 @@ from queue_setup import BASE, Queue, Start
 
 from headrace_queue.app import QueueServer
 from headrace_queue.database.engine import sqlite_url
-from headrace_queue.dispatch import Limits
+from headrace_queue.limits import Limits
 from headrace_queue.logs import make_logger
 
 

@@ -203,7 +203,7 @@ class ScheduleMachine(RuleBasedStateMachine):
         book = self.books.setdefault(model, Book())
         if not any(one.call.key == key for one in self.waiting(model).values()):
             book.counters[key] = max(book.counters.get(key, 0.0), book.floor)
-        self.tickets[ticket] = Ticket(call, self.now, self.estimates.work(model, size))
+        self.tickets[ticket] = Ticket(call, self.now, self.estimates.work(call))
         self.decide(frozenset([model]))
         assert fits == (self.tickets[ticket].worker is not None)
 

@@ -39,10 +39,10 @@ def test_what_two_keys_get_differs_by_no_more_than_a_request_of_each(
     for key in (0, 1):  # all of the first key's come before any of the second's
         for number, size in enumerate(sizes[key]):
             ticket = 100 * key + number
-            owner[ticket] = (key, effort.work("m", size) / weights[key])
+            owner[ticket] = (key, effort.work(call(0, size=size)) / weights[key])
             schedule.enqueue(ticket, call(ticket, str(key), weights[key], size=size))
     left = [len(each) for each in sizes]
-    bound = sum(max(effort.work("m", size) for size in sizes[key]) / weights[key] for key in (0, 1))
+    bound = sum(max(effort.work(call(0, size=size)) for size in sizes[key]) / weights[key] for key in (0, 1))
     while all(left):
         key, charge = owner[serve(schedule)]
         got[key] += charge
@@ -105,6 +105,20 @@ def test_what_comes_back_is_served_where_it_stood() -> None:
     for ticket in (second, first):
         schedule.give_back(ticket)
     assert [serve(schedule), serve(schedule)] == [first, second]
+
+
+Waiting = st.tuples(st.sampled_from("abc"), st.sampled_from([0, 0, 1, 5]), st.integers(0, 20_000), st.integers(0, 60))
+
+
+@given(st.lists(Waiting, min_size=1, max_size=25))
+def test_the_order_that_is_told_is_the_order_that_is_kept(waiting: list[tuple[str, int, int, int]]) -> None:
+    schedule, now = one_at_a_time(), 0.0
+    for ticket, (key, priority, size, pause) in enumerate(waiting):
+        now += pause
+        schedule.enqueue(ticket, call(ticket, key, 1 + ord(key) % 3, priority, size), now)
+    told = [schedule.ahead_of(ticket) for ticket in range(len(waiting))]
+    kept = [serve(schedule, now) for _ in waiting]
+    assert [told[ticket] for ticket in kept] == list(range(len(waiting)))
 
 
 def test_an_adapter_shares_with_its_model() -> None:

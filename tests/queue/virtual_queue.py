@@ -9,8 +9,9 @@ from prometheus_client import CollectorRegistry
 
 from headrace_api.load import Starting
 from headrace_queue.accounts import Accounts
-from headrace_queue.dispatch import Dispatcher, Limits
+from headrace_queue.dispatch import Dispatcher
 from headrace_queue.exchange import Call, End, Exchange
+from headrace_queue.limits import Limits
 from headrace_queue.metrics import Metrics
 from headrace_queue.models import ModelNames
 from headrace_queue.schedule import Schedule

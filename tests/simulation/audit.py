@@ -19,25 +19,25 @@ def step(world: "World") -> None:
         return
     dispatcher, schedule = queue.dispatcher, queue.schedule
     exchanges = dispatcher._exchanges.values()
-    held = [exchange for exchange in exchanges if exchange.hold]
+    held = [exchange for exchange in exchanges if exchange.held]
     assert len(held) == schedule.waiting, f"{len(held)} are held, {schedule.waiting} wait"
-    assert dispatcher._waiting_bytes == sum(len(exchange.call.raw) for exchange in held), "waiting bytes"
+    assert dispatcher._room.bytes == sum(len(exchange.call.raw) for exchange in held), "waiting bytes"
     at_work = sum(1 for exchange in exchanges if exchange.job is not None)
     assert at_work == schedule.running, f"{at_work} are with workers, {schedule.running} run"
     for exchange in exchanges:
         assert not exchange.over
         assert exchange._size == sum(map(len, exchange._pieces)) <= world.plan.limits.client_buffer_bytes, "buffer"
-    for number, worker in schedule._workers.items():
+    for number, worker in schedule.workers.items():
         assert worker.credits >= 0, f"worker {number} has {worker.credits} credits"
-    assert schedule._workers.keys() == dispatcher._seats.keys()
+    assert schedule.workers.keys() == dispatcher._seats.keys()
     if world.loop.idle:
         _nothing_lies_about(queue)
         _credits_agree(world, queue)
 
 
 def _nothing_lies_about(queue: QueueActor) -> None:
-    for model in queue.schedule._waiting:
-        assert queue.schedule._choose(model) is None, f"a request for {model} waits while a worker is free"
+    for ticket, worker in queue.schedule.decide(queue.dispatcher._clock.now()):
+        raise AssertionError(f"ticket {ticket} waits while worker {worker} is free")
 
 
 def _credits_agree(world: "World", queue: QueueActor) -> None:
@@ -50,7 +50,7 @@ def _credits_agree(world: "World", queue: QueueActor) -> None:
         number = ends.get(connection.queue_end)
         if number is None or not session.registered.is_set() or queue.dispatcher._dismissing:
             continue
-        theirs = queue.schedule._workers[number]
+        theirs = queue.schedule.workers[number]
         if not theirs.draining:
             assert theirs.credits == session._credits, (
                 f"{worker.process.name}: {session._credits} credits, the queue has {theirs.credits}"
@@ -75,7 +75,7 @@ def settled(world: "World") -> None:
     queue = world.queue
     assert queue is not None
     dispatcher = queue.dispatcher
-    for what in (dispatcher._exchanges, dispatcher._jobs, dispatcher._open, queue.schedule._waiting):
+    for what in (dispatcher._exchanges, dispatcher._jobs, dispatcher._open, queue.schedule._demands.entries):
         assert not what, f"left over: {what}"
     workers = [worker for worker in world.workers.values() if not worker.gone]
     assert len(workers) == sum(not plan.liar for plan in world.plan.workers)

@@ -29,9 +29,10 @@ def requests_of_a_lost_worker_are_forgotten(patch: pytest.MonkeyPatch) -> None:
 def a_job_costs_no_credit(patch: pytest.MonkeyPatch) -> None:
     real = Schedule._hand_out
 
-    def give_away(self: Schedule, ticket: int, worker: int) -> None:
-        real(self, ticket, worker)
-        self._workers[worker].credits += 1
+    def give_away(self: Schedule, entry: Any, worker: Any) -> None:
+        real(self, entry, worker)
+        worker.credits += 1
+        self._force.rank(worker)
 
     patch.setattr(Schedule, "_hand_out", give_away)
 

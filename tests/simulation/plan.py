@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Literal
 
-from headrace_queue.dispatch import Limits
+from headrace_queue.limits import Limits
 
 MODELS = ("a", "b")
 END_OF_FAULTS_S = 20.0

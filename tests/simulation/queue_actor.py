@@ -9,7 +9,8 @@ from prometheus_client import CollectorRegistry
 from headrace_api.wire import Usage
 from headrace_queue.accounts import Accounts
 from headrace_queue.clock import LoopClock, Timer
-from headrace_queue.dispatch import Dispatcher, Limits
+from headrace_queue.dispatch import Dispatcher
+from headrace_queue.limits import Limits
 from headrace_queue.errors import ApiError
 from headrace_queue.exchange import Call, End
 from headrace_queue.metrics import Metrics

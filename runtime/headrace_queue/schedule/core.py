@@ -4,13 +4,14 @@ A request is a `ticket`: a number that grows with arrival. Times are in seconds 
 """
 
 import heapq
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from headrace_api.load import ModelLoad, Starting
 from headrace_api.wire import Usage
 from headrace_queue.exchange import Call
 from headrace_queue.schedule import feed, work
 from headrace_queue.schedule.demand import Demands
+from headrace_queue.schedule.order import in_order
 from headrace_queue.schedule.shares import Entry, Lane, Shares
 from headrace_queue.schedule.workforce import Worker, Workforce
 
@@ -72,15 +73,20 @@ class Schedule:
             self.give_back(ticket)
         del self._force.workers[worker]
 
-    def grant(self, worker: int, credits_: int) -> None:
-        """The worker can take so many more, so it is ready; a draining worker's credits count for nothing."""
+    def grant(self, worker: int, credits_: int) -> bool:
+        """The worker can take so many more; a draining worker's credits count for nothing.
+
+        Returns whether that is how one is known to be ready that was not.
+        """
         one = self._force.workers[worker]
         if one.draining:
-            return
-        if one.starting:
+            return False
+        was_starting = one.starting is not None
+        if was_starting:
             self.report(worker, None)
         one.credits += credits_
         self._force.rank(one)
+        return was_starting
 
     # ---- requests
 
@@ -88,7 +94,7 @@ class Schedule:
         """A request waits."""
         if call.model in self._taken:
             self._taken[call.model] += 1
-        self._demands.enter(ticket, call, now, self._estimates.work(call.model, len(call.raw)))
+        self._demands.enter(ticket, call, now, self._estimates.work(call))
 
     def give_back(self, ticket: int) -> None:
         """A running ticket waits again, at its old place."""
@@ -135,6 +141,19 @@ class Schedule:
         """Whether a connected worker takes requests for `model`, or will when it is ready."""
         return self.has_dedicated(model) or bool(self.generalists and self._force.matches(model))
 
+    def is_ready(self, model: str) -> bool:
+        """Whether a connected worker takes requests for `model` now, even if it has no room."""
+        return self._force.is_served(model) or bool(self.generalists and self._force.matches(model))
+
+    def waiting_for(self, model: str) -> int:
+        """How many requests for `model` wait."""
+        return self._demands.waiting(model)
+
+    def ahead_of(self, ticket: int) -> int:
+        """How many of its model go before a ticket that waits, were nothing else to come; O(n log n)."""
+        entry = self._demands.entries[ticket]
+        return next(place for place, each in enumerate(in_order(entry.demand.shares)) if each is entry)
+
     def models_of(self, worker: int) -> frozenset[str] | None:
         """The models that a worker is dedicated to; None for a generalist."""
         return self._force.workers[worker].models
@@ -150,6 +169,11 @@ class Schedule:
     def starting(self, model: str) -> list[Starting]:
         """How far the workers are that will serve `model`."""
         return [one.starting for one in self._force.members(model) if one.starting]
+
+    @property
+    def workers(self) -> Mapping[int, Worker]:
+        """All that are connected; to look at."""
+        return self._force.workers
 
     @property
     def generalists(self) -> int:

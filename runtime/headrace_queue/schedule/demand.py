@@ -89,10 +89,9 @@ class Demands:
                 self._place(lane, demand)
 
     def _begin(self, call: Call) -> Demand:
-        name = call.model.removesuffix(f":{call.adapter}") if call.adapter else call.model
-        shares = self._shares.get(name)
+        shares = self._shares.get(call.base)
         if shares is None:
-            shares = self._shares[name] = Shares(name, self._ageing_s)
+            shares = self._shares[call.base] = Shares(call.base, self._ageing_s)
         demand = self.models[call.model] = Demand(call.model, shares)
         return demand
 

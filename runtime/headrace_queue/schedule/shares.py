@@ -174,10 +174,11 @@ class Shares:
                 heads[line.priority] = rank
                 found[line.priority] = _first(flow.waiting[line])
         if len(found) > 1:
-            return max(found.values(), key=lambda entry: self._urgency(entry, now))
+            return max(found.values(), key=lambda entry: self.urgency(entry, now))
         return next(iter(found.values()), None)
 
-    def _urgency(self, entry: Entry, now: float) -> tuple[float, int]:
+    def urgency(self, entry: Entry, now: float) -> tuple[float, int]:
+        """Of those that are next of their priorities, the one with the greatest goes first."""
         return entry.line.priority + (now - entry.since) / self._ageing_s, -entry.ticket
 
     def _charge(self, flow: Flow, charge: float) -> None:

@@ -7,6 +7,7 @@ that the engine had from earlier requests count for nothing.
 from collections import OrderedDict
 
 from headrace_api.wire import Usage
+from headrace_queue.exchange import Call
 
 _BYTES_PER_TOKEN = 4
 _COMPLETION = 2
@@ -27,9 +28,12 @@ class Estimates:
     def __init__(self) -> None:
         self._tokens: OrderedDict[str, float] = OrderedDict()
 
-    def work(self, model: str, size: int) -> float:
-        """Of a request whose body has `size` bytes."""
-        return 1 + size / _BYTES_PER_TOKEN + _COMPLETION * self._tokens.get(model, _FIRST_GUESS)
+    def work(self, call: Call) -> float:
+        """Of a request: a quarter of its bytes, and an answer of the usual length if it may have that."""
+        tokens = self._tokens.get(call.model, _FIRST_GUESS)
+        if call.most_tokens is not None:
+            tokens = min(tokens, call.most_tokens)
+        return 1 + len(call.raw) / _BYTES_PER_TOKEN + _COMPLETION * tokens
 
     def learn(self, model: str, usage: Usage) -> None:
         """An answer is there."""

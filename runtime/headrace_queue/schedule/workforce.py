@@ -45,7 +45,7 @@ class Worker:
     @property
     def free(self) -> bool:
         """Whether it takes a request now."""
-        return self.credits > 0
+        return self.credits > 0 and self.starting is None
 
     def fits(self, lane: Lane) -> bool:
         """Whether it may take a request of this lane, of its models."""
