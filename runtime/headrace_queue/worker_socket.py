@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from headrace_api import wire
 from headrace_api.load import Starting
+from headrace_queue import sse
 from headrace_queue.dispatch import Dispatcher
 from headrace_queue.exchange import Call, End
 from headrace_queue.invalid import in_words
@@ -85,7 +86,7 @@ class V1Session:
             case wire.Credit():
                 self._dispatcher.grant(self._worker, message.n)
             case wire.Result():
-                end = End(message.status, message.body, message.usage)
+                end = End(message.status, _body(message), message.usage)
                 self._dispatcher.finish(self._worker, message.job, message.request_id, end)
                 self._outbox.put(wire.Ack(request_id=message.request_id).model_dump_json())
             case wire.HandBack():
@@ -122,6 +123,13 @@ def _starting(report: wire.Report) -> Starting | None:
         return None
     done, total = report.done_bytes, report.total_bytes
     return Starting(state=report.state, detail=_short(report.detail), done_bytes=done, total_bytes=total)
+
+
+def _body(result: wire.Result) -> dict[str, Any] | None:
+    """An error in OpenAI's shape, whatever the worker made of it."""
+    if result.status == 200:
+        return result.body
+    return sse.error_body((result.body or {}).get("error") or {})
 
 
 def _short(said: str) -> str:

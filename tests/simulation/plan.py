@@ -81,7 +81,7 @@ class Plan:
         return "\n".join([*parts, *map(str, self.clients), *map(str, self.workers), *map(str, self.faults)])
 
 
-KIND_LIMITS = Limits(1000, 2**20, 2**20, 300, 300, 3)
+KIND_LIMITS = Limits(client_buffer_bytes=2**20, hold_seconds=300, request_seconds=300)
 
 
 def draw(seed: int) -> Plan:
@@ -100,7 +100,7 @@ def _limits(rng: Random) -> Limits:
     return Limits(
         max_waiting=rng.choice((0, 2, 100)),
         max_waiting_bytes=rng.choice((300, 2**20)),
-        client_buffer_bytes=rng.choice((1000, 2**20)),
+        client_buffer_bytes=rng.choice((1500, 2**20)),
         hold_seconds=rng.choice((1.0, 5.0, 30.0)),
         request_seconds=rng.choice((4.0, 15.0, 60.0)),
         max_attempts=rng.randint(1, 3),

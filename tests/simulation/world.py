@@ -11,7 +11,6 @@ from typing import Any
 
 from aiohttp import WSMessage
 
-from headrace_queue.exchange import Call
 from tests.simulation import audit
 from tests.simulation.books import Book
 from tests.simulation.liar import Liar
@@ -159,11 +158,9 @@ class World:
         content = f"{client.request_id} {client.words}"
         body = {"model": client.model, "messages": [{"role": "user", "content": content}], "stream": client.stream}
         body |= {"stream_options": {"include_usage": True}} if client.include_usage else {}
-        raw = json.dumps(body).encode()
-        call = Call(client.request_id, client.model, "/v1/chat/completions", raw, client.stream, client.include_usage)
         self.note(f"{client.request_id} asks for {client.model}")
         queue = self.queue
-        queue.ask(call, client.read_pause_s)
+        queue.ask(client.request_id, json.dumps(body).encode(), client.read_pause_s)
         if client.leaves_after_s is not None:
             self.loop.call_later(client.leaves_after_s, queue.hang_up, client.request_id)
 
