@@ -127,9 +127,10 @@ def _starting(report: wire.Report) -> Starting | None:
 
 def _body(result: wire.Result) -> dict[str, Any] | None:
     """An error in OpenAI's shape, whatever the worker made of it."""
-    if result.status == 200:
+    error = (result.body or {}).get("error")
+    if result.status == 200 or isinstance(error, dict):
         return result.body
-    return sse.error_body((result.body or {}).get("error") or {})
+    return sse.error_body(error or {})
 
 
 def _short(said: str) -> str:
