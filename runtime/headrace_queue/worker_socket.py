@@ -128,7 +128,7 @@ def _starting(report: wire.Report) -> Starting | None:
 def _body(result: wire.Result) -> dict[str, Any] | None:
     """An error in OpenAI's shape, whatever the worker made of it."""
     error = (result.body or {}).get("error")
-    if result.status == 200 or isinstance(error, dict):
+    if result.body is None or result.status == 200 or isinstance(error, dict):
         return result.body
     return sse.error_body(error or {})
 
