@@ -20,10 +20,7 @@ from pydantic import AwareDatetime, ConfigDict, Field, model_validator
 from headrace_api.base import KubernetesDocument, Message
 
 KEYS_PATH = "/keys"
-"""Where the queue's admin port has the keys: GET and POST here, GET and DELETE `/{id}`, POST `/{id}/rotate`."""
-
-ADMIN_KEY_HEADER = "x-headrace-admin-key"
-"""Tells the admin port that whoever asks may manage keys."""
+"""Where the queue's admin port has the keys: GET and POST here, DELETE `/{id}`, POST `/{id}/rotate`."""
 
 SHORTEST_SECRET = 20
 """Characters; a shorter one could be found by trying, from its SHA-256."""

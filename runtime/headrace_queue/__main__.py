@@ -12,9 +12,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from typer import Option
 
 from headrace_queue.app import QueueServer
+from headrace_queue.keys.settings import KeySettings
 from headrace_queue.limits import Limits
 from headrace_queue.logs import capture_libraries, make_logger
-from headrace_queue.settings import ENVIRONMENT_PREFIX, Settings, read_alias, read_tls, read_token
+from headrace_queue.settings import ENVIRONMENT_PREFIX, Settings, read_alias, read_limits, read_tls, read_token
 
 _DEFAULTS = Settings()
 _LIMITS = _DEFAULTS.limits
@@ -87,11 +88,31 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
         str | None,
         Option(help="postgresql://USER:PASSWORD@HOST/DATABASE: for more than one queue.", show_default=False),
     ] = None,
+    keys_file: Annotated[Path | None, Option(help="A YAML or JSON file of keys; read again when it changes.")] = None,
+    keys_required: Annotated[bool, Option(help="Let nobody in without a key, also before there is one.")] = False,
+    default_limit: Annotated[
+        list[str] | None, Option(help="NAME=NUMBER: a limit of keys that do not say themselves. Repeatable.")
+    ] = None,
+    admin_key: Annotated[str | None, Option(help="Who has it may manage keys; without one nobody.")] = None,
+    admin_key_file: Annotated[Path | None, Option(help="A file that holds the admin key.")] = None,
+    anonymous_workers: Annotated[
+        bool | None, Option(help="Let workers without a token join; unless said: while no token is configured.")
+    ] = None,
+    receipt_secret: Annotated[
+        str | None, Option(help="Signs workers' receipts; else one is made and kept in the database.")
+    ] = None,
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], Option(help="What is logged.")] = "INFO",
 ) -> None:
     """Serve the OpenAI API for the workers that connect. Every option is also a variable HEADRACE_QUEUE_<NAME>."""
     try:
         token = read_token(worker_token, worker_token_file)
+        keys = KeySettings(
+            file=keys_file,
+            required=keys_required,
+            default_limits=read_limits(default_limit or ()),
+            admin_key=read_token(admin_key, admin_key_file, "--admin-key"),
+            anonymous_workers=anonymous_workers,
+        )
         tls = read_tls(tls_cert, tls_key)
         aliases = tuple(read_alias(each) for each in alias or ())
     except ValueError as error:
@@ -114,6 +135,8 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
         max_request_bytes=max_request_bytes,
         data_folder=data_folder,
         database_url=database_url,
+        keys=keys,
+        receipt_secret=receipt_secret,
         limits=Limits(
             max_waiting=max_waiting,
             max_waiting_bytes=max_waiting_bytes,
@@ -131,7 +154,7 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
     try:
         asyncio.run(run(settings, log))
     except (SQLAlchemyError, ValueError) as error:
-        log.error("no database", error=str(error))  # noqa: TRY400
+        log.error("cannot start", error=str(error))  # noqa: TRY400
         raise typer.Exit(1) from error
     except OSError as error:
         log.error("cannot listen", host=host, port=port, admin_port=admin_port, error=str(error))  # noqa: TRY400

@@ -218,4 +218,7 @@ class Answer:
         self._reply.send(error.status, JSON + self._fields() + extra, to_json(error.body()))
 
     def _fields(self) -> bytes:
-        return field(HEADER, self.told_id)
+        told = field(HEADER, self.told_id)
+        if self.admission is None or not self.admission.headers:
+            return told
+        return told + b"".join(field(name, value) for name, value in self.admission.headers.items())

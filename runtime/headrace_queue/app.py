@@ -1,7 +1,8 @@
 """Puts the program together: every object is made here, once, and handed to those that need it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 from typing import Self
 
@@ -13,8 +14,7 @@ from sqlalchemy import Engine
 
 from headrace_api.load import OPERATOR_PATH
 from headrace_api.wire import WORKER_PATH
-from headrace_queue.access import Access, Open
-from headrace_queue.accounts import Accounts
+from headrace_queue.access import Access
 from headrace_queue.aiohttp_errors import openai_errors
 from headrace_queue.clock import LoopClock
 from headrace_queue.database.engine import shown, sqlite_url
@@ -23,6 +23,15 @@ from headrace_queue.dispatch import Dispatcher
 from headrace_queue.http.connection import HttpLimits
 from headrace_queue.http.server import HttpServer
 from headrace_queue.http.tls import Certificate
+from headrace_queue.keys.admin import KeyAdmin
+from headrace_queue.keys.service import KeyService
+from headrace_queue.ledger.bookkeeper import Bookkeeper
+from headrace_queue.ledger.entry import Entry
+from headrace_queue.ledger.ledger import Ledger
+from headrace_queue.ledger.metrics import LedgerMetrics
+from headrace_queue.ledger.receipts import Receipts
+from headrace_queue.ledger.rows import LedgerRows
+from headrace_queue.ledger.secrets import RECEIPTS, shared_secret
 from headrace_queue.metrics import LoadCollector, Metrics
 from headrace_queue.models import ModelNames
 from headrace_queue.openai_api import OpenAiApi, Parts, text_page
@@ -30,6 +39,9 @@ from headrace_queue.operator_socket import OperatorSocket
 from headrace_queue.schedule import Schedule
 from headrace_queue.settings import Settings
 from headrace_queue.worker_door import WorkerDoor
+
+_LEDGER_SECONDS = 5
+"""How long rows that are not written have when the queue stops: with workers connected, and again after that."""
 
 
 class QueueServer:
@@ -47,17 +59,23 @@ class QueueServer:
         metrics = Metrics(registry)
         schedule = Schedule(settings.generalist_models, settings.priority_ageing_seconds)
         names = ModelNames(settings.models, schedule, dict(settings.aliases), expecting=settings.expect_operator)
-        self.dispatcher = Dispatcher(schedule, names, settings.limits, Accounts(metrics), metrics, LoopClock())
+        clock = LoopClock()
+        self._ledger = Ledger(LedgerMetrics(registry), log, self._noticed)
+        self._books = Bookkeeper(self._ledger, metrics, clock, time.time)
+        self.dispatcher = Dispatcher(schedule, names, settings.limits, self._books, metrics, clock)
         self._names = names
         registry.register(
             LoadCollector(lambda: schedule.load(names.announced()), names.label, lambda: schedule.generalists)
         )
+        self.keys = KeyService(settings.keys, settings.worker_token, log)
         pages = {
             b"/healthz": text_page(lambda: (200, "ok")),
             b"/readyz": text_page(self._readiness),
         }
         self._api = OpenAiApi(
-            Parts(self.dispatcher, names, access or Open(), metrics, log), pages, settings.waiting_comment_seconds
+            Parts(self.dispatcher, names, access or self.keys.access, metrics, log),
+            pages,
+            settings.waiting_comment_seconds,
         )
         self._door = WorkerDoor(self.dispatcher, metrics, log, settings.worker_token, settings.heartbeat_seconds)
         self._operators = OperatorSocket(self.dispatcher, names, log)
@@ -73,16 +91,20 @@ class QueueServer:
         settings = self._settings
         url = settings.database_url or sqlite_url(settings.data_folder)
         self._database = await open_database(url, self._log)
+        await self.keys.start(self._database)
+        await self._open_ledger(self._database)
         try:
             self.port = await self._listen_in_public()
             self.admin_port = await self._listen_for_the_cluster()
         except OSError:
             await self._stop_listening()
+            await self._ledger.close(0)
             raise
         ports = {"port": self.port, "admin_port": self.admin_port}
         self._log.info("listening", host=settings.host, **ports, database=shown(self._database))
         if settings.worker_token is None:
             self._log.warning("any worker may join: no --worker-token is set")
+        self.keys.announce()
         loop = asyncio.get_running_loop()
         self._patience = loop.call_later(settings.catalogue_seconds, self._stop_expecting)
         return self
@@ -90,9 +112,12 @@ class QueueServer:
     async def __aexit__(self, *_: object) -> None:
         if self._patience:
             self._patience.cancel()
+        await self._ledger.flush(_LEDGER_SECONDS)
         await self._door.close()
         await self._operators.close()
         await self._stop_listening()
+        await self.keys.close()
+        await self._ledger.close(_LEDGER_SECONDS)
         if self._database:
             self._database.dispose()
 
@@ -102,6 +127,17 @@ class QueueServer:
         done = asyncio.Event()
         self.dispatcher.drain(self._settings.drain_seconds, done.set)
         await asyncio.gather(done.wait(), self._operators.close())
+
+    async def _open_ledger(self, database: Engine) -> None:
+        secret = self._settings.receipt_secret
+        if secret is None:
+            secret = await asyncio.to_thread(shared_secret, database, RECEIPTS)
+        self._books.receipts = Receipts(secret)
+        rows = LedgerRows(database)
+        self._ledger.start(lambda entries: rows.write(entries, lambda _connection, _new: None))
+
+    def _noticed(self, new: Sequence[Entry]) -> None:
+        self._books.noticed(new, self._names.label)
 
     def _public_app(self) -> web.Application:
         """What the public port has beside OpenAI's API: a connection that comes here never goes back."""
@@ -117,6 +153,7 @@ class QueueServer:
         app.router.add_get("/readyz", _answer(self._readiness))
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get(OPERATOR_PATH, self._operators.handle)
+        KeyAdmin(self.keys, self._log).add_routes(app.router)
         return app
 
     def _readiness(self) -> tuple[int, str]:

@@ -13,10 +13,10 @@ from typing import Protocol
 
 from headrace_api.load import Starting
 from headrace_queue import errors
-from headrace_queue.accounts import Accounts
 from headrace_queue.clock import Clock
 from headrace_queue.exchange import Call, End, Exchange
 from headrace_queue.forecast import Forecast
+from headrace_queue.ledger.bookkeeper import Bookkeeper, Told
 from headrace_queue.limits import Limits
 from headrace_queue.metrics import Metrics
 from headrace_queue.models import ModelNames
@@ -32,8 +32,8 @@ _LAST_WORDS_SECONDS = 1
 class WorkerLink(Protocol):
     """The connection of one worker, as the dispatcher sees it. No method blocks or raises."""
 
-    def give(self, job: int, call: Call, waited_s: float, /) -> None:
-        """Send the worker a job that has been here for so long."""
+    def give(self, job: int, call: Call, waited_s: float, receipt: str, /) -> None:
+        """Send the worker a job that has been here for so long; it shows the receipt with its result."""
 
     def cancel(self, job: int) -> None:
         """Ask the worker to stop a job."""
@@ -45,6 +45,7 @@ class WorkerLink(Protocol):
 @dataclass
 class _Seat:
     link: WorkerLink
+    name: str
     jobs: set[int] = field(default_factory=set)
     draining: bool = False
 
@@ -63,14 +64,14 @@ class Dispatcher:
         schedule: Schedule,
         names: ModelNames,
         limits: Limits,
-        accounts: Accounts,
+        books: Bookkeeper,
         metrics: Metrics,
         clock: Clock,
     ) -> None:
         self.schedule = schedule
         self.limits = limits
         self._names = names
-        self._accounts = accounts
+        self._books = books
         self._metrics = metrics
         self._clock = clock
         self._draining = False
@@ -79,6 +80,8 @@ class Dispatcher:
         self._seats: dict[int, _Seat] = {}
         self._exchanges: dict[int, Exchange] = {}
         self._jobs: dict[int, _Job] = {}
+        self._unbooked: dict[str, Exchange] = {}
+        """Those that have no row in the ledger yet, by their requests' ids."""
         self._room = Room(limits)
         self._forecast = Forecast()
         self._holds = Timeouts[Exchange](clock, limits.hold_seconds, self._give_up)
@@ -95,18 +98,17 @@ class Dispatcher:
         Raises:
             ApiError: the queue stops, as much waits as may wait, or the answer is wanted before now.
         """
-        if self._draining:
-            raise errors.draining()
-        if call.deadline_s is not None and call.deadline_s <= 0:
-            raise errors.too_late(call.deadline_s)
-        if not self.schedule.free(call.model) and (full := self._room.full(call)):
-            starting = [] if self.schedule.is_ready(call.model) else self.schedule.starting(call.model)
-            raise errors.saturated(full, starting, self._eta(call))
+        if self._books.full:
+            raise errors.ledger_full()
+        if error := self._refusal(call):
+            self._books.refuse(call, error.status)
+            raise error
         label = self._names.label(call.model)
         began = self._clock.now()
         buffer = self.limits.client_buffer_bytes
         exchange = Exchange(call, next(self._numbers), label, buffer, abort, news, began)
         self._exchanges[exchange.ticket] = exchange
+        self._unbooked[call.request_id] = exchange
         self._open.add(exchange)
         self._bounds.add(exchange)
         if call.deadline_s is not None and call.deadline_s < self.limits.request_seconds:
@@ -151,7 +153,7 @@ class Dispatcher:
         `name` is what the worker calls itself: in a pod, the pod's name. `starting` is None for one that is ready.
         """
         worker = next(self._numbers)
-        self._seats[worker] = _Seat(link)
+        self._seats[worker] = _Seat(link, name)
         self.schedule.add(worker, models, name, starting)
         self._forecast.tell(worker, self.schedule.models_of(worker), starting, self._clock.now())
         if self._dismissing:
@@ -166,7 +168,10 @@ class Dispatcher:
         self.schedule.remove(worker)
         for job in seat.jobs:
             exchange = self._jobs.pop(job).exchange
-            if not exchange.over:
+            exchange.job = None
+            if exchange.over:
+                self._book(exchange)
+            else:
                 self._try_again(exchange)
         self._assign(None)
 
@@ -202,25 +207,41 @@ class Dispatcher:
         if exchange is None or not data:
             return
         self._note_first_byte(exchange)
+        exchange.received += len(data)
         if not exchange.put(data):
             self._close(exchange, End.failed(errors.buffer_full(self.limits.client_buffer_bytes)))
             if exchange.sent:
                 exchange.abort()
 
-    def finish(self, worker: int, job: int, request_id: str, end: End) -> None:
-        """The end of a job, or the end of an earlier connection's job, told again: that is only counted."""
+    def finish(  # noqa: PLR0913, PLR0917 - what a worker says of an end
+        self,
+        worker: int,
+        job: int,
+        request_id: str,
+        end: End,
+        receipt: str = "",
+        committed: Callable[[], None] | None = None,
+    ) -> None:
+        """The end of a job, or the end of an earlier connection's job, told again: that is only written down.
+
+        `committed` is called once the ledger has the request's row.
+        """
         given = self._jobs.get(job)
         if given is None or given.worker != worker or given.exchange.call.request_id != request_id:
-            served = sorted(self.schedule.models_of(worker) or ())
-            self._accounts.record(request_id, self._names.label(served[0] if served else ""), end.usage)
+            self._told_again(worker, request_id, end, receipt, committed)
             return
+        exchange = given.exchange
         self._forget(job)
-        self._accounts.record(request_id, given.exchange.label, end.usage)
-        if not given.exchange.over:
-            self._note_first_byte(given.exchange)
+        exchange.used = end
+        if committed:
+            exchange.acks.append(committed)
+        if exchange.over:
+            self._book(exchange)
+        else:
+            self._note_first_byte(exchange)
             if end.usage is not None:
-                self.schedule.settle(given.exchange.ticket, end.usage)
-            self._close(given.exchange, end)
+                self.schedule.settle(exchange.ticket, end.usage)
+            self._close(exchange, end)
 
     def hand_back(self, worker: int, job: int, *, failed: bool) -> str | None:
         """A worker will not do a job: it waits again.
@@ -230,9 +251,12 @@ class Dispatcher:
         Returns the request's id; None if nobody waits for it any more.
         """
         exchange = self._exchange_of(worker, job)
-        self._forget(job, worker)
+        over = self._forget(job, worker)
         if exchange is None:
+            if over:
+                self._book(over)
             return None
+        exchange.worker, exchange.started = "", None
         self._metrics.handbacks.labels(exchange.label).inc()
         if self._seats[worker].draining and not failed:
             exchange.attempts -= 1
@@ -290,10 +314,13 @@ class Dispatcher:
             exchange = self._exchanges[ticket]
             self._release(exchange)
             exchange.attempts += 1
+            exchange.worker, exchange.started = self._seats[worker].name, now
             exchange.job = job = next(self._numbers) % 2**32
             self._jobs[job] = _Job(exchange, worker)
             self._seats[worker].jobs.add(job)
-            self._seats[worker].link.give(job, exchange.call, now - exchange.began)
+            waited_s = now - exchange.began
+            receipt = self._books.receipt(exchange.call, waited_s)
+            self._seats[worker].link.give(job, exchange.call, waited_s, receipt)
             self._forecast.handed_out(exchange.call.base, now)
         self._notify()
 
@@ -326,7 +353,26 @@ class Dispatcher:
         if given is not None and exchange.job is not None:
             self._seats[given.worker].link.cancel(exchange.job)
         exchange.finish(end)
+        if given is None:
+            self._book(exchange)
         self._notify()
+
+    def _book(self, exchange: Exchange) -> None:
+        """Write its row: it has ended, and no worker has it any more."""
+        if self._unbooked.pop(exchange.call.request_id, None):
+            self._books.close(exchange)
+
+    def _told_again(
+        self, worker: int, request_id: str, end: End, receipt: str, committed: Callable[[], None] | None
+    ) -> None:
+        exchange = self._unbooked.get(request_id)
+        if exchange is not None:
+            # Another attempt is under way: the row will be that one's.
+            exchange.acks += [committed] if committed else []
+            return
+        model = min(self.schedule.models_of(worker) or (), default="")
+        told = Told(request_id, end, receipt, self._seats[worker].name, model)
+        self._books.told(told, committed)
 
     def _hold(self, exchange: Exchange) -> None:
         """It waits; nothing of this is done for what is handed out at once."""
@@ -353,6 +399,16 @@ class Dispatcher:
     def _take_too_long(self, exchange: Exchange) -> None:
         self._close(exchange, End.failed(errors.timed_out(self.limits.request_seconds)))
 
+    def _refusal(self, call: Call) -> errors.ApiError | None:
+        if self._draining:
+            return errors.draining()
+        if call.deadline_s is not None and call.deadline_s <= 0:
+            return errors.too_late(call.deadline_s)
+        if not self.schedule.free(call.model) and (full := self._room.full(call)):
+            starting = [] if self.schedule.is_ready(call.model) else self.schedule.starting(call.model)
+            return errors.saturated(full, starting, self._eta(call))
+        return None
+
     def _be_too_late(self, exchange: Exchange) -> None:
         self._close(exchange, End.failed(errors.too_late(exchange.call.deadline_s)))
 
@@ -365,12 +421,15 @@ class Dispatcher:
         given = self._jobs.get(job)
         return given.exchange if given and given.worker == worker and not given.exchange.over else None
 
-    def _forget(self, job: int, worker: int | None = None) -> None:
+    def _forget(self, job: int, worker: int | None = None) -> Exchange | None:
+        """Take a job from its worker; returns whose it was if that has ended."""
         given = self._jobs.get(job)
-        if given and worker in {None, given.worker}:
-            del self._jobs[job]
-            self._seats[given.worker].jobs.discard(job)
-            given.exchange.job = None
+        if given is None or worker not in {None, given.worker}:
+            return None
+        del self._jobs[job]
+        self._seats[given.worker].jobs.discard(job)
+        given.exchange.job = None
+        return given.exchange if given.exchange.over else None
 
     def _dismiss(self, worker: int) -> None:
         self.schedule.drain(worker)

@@ -17,6 +17,7 @@ stand in one place. The statuses choose the exception that the official `openai`
     500 internal_error          InternalServerError     a fault of the queue itself; its log has the request's id
     502 worker_lost, ...        InternalServerError     the workers that took the request failed
     503 no_worker, draining     InternalServerError     no worker came in time; this queue is stopping
+    503 ledger_unavailable      InternalServerError     the database is away for longer than rows fit into memory
     504 request_timeout         InternalServerError     the answer took longer than `--request-seconds`
     504 deadline_exceeded       InternalServerError     the answer took longer than its client wanted to wait
 """
@@ -167,6 +168,13 @@ def _seconds(eta_s: float | None) -> int:
 
 def _later(eta_s: float | None) -> str:
     return "later" if eta_s is None else f"in about {_seconds(eta_s)} s"
+
+
+def ledger_full() -> ApiError:
+    """The database is away, and as many rows wait for it as may."""
+    return ApiError(
+        503, "ledger_unavailable", "The queue cannot write down what requests use. Try again later.", retry=True
+    )
 
 
 def draining() -> ApiError:

@@ -48,6 +48,8 @@ class End:
     body: dict[str, Any] | None = None
     usage: Usage | None = None
     retry_after: int | None = None
+    gpu_seconds: float = 0.0
+    """As the worker says."""
 
     @classmethod
     def failed(cls, error: ApiError) -> "End":
@@ -85,6 +87,16 @@ class Exchange:
         self.attempts = 0
         self.job: int | None = None
         """The number under which a worker has it now."""
+        self.worker = ""
+        """What the last worker that had it calls itself."""
+        self.started: float | None = None
+        """When that worker got it, on the dispatcher's clock."""
+        self.received = 0
+        """Bytes that workers have sent for it."""
+        self.used: End | None = None
+        """What the last worker said of its end; what the client was told is `end`."""
+        self.acks: list[Callable[[], None]] = []
+        """To be called once its row is in the ledger."""
         self.sent = False
         """Whether a part of the answer is with the client, so that nobody can begin anew."""
         self.over = False

@@ -18,6 +18,7 @@ from headrace_queue.errors import ApiError
 from headrace_queue.exchange import Call
 from headrace_queue.http.head import Head
 from headrace_queue.http.reply import JSON, Reply, field
+from headrace_queue.keys.wishes import DEADLINE, PRIORITY, with_wishes
 from headrace_queue.metrics import Metrics
 from headrace_queue.models import ModelNames
 from headrace_queue.request_ids import RequestIds, told_to_client
@@ -113,10 +114,12 @@ class OpenAiApi:
         if self._dispatcher.draining:
             raise errors.draining()
         call = answer.call = self._named(read_call(body, answer.path, answer.request_id))
-        admission = answer.admission = self._access.admit(_text(head.fields.get(b"authorization", b"")), call)
+        call = with_wishes(call, head.fields.get(PRIORITY), head.fields.get(DEADLINE))
+        authorization = _text(head.fields.get(b"authorization", b""))
+        admission = answer.admission = self._access.admit(authorization, call)
         call = answer.call = admission.call
         if not (self._names.known(call.model) or self._names.expecting):
-            raise errors.unknown_model(call.model, self._names.announced())
+            raise errors.unknown_model(call.model, self._access.visible(authorization, self._names.announced()))
         answer.watch(self._dispatcher.limits.request_seconds, self._comment_seconds)
         answer.exchange = self._dispatcher.submit(call, answer.abort, answer.news)
 

@@ -51,7 +51,7 @@ class SeedSession:
         self._draining = False
         self._worker = dispatcher.join(self, None)
 
-    def give(self, job: int, call: Call, _waited_s: float, /) -> None:
+    def give(self, job: int, call: Call, _waited_s: float, _receipt: str, /) -> None:
         """Send the request; a worker that does not answer in time loses its connection."""
         self._current = (job, call)
         loop = asyncio.get_running_loop()

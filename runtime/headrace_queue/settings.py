@@ -1,8 +1,11 @@
 """The program's settings; the command line in `__main__` fills them, from options or `HEADRACE_QUEUE_*` variables."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from headrace_api.keys import KeyLimits
+from headrace_queue.keys.settings import KeySettings
 from headrace_queue.limits import Limits
 from headrace_queue.schedule import AGEING_SECONDS
 
@@ -31,7 +34,9 @@ class Settings:
     max_request_bytes: int = 32 * 2**20
     data_folder: Path = Path("~/.local/state/headrace")
     database_url: str | None = None
+    receipt_secret: str | None = None
     limits: Limits = field(default_factory=Limits)
+    keys: KeySettings = field(default_factory=KeySettings)
 
 
 def read_alias(text: str) -> tuple[str, str]:
@@ -59,19 +64,35 @@ def read_tls(certificate: Path | None, key: Path | None) -> tuple[Path, Path] | 
     return certificate, key
 
 
-def read_token(token: str | None, file: Path | None) -> str | None:
-    """The workers' token, or None where none is configured.
+def read_token(token: str | None, file: Path | None, option: str = "--worker-token") -> str | None:
+    """The workers' token, or the admin key, or None where none is configured.
 
     Raises:
         ValueError: both are given, the file cannot be read, or the token is empty.
     """
     if token is not None and file is not None:
-        raise ValueError("give --worker-token or --worker-token-file, not both")
+        raise ValueError(f"give {option} or {option}-file, not both")
     if file is not None:
         try:
             token = file.read_text().strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"--worker-token-file {file} cannot be read: {error}") from error
+            raise ValueError(f"{option}-file {file} cannot be read: {error}") from error
     if token is not None and not token.strip():
-        raise ValueError("the worker token is empty: give one of at least 1 character, or none at all")
+        raise ValueError(f"what {option} gives is empty: it must have at least 1 character, or not be there at all")
     return token.strip() if token else None
+
+
+def read_limits(words: Iterable[str]) -> KeyLimits:
+    """The limits that `NAME=NUMBER` words say.
+
+    Raises:
+        ValueError: a word says none; the message has the names that there are.
+    """
+    found: dict[str, int] = {}
+    names = {field.alias or name for name, field in KeyLimits.model_fields.items()}
+    for word in words:
+        name, _, number = word.partition("=")
+        if name not in names or not number.isascii() or not number.isdigit() or int(number) < 1:
+            raise ValueError(f"{word!r}: it must be NAME=NUMBER, with a number above 0 and one of {sorted(names)}")
+        found[name] = int(number)
+    return KeyLimits.model_validate(found)

@@ -1,6 +1,7 @@
 """The queue's end of a `headrace.v1` connection; the messages and their meaning are in `headrace_api.wire`."""
 
 import json
+from functools import partial
 from typing import Any
 
 import structlog
@@ -19,10 +20,10 @@ _REASON_CHARACTERS = 300
 """Of what a worker says; a log line is no place for more."""
 
 
-def job_message(job: int, call: Call, waited_s: float) -> str:
+def job_message(job: int, call: Call, waited_s: float, receipt: str) -> str:
     """A `wire.Job` as JSON; the client's body goes in as it came, neither parsed nor rebuilt."""
     head: dict[str, Any] = {"type": "job", "job": job, "request_id": call.request_id, "openai_url": call.openai_url}
-    head["waited_s"] = round(waited_s, 6)
+    head |= {"waited_s": round(waited_s, 6), "receipt": receipt}
     return json.dumps(head)[:-1] + ',"openai_req":' + call.raw.decode() + "}"
 
 
@@ -32,9 +33,9 @@ class V1Link:
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
 
-    def give(self, job: int, call: Call, waited_s: float, /) -> None:
+    def give(self, job: int, call: Call, waited_s: float, receipt: str, /) -> None:
         """Send a job."""
-        self._outbox.put(job_message(job, call, waited_s))
+        self._outbox.put(job_message(job, call, waited_s, receipt))
 
     def cancel(self, job: int) -> None:
         """Ask to stop a job."""
@@ -86,9 +87,9 @@ class V1Session:
             case wire.Credit():
                 self._dispatcher.grant(self._worker, message.n)
             case wire.Result():
-                end = End(message.status, _body(message), message.usage)
-                self._dispatcher.finish(self._worker, message.job, message.request_id, end)
-                self._outbox.put(wire.Ack(request_id=message.request_id).model_dump_json())
+                end = End(message.status, _body(message), message.usage, gpu_seconds=message.gpu_seconds)
+                ack = partial(self._acknowledge, message.request_id)
+                self._dispatcher.finish(self._worker, message.job, message.request_id, end, message.receipt, ack)
             case wire.HandBack():
                 request_id = self._dispatcher.hand_back(self._worker, message.job, failed=message.failed)
                 reason = _short(message.reason)
@@ -102,6 +103,9 @@ class V1Session:
                 self._dispatcher.replace_models(self._worker, message.models)
             case wire.Register():
                 raise ValueError("a worker registers once per connection")
+
+    def _acknowledge(self, request_id: str) -> None:
+        self._outbox.put(wire.Ack(request_id=request_id).model_dump_json())
 
     def _take(self, report: wire.Report) -> None:
         if report.state != self._state:

@@ -1,5 +1,4 @@
 import io
-import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -56,4 +55,4 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return sqlite_url(tmp_path)
     server: Postgres = request.getfixturevalue("postgres_server")
-    return server.new(f"t{uuid.uuid4().hex}")
+    return server.emptied()

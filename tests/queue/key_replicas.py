@@ -1,13 +1,14 @@
-"""Replicas of the queue that share limits through a table, driven by seeded traffic: nothing is real but the decisions."""
+"""Replicas of the queue that share a key's limits, driven by seeded traffic; only the decisions are real."""
 
 import heapq
 import itertools
 import random
 from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from headrace_api.keys import KeyLimits
-from headrace_queue.keys.meter import Meter, Refusal, Taken
+from headrace_queue.keys.meter import Meter, Taken
 from headrace_queue.keys.shares import Row, Sharing
 
 KEY = "k"
@@ -18,20 +19,10 @@ START = 1_000_000.0
 class Traffic:
     """What clients send: at `rates[replica]` requests per second, each taking `seconds` and about `tokens`."""
 
-    rates: list[float]
+    rates: Sequence[float]
     seconds: float = 0.5
     tokens: float = 100.0
-    length: float = 300.0
-
-    def arrivals(self, seed: int) -> list[tuple[float, int, float, float, float]]:
-        """Time, replica, estimated tokens, real tokens, duration; in order of time."""
-        rng, found = random.Random(seed), []
-        for replica, rate in enumerate(self.rates):
-            at = START
-            while rate and (at := at + rng.expovariate(rate)) < START + self.length:
-                real = self.tokens * rng.choice((0.5, 0.75, 1.25, 1.5))
-                found.append((at, replica, self.tokens, real, rng.expovariate(1 / self.seconds)))
-        return sorted(found)
+    length: float = 180.0
 
 
 @dataclass
@@ -40,13 +31,16 @@ class Outcome:
 
     admitted: list[tuple[float, float]] = field(default_factory=list)
     asked: int = 0
+    running: int = 0
     busiest: int = 0
 
-    def requests(self, since: float = 0) -> int:
-        return sum(1 for at, _ in self.admitted if at >= START + since)
+    @property
+    def requests(self) -> int:
+        return len(self.admitted)
 
-    def tokens(self, since: float = 0) -> float:
-        return sum(tokens for at, tokens in self.admitted if at >= START + since)
+    @property
+    def tokens(self) -> float:
+        return sum(tokens for _, tokens in self.admitted)
 
     def busiest_minute(self) -> int:
         """The most requests admitted within any 60 seconds."""
@@ -55,82 +49,101 @@ class Outcome:
 
 
 class Replicas:
-    """So many replicas, and the table between them."""
+    """So many replicas, and the table between them; with `shared=False` one that gets everything, and no table."""
 
     def __init__(self, count: int, limits: KeyLimits, seed: int, *, shared: bool = True) -> None:
-        self.rng = random.Random(seed)
-        self.sharing = [Sharing(str(number)) for number in range(count)]
-        self.meters = [Meter(limits) for _ in range(count)]
-        self.shared = shared
-        self.rows: dict[str, Row] = {}
-        self.heard: dict[str, float] = {}
-        self.exchanged = [-9e9] * count
+        self.outcome = Outcome()
         self.exchanges = 0
-        for number in range(count):
-            self.heard[str(number)] = START
-        for number in range(count):
-            self._welcome(number, START)
+        self.meters = [Meter(limits) for _ in range(count)]
+        self._shared = shared
+        self._rng = random.Random(seed)  # noqa: S311 - to be the same each time
+        self._sharing = [Sharing(str(number)) for number in range(count)]
+        self._rows: dict[str, Row] = {}
+        self._heard = {each.replica: START for each in self._sharing}
+        self._exchanged = [0.0] * count
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._gone: set[int] = set()
+        self._order = itertools.count()
+        self._now = START
+        for each, meter in zip(self._sharing, self.meters, strict=True):
+            if shared:
+                each.table.take_in([], self._heard)
+                each.welcome(KEY, meter, START)
 
-    def exchange(self, number: int, now: float) -> None:
-        sharing = self.sharing[number]
+    def run(self, traffic: Traffic) -> Outcome:
+        """Send the traffic; every replica exchanges once a second, and 0.1 s after it runs short."""
+        for number, rate in enumerate(traffic.rates):
+            if self._shared:
+                self._at(self._now + self._rng.random(), lambda number=number: self._regularly(number))
+            if rate:
+                self._next(number, rate, traffic)
+        while self._events and self._events[0][0] < START + traffic.length:
+            self._now, _, happen = heapq.heappop(self._events)
+            happen()
+        return self.outcome
+
+    def leave(self, number: int) -> None:
+        """A replica stops, without a word."""
+        self._gone.add(number)
+
+    def _at(self, when: float, happen: Callable[[], None]) -> None:
+        heapq.heappush(self._events, (when, next(self._order), happen))
+
+    def _next(self, number: int, rate: float, traffic: Traffic) -> None:
+        def come() -> None:
+            self._request(number if self._shared else 0, traffic)
+            self._next(number, rate, traffic)
+
+        self._at(self._now + self._rng.expovariate(rate), come)
+
+    def _request(self, number: int, traffic: Traffic) -> None:
+        if number in self._gone:
+            return
+        outcome, meter = self.outcome, self.meters[number]
+        outcome.asked += 1
+        taken = meter.admit(traffic.tokens, self._now)
+        if meter.short and self._shared:
+            self._at(max(self._now + 0.005, self._exchanged[number] + 0.1), lambda: self._exchange(number))
+        if not isinstance(taken, Taken):
+            return
+        outcome.running += 1
+        outcome.busiest = max(outcome.busiest, outcome.running)
+        real = traffic.tokens * self._rng.choice((0.5, 0.75, 1.25, 1.5))
+        outcome.admitted.append((self._now, real))
+        self._at(self._now + self._rng.expovariate(1 / traffic.seconds), lambda: self._end(taken, real))
+
+    def _end(self, taken: Taken, tokens: float) -> None:
+        self.outcome.running -= 1
+        taken.settle(tokens, self._now)
+
+    def _regularly(self, number: int) -> None:
+        self._exchange(number)
+        self._at(self._now + 1, lambda: self._regularly(number))
+
+    def _exchange(self, number: int) -> None:
+        if number in self._gone or self._now - self._exchanged[number] < 0.05:
+            return
+        sharing = self._sharing[number]
         self.exchanges += 1
-        self.heard[sharing.replica] = now
-        self.exchanged[number] = now
-        sharing.table.take_in(self.rows.values(), self.heard)
-        proposal = sharing.propose({KEY: self.meters[number]}, now)
-        self.rows |= {row.replica: row for row in proposal.rows}
+        self._exchanged[number] = self._heard[sharing.replica] = self._now
+        sharing.table.take_in(self._rows.values(), self._heard)
+        proposal = sharing.propose({KEY: self.meters[number]}, self._now)
+        self._rows |= {row.replica: row for row in proposal.rows}
         sharing.accept(proposal)
 
-    def run(self, traffic: Traffic, seed: int) -> Outcome:
-        """Send the traffic; every replica exchanges once a second, and 0.1 s after it runs short."""
-        outcome, running, order = Outcome(), 0, itertools.count()
-        events: list[tuple[float, int, str, tuple]] = [
-            (at, next(order), "request", rest) for at, *rest in traffic.arrivals(seed)
-        ]
-        for number in range(len(self.meters)):
-            if self.shared:
-                events.append((START + self.rng.random(), next(order), "exchange", (number, True)))
-        heapq.heapify(events)
-        while events:
-            now, _, what, rest = heapq.heappop(events)
-            if now > START + traffic.length:
-                break
-            match what:
-                case "exchange":
-                    number, again = rest
-                    if again or now - self.exchanged[number] > 0.05:
-                        self.exchange(number, now)
-                    if again:
-                        heapq.heappush(events, (now + 1, next(order), "exchange", (number, True)))
-                case "request":
-                    number, estimate, real, seconds = rest
-                    outcome.asked += 1
-                    number = number if self.shared else 0
-                    taken = self.meters[number].admit(estimate, now)
-                    if any(gauge.short for gauge in self.meters[number].gauges) and self.shared:
-                        due = max(now + 0.005, self.exchanged[number] + 0.1)
-                        heapq.heappush(events, (due, next(order), "exchange", (number, False)))
-                        for gauge in self.meters[number].gauges:
-                            gauge.short = False
-                    if isinstance(taken, Taken):
-                        running += 1
-                        outcome.busiest = max(outcome.busiest, running)
-                        outcome.admitted.append((now, real))
-                        heapq.heappush(events, (now + seconds, next(order), "end", (taken, real)))
-                    assert isinstance(taken, Taken | Refusal)
-                case "end":
-                    running -= 1
-                    rest[0].settle(rest[1], now)
-        return outcome
 
-    def _welcome(self, number: int, now: float) -> None:
-        if self.shared:
-            self.sharing[number].table.take_in([], self.heard)
-            self.sharing[number].welcome(KEY, self.meters[number], now)
+def even(replicas: int, total: float, _: int) -> list[float]:
+    """As a load balancer that goes round."""
+    return [total / replicas] * replicas
 
 
 def uneven(replicas: int, total: float, seed: int) -> list[float]:
-    """Rates that add up to `total`: the first replica gets most, some get next to nothing."""
-    rng = random.Random(seed)
+    """Some get most, and some next to nothing."""
+    rng = random.Random(seed)  # noqa: S311
     weights = [rng.random() ** 3 + 0.001 for _ in range(replicas)]
     return [total * weight / sum(weights) for weight in weights]
+
+
+def one(replicas: int, total: float, _: int) -> list[float]:
+    """As a client with one connection."""
+    return [total] + [0.0] * (replicas - 1)

@@ -33,14 +33,17 @@ class Postgres:
     port: int
     _server: "subprocess.Popen[bytes] | None" = field(default=None)
 
-    def url(self, database: str = "postgres") -> str:
-        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+    @property
+    def url(self) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
 
-    def new(self, database: str) -> str:
-        """The URL of a database that is empty."""
-        with psycopg.connect(self.url(), autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{database}"'.encode())
-        return self.url(database)
+    def emptied(self) -> str:
+        """The URL of the database, which is empty again: far quicker than a new one."""
+        others = "FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(f"SELECT pg_terminate_backend(pid) {others}".encode())
+            connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+        return self.url
 
     def start(self) -> None:
         # few and small: the machine has other things to do; fsync stays on, as it is what commits wait for
@@ -52,7 +55,7 @@ class Postgres:
             )
         for _ in range(300):
             with contextlib.suppress(psycopg.OperationalError):
-                psycopg.connect(self.url()).close()
+                psycopg.connect(self.url).close()
                 return
             time.sleep(0.05)
         raise RuntimeError((self.folder / "log").read_text())
@@ -92,7 +95,8 @@ def postgres() -> Iterator[Postgres]:
     with tempfile.TemporaryDirectory(prefix="headrace-postgres-") as name:
         folder = Path(name)
         folder.chmod(0o755)
-        shutil.copytree(debian.unpacked(*_PACKAGES), folder / "root", symlinks=True)
+        unneeded = shutil.ignore_patterns("bitcode", "doc", "man", "locale")
+        shutil.copytree(debian.unpacked(*_PACKAGES), folder / "root", symlinks=True, ignore=unneeded)
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             server = Postgres(folder, listener.getsockname()[1])
@@ -103,4 +107,4 @@ def postgres() -> Iterator[Postgres]:
             server.start()
             yield server
         finally:
-            server.stop()
+            server.stop(signal.SIGQUIT)

@@ -106,12 +106,12 @@ def test_writers_wait_for_each_other(database_url: str) -> None:
 
 
 async def test_a_server_that_starts_late_is_waited_for(postgres_server: Postgres) -> None:
-    url, log = postgres_server.new("late"), io.StringIO()
+    url, log = postgres_server.emptied(), io.StringIO()
     postgres_server.stop()
     try:
         opening = asyncio.create_task(open_database(url, make_logger(stream=log)))
         await eventually(lambda: "no database yet" in log.getvalue(), 10)
-        assert "late" in log.getvalue()
+        assert "postgres@127.0.0.1" in log.getvalue()
     finally:
         postgres_server.start()
     (await opening).dispose()

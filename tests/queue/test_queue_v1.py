@@ -17,11 +17,15 @@ from headrace_queue.worker_socket import job_message
 REGISTER_AGAIN = wire.Register(worker="", models=["m"], fingerprint="", cpu_count=1, disk_space=1, vram=1)
 
 
-@given(st.dictionaries(st.text(), st.text() | st.integers() | st.lists(st.text())), st.text(), st.floats(0, 1e6))
-def test_a_job_message_is_a_job(body: dict[str, object], url: str, waited_s: float) -> None:
+@given(
+    st.dictionaries(st.text(), st.text() | st.integers() | st.lists(st.text())), st.text(), st.floats(0, 1e6), st.text()
+)
+def test_a_job_message_is_a_job(body: dict[str, object], url: str, waited_s: float, receipt: str) -> None:
     call = Call("r", "m", url, json.dumps(body).encode())
-    expected = wire.Job(job=7, request_id="r", openai_url=url, openai_req=body, waited_s=round(waited_s, 6))
-    assert wire.queue_messages.validate_json(job_message(7, call, waited_s)) == expected
+    expected = wire.Job(
+        job=7, request_id="r", openai_url=url, openai_req=body, waited_s=round(waited_s, 6), receipt=receipt
+    )
+    assert wire.queue_messages.validate_json(job_message(7, call, waited_s, receipt)) == expected
 
 
 async def test_pieces_of_several_jobs_in_one_frame(queue: Queue) -> None:
@@ -326,9 +330,11 @@ async def test_a_former_result_does_not_end_a_new_job(queue: Queue) -> None:
     async with V1Worker(queue.worker_url, "m", credit=1) as again:
         new = await again.expect(wire.Job)
         assert new.request_id == old.request_id
-        await again.result(old, status=499)
+        await again.send(wire.Result(job=old.job, request_id=old.request_id, status=499))
+        assert await again.silent(), "it is acknowledged when the request's row is written"
         assert not task.done()
         await again.result(new, body=PLAIN)
+        assert (await again.expect(wire.Ack)).request_id == old.request_id
         await task
 
 

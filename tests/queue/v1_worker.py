@@ -1,6 +1,7 @@
 """A `headrace.v1` worker whose every step a test decides."""
 
 import asyncio
+import ssl
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -23,10 +24,11 @@ class V1Worker:
         token: str | None = None,
         name: str = "fake",
         state: wire.WorkerState = "ready",
+        context: ssl.SSLContext | None = None,
     ) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else None
         self._connecting = connect(
-            url, subprotocols=[Subprotocol(wire.SUBPROTOCOL)], additional_headers=headers, max_size=None
+            url, subprotocols=[Subprotocol(wire.SUBPROTOCOL)], additional_headers=headers, max_size=None, ssl=context
         )
         self._register = wire.Register(worker=name, models=list(models), fingerprint="f" * 16, state=state, **MACHINE)
         self._credit = credit

@@ -8,9 +8,10 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from headrace_api.load import Starting
-from headrace_queue.accounts import Accounts
 from headrace_queue.dispatch import Dispatcher
 from headrace_queue.exchange import Call, End, Exchange
+from headrace_queue.ledger.bookkeeper import Bookkeeper
+from headrace_queue.ledger.entry import Entry
 from headrace_queue.limits import Limits
 from headrace_queue.metrics import Metrics
 from headrace_queue.models import ModelNames
@@ -60,7 +61,7 @@ class VirtualWorker:
         self._dispatcher = queue.dispatcher
         self.number = queue.dispatcher.join(self, models, **joining)
 
-    def give(self, job: int, call: Call, _waited_s: float, /) -> None:
+    def give(self, job: int, call: Call, _waited_s: float, _receipt: str, /) -> None:
         self.jobs[job] = call
 
     def cancel(self, job: int) -> None:
@@ -96,15 +97,29 @@ class VirtualWorker:
         return [call.request_id for call in self.jobs.values()]
 
 
+class Rows:
+    """A ledger that writes at once."""
+
+    full = False
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+
+    def record(self, entry: Entry, committed: Callable[[], None] | None = None) -> None:
+        self.entries.append(entry)
+        if committed:
+            committed()
+
+
 class VirtualQueue:
     def __init__(self, *models: str, **limits: Any) -> None:
         self.clock = VirtualClock()
         self.schedule = Schedule()
         metrics = Metrics(CollectorRegistry())
         names = ModelNames(models, self.schedule)
-        self.dispatcher = Dispatcher(
-            self.schedule, names, Limits(**limits), Accounts(metrics), metrics, self.clock
-        )  # fmt: skip
+        self.rows = Rows()
+        books = Bookkeeper(self.rows, metrics, self.clock, self.clock.now)
+        self.dispatcher = Dispatcher(self.schedule, names, Limits(**limits), books, metrics, self.clock)
 
     def ask(self, request_id: str = "r", model: str = "m", raw: bytes = b"{}", **fields: Any) -> Exchange:
         """Raises ApiError as the dispatcher does."""

@@ -191,6 +191,20 @@ def test_the_crc_of_a_file_is_made_from_those_of_its_chunks(data: bytes, chunk: 
     assert digests.joined(check, texts, list(map(len, parts))) == check.digest
 
 
+@given(st.binary(min_size=1, max_size=200), st.integers(1, 30), st.integers(4, 60), st.integers(0, 60))
+def test_the_md5_of_parts_is_made_from_chunks_of_whole_parts(data: bytes, part: int, usual: int, cut: int) -> None:
+    whole = b"".join(md5(data[start : start + part]).digest() for start in range(0, len(data), part))  # noqa: S324
+    check = verify.Check("parts", md5(whole).digest(), (part,))  # noqa: S324
+    size = chunks.size_for(part, usual)
+    texts = []
+    for start in range(0, len(data), size):
+        made = digests.Digest(digests.name_for(check, size), part)
+        made.update(data[start : start + size][:cut])
+        made.update(data[start : start + size][cut:])
+        texts.append(made.text())
+    assert digests.joined(check, texts, []) == check.digest
+
+
 @pytest.mark.parametrize(
     ("name", "check"), [("crc32", "cbf43926"), ("crc32c", "e3069283"), ("crc64nvme", "ae8b14860a799888")]
 )

@@ -18,7 +18,9 @@ from tests.store.test_store_buckets import mirrored, tree
 from headrace_worker.store.errors import StoreError
 from headrace_worker.store.fetch import fetch
 from headrace_worker.store.progress import Progress
+from headrace_worker.store.request import StoreRequest
 from headrace_worker.store.settings import StoreSettings
+from headrace_worker.store.source import Source
 
 Make = Callable[..., StoreSettings]
 FILES = {"config.json": b"{}", "a.safetensors": content(9 * MIB + 3, 1), "b.safetensors": content(4 * MIB, 2)}
@@ -68,6 +70,41 @@ async def test_a_server_that_always_fails_is_given_up(
     async with servers.Proxy(s3.url, faults).running() as url:
         with pytest.raises(StoreError, match=says):
             await fetch(mirrored("s3://models/always"), settings(s3_endpoint=url, read_timeout_s=0.2), nothing)
+
+
+class BreaksOff(servers.Proxy):
+    """Breaks off in the middle of every second answer that has a range."""
+
+    host = b""
+    """The only one by which the server knows itself, if there is one."""
+
+    async def _pass_on(self, head: bytes, writer: asyncio.StreamWriter, fault: str) -> None:
+        if self.host:
+            head = re.sub(rb"(?i)\r\nhost: [^\r]*", b"\r\nhost: " + self.host, head)
+        if b"\r\nrange: " in head.lower():
+            self.faults.met["ranges"] = self.faults.met.get("ranges", 0) + 1
+            fault = "truncated" if self.faults.met["ranges"] % 2 else ""
+        await super()._pass_on(head, writer, fault)
+
+
+@pytest.mark.parametrize(("source", "lost"), [("s3", 0), ("gcs", 2**18)])  # the library for GCS drops half a piece
+async def test_what_has_come_before_a_connection_broke_is_not_fetched_again(
+    s3: servers.S3, gcs: servers.Gcs, settings: Make, source: str, lost: int
+) -> None:
+    server: servers.S3 | servers.Gcs = s3 if source == "s3" else gcs
+    server.put("models", {f"breaks/{name}": data for name, data in FILES.items()})
+    if source == "gcs":
+        request = StoreRequest(Source("bucket", "gs://anonymous@models/breaks"), "org/breaks")
+    else:
+        request = mirrored("s3://models/breaks")
+    proxy = BreaksOff(server.url, Faults())
+    proxy.host = gcs.url.removeprefix("http://").encode() if source == "gcs" else b""
+    async with proxy.running() as url:
+        found = await fetch(request, settings(s3_endpoint=url, gcs_endpoint=url), nothing)
+    assert tree(found.path) == FILES
+    assert proxy.faults.met["ranges"] > 2 * len(FILES)
+    size, broken = sum(map(len, FILES.values())), proxy.faults.met["ranges"] // 2 + 1
+    assert size <= proxy.bytes_sent < size + broken * lost + 2**15  # and the listing
 
 
 async def test_a_file_that_is_garbled_once_is_fetched_again(s3: servers.S3, settings: Make) -> None:

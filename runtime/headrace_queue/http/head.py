@@ -12,6 +12,8 @@ _WANTED = frozenset({
     b"content-length",
     b"expect",
     b"transfer-encoding",
+    b"x-headrace-deadline-seconds",
+    b"x-headrace-priority",
     b"x-request-id",
 })  # fmt: skip
 

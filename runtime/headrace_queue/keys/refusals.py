@@ -9,12 +9,10 @@
 import math
 from collections.abc import Mapping
 
-from headrace_queue.errors import ApiError, bad_body
+from headrace_queue.errors import ApiError
 from headrace_queue.keys.digests import PREFIX
 from headrace_queue.keys.meter import Kind, Refusal
-
-PRIORITY = "x-headrace-priority"
-DEADLINE = "x-headrace-deadline-seconds"
+from headrace_queue.keys.wishes import PRIORITY
 
 _WORDS = {
     Kind.REQUESTS_PER_MINUTE: "requests per minute",
@@ -52,13 +50,9 @@ def model_denied(key: str, model: str) -> ApiError:
 
 def priority_denied(key: str, wished: int, lowest: int, highest: int) -> ApiError:
     """The key has no right to the priority."""
-    message = f"`{PRIORITY}` is {wished}: the API key {key} may ask for {lowest} to {highest}."
-    return ApiError(403, "priority_not_allowed", message, param=PRIORITY)
-
-
-def bad_header(name: str, value: str, accepted: str) -> ApiError:
-    """A header of the request cannot be used."""
-    return bad_body(f"`{name}` is {value[:100]!r}: it must be {accepted}.", param=name)
+    name = PRIORITY.decode()
+    message = f"`{name}` is {wished}: the API key {key} may ask for {lowest} to {highest}."
+    return ApiError(403, "priority_not_allowed", message, param=name)
 
 
 def rate_limited(key: str, refusal: Refusal, now: float, headers: Mapping[str, str]) -> ApiError:

@@ -3,12 +3,15 @@
 import math
 from dataclasses import replace
 
+from headrace_queue.errors import ApiError, bad_body
 from headrace_queue.exchange import Call
-from headrace_queue.keys import refusals
+
+PRIORITY = b"x-headrace-priority"
+DEADLINE = b"x-headrace-deadline-seconds"
 
 
-def with_wishes(call: Call, priority: str | None, deadline: str | None) -> Call:
-    """The call with what the headers `x-headrace-priority` and `x-headrace-deadline-seconds` say.
+def with_wishes(call: Call, priority: bytes | None, deadline: bytes | None) -> Call:
+    """The call with what these headers say.
 
     Raises:
         ApiError: 400; the message names the header and what is accepted.
@@ -20,18 +23,23 @@ def with_wishes(call: Call, priority: str | None, deadline: str | None) -> Call:
     return call
 
 
-def _whole(value: str) -> int:
+def _whole(value: bytes) -> int:
     try:
         return int(value)
     except ValueError:
-        raise refusals.bad_header(refusals.PRIORITY, value, "a whole number") from None
+        raise _wrong(PRIORITY, value, "a whole number") from None
 
 
-def _seconds(value: str) -> float:
+def _seconds(value: bytes) -> float:
     try:
         seconds = float(value)
     except ValueError:
         seconds = math.nan
     if not (math.isfinite(seconds) and seconds > 0):
-        raise refusals.bad_header(refusals.DEADLINE, value, "a number of seconds above 0")
+        raise _wrong(DEADLINE, value, "a number of seconds above 0")
     return seconds
+
+
+def _wrong(header: bytes, value: bytes, accepted: str) -> ApiError:
+    name, said = header.decode(), value[:100].decode("latin-1")
+    return bad_body(f"`{name}` is {said!r}: it must be {accepted}.", param=name)

@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import aiohttp
 import obstore
+from awscrt import auth, http, io
 from obstore.store import GCSStore, S3Store
 from yarl import URL
 
@@ -20,7 +21,8 @@ from headrace_worker.store.errors import AttemptError
 
 MODE = {"x-amz-checksum-mode": "ENABLED"}
 """What S3 wants to be sent."""
-_VALID = timedelta(minutes=5)
+VALID = timedelta(minutes=5)
+"""How long what was signed may be used."""
 _OK = 200
 
 
@@ -65,14 +67,14 @@ def plain(endpoint: str, bucket: str, key: str) -> str:
 
 async def signed_gcs(store: GCSStore, key: str) -> str:
     """The address of an object of Google Cloud Storage."""
-    return await obstore.sign_async(store, "HEAD", key, _VALID)
+    return await obstore.sign_async(store, "HEAD", key, VALID)
 
 
 async def signed_s3(
     store: S3Store, key: str, provider: Provider | None, environment: Mapping[str, str]
 ) -> tuple[str, dict[str, str]]:
     """The address of an object of S3, and the headers to send."""
-    signed = urlsplit(await obstore.sign_async(store, "HEAD", key, _VALID))  # knows the address, and which region it is
+    signed = urlsplit(await obstore.sign_async(store, "HEAD", key, VALID))  # knows the address, and which region it is
     region = parse_qs(signed.query)["X-Amz-Credential"][0].split("/")[2]
     sent = {"host": signed.netloc, **MODE}
     made = await asyncio.to_thread(_signed, signed.path, sent, region, await _keys(provider, environment))
@@ -91,8 +93,6 @@ async def _keys(provider: Provider | None, environment: Mapping[str, str]) -> tu
 
 def _signed(path: str, sent: dict[str, str], region: str, keys: tuple[str, str, str | None] | None) -> dict[str, str]:
     """Blocks where the cloud is asked for keys."""
-    from awscrt import auth, http, io  # noqa: PLC0415 - loads slowly, and only S3 needs it
-
     chain = auth.AwsCredentialsProvider
     provider = (
         chain.new_static(*keys) if keys else chain.new_default_chain(io.ClientBootstrap.get_or_create_static_default())

@@ -1,4 +1,8 @@
-"""Buckets: how one is opened, listed and read. The only module that knows the library (obstore)."""
+"""Buckets: how one is opened, listed and read. The only module that knows the library (obstore).
+
+It says how an object of S3 is asked for, signs that, and the bytes come by `ranges`, at half the cost in CPU. Those of
+Google Cloud Storage come by the library itself, because a role may lack the right to sign there.
+"""
 
 import asyncio
 import time
@@ -12,8 +16,9 @@ import structlog
 from obstore.store import GCSStore, S3Store
 
 from headrace_api.s3_sync import SyncArguments
-from headrace_worker.store import asking, headers, retry
+from headrace_worker.store import asking, headers, ranges, retry
 from headrace_worker.store.address import Address
+from headrace_worker.store.connections import Connections
 from headrace_worker.store.credentials import Provider
 from headrace_worker.store.errors import AttemptError
 from headrace_worker.store.files import RemoteFile
@@ -53,6 +58,11 @@ class Bucket:
         self.where = where
         self._access = access
         self._store = _open(where, access)
+        self._connections = Connections(access.settings.read_timeout_s)
+
+    @property
+    def _open_to_all(self) -> bool:
+        return self.where.anonymous or self._access.arguments.anonymous
 
     async def listing(self) -> list[RemoteFile]:
         """Every file in the folder."""
@@ -84,14 +94,26 @@ class Bucket:
 
     async def copy(self, file: RemoteFile, start: int, end: int, sink: Sink, threads: Threads) -> None:
         """See `source.Remote`."""
-        limit = self._access.settings.read_timeout_s * 4 + (end - start) / 2**18  # 256 KiB/s is slow, not dead
+        patience_s = self._access.settings.read_timeout_s * 4
 
-        async def attempt() -> None:
-            until = time.monotonic() + limit
-            result = await self._got(file, start, end)
-            await threads.run(lambda: _pour(result, end - start, sink, threads, until))
+        async def from_s3() -> None:
+            headers = {"If-Match": f'"{file.etag}"'} if file.etag else {}
+            wanted = ranges.Range(file, start + sink.written, end, await self._url(file.key), headers)
+            await threads.run(lambda: ranges.copy(self._connections, wanted, sink, threads, patience_s))
 
-        await self._persist(attempt)
+        async def from_gcs() -> None:
+            at = start + sink.written
+            until = ranges.latest(patience_s, end - at)
+            result = await self._got(file, at, end)
+            await threads.run(lambda: _pour(result, end - at, sink, threads, until))
+
+        await self._persist(from_s3 if isinstance(self._store, S3Store) else from_gcs)
+
+    async def _url(self, key: str) -> str:
+        """Where an object of S3 can be read without further keys, for a while."""
+        if self._open_to_all:
+            return asking.plain(_endpoint(self.where, self._access), self.where.bucket, key)
+        return await obstore.sign_async(self._store, "GET", key, asking.VALID)
 
     async def _got(self, file: RemoteFile, start: int, end: int) -> "GetResult":
         async with asyncio.timeout(self._access.settings.read_timeout_s * 4):
@@ -121,9 +143,9 @@ class Bucket:
         return replace(file, checksum=headers.checksum(found)) if same else file
 
     async def _headers(self, key: str) -> dict[str, str]:
-        settings, arguments, store = self._access.settings, self._access.arguments, self._store
+        settings, store = self._access.settings, self._store
         sent: dict[str, str] = {}
-        if self.where.anonymous or arguments.anonymous:
+        if self._open_to_all:
             url = asking.plain(_endpoint(self.where, self._access), self.where.bucket, key)
             sent = asking.MODE if isinstance(store, S3Store) else {}
         elif isinstance(store, S3Store):
@@ -148,11 +170,9 @@ class Bucket:
 
     async def _region(self) -> str:
         """The region that the bucket's server names to everybody; empty where it names none."""
-        settings, arguments = self._access.settings, self._access.arguments
-        asked = arguments.region or next(filter(None, map(settings.environment.get, _REGIONS)), "us-east-1")
-        endpoint = arguments.endpoint_url or settings.s3_endpoint or f"https://s3.{asked}.amazonaws.com"
+        url = asking.plain(_endpoint(self.where, self._access), self.where.bucket, "")
         try:
-            return await asking.region(asking.plain(endpoint, self.where.bucket, ""), settings.read_timeout_s)
+            return await asking.region(url, self._access.settings.read_timeout_s)
         except AttemptError as error:
             log.info("the server does not say where a bucket is", bucket=self.where.bucket, why=str(error))
             return ""
@@ -160,16 +180,16 @@ class Bucket:
 
 def _pour(result: "GetResult", size: int, sink: Sink, threads: Threads, until: float) -> None:
     """A body, in pieces that fit into the CPU's cache: they are hashed and written while they are there. Blocks."""
-    sink.begin()
     left = size
     for piece in result.stream(min_chunk_size=_PIECE):
         threads.check()
-        left -= len(piece)
-        if left < 0 or time.monotonic() > until:
+        if len(piece) > left or time.monotonic() > until:
             break
         sink.write(memoryview(piece))
-    if left:
-        raise AttemptError("passing", f"{size - left} bytes came instead of {size}")
+        left -= len(piece)
+        if not left:
+            return
+    raise AttemptError("passing", f"{size - left} bytes came instead of {size}")
 
 
 def _open(where: Address, access: Access) -> S3Store | GCSStore:
@@ -208,8 +228,9 @@ def _endpoint(where: Address, access: Access) -> str:
     """Where anybody may ask."""
     if where.scheme == "gs":
         return access.settings.gcs_endpoint or "https://storage.googleapis.com"
-    named = access.arguments.endpoint_url or access.settings.s3_endpoint
-    return named or f"https://s3.{access.arguments.region or 'us-east-1'}.amazonaws.com"
+    found = map(access.settings.environment.get, _REGIONS)
+    region = access.arguments.region or next(filter(None, found), "us-east-1")
+    return access.arguments.endpoint_url or access.settings.s3_endpoint or f"https://s3.{region}.amazonaws.com"
 
 
 def _from_environment(names: tuple[str, ...], access: Access) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 from headrace_worker.store.files import RemoteFile
 
+_LARGEST = 8
+"""Times the usual size that a chunk may have."""
 VERIFIED = "verified"
 """The line after which the whole file is known to be right."""
 
@@ -68,14 +70,16 @@ def read(journal: str, file: RemoteFile, chunk_bytes: int, boot: str = "") -> St
     return State(frozenset(done), {number: digest for number, digest in done.items() if digest}, verified, then == boot)
 
 
-def size_for(part_bytes: int | None, usual_bytes: int) -> int:
-    """The size of a file's chunks: that of the parts that its hash is made of, so that each is hashed as it comes.
+def size_for(part_bytes: int, usual_bytes: int) -> int:
+    """The size of a file's chunks: whole parts, where its hash is made of parts, so that each is hashed as it comes.
 
     Args:
-        part_bytes: the size of those parts; None where the hash is another.
-        usual_bytes: the size otherwise, and where parts would be far smaller or larger.
+        part_bytes: the size of those parts; 0 where the hash is another.
+        usual_bytes: the size otherwise, and where a part would be far larger.
     """
-    return part_bytes if part_bytes and usual_bytes // 4 <= part_bytes <= usual_bytes * 8 else usual_bytes
+    if not part_bytes or part_bytes > usual_bytes * _LARGEST:
+        return usual_bytes
+    return max(usual_bytes // part_bytes, 1) * part_bytes
 
 
 def count(size: int, chunk_bytes: int) -> int:

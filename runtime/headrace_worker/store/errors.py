@@ -17,7 +17,17 @@ _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _MESSAGE = re.compile(r"<Message>([^<]*)</Message>")
 _REGION = re.compile(r"<Region>([-a-z0-9]+)</Region>")
-_PASSING_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504, 509})
+_PASSING_STATUSES = frozenset({408, 425, 429})
+"""Beside those of servers that cannot just now (5xx)."""
+_NEVER = frozenset({501, 505})
+"""Of those, what the server does not know at all."""
+_NAMED: dict[str, Kind] = {
+    "PreconditionError": "changed",
+    "PermissionDeniedError": "forbidden",
+    "UnauthenticatedError": "forbidden",
+    "InvalidPathError": "final",
+}
+"""What the library says with the class of its error."""
 _BARE_REDIRECT = "Received redirect without LOCATION"
 """All that the library tells of an answer 301, with which S3 says that a bucket is in another region."""
 _OWN = "create_aws_credentials_url"
@@ -57,23 +67,42 @@ def failure(error: BaseException) -> AttemptError:
             elsewhere=True,
         )
     status = int(found[1]) if (found := _STATUS.search(text)) else 0
-    region = found[1] if (found := _REGION.search(text)) else ""
-    return AttemptError(_kind(error, text, status), _short(text, status), region)
+    return AttemptError(_kind(error, text, status), _short(text, status), _region(text))
+
+
+def answered(status: int, reason: str, body: str) -> AttemptError:
+    """What an answer means that is not the one that was wanted. Pure."""
+    text = _short(body, status) if _CODE.search(body) else f"{status} {reason}"
+    return AttemptError(of_status(status), text, _region(body))
+
+
+def of_status(status: int) -> Kind:
+    """What a status of HTTP means that is not 2xx. Pure."""
+    if status == 412:
+        return "changed"
+    if status in {404, 410}:
+        return "missing"
+    if status in {401, 403}:
+        return "forbidden"
+    passing = status in _PASSING_STATUSES or (status >= 500 and status not in _NEVER)
+    return "passing" if passing else "final"
+
+
+def _region(text: str) -> str:
+    return found[1] if (found := _REGION.search(text)) else ""
 
 
 def _kind(error: BaseException, text: str, status: int) -> Kind:
     name = type(error).__name__
-    if name == "PreconditionError" or status == 412:
-        return "changed"
-    if isinstance(error, FileNotFoundError) or status == 404:
-        return "missing"
-    if name in {"PermissionDeniedError", "UnauthenticatedError"} or status in {401, 403}:
-        return "forbidden"
-    if status in _PASSING_STATUSES or isinstance(error, TimeoutError):
-        return "passing"
+    if name in _NAMED:
+        return _NAMED[name]
+    if isinstance(error, (FileNotFoundError, TimeoutError)):
+        return "missing" if isinstance(error, FileNotFoundError) else "passing"
     if _OWN in text:
         return "away"
-    return "final" if status or isinstance(error, ValueError) or name == "InvalidPathError" else "passing"
+    if status:
+        return of_status(status)
+    return "final" if isinstance(error, ValueError) else "passing"
 
 
 def _short(text: str, status: int) -> str:

@@ -123,8 +123,8 @@ async def _from_hub(request: StoreRequest, settings: StoreSettings, show: Show) 
 
     repo = request.source.place
     places = _places(settings, request, repo)
-    async with hub.session(settings) as session, _alone(places, show, repo) as tracker:
-        remote = hub.Hub(repo, request.source.revision, settings, session)
+    async with _alone(places, show, repo) as tracker:
+        remote = hub.Hub(repo, request.source.revision, settings)
         if settings.offline:
             return await _cached(places, repo, request, AttemptError("away", "HF_HUB_OFFLINE is set"))
         try:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-import aiohttp
 from huggingface_hub import HfApi, constants, get_hf_file_metadata, hf_hub_url
 from huggingface_hub.errors import (
     GatedRepoError,
@@ -20,15 +19,13 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils._headers import build_hf_headers
 
-from headrace_worker.store import retry
-from headrace_worker.store.errors import AttemptError, Kind
+from headrace_worker.store import ranges, retry
+from headrace_worker.store.connections import Connections
+from headrace_worker.store.errors import AttemptError, of_status
 from headrace_worker.store.files import RemoteFile
 from headrace_worker.store.settings import StoreSettings
 from headrace_worker.store.source import Sink
 from headrace_worker.store.threads import Threads
-
-_PARTIAL_CONTENT = 206
-_LATE = 500
 
 
 @dataclass(frozen=True)
@@ -42,11 +39,11 @@ class Repository:
 class Hub:
     """One repository. Every method raises `AttemptError`."""
 
-    def __init__(self, repo: str, revision: str, settings: StoreSettings, session: aiohttp.ClientSession) -> None:
+    def __init__(self, repo: str, revision: str, settings: StoreSettings) -> None:
         self.repo = repo
         self._revision = revision
         self._settings = settings
-        self._session = session
+        self._connections = Connections(settings.read_timeout_s)
         self._endpoint = (settings.hub_endpoint or constants.ENDPOINT).rstrip("/")
         self._commit = "main"
         self._located: dict[str, str] = {}
@@ -72,16 +69,15 @@ class Hub:
 
     async def copy(self, file: RemoteFile, start: int, end: int, sink: Sink, threads: Threads) -> None:
         """See `source.Remote`."""
+        patience_s = self._settings.read_timeout_s * 4
 
         async def attempt() -> None:
+            wanted = ranges.Range(file, start + sink.written, end, *await self._address(file))
             try:
-                data = await self._range(file, start, end)
-            except (aiohttp.ClientError, TimeoutError) as error:
-                raise AttemptError("passing", f"{type(error).__name__}: {error}") from error
+                await threads.run(lambda: ranges.copy(self._connections, wanted, sink, threads, patience_s))
             except AttemptError:
                 self._located.pop(file.name, None)  # an address of the storage behind the hub is good for a while only
                 raise
-            await threads.run(lambda: _write(sink, data))
 
         await retry.persist(attempt, self._settings.retries)
 
@@ -89,20 +85,11 @@ class Hub:
         """The hub's hashes are all that it tells."""
         return file
 
-    async def _range(self, file: RemoteFile, start: int, end: int) -> memoryview:
+    async def _address(self, file: RemoteFile) -> tuple[str, dict[str, str]]:
+        """Where a file is, and the headers to send there."""
         url = self._located.get(file.name) or await self._locate(file)
-        headers = {"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
-        if urlsplit(url).netloc == urlsplit(self._endpoint).netloc:  # nobody else is shown the token
-            headers |= build_hf_headers(token=self._settings.hub_token)
-        async with self._session.get(url, headers=headers) as answer:
-            if answer.status >= 400:
-                raise AttemptError(_kind(answer.status), f"{answer.status} {answer.reason}")
-            data = memoryview(await answer.read())
-            if answer.status != _PARTIAL_CONTENT:  # a server that knows no ranges sends all of it
-                data = data[start:end]
-        if len(data) != end - start:
-            raise AttemptError("passing", f"{len(data)} bytes came instead of {end - start}")
-        return data
+        ours = urlsplit(url).netloc == urlsplit(self._endpoint).netloc  # nobody else is shown the token
+        return url, build_hf_headers(token=self._settings.hub_token) if ours else {}
 
     async def _blocking(self, call: Any, *arguments: Any, **named: Any) -> Any:
         try:
@@ -118,17 +105,6 @@ class Hub:
         return self._located[file.name]
 
 
-def _write(sink: Sink, data: memoryview) -> None:
-    sink.begin()
-    sink.write(data)
-
-
-def session(settings: StoreSettings) -> aiohttp.ClientSession:
-    """The connections to the hub's storage; proxies are those of the environment."""
-    silence = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=settings.read_timeout_s)
-    return aiohttp.ClientSession(timeout=silence, trust_env=True)
-
-
 def _failure(error: Exception, endpoint: str) -> AttemptError:
     """What an error of the hub's library means; its texts are kept, for people search for them."""
     text = " ".join(str(error).split())[:600]
@@ -139,16 +115,8 @@ def _failure(error: Exception, endpoint: str) -> AttemptError:
     if isinstance(error, OfflineModeIsEnabled):
         return AttemptError("away", text)
     if isinstance(error, HfHubHTTPError) and error.response is not None:
-        return AttemptError(_kind(error.response.status_code), text)
+        return AttemptError(of_status(error.response.status_code), text)
     return AttemptError("passing", f"couldn't connect to '{endpoint}': {type(error).__name__}: {text}")
-
-
-def _kind(status: int) -> Kind:
-    if status in {401, 403}:
-        return "forbidden"
-    if status in {404, 410}:
-        return "missing"
-    return "passing" if status in {408, 429} or status >= _LATE else "final"
 
 
 def _file(sibling: Any) -> RemoteFile:

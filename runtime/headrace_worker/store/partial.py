@@ -13,10 +13,9 @@ from headrace_worker.store.files import RemoteFile
 class Chunk:
     """Where the bytes of a chunk go while they come (see `source.Sink`)."""
 
-    def __init__(self, path: Path, start: int, hash_name: str) -> None:
-        self._path, self._start, self._hash = path, start, hash_name
+    def __init__(self, path: Path, start: int, digest: digests.Digest) -> None:
+        self._path, self._start, self._at, self._digest = path, start, start, digest
         self._descriptor = os.open(path, os.O_WRONLY)
-        self.begin()
 
     def __del__(self) -> None:
         """A thread may have it longer than who was cancelled: closing it under the thread could hit another file."""
@@ -29,9 +28,10 @@ class Chunk:
             os.close(self._descriptor)
             self._descriptor = -1
 
-    def begin(self) -> None:
+    @property
+    def written(self) -> int:
         """See `Sink`."""
-        self._at, self._digest = self._start, digests.Digest(self._hash)
+        return self._at - self._start
 
     def write(self, data: memoryview) -> None:
         """See `Sink`; the bytes are hashed while they are in the CPU's cache."""
@@ -55,8 +55,8 @@ class Partial:
         self.file = file
         self.path = path
         self.check = verify.check_for(file.etag, file.size, file.checksum)
-        part = self.check.part_sizes[0] if self.check.part_sizes else None
-        self._chunk_bytes = chunks.size_for(part, chunk_bytes)
+        self._part_bytes = self.check.part_sizes[0] if self.check.part_sizes else 0
+        self._chunk_bytes = chunks.size_for(self._part_bytes, chunk_bytes)
         self._hash = digests.name_for(self.check, self._chunk_bytes)
         self._digests: dict[int, str] = {}
         name = hashlib.sha256(file.name.encode()).hexdigest()[:32]
@@ -114,7 +114,7 @@ class Partial:
 
     def open(self, number: int) -> "Chunk":
         """A place for a chunk."""
-        return Chunk(self.path, self.span(number)[0], self._hash)
+        return Chunk(self.path, self.span(number)[0], digests.Digest(self._hash, self._part_bytes))
 
     def note(self, number: int, chunk: "Chunk") -> None:
         """A chunk is in the file: say so in the journal."""

@@ -3,6 +3,7 @@
 Of the keys of buckets (`AWS_*`, `GOOGLE_*`), the library that speaks to them reads more than is named here.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -41,10 +42,10 @@ class StoreSettings:
     """`GOOGLE_BASE_URL`, or the emulator's `STORAGE_EMULATOR_HOST`."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Where `auth_token_env_variable` and keys of buckets are looked up."""
-    chunk_bytes: int = 16 * _MIB
+    chunk_bytes: int = 64 * _MIB
     """Of one request: what a kill loses, times `parallel`."""
-    parallel: int = 16
-    """Requests at the same time."""
+    parallel: int = field(default_factory=lambda: min(32, max(8, 4 * (os.cpu_count() or 1))))
+    """Requests at the same time: more than that move no more bytes, and take time from each other."""
     read_timeout_s: float = 30.0
     """How long a connection may be silent."""
     sync_after_s: float = 60.0

@@ -16,10 +16,11 @@ _PATH = ("/", "./", "../", "~")
 
 
 class Sink(Protocol):
-    """Where bytes go, one piece after the other. Blocks, so it is called in `Threads`."""
+    """Where the bytes of a range go, one piece after the other. Blocks, so it is called in `Threads`."""
 
-    def begin(self) -> None:
-        """The bytes come from their start (again)."""
+    @property
+    def written(self) -> int:
+        """How many have come: an attempt goes on where the one before broke off."""
 
     def write(self, data: memoryview) -> None:
         """The next piece."""

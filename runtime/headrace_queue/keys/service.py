@@ -1,0 +1,192 @@
+"""Keeps the keys that are accepted the same as the keys file and the database say, and this replica's part of limits.
+
+Once a second (every five where no other queue can be there: SQLite), and soon when a key runs short of a limit, one
+transaction exchanges shares and looks whether keys have changed. Without the database everything goes on as it was.
+"""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+import structlog
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from headrace_api.keys import KeyFile
+from headrace_queue.keys import key_file, store
+from headrace_queue.keys.access import KeyAccess
+from headrace_queue.keys.keyring import Key, Keyring, from_file
+from headrace_queue.keys.settings import KeySettings
+from headrace_queue.keys.share_table import ShareTable
+from headrace_queue.keys.shares import Proposal, Row, Sharing
+from headrace_queue.keys.worker_tokens import WorkerRights, WorkerToken, WorkerTokens, token_of, tokens_of
+
+_EXCHANGE_SECONDS = 1.0
+_ALONE_SECONDS = 5.0
+_SHORT_SECONDS = 0.1
+"""Exchanges are no closer than this."""
+
+_LOOP_SECONDS = 10
+"""How long a transaction waits for the event loop."""
+
+Result = TypeVar("Result")
+
+
+class KeyService:
+    """The keys and workers' tokens of this replica."""
+
+    def __init__(
+        self, settings: KeySettings, worker_token: str | None, log: structlog.typing.FilteringBoundLogger
+    ) -> None:
+        """Read the keys file.
+
+        Raises:
+            ValueError: it cannot be read, or is not accepted.
+        """
+        self.settings = settings
+        self._log = log
+        replica = uuid.uuid4().hex
+        self._sharing = Sharing(replica)
+        self._table = ShareTable(replica, time.time)
+        self.access = KeyAccess(self._sharing, time.time)
+        self._own_token = [token_of(worker_token, WorkerRights("worker-token"))] if worker_token else []
+        self._watched = key_file.Watched(settings.file) if settings.file else None
+        self._file = key_file.read(settings.file) if settings.file else KeyFile()
+        self.worker_tokens = WorkerTokens(self._tokens(), anonymous=settings.anonymous_workers)
+        self._stored: list[Key] = []
+        self._state: store.State | None = None
+        self._engine: Engine | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._wanted = asyncio.Event()
+        self._one_at_a_time = asyncio.Lock()
+        self._well = True
+
+    async def start(self, engine: Engine) -> None:
+        """Read the database's keys, and follow the changes from now on.
+
+        Raises:
+            SQLAlchemyError: the database cannot be read.
+        """
+        self._engine = engine
+        self.access.short = self._wanted.set
+        await self.refresh()
+        self._task = asyncio.create_task(self._follow(engine))
+
+    def announce(self) -> None:
+        """Log which keys there are."""
+        if self.access.closed:
+            self._log.info("keys", file=len(self._file.keys), database=len(self._stored))
+        else:
+            self._log.warning("anybody may use the queue: there are no keys")
+
+    async def close(self) -> None:
+        """Write down what was used, and leave the other replicas what this one held."""
+        if self._task is None or self._engine is None:
+            return
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        try:
+            await self.refresh()
+            await self.transact(self._table.leave)
+        except SQLAlchemyError as error:
+            self._log.warning("what keys have used is not written", error=str(error))
+
+    async def transact(self, action: Callable[[Connection], Result]) -> Result:
+        """Run it in a transaction, in a thread.
+
+        Raises:
+            SQLAlchemyError: the database cannot be reached, or refuses.
+        """
+        engine = self._engine
+        if engine is None:
+            raise RuntimeError("the database is there once the service has started")
+
+        def run() -> Result:
+            with engine.begin() as connection:
+                return action(connection)
+
+        return await asyncio.to_thread(run)
+
+    async def refresh(self) -> None:
+        """Exchange shares, and take in the keys of the database if they have changed.
+
+        Raises:
+            SQLAlchemyError: the database cannot be reached, or refuses.
+        """
+        loop = asyncio.get_running_loop()
+        proposals: list[Proposal] = []
+
+        def decide(rows: list[Row], heard: Mapping[str, float]) -> list[Row]:
+            # Meters are the event loop's.
+            proposals.append(asyncio.run_coroutine_threadsafe(self._propose(rows, heard), loop).result(_LOOP_SECONDS))
+            return proposals[-1].rows
+
+        def exchange(connection: Connection) -> tuple[int, store.State, list[Key] | None]:
+            read = self._table.exchange(connection, decide)
+            state = store.state(connection)
+            changed = state != self._state
+            return read, state, store.read_all(connection, self.settings.default_limits) if changed else None
+
+        async with self._one_at_a_time:
+            read, state, keys = await self.transact(exchange)
+            self._table.committed(read)
+            self._sharing.accept(proposals[-1])
+        if keys is not None:
+            self._state, self._stored = state, keys
+            self._replace()
+            if self._task:
+                self.announce()
+
+    async def _propose(self, rows: list[Row], heard: Mapping[str, float]) -> Proposal:
+        now = time.time()
+        self._sharing.table.take_in(rows, heard)
+        self._sharing.table.prune(now)
+        return self._sharing.propose(self.access.meters(), now)
+
+    def _replace(self) -> None:
+        listed = from_file(self._file.keys, self.settings.default_limits)
+        closed = self.settings.required or self.settings.file is not None or bool(self._stored)
+        self.access.replace(Keyring([*listed, *self._stored]), closed=closed or self.access.closed)
+
+    def _tokens(self) -> list[WorkerToken]:
+        return [*self._own_token, *tokens_of(self._file.workers)]
+
+    async def _follow(self, engine: Engine) -> None:
+        pause = _EXCHANGE_SECONDS if engine.dialect.name == "postgresql" else _ALONE_SECONDS
+        while True:
+            self._wanted.clear()
+            await self._pause(pause)
+            self._look_at_file()
+            try:
+                await self.refresh()
+            except SQLAlchemyError as error:
+                self._note(well=False, error=str(error))
+            else:
+                self._note(well=True)
+
+    async def _pause(self, seconds: float) -> None:
+        await asyncio.sleep(_SHORT_SECONDS)
+        try:
+            async with asyncio.timeout(seconds - _SHORT_SECONDS):
+                await self._wanted.wait()
+        except TimeoutError:
+            return
+
+    def _look_at_file(self) -> None:
+        if self._watched is None or self.settings.file is None or not self._watched.changed():
+            return
+        try:
+            self._file = key_file.read(self.settings.file)
+        except ValueError as error:
+            self._log.error("the keys stay as they were", error=str(error))
+            return
+        self._replace()
+        self.announce()
+        self.worker_tokens.replace(self._tokens())
+
+    def _note(self, *, well: bool, **fields: str) -> None:
+        if well != self._well:
+            self._well = well
+            self._log.warning("limits are divided again" if well else "limits stay divided as they are", **fields)

@@ -1,0 +1,109 @@
+"""Keys in the database. Every function runs within the caller's transaction and blocks: never on the event loop."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, select
+
+from headrace_api.keys import KeyInfo, KeyLimits, KeyRights
+from headrace_queue.keys.digests import digest, new_id, new_key
+from headrace_queue.keys.keyring import Key, Secret
+from headrace_queue.keys.lock import lock
+from headrace_queue.keys.tables import KEYS
+
+
+@dataclass(frozen=True)
+class State:
+    """What tells whether a key has changed."""
+
+    count: int
+    revision: int
+
+
+def state(connection: Connection) -> State:
+    """As it is now."""
+    count, revision = connection.execute(select(func.count(), func.max(KEYS.c.revision)).select_from(KEYS)).one()
+    return State(count, revision or 0)
+
+
+def read_all(connection: Connection, defaults: KeyLimits) -> list[Key]:
+    """Every key, the oldest first; also those that are revoked."""
+    return [_key(row, defaults) for row in connection.execute(select(KEYS).order_by(KEYS.c.created_at, KEYS.c.id))]
+
+
+def create(connection: Connection, rights: KeyRights, now: float) -> tuple[str, KeyInfo]:
+    """A new key: the whole of it, which is not kept, and what is."""
+    lock(connection)
+    key_id = new_id()
+    text = new_key(key_id)
+    values = {"id": key_id, "rights": rights.model_dump_json(by_alias=True, exclude_defaults=True), "created_at": now}
+    secrets = _secrets_text([Secret(digest(text))])
+    connection.execute(KEYS.insert().values(**values, secrets=secrets, revision=_next(connection)))
+    return text, _info(_row(connection, key_id))
+
+
+def revoke(connection: Connection, key_id: str, now: float) -> KeyInfo:
+    """The key, which is good no longer; one that was revoked before stays as it is.
+
+    Raises:
+        LookupError: there is none.
+    """
+    lock(connection)
+    if _row(connection, key_id).revoked_at is None:
+        change = KEYS.update().where(KEYS.c.id == key_id)
+        connection.execute(change.values(revoked_at=now, revision=_next(connection)))
+    return _info(_row(connection, key_id))
+
+
+def rotate(connection: Connection, key_id: str, grace_seconds: float, now: float) -> tuple[str, KeyInfo]:
+    """The key with a new secret; those before stay good for so long, and never longer than they were.
+
+    Raises:
+        LookupError: there is none, or it is revoked.
+    """
+    lock(connection)
+    row = _row(connection, key_id)
+    if row.revoked_at is not None:
+        raise LookupError(f"the key {key_id} is revoked: create another one")
+    text, until = new_key(key_id), now + grace_seconds
+    before = [one for one in _secrets(row.secrets) if one.expires is None or one.expires > now]
+    kept = [Secret(one.digest, min(until, one.expires or until)) for one in before] if grace_seconds else []
+    secrets = _secrets_text([Secret(digest(text)), *kept])
+    connection.execute(KEYS.update().where(KEYS.c.id == key_id).values(secrets=secrets, revision=_next(connection)))
+    return text, _info(_row(connection, key_id))
+
+
+def _row(connection: Connection, key_id: str) -> Row[Any]:
+    row = connection.execute(select(KEYS).where(KEYS.c.id == key_id)).one_or_none()
+    if row is None:
+        raise LookupError(f"there is no key {key_id} in the database")
+    return row
+
+
+def _next(connection: Connection) -> int:
+    return state(connection).revision + 1
+
+
+def _key(row: Row[Any], defaults: KeyLimits) -> Key:
+    info = _info(row)
+    return Key(info, _secrets(row.secrets), info.limits.over(defaults))
+
+
+def _info(row: Row[Any]) -> KeyInfo:
+    moments = {"created": _moment(row.created_at), "revoked": _moment(row.revoked_at)}
+    return KeyInfo.model_validate({**json.loads(row.rights), **moments, "id": row.id, "source": "database"})
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+def _secrets(text: str) -> list[Secret]:
+    return [Secret(bytes.fromhex(one["sha256"]), one["expires_at"]) for one in json.loads(text)]
+
+
+def _secrets_text(secrets: Sequence[Secret]) -> str:
+    return json.dumps([{"sha256": one.digest.hex(), "expires_at": one.expires} for one in secrets])

@@ -1,0 +1,59 @@
+"""One request's row, and what becomes of two that tell of the same request."""
+
+from typing import NamedTuple
+
+RECEIPT = "receipt"
+"""Told by a worker alone: the queue that had the request has died, or has not written its own row yet."""
+UNSIGNED = "unsigned"
+"""The worker showed no receipt of ours: whose request it was is not known."""
+UNCOUNTED = "uncounted"
+"""A worker had it, and no count of its tokens has come."""
+ESTIMATED = "estimated"
+"""The answer broke off before the engine's count came; `completion_tokens` are the events that were sent."""
+CORRECTED = "corrected"
+"""The worker's figures cannot be: what is here is the most (or least) that they can have been."""
+
+
+class Entry(NamedTuple):
+    """A row of the ledger, in the order of its columns but for `day`. Times are seconds since 1970, UTC."""
+
+    request_id: str
+    key: str
+    """The id of the client's key; empty where there are no keys."""
+    model: str
+    adapter: str
+    worker: str
+    """The last that had it; empty where none did."""
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    gpu_seconds: float
+    received_at: float
+    started_at: float | None
+    """When the worker got it."""
+    first_token_at: float | None
+    ended_at: float
+    outcome: str
+    """See `outcome.Outcome`."""
+    doubt: str = ""
+    """Words of this module, separated by spaces: what is not certain of the row."""
+
+    def doubts(self, word: str) -> bool:
+        """Whether `doubt` has the word."""
+        return word in self.doubt.split()
+
+
+def merged(there: Entry, told: Entry) -> Entry | None:
+    """The row that is right after `told` comes for a request that has the row `there`; None: the same.
+
+    The word of the queue that had the request counts, whichever came first; tokens are taken from whoever counted them.
+    """
+    ours, other = (told, there) if there.doubts(RECEIPT) and not told.doubts(RECEIPT) else (there, told)
+    if ours.doubts(UNCOUNTED) and not other.doubts(UNCOUNTED):
+        doubt = " ".join(
+            [word for word in ours.doubt.split() if word != UNCOUNTED]
+            + [word for word in (ESTIMATED, CORRECTED) if other.doubts(word)]
+        )
+        counted = {name: getattr(other, name) for name in ("prompt_tokens", "cached_tokens", "completion_tokens")}
+        ours = ours._replace(**counted, gpu_seconds=other.gpu_seconds, doubt=doubt)
+    return None if ours == there else ours

@@ -1,0 +1,47 @@
+"""What a worker is given with a job, to show with its result: whose request it was, signed.
+
+With it any replica can write the row of a request whose own replica has died. The form: 32 hex digits of an HMAC-SHA256
+over the request's id and the rest, then the rest, a JSON list.
+"""
+
+import hmac
+import json
+from dataclasses import dataclass
+
+_DIGITS = 32
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What the row of a request needs that its worker does not know."""
+
+    key: str
+    model: str
+    adapter: str
+    received_at: float
+    """Seconds since 1970, UTC."""
+    request_bytes: int
+
+
+class Receipts:
+    """Makes receipts and reads them again, also those of other replicas that have the same secret."""
+
+    def __init__(self, secret: str) -> None:
+        self._secret = secret.encode()
+
+    def make(self, request_id: str, receipt: Receipt) -> str:
+        """The receipt as a worker gets it."""
+        fields = [receipt.key, receipt.model, receipt.adapter, round(receipt.received_at, 3), receipt.request_bytes]
+        text = json.dumps(fields)
+        return self._sign(request_id, text) + text
+
+    def read(self, request_id: str, given: str) -> Receipt | None:
+        """What it says; None if it is not one that was made, with this secret, for this request."""
+        signature, text = given[:_DIGITS], given[_DIGITS:]
+        if not signature.isascii() or not hmac.compare_digest(signature, self._sign(request_id, text)):
+            return None
+        return Receipt(*json.loads(text))
+
+    def _sign(self, request_id: str, text: str) -> str:
+        message = f"{request_id}\n{text}".encode(errors="surrogatepass")
+        return hmac.digest(self._secret, message, "sha256").hex()[:_DIGITS]

@@ -1,0 +1,273 @@
+"""Keys as clients meet them: who gets in, to which models, with which limits, and what they are told."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import openai
+import pytest
+from queue_setup import PLAIN, Queue, Start, eventually
+from v1_worker import V1Worker
+
+from headrace_api import wire
+from headrace_queue.keys.settings import KeySettings
+
+ADMIN = "the-admin-key-of-this-test"
+SETTINGS = KeySettings(admin_key=ADMIN)
+
+
+async def manage(queue: Queue, method: str, path: str = "", body: Any = None, key: str = ADMIN) -> Any:
+    headers = {"Authorization": f"Bearer {key}"}
+    async with queue.http.request(method, f"{queue.admin_url}/keys{path}", json=body, headers=headers) as answer:
+        return answer.status, await answer.json()
+
+
+async def create(queue: Queue, **rights: Any) -> tuple[str, str]:
+    """The new key and its id."""
+    status, made = await manage(queue, "POST", body=rights)
+    assert status == 201, made
+    return made["key"], made["info"]["id"]
+
+
+def as_client(queue: Queue, key: str) -> Queue:
+    queue.client.api_key = key
+    return queue
+
+
+async def answer(queue: Queue, worker: V1Worker, usage: wire.Usage | None = None, **more: Any) -> Any:
+    task = queue.ask(**more)
+    await worker.result(await worker.expect(wire.Job), body=PLAIN, usage=usage)
+    return await task
+
+
+async def test_without_keys_everybody_gets_in_and_with_the_first_one_nobody_without(start: Start) -> None:
+    queue = await start(keys=SETTINGS)
+    async with V1Worker(queue.worker_url, "m", credit=9) as worker:
+        await answer(queue, worker)
+        assert any(line["event"] == "anybody may use the queue: there are no keys" for line in queue.logged())
+        key, key_id = await create(queue, name="team a")
+        assert key.startswith(f"hr-{key_id}-")
+        for wrong in ("none", key[:-1], f"hr-{key_id}-{'a' * 52}"):
+            with pytest.raises(openai.AuthenticationError, match="Incorrect API key") as caught:
+                await as_client(queue, wrong).ask()
+            assert caught.value.code == "invalid_api_key"
+            assert key.rsplit("-", 1)[1] not in str(caught.value)
+        async with queue.http.get(f"{queue.url}/v1/models") as models:
+            assert (models.status, models.headers["www-authenticate"]) == (401, "Bearer")
+        await answer(as_client(queue, key), worker)
+    assert key.rsplit("-", 1)[1] not in queue.log.getvalue()
+
+
+async def test_revoked_rotated_and_expired_keys_are_told_apart(start: Start) -> None:
+    queue = await start(keys=SETTINGS)
+    async with V1Worker(queue.worker_url, "m", credit=9) as worker:
+        old, key_id = await create(queue)
+        _, with_grace = await manage(queue, "POST", f"/{key_id}/rotate", {"graceSeconds": 60})
+        await answer(as_client(queue, old), worker)
+        await answer(as_client(queue, with_grace["key"]), worker)
+        _, at_once = await manage(queue, "POST", f"/{key_id}/rotate")
+        for gone in (old, with_grace["key"]):
+            with pytest.raises(openai.AuthenticationError):
+                await as_client(queue, gone).ask()
+        await answer(as_client(queue, at_once["key"]), worker)
+        status, revoked = await manage(queue, "DELETE", f"/{key_id}")
+        assert (status, bool(revoked["revoked"])) == (200, True)
+        with pytest.raises(openai.AuthenticationError, match=f"{key_id} has been revoked"):
+            await as_client(queue, at_once["key"]).ask()
+        expired, _ = await create(queue, expires="2020-01-01T00:00:00Z")
+        with pytest.raises(openai.AuthenticationError, match="has expired"):
+            await as_client(queue, expired).ask()
+        assert (await manage(queue, "POST", f"/{key_id}/rotate"))[0] == 404
+        assert (await manage(queue, "DELETE", "/nobody"))[1]["error"]["code"] == "key_not_found"
+
+
+async def test_keys_and_what_they_used_today_outlive_a_restart(start: Start, tmp_path: Path) -> None:
+    first = await start(keys=SETTINGS, data_folder=tmp_path / "data")
+    key, key_id = await create(first, limits={"requestsPerDay": 2})
+    async with V1Worker(first.worker_url, "m", credit=9) as worker:
+        await answer(as_client(first, key), worker)
+    await first.server.__aexit__()
+    second = await start(keys=SETTINGS, data_folder=tmp_path / "data")
+    async with V1Worker(second.worker_url, "m", credit=9) as worker:
+        await answer(as_client(second, key), worker)
+        with pytest.raises(openai.RateLimitError, match="requests per day: limit 2, used 2"):
+            await as_client(second, key).ask()
+    (listed,) = (await manage(second, "GET"))[1]["keys"]
+    assert (listed["id"], listed["limits"]["requestsPerDay"], listed["source"]) == (key_id, 2, "database")
+
+
+async def test_a_key_has_a_right_to_some_models(start: Start) -> None:
+    queue = await start(keys=SETTINGS, models=("llama", "llama:x", "mistral", "org/m"))
+    key, key_id = await create(queue, models=["llama*", "org/*"])
+    as_client(queue, key)
+    assert [model.id async for model in await queue.client.models.list()] == ["llama", "llama:x", "org/m"]
+    with pytest.raises(openai.NotFoundError):
+        await queue.client.models.retrieve("mistral")
+    for name in ("mistral", "unheard-of"):
+        with pytest.raises(openai.PermissionDeniedError, match=f"{key_id} has no right to the model '{name}'"):
+            await queue.ask(name)
+    with pytest.raises(openai.NotFoundError, match="Models that do: llama, llama:x, org/m"):
+        await queue.ask("llama-unheard-of")
+    async with queue.http.post(f"{queue.url}/tokenize", json={"model": "llama", "prompt": "x"}) as refused:
+        assert refused.status == 401
+
+
+async def test_limits_are_told_before_and_when_they_are_reached(start: Start) -> None:
+    queue = await start(keys=SETTINGS)
+    key, _ = await create(queue, limits={"requestsPerMinute": 2, "tokensPerMinute": 10_000})
+    as_client(queue, key)
+    async with V1Worker(queue.worker_url, "m", credit=9) as worker:
+        told = []
+        for _ in range(2):
+            task = asyncio.create_task(
+                queue.client.chat.completions.with_raw_response.create(
+                    model="m", messages=[{"role": "user", "content": "x"}]
+                )
+            )
+            await worker.result(
+                await worker.expect(wire.Job), body=PLAIN, usage=wire.Usage(prompt_tokens=50, completion_tokens=50)
+            )
+            told.append((await task).headers)
+        assert [each["x-ratelimit-remaining-requests"] for each in told] == ["1", "0"]
+        assert told[0]["x-ratelimit-limit-tokens"] == "10000"
+        assert int(told[1]["x-ratelimit-remaining-tokens"]) <= 9_900
+        with pytest.raises(openai.RateLimitError, match="requests per minute: limit 2, used 2") as caught:
+            await queue.ask()
+    assert caught.value.code == "rate_limit_exceeded"
+    headers = caught.value.response.headers
+    assert 55 <= int(headers["retry-after"]) <= 61
+    assert headers["x-ratelimit-remaining-requests"] == "0"
+    assert headers["x-ratelimit-reset-requests"].endswith("s")
+
+
+async def end_in_an_answer(queue: Queue, worker: V1Worker) -> None:
+    await answer(queue, worker)
+
+
+async def end_in_an_error(queue: Queue, worker: V1Worker) -> None:
+    task = queue.ask()
+    await worker.result(await worker.expect(wire.Job), status=500, body={"error": {"message": "x"}})
+    with pytest.raises(openai.InternalServerError):
+        await task
+
+
+async def end_with_the_client(queue: Queue, worker: V1Worker) -> None:
+    task = queue.ask()
+    job = await worker.expect(wire.Job)
+    task.cancel()
+    await worker.expect(wire.Cancel)
+    await worker.result(job, status=499)
+
+
+async def end_before_it_began(queue: Queue, _: V1Worker) -> None:
+    with pytest.raises(openai.NotFoundError):
+        await queue.ask("unheard-of")
+
+
+@pytest.mark.parametrize("end", [end_in_an_answer, end_in_an_error, end_with_the_client, end_before_it_began])
+async def test_a_request_stops_counting_as_under_way_whatever_its_end(start: Start, end: Callable[..., Any]) -> None:
+    queue = await start(keys=SETTINGS)
+    key, key_id = await create(queue, limits={"concurrentRequests": 1})
+    async with V1Worker(as_client(queue, key).worker_url, "m", credit=99) as worker:
+        for _ in range(3):
+            await end(queue, worker)
+            (gauge,) = queue.server.keys.access.meters()[key_id].gauges
+            await eventually(lambda gauge=gauge: gauge.reserved == 0)  # type: ignore[misc]
+        task = queue.ask()
+        job = await worker.expect(wire.Job)
+        with pytest.raises(openai.RateLimitError, match="requests at a time"):
+            await queue.ask()
+        await worker.result(job, body=PLAIN)
+        await task
+
+
+async def test_priority_and_deadline_go_to_the_call_within_the_right(start: Start) -> None:
+    queue = await start(keys=SETTINGS, models=("m",))
+    key, _ = await create(queue, priority=5, lowestPriority=-5, weight=3)
+    as_client(queue, key)
+
+    def waiting() -> list[Any]:
+        return [each.call for each in queue.server.dispatcher._exchanges.values()]
+
+    tasks = [queue.ask(extra_headers={"x-headrace-priority": "-5", "x-headrace-deadline-seconds": "7.5"}), queue.ask()]
+    await eventually(lambda: len(waiting()) == 2)
+    assert sorted((each.priority, each.deadline_s, each.weight) for each in waiting()) == [
+        (-5, 7.5, 3.0),
+        (5, None, 3.0),
+    ]
+    for header, value, error, words in (
+        ("priority", "6", openai.PermissionDeniedError, "may ask for -5 to 5"),
+        ("priority", "high", openai.BadRequestError, "'high': it must be a whole number"),
+        ("deadline-seconds", "0", openai.BadRequestError, "above 0"),
+        ("deadline-seconds", "nan", openai.BadRequestError, "above 0"),
+    ):
+        with pytest.raises(error, match=words):
+            await queue.ask(extra_headers={f"x-headrace-{header}": value})
+    for task in tasks:
+        task.cancel()
+
+
+async def test_the_keys_file_is_followed_and_a_wrong_one_changes_nothing(start: Start, tmp_path: Path) -> None:
+    def write(content: str) -> None:
+        (tmp_path / "next").write_text(content)
+        (tmp_path / "next").replace(tmp_path / "keys.yaml")
+
+    one, two = "the-first-secret-of-a-team", "the-second-secret-of-a-team"
+    write(f"keys: [{{id: team-a, key: {one}, limits: {{requestsPerMinute: 1000}}}}]")
+    queue = await start(keys=KeySettings(file=tmp_path / "keys.yaml", admin_key=ADMIN), models=("m",))
+    service = queue.server.keys
+    service._pause = lambda _: asyncio.sleep(0.01)  # type: ignore[method-assign]
+    service.access.short()
+    as_client(queue, one)
+    assert [model.id async for model in await queue.client.models.list()] == ["m"]
+    assert (await manage(queue, "DELETE", "/team-a"))[1]["error"]["code"] == "key_of_file"
+    write(f"keys: [{{id: team-a, key: {two}, limits: {{requestPerMinute: 1}}}}]")
+    await eventually(lambda: any(line["event"] == "the keys stay as they were" for line in queue.logged()))
+    assert "keys.0.limits.requestPerMinute" in queue.log.getvalue()
+    assert [model.id async for model in await queue.client.models.list()] == ["m"]
+    write(json.dumps({"keys": [{"id": "team-a", "key": two}]}))
+    await eventually(lambda: service.access.ring.keys["team-a"].limits.requests_per_minute is None)
+    with pytest.raises(openai.AuthenticationError):
+        await queue.client.models.list()
+    write("")
+    await eventually(lambda: not service.access.ring.keys)
+    with pytest.raises(openai.AuthenticationError):  # taking the last key away opens nothing
+        await as_client(queue, two).client.models.list()
+    assert one not in queue.log.getvalue()
+    assert two not in queue.log.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("keys: [", "no YAML or JSON at line 1"),
+        ("keys: [{id: a, key: short}]", "keys.0.key"),
+        ("[]", "KeyFile"),
+        ("keys: [{id: a, key: aaaaaaaaaaaaaaaaaaaa}, {id: a, key: bbbbbbbbbbbbbbbbbbbb}]", "a is there more than once"),
+    ],
+)
+async def test_a_queue_does_not_start_with_a_wrong_keys_file(
+    start: Start, tmp_path: Path, content: str, words: str
+) -> None:
+    (tmp_path / "keys.yaml").write_text(content)
+    with pytest.raises(ValueError, match=words):
+        await start(keys=KeySettings(file=tmp_path / "keys.yaml"))
+
+
+async def test_keys_are_managed_by_those_who_have_the_admin_key_only(start: Start) -> None:
+    queue, without = await start(keys=SETTINGS), await start()
+    assert (await manage(queue, "GET", key="wrong"))[0] == 401
+    assert (await manage(without, "GET"))[1]["error"]["code"] == "no_admin_key"
+    status, wrong = await manage(queue, "POST", body={"limits": {"requestsPerMinute": 0}})
+    assert (status, "limits.requestsPerMinute" in wrong["error"]["message"]) == (400, True)
+    async with aiohttp.ClientSession() as http, http.get(f"{queue.url}/keys") as public:
+        assert public.status == 404
+
+
+async def test_keys_can_be_needed_before_there_is_one(start: Start) -> None:
+    queue = await start(keys=KeySettings(required=True), models=("m",))
+    with pytest.raises(openai.AuthenticationError):
+        await queue.client.models.list()

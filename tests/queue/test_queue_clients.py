@@ -1,0 +1,296 @@
+"""What clients see beside the answers: ids, names, keys, comments while they wait, and TLS."""
+
+import asyncio
+import json
+import ssl
+import subprocess
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+from prometheus_client import CollectorRegistry
+from queue_setup import BASE, DONE, PLAIN, Queue, Start, chunk, eventually
+from raw_http import RawClient, request
+from v1_worker import V1Worker
+
+from headrace_api import wire
+from headrace_queue.access import Open
+from headrace_queue.answer import Answer
+from headrace_queue.app import QueueServer
+from headrace_queue.errors import ApiError
+from headrace_queue.exchange import Call
+from headrace_queue.http import server as http_server
+from headrace_queue.logs import make_logger
+
+CHAT: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
+STREAM = CHAT | {"stream": True}
+WAITING = b": waiting\n\n"
+
+
+@pytest.fixture
+def fast_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "_TICK_SECONDS", 0.02)
+
+
+async def test_a_clients_request_id_is_for_its_own_books(queue: Queue) -> None:
+    async with V1Worker(queue.worker_url, "m", credit=2) as worker, RawClient(queue.server.port) as client:
+        inside = set()
+        for _ in range(2):
+            client.post(CHAT, x_request_id="mine/1")
+            job = await worker.expect(wire.Job)
+            inside.add(job.request_id)
+            await worker.result(job, body=PLAIN)
+            assert (await client.response()).headers["x-request-id"] == "mine/1"
+        client.post(CHAT, x_request_id="mine 1")
+        answer = await client.response()
+        assert (answer.status, answer.error["param"]) == (400, "x-request-id")
+    assert len(inside) == 2
+    lines = [line for line in queue.logged() if line["event"] == "request"]
+    assert {line["request_id"] for line in lines[:2]} == inside
+    assert [line.get("client_request_id") for line in lines] == ["mine/1", "mine/1", None]
+
+
+@pytest.mark.usefixtures("fast_ticks")
+async def test_a_stream_that_waits_gets_comments(start: Start) -> None:
+    queue = await start(models=("m",), waiting_comment_seconds=0.1, hold_seconds=0.5)
+    async with RawClient(queue.server.port) as client:
+        client.post(STREAM)
+        head = await client.head()
+        assert (head.status, head.headers["content-type"]) == (200, "text/event-stream")
+        for _ in range(2):
+            assert await client.chunk() == WAITING
+        async with V1Worker(queue.worker_url, "m", credit=1) as worker:
+            job = await worker.expect(wire.Job)
+            assert await client.chunk() == WAITING, "until the first token"
+            await worker.pieces((job.job, chunk("x")))
+            while (data := await client.chunk()) == WAITING:
+                pass
+            assert data == chunk("x")
+            await asyncio.sleep(0.3)
+            await worker.pieces((job.job, DONE))
+            await worker.result(job)
+            assert [await client.chunk(), await client.chunk()] == [DONE, b""]
+        client.post(STREAM)
+        data = (await client.response()).body
+        assert data.startswith(WAITING)
+        error = json.loads(data.replace(WAITING, b"").removeprefix(b"data: "))["error"]
+        assert error["code"] == "no_worker"
+        client.post(CHAT)
+        assert (await client.response()).status == 503, "what is not a stream keeps its status"
+    statuses = [line["status"] for line in queue.logged() if line["event"] == "request"]
+    assert statuses == [200, 503, 503]
+
+
+@pytest.mark.usefixtures("fast_ticks")
+async def test_the_official_client_reads_over_comments(start: Start) -> None:
+    queue = await start(models=("m",), waiting_comment_seconds=0.05)
+    stream = await asyncio.wait_for(queue.ask(stream=True), 5)
+    async with V1Worker(queue.worker_url, "m", credit=2) as worker:
+        job = await worker.expect(wire.Job)
+        choice = {"index": 0, "message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}
+        await worker.result(job, body=PLAIN | {"choices": [choice]})
+        assert "".join([each.choices[0].delta.content or "" async for each in stream]) == "hi"
+        stream = await asyncio.wait_for(queue.ask(stream=True), 5)
+        job = await worker.expect(wire.Job)
+        await worker.result(job, status=400, body={"error": {"message": "too long", "type": "invalid_request_error"}})
+        with pytest.raises(openai.APIError, match="too long"):
+            await anext(aiter(stream))
+
+
+async def test_aliases(start: Start) -> None:
+    queue = await start(aliases=(("gpt", "org/m"), ("gone", "nope")))
+    async with V1Worker(queue.worker_url, "org/m", "org/m:legal", credit=3) as worker:
+        assert [each.id async for each in await queue.client.models.list()] == ["gpt", "org/m", "org/m:legal"]
+        assert (await queue.client.models.retrieve("gpt")).id == "gpt"
+        for name, meant, adapter in (
+            ("gpt", "org/m", ""),
+            ("gpt:legal", "org/m:legal", "legal"),
+            ("org/m", "org/m", ""),
+        ):
+            task = queue.ask(name, seed=2**63, temperature=1.0)
+            job = await worker.expect(wire.Job)
+            assert (job.openai_req["model"], job.openai_req["seed"]) == (meant, 2**63)
+            (exchange,) = queue.server.dispatcher._open
+            assert (exchange.call.model, exchange.call.adapter) == (meant, adapter)
+            await worker.result(job, body=PLAIN)
+            await task
+        with pytest.raises(openai.NotFoundError, match="'nope' does not exist"):
+            await queue.ask("gone")
+
+
+async def test_a_colon_alone_makes_no_adapter(queue: Queue) -> None:
+    async with V1Worker(queue.worker_url, "CoolModelv2:Q4_K_M", credit=1) as worker:
+        task = queue.ask("CoolModelv2:Q4_K_M")
+        job = await worker.expect(wire.Job)
+        (exchange,) = queue.server.dispatcher._open
+        assert (exchange.call.model, exchange.call.adapter) == ("CoolModelv2:Q4_K_M", "")
+        await worker.result(job, body=PLAIN)
+        await task
+
+
+async def test_tokenize_has_both_paths(queue: Queue) -> None:
+    async with V1Worker(queue.worker_url, "m", credit=2) as worker, RawClient(queue.server.port) as client:
+        for path in ("/tokenize", "/v1/tokenize?x=1"):
+            client.post({"model": "m", "prompt": "x"}, path)
+            job = await worker.expect(wire.Job)
+            assert (job.openai_url, job.openai_req) == ("/tokenize", {"model": "m", "prompt": "x"})
+            await worker.result(job, body={"tokens": [1]})
+            assert json.loads((await client.response()).body) == {"tokens": [1]}
+
+
+class OneKey:
+    """Lets one key in, for one model, and remembers what was settled."""
+
+    def __init__(self) -> None:
+        self.settled: list[wire.Usage | None] = []
+
+    def admit(self, authorization: str, call: Call) -> "OneAdmission":
+        if authorization != "Bearer key":
+            raise ApiError(401, "invalid_api_key", "Incorrect API key provided.")
+        return OneAdmission(replace(call, key="1", priority=3), self.settled)
+
+    def visible(self, authorization: str, models: Iterable[str]) -> list[str]:
+        return [name for name in sorted(models) if authorization == "Bearer key" and name == "m"]
+
+
+class OneAdmission:
+    def __init__(self, call: Call, settled: list[wire.Usage | None]) -> None:
+        self.call = call
+        self.headers: dict[str, str] = {}
+        self._settled = settled
+
+    def settle(self, usage: wire.Usage | None) -> None:
+        self._settled.append(usage)
+
+
+async def test_access_is_asked_and_told_once() -> None:
+    access, usage = OneKey(), wire.Usage(prompt_tokens=3, completion_tokens=2, total_tokens=5)
+    async with QueueServer(BASE, CollectorRegistry(), make_logger("ERROR"), access) as server:
+        worker_url = f"ws://127.0.0.1:{server.port}/worker"
+        async with V1Worker(worker_url, "m", "n", credit=2) as worker, RawClient(server.port) as client:
+            client.post(CHAT | {"model": "nope"})
+            assert (await client.response()).status == 401, "and not 404: names are none of their business"
+            assert access.settled == []
+            client.send(request("GET", "/v1/models"))
+            assert json.loads((await client.response()).body)["data"] == []
+            client.send(request("GET", "/v1/models/n", authorization="Bearer key"))
+            assert "'m'" not in (answer := await client.response()).error["message"]
+            assert (answer.status, answer.error["code"]) == (404, "model_not_found")
+            client.post(CHAT | {"model": "nope"}, authorization="Bearer key")
+            assert (await client.response()).status == 404
+            assert access.settled == [None]
+            client.post(CHAT, authorization="Bearer key")
+            job = await worker.expect(wire.Job)
+            (exchange,) = server.dispatcher._open
+            assert (exchange.call.key, exchange.call.priority) == ("1", 3)
+            await worker.result(job, usage=usage, body=PLAIN)
+            assert (await client.response()).status == 200
+            assert access.settled == [None, usage]
+            client.post(CHAT, authorization="Bearer key")
+            await worker.expect(wire.Job)
+            client.writer.transport.abort()
+            await worker.expect(wire.Cancel)
+            await eventually(lambda: access.settled == [None, usage, None])
+
+
+async def test_a_fault_of_the_queue_is_an_error_of_one_request(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with RawClient(queue.server.port) as client:
+        monkeypatch.setattr(Open, "admit", lambda *_: 1 // 0)
+        client.post(CHAT)
+        answer = await client.response()
+        assert (answer.status, answer.error["code"]) == (500, "internal_error")
+        client.send(request("GET", "/healthz"))
+        assert (await client.response()).status == 200
+    (line,) = [line for line in queue.logged() if line["event"] == "a request has failed"]
+    assert "ZeroDivisionError" in line["exception"]
+    assert line["request_id"] == answer.headers["x-request-id"]
+
+
+async def test_a_fault_in_one_answer_leaves_the_others_alone(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    reported: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+    async with V1Worker(queue.worker_url, "m", credit=2) as worker:
+        tasks = [queue.ask(stream=True), queue.ask(stream=True, user="bad")]
+        jobs = [await worker.expect(wire.Job) for _ in tasks]
+        begin = Answer._begin
+
+        def faulty(answer: Answer) -> None:
+            if answer.call and b'"bad"' in answer.call.raw:
+                raise ZeroDivisionError
+            begin(answer)
+
+        monkeypatch.setattr(Answer, "_begin", faulty)
+        await worker.pieces(*((job.job, chunk("x") + DONE) for job in jobs))
+        cancelled = await worker.expect(wire.Cancel)
+        (good,) = [job for job in jobs if job.job != cancelled.job]
+        await worker.result(good)
+        done, _ = await asyncio.wait(tasks)
+    assert sorted(isinstance(task.exception(), openai.APIConnectionError) for task in done) == [False, True]
+    (context,) = reported
+    assert isinstance(context["exception"], ZeroDivisionError)
+
+
+def make_certificate(folder: Path, name: str) -> tuple[Path, Path]:
+    files = folder / f"{name}.crt", folder / f"{name}.key"
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "2",
+    ]
+    subject = ["-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*command, *subject, "-out", files[0], "-keyout", files[1]], check=True, capture_output=True)
+    return files
+
+
+@pytest.fixture
+async def tls(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Queue, Path]:
+    monkeypatch.setattr(http_server, "_TICK_SECONDS", 0.02)
+    files = make_certificate(tmp_path, "served")
+    return await start(tls=files), tmp_path
+
+
+async def test_tls_for_clients_and_workers(tls: tuple[Queue, Path]) -> None:
+    queue, folder = tls
+    trusting = ssl.create_default_context(cafile=str(folder / "served.crt"))
+    async with RawClient(queue.server.port, trusting) as client:
+        worker = V1Worker(queue.worker_url.replace("ws:", "wss:"), "m", credit=2, context=trusting)
+        async with worker:
+            for sent in (CHAT, STREAM):
+                client.post(sent)
+                job = await worker.expect(wire.Job)
+                await worker.pieces((job.job, b"x" * 500_000))
+                await worker.result(job)
+                assert (await client.response()).body == b"x" * 500_000
+            client.post(STREAM)
+        client.send(request("GET", "/v1/nothing"))
+
+
+async def test_the_certificate_is_renewed_without_a_restart(tls: tuple[Queue, Path]) -> None:
+    queue, folder = tls
+    certificate, key = make_certificate(folder, "next")
+    trusting = ssl.create_default_context(cafile=str(folder / "served.crt"))
+    trusting.load_verify_locations(str(certificate))
+
+    async def served_name() -> str:
+        async with RawClient(queue.server.port, trusting) as client:
+            subject = client.writer.get_extra_info("peercert")["subject"]
+        return str(dict(part[0] for part in subject)["commonName"])
+
+    assert await served_name() == "served"
+    (folder / "served.key").write_bytes(key.read_bytes())
+    await eventually(lambda: any("cannot be used" in line["event"] for line in queue.logged()))
+    assert await served_name() == "served"
+    (folder / "served.crt").write_bytes(certificate.read_bytes())
+    async with asyncio.timeout(5):
+        while await served_name() != "next":
+            await asyncio.sleep(0.05)
