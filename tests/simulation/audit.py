@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING
 
 from aiohttp import WSMessage, WSMsgType
 
+from headrace_queue.ledger.entry import Entry
+from tests.simulation import books
+from tests.simulation.database import Database
 from tests.simulation.network import Connection
 from tests.simulation.queue_actor import QueueActor
 
@@ -57,8 +60,8 @@ def _credits_agree(world: "World", queue: QueueActor) -> None:
             )
 
 
-def frame(connection: Connection, what: str, frame: WSMessage) -> None:
-    """The queue never sends a job without a credit."""
+def frame(database: Database, connection: Connection, what: str, frame: WSMessage) -> None:
+    """The queue never sends a job without a credit, and never acknowledges what has no row."""
     if frame.type is not WSMsgType.TEXT:
         return
     if what == "queue gets" and '"type":"credit"' in frame.data:
@@ -66,6 +69,9 @@ def frame(connection: Connection, what: str, frame: WSMessage) -> None:
     elif what == "queue sends" and '"type": "job"' in frame.data:
         assert connection.credits > 0, "a job was sent without a credit"
         connection.credits -= 1
+    elif what == "queue sends" and '"type":"ack"' in frame.data:
+        request_id = json.loads(frame.data)["request_id"]
+        assert request_id in database.rows, f"{request_id} is acknowledged, and has no row"
 
 
 def settled(world: "World") -> None:
@@ -75,7 +81,13 @@ def settled(world: "World") -> None:
     queue = world.queue
     assert queue is not None
     dispatcher = queue.dispatcher
-    for what in (dispatcher._exchanges, dispatcher._jobs, dispatcher._open, queue.schedule._demands.entries):
+    for what in (
+        dispatcher._exchanges,
+        dispatcher._jobs,
+        dispatcher._open,
+        dispatcher._unbooked,
+        queue.schedule._demands.entries,
+    ):
         assert not what, f"left over: {what}"
     workers = [worker for worker in world.workers.values() if not worker.gone]
     assert len(workers) == sum(not plan.liar for plan in world.plan.workers)
@@ -94,11 +106,24 @@ def settled(world: "World") -> None:
 
 def ended(world: "World") -> None:
     """The books of the whole run."""
+    killed = any(fault.kind == "kill queue" for fault in world.plan.faults)
     for entry in world.book.entries.values():
         request_id, how = entry.client.request_id, entry.endings
         assert len(how) == 1, f"{request_id} ended {how}"
-        if how == ["done"]:
-            assert entry.counted, f"{request_id} was answered and not counted"
-        assert len(entry.counted) <= world.queues, f"{request_id} was counted {len(entry.counted)} times"
+        if request_id not in world.book.by_liars:
+            _check_row(entry, world.database.rows.get(request_id), killed=killed)
         if world.plan.kind or entry.client.number >= 100:
             assert how == ["done"], f"{request_id} ended {how}, and nothing was wrong"
+
+
+def _check_row(entry: books.Entry, row: Entry | None, *, killed: bool) -> None:
+    """What the ledger has of a request is what its client has seen, unless the queue died before it was written."""
+    request_id, (how,) = entry.client.request_id, entry.endings
+    if how in {"refused", "200 draining", "503 draining"}:
+        return  # nobody listened, or the queue takes no more
+    assert row is not None or killed, f"{request_id} ended {how}, and has no row"
+    if row is None or how in {"left", "broken"}:
+        return
+    assert (row.outcome == "completed") == (how == "done") or killed, f"{request_id} ended {how}: {row}"
+    if how == "done" and not row.doubt:
+        assert row.completion_tokens == entry.client.words, f"{request_id}: {row}"

@@ -4,7 +4,6 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from headrace_api.wire import Usage
 from tests.simulation.engine import WRONG_USAGES, usage_of, words_of
 from tests.simulation.plan import ClientPlan
 
@@ -13,8 +12,6 @@ from tests.simulation.plan import ClientPlan
 class Entry:
     client: ClientPlan
     endings: list[str] = field(default_factory=list)
-    counted: list[Usage | None] = field(default_factory=list)
-    """Once for each process of the queue that has counted it."""
 
 
 class Book:
@@ -46,10 +43,6 @@ class Book:
             check(entry.client, said)
         code = said.error.get("code") if isinstance(said.error, dict) else said.error
         self._end(request_id, "done" if said.complete else f"{status} {code}")
-
-    def counted(self, request_id: str, usage: Usage | None, *, anew: bool) -> None:
-        if anew and request_id in self.entries:
-            self.entries[request_id].counted.append(usage)
 
     def _end(self, request_id: str, how: str) -> None:
         entry = self.entries[request_id]

@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
-from headrace_queue.accounts import Accounts
 from headrace_queue.dispatch import Dispatcher
-from headrace_queue.exchange import Exchange
+from headrace_queue.exchange import Call, Exchange
+from headrace_queue.ledger.bookkeeper import Bookkeeper
+from headrace_queue.ledger.ledger import Ledger
+from headrace_queue.room import Room
 from headrace_queue.schedule import Schedule
 from headrace_queue.worker_socket import V1Link
 from headrace_worker import v1
@@ -46,14 +48,25 @@ def a_broken_job_gives_no_credit_back(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(v1, "ending_of", swallow)
 
 
-def results_that_come_again_are_counted_again(patch: pytest.MonkeyPatch) -> None:
-    real = Accounts.record
+def rows_are_not_written(patch: pytest.MonkeyPatch) -> None:
+    real = Bookkeeper.close
 
-    def forget(self: Accounts, *told: Any) -> bool:
-        self._seen.clear()
-        return real(self, *told)
+    def forget(self: Bookkeeper, exchange: Exchange) -> None:
+        if exchange.attempts < 2:
+            real(self, exchange)
 
-    patch.setattr(Accounts, "record", forget)
+    patch.setattr(Bookkeeper, "close", forget)
+
+
+def results_are_acknowledged_before_the_commit(patch: pytest.MonkeyPatch) -> None:
+    real = Ledger.record
+
+    def hurry(self: Ledger, entry: Any, committed: Any = None) -> None:
+        if committed:
+            committed()
+        real(self, entry)
+
+    patch.setattr(Ledger, "record", hurry)
 
 
 def results_are_not_told_again(patch: pytest.MonkeyPatch) -> None:
@@ -69,14 +82,13 @@ def clients_that_leave_go_unnoticed_by_engines(patch: pytest.MonkeyPatch) -> Non
 
 
 def bytes_of_waiting_requests_are_not_counted_down(patch: pytest.MonkeyPatch) -> None:
-    real = Dispatcher._release
+    real = Room.remove
 
-    def release(self: Dispatcher, exchange: Exchange) -> None:
-        before = self._waiting_bytes
-        real(self, exchange)
-        self._waiting_bytes = before
+    def remove(self: Room, call: Call) -> None:
+        real(self, call)
+        self.bytes += len(call.raw)
 
-    patch.setattr(Dispatcher, "_release", release)
+    patch.setattr(Room, "remove", remove)
 
 
 def a_failed_workers_words_stay(patch: pytest.MonkeyPatch) -> None:
@@ -96,7 +108,8 @@ ALL: tuple[Break, ...] = (
     requests_of_a_lost_worker_are_forgotten,
     a_job_costs_no_credit,
     a_broken_job_gives_no_credit_back,
-    results_that_come_again_are_counted_again,
+    rows_are_not_written,
+    results_are_acknowledged_before_the_commit,
     results_are_not_told_again,
     clients_that_leave_go_unnoticed_by_engines,
     bytes_of_waiting_requests_are_not_counted_down,

@@ -2,17 +2,19 @@
 
 import asyncio
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from headrace_api.wire import Usage
 from headrace_queue.access import Open
-from headrace_queue.accounts import Accounts
 from headrace_queue.clock import LoopClock, Timer
 from headrace_queue.dispatch import Dispatcher
 from headrace_queue.http.connection import Connection, HttpLimits
-from headrace_queue.limits import Limits
+from headrace_queue.ledger.bookkeeper import Bookkeeper
+from headrace_queue.ledger.ledger import Ledger
+from headrace_queue.ledger.metrics import LedgerMetrics
+from headrace_queue.ledger.receipts import Receipts
 from headrace_queue.metrics import Metrics
 from headrace_queue.models import ModelNames
 from headrace_queue.openai_api import OpenAiApi, Parts
@@ -21,15 +23,18 @@ from headrace_queue.schedule import Schedule
 from headrace_queue.worker_door import WorkerDoor
 from tests.simulation import network
 from tests.simulation.books import Book
+from tests.simulation.database import Database, Writer
 from tests.simulation.http_client import Answer, Line
 from tests.simulation.loop import Process
-from tests.simulation.plan import MODELS
+from tests.simulation.plan import MODELS, Plan
 
 METRICS = Metrics(CollectorRegistry())
+LEDGER_METRICS = LedgerMetrics(CollectorRegistry())
 """Of all runs together: nothing is decided by them, and making them takes longer than a run."""
 
 
 _COMMENT_S = 3.0
+_LAST_COMMIT_S = 30.0
 
 
 class _Clock(LoopClock):
@@ -40,17 +45,6 @@ class _Clock(LoopClock):
 
     def call_later(self, seconds: float, callback: Callable[[], object], /) -> Timer:
         return super().call_later(seconds, lambda: callback() if self._process.alive else None)
-
-
-class _Accounts(Accounts):
-    def __init__(self, book: Book) -> None:
-        super().__init__(METRICS)
-        self._book = book
-
-    def record(self, request_id: str, label: str, usage: Usage | None) -> bool:
-        counted = super().record(request_id, label, usage)
-        self._book.counted(request_id, usage, anew=counted)
-        return counted
 
 
 class _House:
@@ -76,13 +70,20 @@ class _House:
 class QueueActor:
     """One process of the queue, from its start to its death."""
 
-    def __init__(self, name: str, limits: Limits, book: Book, log: Any) -> None:
+    def __init__(  # noqa: PLR0917 - what it shares with the rest of its world
+        self, name: str, plan: Plan, book: Book, database: Database, rng: Random, log: Any
+    ) -> None:
         self.process = Process(name)
         self.book = book
         self.schedule = Schedule()
         names = ModelNames(MODELS, self.schedule)
-        accounts = _Accounts(book)
-        self.dispatcher = Dispatcher(self.schedule, names, limits, accounts, METRICS, _Clock(self.process))
+        clock, loop = _Clock(self.process), asyncio.get_running_loop()
+        self.ledger = Ledger(LEDGER_METRICS, log, lambda new: books.noticed(new, names.label))
+        self.ledger._loop = loop
+        self.ledger._writer = Writer(self.process, database, self.ledger, rng, plan.slowness)  # type: ignore[assignment]
+        books = Bookkeeper(self.ledger, METRICS, clock, loop.time)
+        books.receipts = Receipts("secret")
+        self.dispatcher = Dispatcher(self.schedule, names, plan.limits, books, METRICS, clock)
         self.door = WorkerDoor(self.dispatcher, METRICS, log, None, 15)
         self.api = OpenAiApi(Parts(self.dispatcher, names, Open(), METRICS, log), {}, _COMMENT_S)
         self.api._ids = self  # type: ignore[assignment]  # `new` below: the plan has the ids
@@ -149,4 +150,6 @@ class QueueActor:
         self.dispatcher.drain(seconds, done.set)
         await done.wait()
         await self.door.close()
+        self.ledger._flush()
+        await self.ledger.flush(_LAST_COMMIT_S)
         self.kill()

@@ -13,6 +13,7 @@ from aiohttp import WSMessage
 
 from tests.simulation import audit
 from tests.simulation.books import Book
+from tests.simulation.database import Database
 from tests.simulation.liar import Liar
 from tests.simulation.loop import Process, VirtualLoop
 from tests.simulation.network import Connection
@@ -40,7 +41,7 @@ class _Log:
         if self._note:
             self._note(f"queue: {event} {fields}")
 
-    warning = error = info
+    warning = error = exception = info
 
 
 class World:
@@ -53,6 +54,7 @@ class World:
         self.loop = VirtualLoop(self._after_step, _STEPS)
         self.queue: QueueActor | None = None
         self.queues = 0
+        self.database = Database()
         self.workers: dict[int, WorkerActor] = {}
         self.liars: list[Liar] = []
         self.connections: list[Connection] = []
@@ -125,7 +127,9 @@ class World:
 
     def _start_queue(self) -> None:
         self.queues += 1
-        self.queue = QueueActor(f"queue {self.queues}", self.plan.limits, self.book, _Log(self._trace and self.note))
+        self.queue = QueueActor(
+            f"queue {self.queues}", self.plan, self.book, self.database, self.rng, _Log(self._trace and self.note)
+        )
 
     def _start_worker(self, number: int) -> None:
         plan = next(one for one in self.plan.workers if one.number == number)
@@ -235,7 +239,7 @@ class World:
                 self.note(f"{name}'s {what} {frame.data!r}")
             if name == "liar" and what == "queue sends" and '"type": "job"' in str(frame.data):
                 self.book.by_liars.add(json.loads(frame.data)["request_id"])
-            audit.frame(connection, what, frame)
+            audit.frame(self.database, connection, what, frame)
             if what.endswith("gets") and not self.quiet_network:
                 self._count_frame(name)
 
