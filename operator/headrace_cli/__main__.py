@@ -21,6 +21,7 @@ COMMANDS = {
     "crd": ("crd", "Print the CustomResourceDefinition."),
     "status": ("status", "Say how models are, and why."),
     "logs": ("logs", "Show the logs of all workers of a model."),
+    "keys": ("keys", "Make, list, revoke and rotate the keys of a queue's clients."),
     "top": ("top", "Show which models, or workers of one, have how much to do."),
 }
 """The module of each command, and its line in the help: a command's module is imported when it is run."""
@@ -36,8 +37,15 @@ class _Lazy(TyperGroup):
 
 def _load(name: str) -> Any:
     module, summary = COMMANDS[name]
-    only = _typer(add_completion=False)
-    only.command(name, help=summary)(importlib.import_module(f"headrace_cli.{module}").command)
+    loaded = importlib.import_module(f"headrace_cli.{module}")
+    subcommands: dict[str, Any] = getattr(loaded, "SUBCOMMANDS", {})
+    only = _typer(add_completion=False, no_args_is_help=bool(subcommands))
+    if subcommands:
+        only.callback(help=summary)(loaded.command)
+        for each, function in subcommands.items():
+            only.command(each)(function)
+    else:
+        only.command(name, help=summary)(loaded.command)
     return typer.main.get_command(only)
 
 

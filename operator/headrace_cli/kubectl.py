@@ -1,8 +1,8 @@
-"""kubectl as a child process: the CLI's only way to a cluster. Everything here reads, or is a dry run."""
+"""kubectl as a child process: the CLI's only way to a cluster. Everything reads, forwards a port, or is a dry run."""
 
 import json
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +39,7 @@ class Kubectl:
         """
         return self._run("get", "--raw", path, "--request-timeout=5s")
 
-    def lines(self, *arguments: str) -> Iterator[str]:
+    def lines(self, *arguments: str) -> Generator[str]:
         """Each line that kubectl prints, as soon as it does, until it ends or is no longer listened to.
 
         Raises:
@@ -87,7 +87,7 @@ def _output(command: Sequence[str], text: str | None) -> str:
     return result.stdout
 
 
-def _lines(command: Sequence[str]) -> Iterator[str]:
+def _lines(command: Sequence[str]) -> Generator[str]:
     try:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
     except OSError as error:

@@ -112,11 +112,13 @@ class WorkerEntry(_Kept):
     token: Secret | None = Field(default=None, repr=False)
     models: list[Pattern] = ["*"]
     generalist: bool = False
-    """Whether it may come without naming its models, as workers of the seed's protocol do."""
+    """Whether it may come without naming its models, as workers of the seed's protocol do; then it serves any."""
     expires: AwareDatetime | None = None
 
     @model_validator(mode="after")
     def _has_a_secret(self) -> Self:
+        if self.generalist and "*" not in self.models:
+            raise ValueError("a generalist is given any model: leave `models` out, or `generalist`")
         return _one_of(self, "token", self.token, self.sha256)
 
     def expires_at(self) -> float | None:

@@ -23,6 +23,9 @@ ANNOTATION_APPROVE_RENDER = "headrace.dev/approve-render"
 ANNOTATION_CRD_VERSION = "headrace.dev/crd-version"
 """On the CRD: the version of Headrace that it is of, by which an earlier release knows not to take it back."""
 
+ANNOTATION_ADMIN_KEY = "headrace.dev/admin-key-secret"
+"""On the Service of a queue's admin port: SECRET/KEY, where the key is that lets people manage keys."""
+
 WORKER_CONTAINER = "worker"
 CONFIG_FOLDER = "/etc/headrace"
 CONFIG_FILE = "worker_config.toml"

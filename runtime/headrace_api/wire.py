@@ -98,6 +98,8 @@ class Register(Registration):
     fingerprint: str
     tags: list[str] = []
     hostings: list[str] = []
+    continues: bool = False
+    """Whether it knows of `Job.continues`."""
 
 
 class Report(Message):
@@ -196,6 +198,11 @@ class Job(Message):
     """How long it has been in the queue."""
     receipt: str = ""
     """For the `Result`; what is in it is the queue's affair."""
+    continues: bool = False
+    """Whether the answer has been begun by another worker, and only its rest is to be said. Of a chat, the last message
+    is what the assistant has said (`continue_final_message` is true and `add_generation_prompt` false, as vLLM has
+    them); of a completion, the prompt ends in it. The rest must not repeat it. A worker whose engine cannot do that
+    hands the job back as failed."""
 
 
 class Cancel(Message):

@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 
 from headrace_api.load import OPERATOR_PATH
 from headrace_api.wire import WORKER_PATH
+from headrace_queue import openapi
 from headrace_queue.access import Access
 from headrace_queue.aiohttp_errors import openai_errors
 from headrace_queue.clock import LoopClock
@@ -34,7 +35,7 @@ from headrace_queue.ledger.rows import LedgerRows
 from headrace_queue.ledger.secrets import RECEIPTS, shared_secret
 from headrace_queue.metrics import LoadCollector, Metrics
 from headrace_queue.models import ModelNames
-from headrace_queue.openai_api import OpenAiApi, Parts, text_page
+from headrace_queue.openai_api import OpenAiApi, Parts, json_page, text_page
 from headrace_queue.operator_socket import OperatorSocket
 from headrace_queue.schedule import Schedule
 from headrace_queue.settings import Settings
@@ -71,13 +72,14 @@ class QueueServer:
         pages = {
             b"/healthz": text_page(lambda: (200, "ok")),
             b"/readyz": text_page(self._readiness),
+            b"/openapi.json": json_page(openapi.document()),
         }
         self._api = OpenAiApi(
             Parts(self.dispatcher, names, access or self.keys.access, metrics, log),
             pages,
             settings.waiting_comment_seconds,
         )
-        self._door = WorkerDoor(self.dispatcher, metrics, log, settings.worker_token, settings.heartbeat_seconds)
+        self._door = WorkerDoor(self.dispatcher, metrics, log, self.keys.worker_tokens, settings.heartbeat_seconds)
         self._operators = OperatorSocket(self.dispatcher, names, log)
         self._registry = registry
         self._runners: list[web.AppRunner] = []
@@ -102,8 +104,6 @@ class QueueServer:
             raise
         ports = {"port": self.port, "admin_port": self.admin_port}
         self._log.info("listening", host=settings.host, **ports, database=shown(self._database))
-        if settings.worker_token is None:
-            self._log.warning("any worker may join: no --worker-token is set")
         self.keys.announce()
         loop = asyncio.get_running_loop()
         self._patience = loop.call_later(settings.catalogue_seconds, self._stop_expecting)

@@ -19,6 +19,9 @@ PATHS = {
 }
 """The paths that a request can have, and what a worker gets to know of it: vLLM has `/tokenize` outside of `/v1`."""
 
+STREAMED = frozenset({CHAT, "/v1/completions"})
+"""Those of them whose answers can be streams."""
+
 
 def read_call(raw: bytes, openai_url: str, request_id: str) -> Call:
     """The call that a body asks for.
@@ -33,6 +36,8 @@ def read_call(raw: bytes, openai_url: str, request_id: str) -> Call:
     stream = body.get("stream")
     if not (stream is None or isinstance(stream, bool)):
         raise _wrong(body, "stream", "true or false")
+    if stream and openai_url not in STREAMED:
+        raise _wrong(body, "stream", "false, as this path has no streams")
     if openai_url == CHAT:
         _check_messages(body)
     options = body.get("stream_options")

@@ -14,6 +14,7 @@ from typing import Protocol
 from headrace_api.load import Starting
 from headrace_queue import errors
 from headrace_queue.clock import Clock
+from headrace_queue.continuation import Over
 from headrace_queue.exchange import Call, End, Exchange
 from headrace_queue.forecast import Forecast
 from headrace_queue.ledger.bookkeeper import Bookkeeper, Told
@@ -25,6 +26,8 @@ from headrace_queue.schedule import Schedule
 from headrace_queue.steps import Steps, Wait
 from headrace_queue.timeouts import Timeouts
 
+_BROKEN = (502, 503)
+"""After a part of the answer: the engine, or its worker, did not finish."""
 _LAST_WORDS_SECONDS = 1
 """How long clients have to read the error that ends their answers when the queue stops."""
 
@@ -48,6 +51,8 @@ class _Seat:
     name: str
     jobs: set[int] = field(default_factory=set)
     draining: bool = False
+    continues: bool = False
+    """Whether it knows of answers that another worker has begun."""
 
 
 @dataclass(frozen=True)
@@ -146,14 +151,21 @@ class Dispatcher:
     # ---- workers
 
     def join(
-        self, link: WorkerLink, models: Iterable[str] | None, name: str = "", starting: Starting | None = None
+        self,
+        link: WorkerLink,
+        models: Iterable[str] | None,
+        name: str = "",
+        starting: Starting | None = None,
+        *,
+        continues: bool = False,
     ) -> int:
         """A worker is there, with no credits yet; `models` is None for a generalist. Returns its number here.
 
         `name` is what the worker calls itself: in a pod, the pod's name. `starting` is None for one that is ready.
+        `continues` tells whether it knows of answers that another worker has begun (`wire.Job.continues`).
         """
         worker = next(self._numbers)
-        self._seats[worker] = _Seat(link, name)
+        self._seats[worker] = _Seat(link, name, continues=continues)
         self.schedule.add(worker, models, name, starting)
         self._forecast.tell(worker, self.schedule.models_of(worker), starting, self._clock.now())
         if self._dismissing:
@@ -232,11 +244,15 @@ class Dispatcher:
             return
         exchange = given.exchange
         self._forget(job)
-        exchange.used = end
+        exchange.used = end = exchange.whole(end)
         if committed:
             exchange.acks.append(committed)
         if exchange.over:
             self._book(exchange)
+        elif self._can_move(exchange, end):
+            self.schedule.give_back(exchange.ticket)
+            self._try_again(exchange)
+            self._assign([exchange.call.model])
         else:
             self._note_first_byte(exchange)
             if end.usage is not None:
@@ -311,31 +327,55 @@ class Dispatcher:
     def _carry_out(self, decisions: Iterable[tuple[int, int]]) -> None:
         now = self._clock.now()
         for ticket, worker in decisions:
-            exchange = self._exchanges[ticket]
+            exchange, seat = self._exchanges[ticket], self._seats[worker]
             self._release(exchange)
             exchange.attempts += 1
-            exchange.worker, exchange.started = self._seats[worker].name, now
+            exchange.worker, exchange.started = seat.name, now
+            if seat.continues:
+                exchange.keep()
             exchange.job = job = next(self._numbers) % 2**32
             self._jobs[job] = _Job(exchange, worker)
-            self._seats[worker].jobs.add(job)
+            seat.jobs.add(job)
             waited_s = now - exchange.began
             receipt = self._books.receipt(exchange.call, waited_s)
-            self._seats[worker].link.give(job, exchange.call, waited_s, receipt)
+            seat.link.give(job, exchange.call, waited_s, receipt)
             self._forecast.handed_out(exchange.call.base, now)
+            if exchange.call.continues and not seat.continues:
+                self._close(exchange, self._broken_off(exchange))  # it would say something else
         self._notify()
 
     def _try_again(self, exchange: Exchange) -> None:
         """For an exchange that the schedule has waiting again after a worker failed it."""
         exchange.job = None
+        spent = self._dismissing or exchange.attempts >= self.limits.max_attempts
+        goes_on = not exchange.sent or exchange.go_on()
         self._hold(exchange)
-        if exchange.sent:
-            self._close(exchange, End.failed(errors.worker_lost()))
+        if isinstance(goes_on, Over):
+            exchange.put_last(goes_on.data)
+            self._close(exchange, End(200, usage=goes_on.usage))
+        elif exchange.sent and (spent or not goes_on):
+            self._close(exchange, self._broken_off(exchange))
         elif self._dismissing:
             self._close(exchange, End.failed(errors.draining()))
-        elif exchange.attempts >= self.limits.max_attempts:
+        elif spent:
             self._close(exchange, End.failed(errors.too_many_attempts(exchange.attempts)))
         else:
             exchange.restart()
+
+    def _can_move(self, exchange: Exchange, end: End) -> bool:
+        """Whether a stream that its worker has broken off may be had from another one."""
+        if not (end.status in _BROKEN and exchange.call.stream and exchange.begun) or self._dismissing:
+            return False
+        return exchange.attempts < self.limits.max_attempts and (not exchange.sent or bool(exchange.go_on()))
+
+    @staticmethod
+    def _broken_off(exchange: Exchange) -> End:
+        """The end of a stream that nobody can continue; tells what the client has got."""
+        error, usage = errors.worker_lost(), exchange.given()
+        told = {} if usage is None else {"usage": usage.model_dump(include={"completion_tokens"})}
+        end = End(error.status, {**error.body(), **told}, usage)
+        exchange.used = exchange.used or end
+        return end
 
     def _close(self, exchange: Exchange, end: End) -> None:
         """End an exchange; a job that a worker still has for it is cancelled."""

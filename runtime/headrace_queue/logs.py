@@ -5,6 +5,7 @@ import sys
 from typing import Any, TextIO, cast
 
 import structlog
+from pydantic_core import to_json
 
 _SHARED: tuple[Any, ...] = (structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True))
 
@@ -12,11 +13,15 @@ _SHARED: tuple[Any, ...] = (structlog.processors.add_log_level, structlog.proces
 def make_logger(level: str = "info", stream: TextIO | None = None) -> structlog.typing.FilteringBoundLogger:
     """A logger that writes to `stream` (standard output by default) from `level` on."""
     made = structlog.wrap_logger(
-        structlog.PrintLogger(stream or sys.stdout),
-        processors=[*_SHARED, structlog.processors.format_exc_info, structlog.processors.JSONRenderer()],
+        structlog.WriteLogger(stream or sys.stdout),
+        processors=[*_SHARED, structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_json)],
         wrapper_class=structlog.make_filtering_bound_logger(level),
     )
     return cast("structlog.typing.FilteringBoundLogger", made)
+
+
+def _json(line: Any, **_: Any) -> str:
+    return to_json(line, fallback=repr).decode()  # a line is written for each request: this takes a third of the time
 
 
 def capture_libraries() -> None:

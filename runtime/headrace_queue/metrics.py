@@ -42,6 +42,22 @@ class Metrics:
         self.handbacks = Counter(
             "headrace_queue_handbacks", "Jobs that workers handed back.", ("model",), registry=registry
         )
+        self._counted: dict[tuple[str, int], Counter] = {}
+        self._observed: dict[str, Histogram] = {}
+
+    def count_request(self, label: str, status: int) -> None:
+        """One more request; finding a counter by its labels costs more than counting."""
+        counter = self._counted.get((label, status))
+        if counter is None:
+            counter = self._counted[label, status] = self.requests.labels(label, str(status))
+        counter.inc()
+
+    def observe_first_piece(self, label: str, seconds: float) -> None:
+        """How long one request waited for the first bytes of its answer."""
+        histogram = self._observed.get(label)
+        if histogram is None:
+            histogram = self._observed[label] = self.first_piece.labels(label)
+        histogram.observe(seconds)
 
 
 class LoadCollector(Collector):

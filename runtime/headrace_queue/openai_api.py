@@ -27,6 +27,8 @@ _MODELS = b"/v1/models"
 _MODEL = b"/v1/models/"
 _TEXT = b"content-type: text/plain; charset=utf-8\r\n"
 
+_USAGE = ("prompt_tokens", "cached_tokens", "completion_tokens")
+
 Page = Callable[[], tuple[int, bytes, bytes]]
 """Something small to be read: status, header fields as `Reply.send` takes them, and the body."""
 
@@ -39,6 +41,12 @@ def text_page(state: Callable[[], tuple[int, str]]) -> Page:
         return status, _TEXT, text.encode()
 
     return page
+
+
+def json_page(body: object) -> Page:
+    """A page that is always the same object."""
+    data = to_json(body)
+    return lambda: (200, JSON, data)
 
 
 @dataclass(frozen=True)
@@ -60,7 +68,7 @@ class OpenAiApi:
         self._names = parts.names
         self._access = parts.access
         self._metrics = parts.metrics
-        self._log = parts.log
+        self._log = parts.log.bind()  # once, and not for each line
         self._pages = pages
         self._comment_seconds = comment_seconds
         self._ids = RequestIds()
@@ -138,14 +146,16 @@ class OpenAiApi:
             answer.admission.settle(usage)
         model = answer.call.model if answer.call else ""
         label = answer.exchange.label if answer.exchange else self._names.label(model)
-        self._metrics.requests.labels(label, str(answer.status)).inc()
+        self._metrics.count_request(label, answer.status)
         fields = {"request_id": answer.request_id, "path": answer.path, "model": model, "status": answer.status}
         if answer.told_id != answer.request_id:
             fields["client_request_id"] = answer.told_id
         if (exchange := answer.exchange) is not None:
             if exchange.first_byte is not None:
-                self._metrics.first_piece.labels(label).observe(exchange.first_byte - answer.began)
-            fields |= {"attempts": exchange.attempts} | (usage.model_dump(exclude={"total_tokens"}) if usage else {})
+                self._metrics.observe_first_piece(label, exchange.first_byte - answer.began)
+            fields["attempts"] = exchange.attempts
+        if usage is not None:
+            fields |= {name: getattr(usage, name) for name in _USAGE}
         took = asyncio.get_running_loop().time() - answer.began
         self._log.info("request", ms=round(took * 1000, 1), **fields)
 
@@ -154,7 +164,7 @@ class OpenAiApi:
     def _look_up(self, head: Head, reply: Reply) -> None:
         try:
             if head.method not in {"GET", "HEAD"}:
-                raise errors.not_allowed(head.method, _shown(head.path), "GET")
+                raise errors.not_allowed(head.method, _shown(head.path), "GET, HEAD")
             reply.send(*self._page(head))
         except ApiError as error:
             Answer(reply, _shown(head.path), self._ids.new(), 0.0, self._desk).refuse(error)

@@ -14,6 +14,7 @@ from headrace_queue import sse
 from headrace_queue.dispatch import Dispatcher
 from headrace_queue.exchange import Call, End
 from headrace_queue.invalid import in_words
+from headrace_queue.keys.worker_tokens import WorkerRights, beyond
 from headrace_queue.outbox import Outbox, close
 
 _REASON_CHARACTERS = 300
@@ -23,7 +24,7 @@ _REASON_CHARACTERS = 300
 def job_message(job: int, call: Call, waited_s: float, receipt: str) -> str:
     """A `wire.Job` as JSON; the client's body goes in as it came, neither parsed nor rebuilt."""
     head: dict[str, Any] = {"type": "job", "job": job, "request_id": call.request_id, "openai_url": call.openai_url}
-    head |= {"waited_s": round(waited_s, 6), "receipt": receipt}
+    head |= {"waited_s": round(waited_s, 6), "receipt": receipt} | ({"continues": True} if call.continues else {})
     return json.dumps(head)[:-1] + ',"openai_req":' + call.raw.decode() + "}"
 
 
@@ -54,16 +55,19 @@ class V1Session:
         dispatcher: Dispatcher,
         outbox: Outbox,
         register: wire.Register,
+        rights: WorkerRights,
         log: structlog.typing.FilteringBoundLogger,
     ) -> None:
         self._dispatcher = dispatcher
         self._outbox = outbox
         self._log = log
+        self._rights = rights
         outbox.put(wire.Registered().model_dump_json())
         self._state = register.state
         self._note = ""
         report = wire.Report(state=register.state)
-        self._worker = dispatcher.join(V1Link(outbox), register.models, register.worker, _starting(report))
+        link, continues = V1Link(outbox), register.continues
+        self._worker = dispatcher.join(link, register.models, register.worker, _starting(report), continues=continues)
         self._take(report)  # a worker that drains comes back only for what is not acknowledged yet
 
     async def run(self, socket: web.WebSocketResponse) -> None:
@@ -99,6 +103,8 @@ class V1Session:
             case wire.Report():
                 self._take(message)
             case wire.Serving():
+                if why := beyond(self._rights, message.models):
+                    raise ValueError(why)
                 self._log.info("serves other models", models=message.models, adapters=message.adapters)
                 self._dispatcher.replace_models(self._worker, message.models)
             case wire.Register():

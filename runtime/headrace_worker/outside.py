@@ -105,6 +105,7 @@ def pull_plan(config: WorkerConfig, settings: Settings, token: str | None, machi
         fingerprint=fingerprint(config.generator),
         tags=queue.tags,
         hostings=queue.hostings,
+        continues=True,
     )
     return PullPlan(worker_url(queue.url), token, register, queue.http_request_retries)
 

@@ -35,6 +35,9 @@ def test_lint_is_clean(helm):
         ("runtime.images.Llama.repository=x", "Llama"),
         (r"runtime.images.acme\.Fast.image=x", "image"),
         ("queue.service.port=0", "port"),
+        ("queue.persistence.size=big", "size"),
+        ("queue.persistence.accessModes={ReadOnlyMany}", "accessModes"),
+        ("queue.database.url=postgresql://x", "url"),
         ("sampleModel.name=Sample", "name"),
         ("runtime.accelerators.a10.resourceName=gpu", "resourceName"),
         ("runtime.accelerators.a10.memory=24", "memory"),
@@ -272,15 +275,28 @@ def test_the_admin_port_stays_inside_the_cluster(rendered):
     assert [port["name"] for port in services["release-queue"]["ports"]] == ["http"]
 
 
+def tokens(objects):
+    """The Secrets of workers' tokens."""
+    return [secret for secret in kinds(objects, "Secret") if "token" in secret["data"]]
+
+
 def test_a_given_token_secret_is_used_and_none_is_made(rendered):
-    (secret,) = kinds(rendered(), "Secret")
+    (secret,) = tokens(rendered())
     assert secret["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}, "workers outlive the release"
-    everywhere = kinds(rendered("operator.namespaces={a,b}"), "Secret")
+    everywhere = tokens(rendered("operator.namespaces={a,b}"))
     assert {secret["metadata"]["namespace"] for secret in everywhere} == {"a", "b", "here"}
     assert len({secret["data"]["token"] for secret in everywhere}) == 1
     objects = rendered("queue.workerToken.existingSecret=mine")
-    assert not kinds(objects, "Secret")
+    assert not tokens(objects)
     assert str(objects).count("'mine'") == 2
+
+
+def test_a_given_admin_key_is_used_and_none_is_made(rendered):
+    (secret,) = [one for one in kinds(rendered(), "Secret") if "admin-key" in one["data"]]
+    assert secret["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    objects = rendered("queue.keys.adminKey.existingSecret=mine", "queue.workerToken.existingSecret=token")
+    assert not kinds(objects, "Secret")
+    assert str(objects).count("'mine'") == 1
 
 
 def test_the_size_of_the_largest_node_reaches_the_operator(rendered):
@@ -293,3 +309,43 @@ def test_the_size_of_the_largest_node_reaches_the_operator(rendered):
 
     assert told() == []
     assert told("runtime.gpusPerNode=8") == ["8"]
+
+
+def queue_pod(objects):
+    (deployment,) = [one for one in kinds(objects, "Deployment") if one["metadata"]["name"] == "release-queue"]
+    pod = deployment["spec"]["template"]["spec"]
+    volumes = {one["name"]: one for one in pod["volumes"]}
+    environment = {one["name"]: one for one in pod["containers"][0]["env"]}
+    return deployment["spec"]["strategy"]["type"], volumes["data"], environment
+
+
+def test_the_queue_keeps_its_database_in_the_pod(rendered):
+    objects = rendered()
+    strategy, data, environment = queue_pod(objects)
+    assert (strategy, data) == ("RollingUpdate", {"name": "data", "emptyDir": {}})
+    assert "HEADRACE_QUEUE_DATABASE_URL" not in environment
+    assert kinds(objects, "PersistentVolumeClaim") == []
+
+
+def test_the_queue_keeps_its_database_on_a_claim(rendered):
+    objects = rendered("queue.persistence.enabled=true", "queue.persistence.storageClass=fast")
+    (claim,) = kinds(objects, "PersistentVolumeClaim")
+    assert claim["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+    assert claim["spec"] == {
+        "accessModes": ["ReadWriteOnce"],
+        "storageClassName": "fast",
+        "resources": {"requests": {"storage": "8Gi"}},
+    }
+    strategy, data, _ = queue_pod(objects)
+    assert (strategy, data["persistentVolumeClaim"]) == ("Recreate", {"claimName": claim["metadata"]["name"]})
+    objects = rendered("queue.persistence.enabled=true", "queue.persistence.existingClaim=mine")
+    assert kinds(objects, "PersistentVolumeClaim") == []
+    assert queue_pod(objects)[1]["persistentVolumeClaim"] == {"claimName": "mine"}
+
+
+def test_the_queue_uses_postgresql_by_a_secret(rendered):
+    objects = rendered("queue.database.existingSecret=db", "queue.persistence.enabled=true")
+    strategy, data, environment = queue_pod(objects)
+    assert environment["HEADRACE_QUEUE_DATABASE_URL"]["valueFrom"] == {"secretKeyRef": {"name": "db", "key": "url"}}
+    assert (strategy, data["emptyDir"]) == ("RollingUpdate", {})
+    assert kinds(objects, "PersistentVolumeClaim") == []

@@ -164,6 +164,16 @@ def test_the_queue_connects_to_nobody(network):
             assert not net.allows(queue, target, port)
 
 
+def test_the_queue_reaches_its_database(network):
+    net, _, queue = network(
+        "networkPolicies.queueEgress[0].to[0].podSelector.matchLabels.app=client",
+        "networkPolicies.queueEgress[0].ports[0].port=5432",
+    )
+    assert net.allows(queue, CLIENT, 5432)
+    assert not net.allows(queue, CLIENT, 80)
+    assert not net.allows(queue, STRANGER, 5432)
+
+
 def test_workers_reach_the_queue_and_no_neighbour(network):
     net, operator, queue = network()
     assert net.allows(WORKER, queue, 8080)

@@ -87,7 +87,7 @@ def _start(command: str, folder: Path, stdout: int) -> "subprocess.Popen[bytes]"
         cwd=folder,
         stdout=stdout,
         stderr=subprocess.STDOUT,
-        env={**os.environ, "PATH": path},
+        env={**os.environ, "PATH": path, "HEADRACE_QUEUE_DATA_FOLDER": str(folder)},
         start_new_session=True,
     )
 

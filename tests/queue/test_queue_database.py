@@ -74,7 +74,7 @@ async def test_the_database_of_a_newer_version_is_used_as_it_is(database_url: st
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     engine.dispose()
     (await open_database(database_url, make_logger(stream=log))).dispose()
-    assert '"revision": "9999"' in log.getvalue()
+    assert '"revision":"9999"' in log.getvalue()
 
 
 def test_a_reader_does_not_wait_for_a_writer(database_url: str) -> None:

@@ -134,8 +134,8 @@ async def test_what_the_engine_refuses_costs_nothing_and_is_certain(queue: Queue
 
 async def test_a_worker_that_lies_is_held_to_what_can_be(queue: Queue, database: str) -> None:
     lies = [
-        {"usage": wire.Usage(completion_tokens=2**31 - 1), "gpu_seconds": 1e300},
-        {"usage": wire.Usage(prompt_tokens=2**31 - 2, cached_tokens=2**31 - 1), "gpu_seconds": -1.0},
+        {"usage": wire.Usage(prompt_tokens=2**30, completion_tokens=2**30), "gpu_seconds": 1e300},
+        {"usage": wire.Usage(prompt_tokens=9, cached_tokens=10), "gpu_seconds": -1.0},
     ]
     async with V1Worker(queue.worker_url, "m", credit=2) as worker:
         for lie in lies:
@@ -145,10 +145,10 @@ async def test_a_worker_that_lies_is_held_to_what_can_be(queue: Queue, database:
             await worker.result(job, **lie)
             await task
     first, second = sorted(stored(database).values(), key=lambda row: row.received_at)
-    assert (first.prompt_tokens, first.completion_tokens) == (0, len(chunk("x") + DONE))
+    assert first.prompt_tokens < 300_000
+    assert first.completion_tokens == len(chunk("x") + DONE)
     assert first.gpu_seconds < 10_000
-    assert second.cached_tokens == second.prompt_tokens < 300_000
-    assert (second.completion_tokens, second.gpu_seconds) == (0, 0.0)
+    assert (second.prompt_tokens, second.cached_tokens, second.gpu_seconds) == (9, 9, 0.0)
     assert {first.doubt, second.doubt} == {"corrected"}
     assert queue.metric("headrace_queue_ledger_doubtful_rows_total", doubt="corrected") == 2
 

@@ -24,13 +24,16 @@ class V1Worker:
         token: str | None = None,
         name: str = "fake",
         state: wire.WorkerState = "ready",
+        continues: bool = False,
         context: ssl.SSLContext | None = None,
     ) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else None
         self._connecting = connect(
             url, subprotocols=[Subprotocol(wire.SUBPROTOCOL)], additional_headers=headers, max_size=None, ssl=context
         )
-        self._register = wire.Register(worker=name, models=list(models), fingerprint="f" * 16, state=state, **MACHINE)
+        self._register = wire.Register(
+            worker=name, models=list(models), fingerprint="f" * 16, state=state, continues=continues, **MACHINE
+        )
         self._credit = credit
         self.socket: ClientConnection
 

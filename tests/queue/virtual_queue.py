@@ -97,16 +97,15 @@ class VirtualWorker:
         return [call.request_id for call in self.jobs.values()]
 
 
-class Rows:
-    """A ledger that writes at once."""
-
-    full = False
+class VirtualLedger:
+    """Commits at once."""
 
     def __init__(self) -> None:
-        self.entries: list[Entry] = []
+        self.full = False
+        self.rows: list[Entry] = []
 
     def record(self, entry: Entry, committed: Callable[[], None] | None = None) -> None:
-        self.entries.append(entry)
+        self.rows.append(entry)
         if committed:
             committed()
 
@@ -117,8 +116,8 @@ class VirtualQueue:
         self.schedule = Schedule()
         metrics = Metrics(CollectorRegistry())
         names = ModelNames(models, self.schedule)
-        self.rows = Rows()
-        books = Bookkeeper(self.rows, metrics, self.clock, self.clock.now)
+        self.ledger = VirtualLedger()
+        books = Bookkeeper(self.ledger, metrics, self.clock, lambda: 1e9 + self.clock.now())
         self.dispatcher = Dispatcher(self.schedule, names, Limits(**limits), books, metrics, self.clock)
 
     def ask(self, request_id: str = "r", model: str = "m", raw: bytes = b"{}", **fields: Any) -> Exchange:

@@ -37,10 +37,11 @@ class Book:
 
     def ended(self, request_id: str, status: int, body: bytes) -> None:
         entry = self.entries[request_id]
+        if request_id in self.by_liars:
+            self._end(request_id, "told by a liar")
+            return
         said = _said(entry.client, status, body)
-        if request_id not in self.by_liars:
-            check = _check_stream if entry.client.stream else _check_whole
-            check(entry.client, said)
+        (_check_stream if entry.client.stream else _check_whole)(entry.client, said)
         code = said.error.get("code") if isinstance(said.error, dict) else said.error
         self._end(request_id, "done" if said.complete else f"{status} {code}")
 

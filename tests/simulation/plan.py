@@ -45,6 +45,7 @@ class WorkerPlan:
     tempers: tuple[Temper, ...]
     """How its engine behaves, request after request; good when they are used up."""
     starts_after_s: float = 0.0
+    continues: bool = True
     liar: bool = False
     """No worker of ours: it says what it wants."""
 
@@ -129,6 +130,7 @@ def _worker(rng: Random, number: int, *, kind: bool) -> WorkerPlan:
         slots=rng.randint(1, 3),
         pace_s=rng.choice((0.0, 0.01, 0.2, 1.0)),
         tempers=() if kind else tuple(rng.choice(tempers) for _ in range(rng.choice((0, 2, 4)))),
+        continues=rng.random() < 0.8,
         starts_after_s=rng.choice((0.0, 0.0, rng.random() * 5)),
     )
 

@@ -11,6 +11,7 @@ from headrace_queue.access import Open
 from headrace_queue.clock import LoopClock, Timer
 from headrace_queue.dispatch import Dispatcher
 from headrace_queue.http.connection import Connection, HttpLimits
+from headrace_queue.keys.worker_tokens import WorkerRights
 from headrace_queue.ledger.bookkeeper import Bookkeeper
 from headrace_queue.ledger.ledger import Ledger
 from headrace_queue.ledger.metrics import LedgerMetrics
@@ -33,6 +34,7 @@ LEDGER_METRICS = LedgerMetrics(CollectorRegistry())
 """Of all runs together: nothing is decided by them, and making them takes longer than a run."""
 
 
+_RIGHTS = WorkerRights("simulated")
 _COMMENT_S = 3.0
 _LAST_COMMIT_S = 30.0
 
@@ -100,11 +102,11 @@ class QueueActor:
 
     async def _serve(self, end: Any) -> None:
         async with Outbox(end) as outbox:
-            self.door._open.add(outbox)
+            self.door._open[outbox] = ""
             try:
-                await self.door._serve(end, outbox, "peer", speaks_v1=True)
+                await self.door._serve(end, outbox, "peer", _RIGHTS, speaks_v1=True)
             finally:
-                self.door._open.discard(outbox)
+                del self.door._open[outbox]
         await end.close()
 
     def ask(self, request_id: str, body: bytes, read_pause_s: float) -> None:

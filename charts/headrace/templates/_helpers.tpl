@@ -21,6 +21,10 @@ app.kubernetes.io/instance: {{ .root.Release.Name }}
 {{ .Values.queue.workerToken.existingSecret | default (printf "%s-worker-token" .Release.Name) }}
 {{- end -}}
 
+{{- define "headrace.adminKeySecret" -}}
+{{ .Values.queue.keys.adminKey.existingSecret | default (printf "%s-queue-admin-key" .Release.Name) }}
+{{- end -}}
+
 {{- define "headrace.watched" -}}
 {{- if .Values.operator.namespaces -}}{{ toJson .Values.operator.namespaces }}{{- else -}}{{ toJson (list .Release.Namespace) }}{{- end -}}
 {{- end -}}

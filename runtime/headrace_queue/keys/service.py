@@ -75,11 +75,11 @@ class KeyService:
         self._task = asyncio.create_task(self._follow(engine))
 
     def announce(self) -> None:
-        """Log which keys there are."""
-        if self.access.closed:
-            self._log.info("keys", file=len(self._file.keys), database=len(self._stored))
-        else:
+        """Log how open the queue is."""
+        if not self.access.closed:
             self._log.warning("anybody may use the queue: there are no keys")
+        if self.worker_tokens.open:
+            self._log.warning("any worker may join: no worker token is needed")
 
     async def close(self) -> None:
         """Write down what was used, and leave the other replicas what this one held."""
@@ -136,8 +136,6 @@ class KeyService:
         if keys is not None:
             self._state, self._stored = state, keys
             self._replace()
-            if self._task:
-                self.announce()
 
     async def _propose(self, rows: list[Row], heard: Mapping[str, float]) -> Proposal:
         now = time.time()
@@ -149,6 +147,8 @@ class KeyService:
         listed = from_file(self._file.keys, self.settings.default_limits)
         closed = self.settings.required or self.settings.file is not None or bool(self._stored)
         self.access.replace(Keyring([*listed, *self._stored]), closed=closed or self.access.closed)
+        if self._task:
+            self._log.info("keys have changed", file=len(listed), database=len(self._stored))
 
     def _tokens(self) -> list[WorkerToken]:
         return [*self._own_token, *tokens_of(self._file.workers)]
@@ -183,7 +183,6 @@ class KeyService:
             self._log.error("the keys stay as they were", error=str(error))
             return
         self._replace()
-        self.announce()
         self.worker_tokens.replace(self._tokens())
 
     def _note(self, *, well: bool, **fields: str) -> None:

@@ -31,6 +31,12 @@ class WorkerRights:
         object.__setattr__(self, "serves", matcher(self.models))
 
 
+def beyond(rights: WorkerRights, models: Iterable[str]) -> str:
+    """The models that a worker names and has no right to serve, in words; empty if there are none."""
+    refused = sorted(name for name in models if not rights.serves(name))
+    return f"the worker token has no right to {', '.join(refused)}" if refused else ""
+
+
 @dataclass(frozen=True)
 class WorkerToken:
     """One token that is accepted."""

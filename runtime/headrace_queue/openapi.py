@@ -1,0 +1,167 @@
+"""The OpenAPI document of the public port, `GET /openapi.json`: made here, and held against the server by the tests.
+
+It says what the queue itself checks. What else a request may have depends on the engine, so every object is open.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from headrace_queue import request_ids
+
+Schema = Mapping[str, Any]
+
+_MODEL: Schema = {"type": "string", "minLength": 1, "description": "A model, an alias, or `model:adapter`."}
+_MESSAGES: Schema = {
+    "type": "array",
+    "minItems": 1,
+    "items": {"type": "object", "required": ["role"], "properties": {"role": {"type": "string"}}},
+}
+_STREAM: Schema = {"type": ["boolean", "null"], "description": "Server-sent events, or one object."}
+_NO_STREAM: Schema = {"enum": [False, None], "description": "This path has no streams."}
+_STREAM_OPTIONS: Schema = {"type": ["object", "null"], "description": "`include_usage`: tokens as the last event."}
+_ANY: Schema = {"type": "object"}
+_EVENT: Schema = {"type": "object", "properties": {"data": {"type": "string"}}}
+"""One of a stream: a chunk of OpenAI's, an error, or at the end `[DONE]`."""
+_ERROR: Schema = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "param": {"type": ["string", "null"]},
+                "code": {"type": ["string", "integer", "null"]},
+            },
+        }
+    },
+}
+_MODEL_OBJECT: Schema = {
+    "type": "object",
+    "required": ["id", "object", "created", "owned_by"],
+    "properties": {
+        "id": {"type": "string"},
+        "object": {"const": "model"},
+        "created": {"type": "integer"},
+        "owned_by": {"type": "string"},
+    },
+}
+_MODEL_LIST: Schema = {
+    "type": "object",
+    "required": ["object", "data"],
+    "properties": {"object": {"const": "list"}, "data": {"type": "array", "items": _MODEL_OBJECT}},
+}
+_REQUEST_ID: Schema = {
+    "name": request_ids.HEADER,
+    "in": "header",
+    "description": "An id of the client's own; the answer has it, too.",
+    "schema": {"type": "string", "pattern": "^[!-~]{1,512}$"},
+}
+_REQUEST_ID_BACK: Schema = {request_ids.HEADER: {"required": True, "schema": {"type": "string"}}}
+_MODEL_PARAMETER: Schema = {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One method of one path."""
+
+    method: str
+    path: str
+    summary: str
+    answer: Schema | None
+    """What a good answer is in JSON; None for plain text."""
+    fields: Mapping[str, Schema] | None = None
+    """What a request's body may have beside `model`, which it must have; None where there is no body."""
+    required: tuple[str, ...] = ()
+    """Of `fields`."""
+    streams: bool = False
+    parameters: tuple[Schema, ...] = ()
+
+
+_WHOLE = {"stream": _NO_STREAM, "stream_options": _STREAM_OPTIONS}
+_STREAMED = {"stream": _STREAM, "stream_options": _STREAM_OPTIONS}
+
+OPERATIONS = (
+    Operation(
+        "post",
+        "/v1/chat/completions",
+        "Answer a conversation",
+        _ANY,
+        {"messages": _MESSAGES, **_STREAMED},
+        ("messages",),
+        streams=True,
+    ),
+    Operation("post", "/v1/completions", "Go on with a text", _ANY, _STREAMED, streams=True),
+    Operation("post", "/v1/embeddings", "Embed texts", _ANY, _WHOLE),
+    Operation("post", "/tokenize", "Split a text into tokens", _ANY, _WHOLE),
+    Operation("post", "/v1/tokenize", "The same as /tokenize", _ANY, _WHOLE),
+    Operation("get", "/v1/models", "The models that there are", _MODEL_LIST),
+    Operation("get", "/v1/models/{model}", "One model", _MODEL_OBJECT, parameters=(_MODEL_PARAMETER,)),
+    Operation("get", "/healthz", "Whether the queue runs", None),
+    Operation("get", "/readyz", "Whether the queue takes requests", None),
+    Operation("get", "/openapi.json", "This document", _ANY),
+)
+"""What the public port answers with, apart from the workers' WebSocket."""
+
+
+def document() -> dict[str, Any]:
+    """The document."""
+    paths: dict[str, dict[str, Any]] = {}
+    for each in OPERATIONS:
+        paths.setdefault(each.path, {})[each.method] = _operation(each)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Headrace queue", "version": _version()},
+        "paths": paths,
+        "components": {
+            "schemas": {"Error": _ERROR},
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _operation(each: Operation) -> dict[str, Any]:
+    found: dict[str, Any] = {"summary": each.summary, "responses": _responses(each)}
+    parameters = [*each.parameters, _REQUEST_ID] if each.fields is not None else [*each.parameters]
+    if parameters:
+        found["parameters"] = parameters
+    if each.fields is not None:
+        body = {
+            "type": "object",
+            "required": ["model", *each.required],
+            "properties": {"model": _MODEL, **each.fields},
+        }
+        found["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+    if each.path.startswith("/v1/") or each.fields is not None:
+        found["security"] = [{"key": []}, {}]  # a queue without keys serves everybody
+    return found
+
+
+def _responses(each: Operation) -> dict[str, Any]:
+    error = {"$ref": "#/components/schemas/Error"}
+    if each.answer is None:
+        text = {"text/plain": {"schema": {"type": "string"}}}
+        states = {"200": "It does.", "503": "It does not, and why."}
+        found: dict[str, Any] = {status: {"description": words, "content": text} for status, words in states.items()}
+        wrong = {"4XX": "The request cannot be answered."}
+    else:
+        content: dict[str, Any] = {"application/json": {"schema": each.answer}}
+        if each.streams:
+            content["text/event-stream"] = {"schema": _EVENT}
+        found = {"200": {"description": "The answer.", "content": content}}
+        wrong = {"4XX": "The request cannot be answered.", "5XX": "Nobody could answer it."}
+    for status, words in wrong.items():
+        headers = {**_REQUEST_ID_BACK, "retry-after": {"schema": {"type": "integer"}}}
+        found[status] = {"description": words, "headers": headers, "content": {"application/json": {"schema": error}}}
+    return found
+
+
+def _version() -> str:
+    try:
+        return version("headrace")
+    except PackageNotFoundError:  # run from its source
+        return "0"

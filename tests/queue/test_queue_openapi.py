@@ -1,0 +1,99 @@
+"""The OpenAPI document, held against the server by schemathesis."""
+
+import asyncio
+import io
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+from queue_setup import BASE, DONE, PLAIN, Start, chunk, eventually
+from raw_http import RawClient, request
+from v1_worker import V1Worker
+
+from headrace_api import wire
+from headrace_queue import calls, openapi
+from headrace_queue.app import QueueServer
+from headrace_queue.logs import make_logger
+
+
+async def test_it_names_what_there_is(start: Start) -> None:
+    started = await start()
+    posts = {each.path for each in openapi.OPERATIONS if each.method == "post"}
+    assert posts == {path.decode() for path in calls.PATHS}
+    pages = {each.path for each in openapi.OPERATIONS if each.method == "get"}
+    assert pages >= {path.decode() for path in started.server._api._pages}
+    async with RawClient(started.server.port) as client:
+        for each in openapi.OPERATIONS:
+            wrong = "DELETE" if each.method == "post" else "POST"
+            client.send(request(wrong, each.path.replace("{model}", "m"), b"{}"))
+            answer = await client.response()
+            assert answer.status == 405, each
+            assert each.method.upper() in answer.headers["allow"].upper().split(", ")
+    async with started.http.get(f"{started.url}/openapi.json") as response:
+        assert await response.json() == openapi.document()
+
+
+CHOICE = {"index": 0, "message": {"role": "assistant", "content": "x"}, "finish_reason": "stop"}
+
+
+async def work(port: int) -> None:
+    """Answer whatever comes, each path in its own shape."""
+    async with V1Worker(f"ws://127.0.0.1:{port}/worker", "m", "org/m:a", credit=1000) as worker:
+        while True:
+            message = wire.queue_messages.validate_json(await worker.socket.recv())
+            if not isinstance(message, wire.Job):
+                continue
+            stream = bool(message.openai_req.get("stream"))
+            body = {**PLAIN, "choices": [CHOICE]} if message.openai_url == calls.CHAT else {"object": "list"}
+            if stream:
+                await worker.pieces((message.job, chunk("x")), (message.job, DONE))
+            result = wire.Result(job=message.job, request_id=message.request_id, body=None if stream else body)
+            await worker.send(result)
+            await worker.send(wire.Credit(n=1))
+
+
+async def serve(started: queue.Queue[int], stop: threading.Event, log: io.StringIO) -> None:
+    async with QueueServer(BASE, CollectorRegistry(), make_logger(stream=log)) as server:
+        worker = asyncio.create_task(work(server.port))
+        await eventually(lambda: server.dispatcher.schedule.free("m"))
+        started.put(server.port)
+        await asyncio.to_thread(stop.wait)
+        worker.cancel()
+        await asyncio.wait([worker])
+
+
+@pytest.fixture
+def served() -> Iterator[tuple[int, io.StringIO]]:
+    """A queue with a worker, in a thread of its own: its port and its log."""
+    log, stop, started = io.StringIO(), threading.Event(), queue.Queue[int]()
+    thread = threading.Thread(target=lambda: asyncio.run(serve(started, stop, log)))
+    thread.start()
+    try:
+        yield started.get(timeout=10), log
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_schemathesis_finds_nothing(served: tuple[int, io.StringIO], tmp_path: Path) -> None:
+    port, log = served
+    program = Path(sys.executable).with_name("schemathesis")
+    url = f"http://127.0.0.1:{port}/openapi.json"
+    options = ["--checks", "all", "--max-examples", "15", "--generation-deterministic", "--no-color"]
+    environment = os.environ | {"SCHEMATHESIS_HOOKS": "schemathesis_hooks", "PYTHONPATH": str(Path(__file__).parent)}
+    done = subprocess.run(
+        [program, "run", url, *options], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    statuses = Counter(line["status"] for line in map(json.loads, log.getvalue().splitlines()) if "status" in line)
+    assert statuses[200] > 30, "the requests that are right reach the worker"
+    assert statuses[400] > 30
+    assert not any(status >= 500 for status in statuses), statuses
