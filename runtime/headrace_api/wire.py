@@ -5,7 +5,8 @@ Without a subprotocol it is the Spider's protocol: the worker sends one `Registr
 
 With the subprotocol `headrace.v1` it carries many requests at once and is pull-based:
 
-- Control messages are JSON text frames, told apart by `type` (`WorkerMessage`, `QueueMessage`).
+- Control messages are JSON objects, told apart by `type` (`WorkerMessage`, `QueueMessage`); a text frame holds one of
+  them, or an array of them, which mean the same as if they had come one after the other.
 - The worker sends `Register` first; the queue answers `Registered` or closes with a reason.
 - A worker may be there before it can serve: `Register.state` and, when it changes, `Report` say how far it is. It takes
   jobs once it grants credits.
@@ -41,6 +42,9 @@ WORKER_PATH = "/worker"
 SEED_OPENAI_URL = "/v1/chat/completion"
 """What the seed protocol always puts into `openai_url` (singular, as its document has it)."""
 
+MOST_CREDITS = 100_000
+"""In one message, and of one worker at a time: more than any engine takes."""
+
 CLOSE_BAD_REGISTRATION = 4400
 CLOSE_BAD_TOKEN = 4401
 """WebSocket close codes: the registration cannot be understood; the worker's token is not accepted."""
@@ -69,6 +73,13 @@ class Registration(Message):
     nv_gpus: list[Gpu] | None = []
     cl_driver_version: str | None = None
     cl_gpus: list[Gpu] | None = []
+
+
+class SeedRegistration(Registration):
+    """A registration as a queue reads it: a worker that cannot send headers may put its token into it."""
+
+    auth_key: str | None = Field(default=None, max_length=4096, repr=False)
+    """See `CLOSE_BAD_TOKEN`. It is not in the seed's document, which lets unknown fields be."""
 
 
 class SeedRequest(Message):
@@ -126,7 +137,7 @@ class Credit(Message):
     """The worker can take `n` more jobs than it said before."""
 
     type: Literal["credit"] = "credit"
-    n: int = Field(gt=0)
+    n: int = Field(gt=0, le=MOST_CREDITS)
 
 
 Count = Annotated[int, Field(ge=0, lt=2**31)]
@@ -223,9 +234,50 @@ WorkerMessage = Annotated[Register | Report | Serving | Credit | Result | HandBa
 QueueMessage = Annotated[Registered | Job | Cancel | Ack | Drain, Field(discriminator="type")]
 
 worker_messages: TypeAdapter[WorkerMessage] = TypeAdapter(WorkerMessage)
-"""Reads what a worker sends: `worker_messages.validate_json(text)`."""
+"""Reads one message of a worker's: `worker_messages.validate_json(text)`."""
 queue_messages: TypeAdapter[QueueMessage] = TypeAdapter(QueueMessage)
-"""Reads what a queue sends: `queue_messages.validate_json(text)`."""
+"""Reads one message of a queue's: `queue_messages.validate_json(text)`."""
+_worker_frames: TypeAdapter[list[WorkerMessage]] = TypeAdapter(list[WorkerMessage])
+_queue_frames: TypeAdapter[list[QueueMessage]] = TypeAdapter(list[QueueMessage])
+
+_LARGEST_ARRAY = 1 << 20
+"""Characters of messages that share a frame; a message that is larger has one to itself."""
+
+
+def read_worker_messages(frame: str | bytes) -> list[WorkerMessage]:
+    """What a worker sent in one text frame.
+
+    Raises:
+        pydantic.ValidationError: it is neither a message nor an array of messages.
+    """
+    if frame[:1] in {"[", b"["}:
+        return _worker_frames.validate_json(frame)
+    return [worker_messages.validate_json(frame)]
+
+
+def read_queue_messages(frame: str | bytes) -> list[QueueMessage]:
+    """What a queue sent in one text frame; raises as `read_worker_messages`."""
+    if frame[:1] in {"[", b"["}:
+        return _queue_frames.validate_json(frame)
+    return [queue_messages.validate_json(frame)]
+
+
+def encode_messages(messages: Iterable[str]) -> Iterator[str]:
+    """The text frames for messages that are JSON already: as few as may be, none of them needlessly large."""
+    some: list[str] = []
+    size = 0
+    for message in messages:
+        if some and size + len(message) > _LARGEST_ARRAY:
+            yield _frame_of(some)
+            some, size = [], 0
+        some.append(message)
+        size += len(message)
+    if some:
+        yield _frame_of(some)
+
+
+def _frame_of(messages: list[str]) -> str:
+    return messages[0] if len(messages) == 1 else f"[{','.join(messages)}]"
 
 
 def encode_pieces(pieces: Iterable[tuple[int, bytes]]) -> bytes:

@@ -1,6 +1,7 @@
 """One request's answer on its way out: between its exchange, which tells what has come, and its client's connection."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +17,7 @@ from headrace_queue.http.reply import JSON, Reply, field
 from headrace_queue.request_ids import HEADER
 
 _STREAM = b"content-type: text/event-stream\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
-_WAITING = b": waiting\n\n"
+_ETA = "x-headrace-eta-seconds"
 GRACE_SECONDS = 30
 """After the time that a request may take, for a client to read what it has not read yet."""
 
@@ -28,9 +29,11 @@ class Desk:
     request that came in one frame leave in one write, and the event loop is asked once for all.
     """
 
-    def __init__(self, ended: Callable[["Answer"], None]) -> None:
+    def __init__(self, ended: Callable[["Answer"], None], eta: Callable[[Exchange], float | None]) -> None:
         self.ended = ended
         """Called once for each answer, when it has been sent or its client is lost."""
+        self.eta = eta
+        """In how many seconds a worker takes what waits, as far as that is known."""
         self._waiting: list[Answer] = []
 
     def add(self, answer: "Answer") -> None:
@@ -134,8 +137,13 @@ class Answer:
             self.abort()  # the answer is there, but the client does not read it
         elif now >= self._comment_at and self._waits():
             self._comment_at = now + self._comment_seconds
-            self._begin()
-            self._reply.write(_WAITING)
+            self._comment()
+
+    def _comment(self) -> None:
+        eta = self._desk.eta(self.exchange) if self.exchange and self.exchange.held else None
+        seconds = None if eta is None else math.ceil(eta)
+        self._begin(b"" if seconds is None else field(_ETA, str(seconds)))
+        self._reply.write(b": waiting\n\n" if seconds is None else b": waiting, about %d s\n\n" % seconds)
 
     def _waits(self) -> bool:
         if self.call is None or self.exchange is None:
@@ -165,10 +173,10 @@ class Answer:
         if isinstance(item, End):
             self._finish(self.call, item)
 
-    def _begin(self) -> None:
+    def _begin(self, more: bytes = b"") -> None:
         if not self._events:
             self._events = True
-            self._reply.begin(_STREAM + self._fields())
+            self._reply.begin(_STREAM + self._fields() + more)
 
     def _finish(self, call: Call, end: End) -> None:
         if end.status != 200:

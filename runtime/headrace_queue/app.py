@@ -40,6 +40,7 @@ from headrace_queue.operator_socket import OperatorSocket
 from headrace_queue.schedule import Schedule
 from headrace_queue.settings import Settings
 from headrace_queue.worker_door import WorkerDoor
+from headrace_queue.worker_poll import WorkerPoll
 
 _LEDGER_SECONDS = 5
 """How long rows that are not written have when the queue stops: with workers connected, and again after that."""
@@ -144,6 +145,7 @@ class QueueServer:
         app = web.Application(middlewares=[openai_errors], client_max_size=self._settings.max_request_bytes)
         app.on_response_prepare.append(_end_connection)
         app.router.add_get(WORKER_PATH, self._door.handle)
+        WorkerPoll(self._door).add_routes(app.router)
         return app
 
     def _admin_app(self) -> web.Application:

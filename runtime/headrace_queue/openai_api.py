@@ -72,7 +72,7 @@ class OpenAiApi:
         self._pages = pages
         self._comment_seconds = comment_seconds
         self._ids = RequestIds()
-        self._desk = Desk(self._account)
+        self._desk = Desk(self._account, self._dispatcher.eta)
         self._started = int(time.time())
 
     # ---- the connections' service

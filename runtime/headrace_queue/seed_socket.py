@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import WSCloseCode, WSMsgType
 from pydantic import ValidationError
 from pydantic_core import from_json
 
@@ -12,32 +12,57 @@ from headrace_queue import errors, sse
 from headrace_queue.calls import CHAT
 from headrace_queue.dispatch import Dispatcher
 from headrace_queue.exchange import Call, End
-from headrace_queue.outbox import Outbox, close
+from headrace_queue.outbox import Outbox, Socket, close
 
 
 def seed_request(call: Call) -> str:
-    """The message for a worker. It has no streams: the queue makes them out of the reply."""
+    """The message for a worker; one that knows no streams answers with a whole reply all the same."""
     body: dict[str, Any] = from_json(call.raw)
-    return SeedRequest(
-        openai_req={key: value for key, value in body.items() if key not in {"stream", "stream_options"}}
-    ).model_dump_json()
+    request = {key: value for key, value in body.items() if key != "stream_options"}
+    if not call.stream:
+        request.pop("stream", None)
+    return SeedRequest(openai_req=request).model_dump_json()
+
+
+def parsed(text: str | bytes) -> Any:
+    """A worker's message; where it is no JSON, an error that says so."""
+    try:
+        return from_json(text, allow_inf_nan=False)
+    except ValueError as error:
+        return {"error": errors.bad_reply(f"it is not JSON: {error}").body()["error"]}
+
+
+def is_chunk(reply: Any) -> bool:
+    """Whether it is one event of a stream, and not a whole answer."""
+    choices = reply.get("choices") if isinstance(reply, dict) else None
+    if not isinstance(choices, list) or "error" in reply:
+        return False
+    return any(isinstance(each, dict) and "delta" in each for each in choices) or (not choices and "usage" in reply)
+
+
+def end_of(reply: Any) -> End:
+    """What a whole reply, or an error, means for the client."""
+    if isinstance(reply, dict) and reply.get("error"):
+        error = reply["error"]
+        if kind := reply.get("error_type"):
+            error = {"type": str(kind)} | (error if isinstance(error, dict) else {"message": str(error)})
+        return End(sse.error_status(error), sse.error_body(error))
+    if why := sse.fault(reply):
+        return End.failed(errors.bad_reply(why))
+    return End(200, reply, usage_of(reply))
+
+
+def usage_of(reply: dict[str, Any]) -> Usage | None:
+    """What a worker counted; an answer without a count is better than none."""
+    try:
+        return Usage.model_validate(reply["usage"]) if reply.get("usage") else None
+    except ValidationError:
+        return None
 
 
 def read_reply(text: str | bytes) -> End:
-    """What a worker's reply means for the client."""
-    try:
-        reply = from_json(text, allow_inf_nan=False)
-    except ValueError as error:
-        return End.failed(errors.bad_reply(f"it is not JSON: {error}"))
-    if isinstance(reply, dict) and reply.get("error"):
-        return End(sse.error_status(reply["error"]), sse.error_body(reply["error"]))
-    if why := sse.fault(reply):
-        return End.failed(errors.bad_reply(why))
-    try:
-        usage = Usage.model_validate(reply["usage"]) if reply.get("usage") else None
-    except ValidationError:
-        usage = None  # an answer without a count is better than none
-    return End(200, reply, usage)
+    """What a worker's one reply means for the client."""
+    return end_of(parsed(text))
 
 
 class SeedSession:
@@ -47,6 +72,8 @@ class SeedSession:
         self._dispatcher = dispatcher
         self._outbox = outbox
         self._current: tuple[int, Call] | None = None
+        self._streaming = False
+        self._usage: Usage | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._draining = False
         self._worker = dispatcher.join(self, None)
@@ -70,17 +97,16 @@ class SeedSession:
         if self._current is None:
             self._outbox.close(WSCloseCode.GOING_AWAY, reason)
 
-    async def run(self, socket: web.WebSocketResponse) -> None:
+    async def run(self, socket: Socket) -> None:
         """Serve the worker until its connection ends."""
         try:
             self._dispatcher.grant(self._worker, 1)
             async for frame in socket:
                 if frame.type not in {WSMsgType.TEXT, WSMsgType.BINARY}:
                     break  # an error that this end has found
-                if self._current is None:
+                if not self._take(parsed(frame.data)):
                     await close(socket, WSCloseCode.PROTOCOL_ERROR, "a reply came, but there was no request")
                     break
-                self._finish(read_reply(frame.data))
             else:
                 if socket.close_code == WSCloseCode.MESSAGE_TOO_BIG:
                     self._end(End.failed(errors.too_large_for_worker()))
@@ -90,11 +116,32 @@ class SeedSession:
             self._current = None
             self._dispatcher.lose(self._worker)
 
+    def _take(self, reply: Any) -> bool:
+        """Take one message in; False where nothing was asked.
+
+        A stream is one message for each event, then an empty object.
+        """
+        if self._current is None:
+            return bool(reply == {})  # after a whole answer, from one that ends all answers so
+        job, call = self._current
+        if is_chunk(reply) and call.stream:
+            self._streaming = True
+            self._usage = usage_of(reply) or self._usage
+            if reply["choices"] or call.include_usage:
+                self._dispatcher.piece(self._worker, job, sse.chunk(reply, call.model, call.request_id))
+        elif self._streaming and reply == {}:
+            self._dispatcher.piece(self._worker, job, sse.DONE)
+            self._finish(End(200, None, self._usage))
+        else:
+            self._finish(end_of(reply))
+        return True
+
     def _end(self, end: End) -> bool:
         """End the job that the worker has; False if it has none."""
         if self._current is None:
             return False
         (job, call), self._current = self._current, None
+        self._streaming, self._usage = False, None
         if self._deadline:
             self._deadline.cancel()
         self._dispatcher.finish(self._worker, job, call.request_id, end)

@@ -42,6 +42,12 @@ def events(
     yield DONE
 
 
+def chunk(reply: Mapping[str, Any], model: str, request_id: str) -> bytes:
+    """One event of a worker's own stream, with what it lacks filled in."""
+    head = {"id": f"chatcmpl-{request_id}", "object": "chat.completion.chunk", "created": 0, "model": model}
+    return event(head | {key: value for key, value in reply.items() if value is not None})
+
+
 def fault(reply: Any) -> str | None:
     """What is wrong with a worker's reply as a chat completion, in words; None if nothing is."""
     if not isinstance(reply, dict):

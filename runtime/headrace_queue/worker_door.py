@@ -11,10 +11,9 @@ from headrace_api import wire
 from headrace_queue.connection import PatientSocket, keep_alive
 from headrace_queue.dispatch import Dispatcher
 from headrace_queue.invalid import in_words
-from headrace_queue.keys.digests import bearer
-from headrace_queue.keys.worker_tokens import WorkerRights, WorkerTokens, beyond
+from headrace_queue.keys.worker_tokens import WorkerRights, WorkerTokens
 from headrace_queue.metrics import Metrics
-from headrace_queue.outbox import Outbox, close
+from headrace_queue.outbox import Outbox, Socket, close
 from headrace_queue.seed_socket import SeedSession
 from headrace_queue.worker_socket import V1Session
 
@@ -23,36 +22,31 @@ _MAX_FRAME_BYTES = 64 * 2**20
 
 
 class WorkerDoor:
-    """Checks each worker's token and registration, then runs its session."""
+    """Checks each worker's token, registration and rights, then runs its session."""
 
     def __init__(
         self,
         dispatcher: Dispatcher,
         metrics: Metrics,
         log: structlog.typing.FilteringBoundLogger,
-        tokens: WorkerTokens | None,
+        tokens: WorkerTokens,
         heartbeat_seconds: float,
     ) -> None:
         self._dispatcher = dispatcher
         self._metrics = metrics
         self._log = log
-        self._tokens = tokens or WorkerTokens()
-        self._tokens.watch(self._send_away)
+        self._tokens = tokens
         self._heartbeat_seconds = heartbeat_seconds
         self._numbers = itertools.count(1)
-        self._open: dict[Outbox, str] = {}
-        """The connections, each with its worker's token."""
+        self._open: dict[Outbox, tuple[str | None, WorkerRights | None]] = {}
+        """With the token that each came with, and what it was for then."""
+        tokens.watch(self._look_again)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Serve one worker until it leaves."""
-        token = bearer(request.headers.get("Authorization", ""))
-        rights = self._tokens.rights(token)
-        if rights is None:
-            self._log.warning("worker refused", peer=request.remote, reason="token")
-            message = "This queue needs `Authorization: Bearer TOKEN` with its worker token."
-            error = {"message": message, "type": "invalid_request_error", "param": None, "code": "invalid_worker_token"}
-            return web.json_response({"error": error}, status=401, headers={"WWW-Authenticate": "Bearer"})
+        """Serve one worker on a WebSocket until it leaves."""
         speaks_v1 = wire.SUBPROTOCOL in _offered(request)
+        if (refusal := self.refusal(request, may_come_later=not speaks_v1)) is not None:
+            return refusal
         socket = PatientSocket(
             protocols=(wire.SUBPROTOCOL,) if speaks_v1 else (),
             heartbeat=self._heartbeat_seconds if speaks_v1 else None,
@@ -62,50 +56,69 @@ class WorkerDoor:
         )
         await socket.prepare(request)
         keep_alive(request)
-        async with Outbox(socket) as outbox:
-            self._open[outbox] = token
-            try:
-                await self._serve(socket, outbox, request.remote, rights, speaks_v1=speaks_v1)
-            finally:
-                del self._open[outbox]
+        await self.serve(socket, token_of_request(request), request.remote, speaks_v1=speaks_v1)
         return socket
+
+    def refusal(self, request: web.Request, *, may_come_later: bool) -> web.Response | None:
+        """What a worker is told whose token is not accepted; None where it is, or may yet come in the registration."""
+        token = token_of_request(request)
+        if self._tokens.rights(token) is not None or (token is None and may_come_later):
+            return None
+        self._log.warning("worker refused", peer=request.remote, reason="token")
+        message = "This queue needs `Authorization: Bearer TOKEN` with its worker token."
+        error = {"message": message, "type": "invalid_request_error", "param": None, "code": "invalid_worker_token"}
+        return web.json_response({"error": error}, status=401, headers={"WWW-Authenticate": "Bearer"})
+
+    async def serve(self, socket: Socket, token: str | None, peer: str | None, *, speaks_v1: bool) -> None:
+        """Serve one worker until it leaves, whatever its frames come through."""
+        async with Outbox(socket, wire.encode_messages if speaks_v1 else iter) as outbox:
+            try:
+                await self._serve(socket, outbox, token, peer, speaks_v1=speaks_v1)
+            finally:
+                self._open.pop(outbox, None)
 
     async def close(self) -> None:
         """Close every connection, after what is still to be sent: the queue stops."""
         await asyncio.gather(*(each.close_and_wait(WSCloseCode.GOING_AWAY, "the queue stops") for each in self._open))
 
-    def _send_away(self) -> None:
-        """The tokens have changed: a worker whose token has gone is let go, and may come back with another one."""
-        for outbox, token in self._open.items():
-            if self._tokens.rights(token) is None:
-                outbox.close(wire.CLOSE_BAD_TOKEN, "the worker token is accepted no longer")
-
     async def _serve(
-        self,
-        socket: web.WebSocketResponse,
-        outbox: Outbox,
-        peer: str | None,
-        rights: WorkerRights,
-        *,
-        speaks_v1: bool,
+        self, socket: Socket, outbox: Outbox, token: str | None, peer: str | None, *, speaks_v1: bool
     ) -> None:
+        self._open[outbox] = (token, None)
         try:
-            registration = await _first_message(socket, wire.Register if speaks_v1 else wire.Registration)
+            registration = await _first_message(socket, wire.Register if speaks_v1 else wire.SeedRegistration)
+            token = token or (registration.auth_key if isinstance(registration, wire.SeedRegistration) else None)
+            rights = self._tokens.rights(token)
+            self._open[outbox] = (token, rights)
+            why = _excess(rights, registration) if rights and registration else ""
         except ValueError as error:
-            why = in_words(error) if isinstance(error, ValidationError) else str(error)
+            why, rights, registration = (
+                in_words(error) if isinstance(error, ValidationError) else str(error),
+                None,
+                None,
+            )
+        if why:
             self._log.warning("worker refused", peer=peer, reason=why)
             await close(socket, wire.CLOSE_BAD_REGISTRATION, why)
             return
         if registration is None:
             return
-        if why := _beyond(rights, registration):
-            self._log.warning("worker refused", peer=peer, token=rights.name, reason=why)
-            await close(socket, wire.CLOSE_BAD_TOKEN, why)
+        if rights is None:
+            self._log.warning("worker refused", peer=peer, reason="token")
+            await close(socket, wire.CLOSE_BAD_TOKEN, "the worker token is not accepted, or missing")
             return
-        protocol = wire.SUBPROTOCOL if speaks_v1 else "seed"
+        await self._run(socket, outbox, registration, rights, peer)
+
+    async def _run(
+        self, socket: Socket, outbox: Outbox, registration: wire.Registration, rights: WorkerRights, peer: str | None
+    ) -> None:
+        protocol = wire.SUBPROTOCOL if isinstance(registration, wire.Register) else "seed"
         who = registration.model_dump(include={"worker", "models", "fingerprint"})
-        log = self._log.bind(peer=peer, protocol=protocol, connection=next(self._numbers), token=rights.name, **who)
-        log.info("worker joined", **registration.model_dump(exclude={"type", *who}, exclude_defaults=True))
+        log = self._log.bind(peer=peer, protocol=protocol, connection=next(self._numbers), **who)
+        if rights.name:
+            log = log.bind(token=rights.name)
+        told = registration.model_dump(exclude={"type", "auth_key", *who}, exclude_defaults=True)
+        log.info("worker joined", **told)
         try:
             if isinstance(registration, wire.Register):
                 await V1Session(self._dispatcher, outbox, registration, rights, log).run(socket)
@@ -115,12 +128,32 @@ class WorkerDoor:
             self._metrics.disconnects.labels(protocol).inc()
             log.info("worker left", close_code=socket.close_code)
 
+    def _look_again(self) -> None:
+        """Tokens have changed: a worker whose token is not accepted any more, or may do less, must come anew."""
+        for outbox, (token, before) in self._open.items():
+            rights = self._tokens.rights(token)
+            if before is None:
+                continue  # it has not registered yet
+            if rights is None:
+                outbox.close(wire.CLOSE_BAD_TOKEN, "the worker token is not accepted any more")
+            elif rights != before:
+                outbox.close(WSCloseCode.SERVICE_RESTART, "the rights of the worker token have changed")
 
-def _beyond(rights: WorkerRights, registration: wire.Registration) -> str:
-    """What the worker's token does not let it be, in words; empty if there is nothing."""
-    if isinstance(registration, wire.Register):
-        return beyond(rights, registration.models)
-    return "" if rights.generalist else "the worker token is for workers that name their models (headrace.v1)"
+
+def _excess(rights: WorkerRights, registration: wire.Registration) -> str:
+    """What a worker asks for beyond its rights, in words; empty where nothing is."""
+    if not isinstance(registration, wire.Register):
+        return "" if rights.generalist else f"models: the token {rights.name!r} is for workers that name their models"
+    return rights.excess(registration.models)
+
+
+def token_of_request(request: web.Request) -> str | None:
+    """The token in the `Authorization` header; None without one."""
+    header = request.headers.get("Authorization", "")
+    scheme, _, token = header.partition(" ")
+    if not header:
+        return None
+    return token.strip() if scheme.lower() == "bearer" else ""
 
 
 def _offered(request: web.Request) -> set[str]:
@@ -128,7 +161,7 @@ def _offered(request: web.Request) -> set[str]:
     return {name.strip() for header in headers for name in header.split(",")}
 
 
-async def _first_message(socket: web.WebSocketResponse, shape: type[wire.Registration]) -> wire.Registration | None:
+async def _first_message(socket: Socket, shape: type[wire.Registration]) -> wire.Registration | None:
     """The registration; None if the worker has left.
 
     Raises:

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 import structlog
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import WSCloseCode, WSMsgType
 from pydantic import ValidationError
 
 from headrace_api import wire
@@ -14,8 +14,8 @@ from headrace_queue import sse
 from headrace_queue.dispatch import Dispatcher
 from headrace_queue.exchange import Call, End
 from headrace_queue.invalid import in_words
-from headrace_queue.keys.worker_tokens import WorkerRights, beyond
-from headrace_queue.outbox import Outbox, close
+from headrace_queue.keys.worker_tokens import WorkerRights
+from headrace_queue.outbox import Outbox, Socket, close
 
 _REASON_CHARACTERS = 300
 """Of what a worker says; a log line is no place for more."""
@@ -70,7 +70,7 @@ class V1Session:
         self._worker = dispatcher.join(link, register.models, register.worker, _starting(report), continues=continues)
         self._take(report)  # a worker that drains comes back only for what is not acknowledged yet
 
-    async def run(self, socket: web.WebSocketResponse) -> None:
+    async def run(self, socket: Socket) -> None:
         """Serve the worker until its connection ends."""
         try:
             async for frame in socket:
@@ -78,7 +78,8 @@ class V1Session:
                     for job, data in wire.decode_pieces(frame.data):
                         self._dispatcher.piece(self._worker, job, data)
                 elif frame.type is WSMsgType.TEXT:
-                    self._handle(wire.worker_messages.validate_json(frame.data))
+                    for message in wire.read_worker_messages(frame.data):
+                        self._handle(message)
         except ValidationError as error:
             await close(socket, WSCloseCode.PROTOCOL_ERROR, in_words(error))
         except ValueError as error:
@@ -103,9 +104,9 @@ class V1Session:
             case wire.Report():
                 self._take(message)
             case wire.Serving():
-                if why := beyond(self._rights, message.models):
-                    raise ValueError(why)
                 self._log.info("serves other models", models=message.models, adapters=message.adapters)
+                if why := self._rights.excess(message.models):
+                    raise ValueError(why)
                 self._dispatcher.replace_models(self._worker, message.models)
             case wire.Register():
                 raise ValueError("a worker registers once per connection")

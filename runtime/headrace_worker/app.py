@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from headrace_api.worker_config import WorkerConfig
 from headrace_worker import facts
 from headrace_worker.adapters.part import WithAdapters
+from headrace_worker.gpu_time import SharedTime
 from headrace_worker.metrics import Metrics
 from headrace_worker.parts import Parts
 from headrace_worker.runtime_env.part import Packages
@@ -46,7 +47,7 @@ async def run(config: WorkerConfig, settings: Settings, token: str | None, parts
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, asked_to_stop.set)
     nvidia = await asyncio.to_thread(facts.nvidia_here)
-    status = Status(Metrics())
+    status = Status(Metrics(), gpu_time=SharedTime(len(nvidia.gpus)))
 
     def connected() -> "AbstractAsyncContextManager[Outside]":
         from headrace_worker import outside  # noqa: PLC0415 (loads while the engine does)

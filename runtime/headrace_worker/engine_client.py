@@ -1,41 +1,27 @@
 """Sends requests to the engine over loopback and passes its answers on as bytes."""
 
-import json
+import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import aiohttp
+from pydantic_core import to_json
 
-from headrace_api.wire import Usage
 from headrace_api.worker_config import Generation
 from headrace_worker import health
 from headrace_worker.adapters.routes import Routes
+from headrace_worker.answering import Answering, Emit, Ends, Outcome, error_body, json_object
 from headrace_worker.engines import generate_kwargs, prompt_formats
 from headrace_worker.engines.protocol import CHAT_PATH, COMPLETIONS_PATH, AdapterDialect, Call, EngineApi, text_api
-from headrace_worker.sse import UsageTap, usage_of
+from headrace_worker.sse import UsageTap
 from headrace_worker.transports.http import Http
-from headrace_worker.transports.protocol import Answer, EngineLostError, Transport
+from headrace_worker.transports.protocol import Asking, EngineLostError, Transport
 
 _GENERATES = (CHAT_PATH, COMPLETIONS_PATH)
 """The paths whose requests have generation parameters."""
-
-Emit = Callable[[bytes], Awaitable[None]]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a request ended: `body` only where nothing was emitted."""
-
-    status: int
-    usage: Usage | None = None
-    body: dict[str, Any] | None = None
-
-
-def error_body(message: str, code: str) -> dict[str, Any]:
-    """An error as OpenAI writes it."""
-    return {"error": {"message": message, "type": code, "param": None, "code": code}}
 
 
 @dataclass(frozen=True)
@@ -59,7 +45,7 @@ class EngineClient:
     ) -> None:
         self._session = session
         self._base_url = base_url
-        self._transport = transport or Http(session, base_url)
+        self._transport = transport or Http(base_url)
         self._served_name = dialect.served_name
         self._defaults = dialect.defaults
         self._generation = dialect.generation
@@ -102,39 +88,49 @@ class EngineClient:
         """See `health.metrics`."""
         return await health.metrics(self._session, self._base_url + path, prefix)
 
+    def begin(self, path: str, request: Mapping[str, Any], ends: Ends) -> Asking | None:
+        """Begin a request; `ends` is told of the answer. None where it is refused: that has been told then."""
+        refusal, request = self._checked(path, request)
+        if refusal is not None:
+            ends.done(refusal)
+            return None
+        body = self.prepared(path, request)
+        tap = UsageTap(keep_usage=_wants_usage(request)) if body.get("stream") is True else None
+        return self._transport.start(path, to_json(body, inf_nan_mode="constants"), Answering(tap, ends, self._heard))
+
+    def _checked(self, path: str, request: Mapping[str, Any]) -> tuple[Outcome | None, Mapping[str, Any]]:
+        """Why a request is refused, or the request with the model's prompt format applied."""
+        if path not in self._api.paths:
+            message = f"this worker does not serve {path!r}; it serves: {', '.join(self._api.paths)}"
+            return Outcome(404, body=error_body(message, "not_found")), request
+        if not self.serves(request):
+            message = f"this worker has no model {request['model']!r}"
+            return Outcome(404, body=error_body(message, "model_not_found")), request
+        prompt_format = self._generation.prompt_format
+        if path != CHAT_PATH or prompt_format is None:
+            return None, request
+        try:
+            return None, prompt_formats.formatted(prompt_format, request)
+        except ValueError as error:
+            return Outcome(400, body=error_body(str(error), "invalid_request_error")), request
+
+    def _heard(self) -> None:
+        """Note a sign of life."""
+        self.heard_at = time.monotonic()
+
     async def run(self, path: str, request: Mapping[str, Any], emit: Emit) -> Outcome:
-        """Do a request and emit the answer's bytes as they come; an error answer is in the outcome instead.
+        """Do a request, for those who await it: see `begin`.
 
         Raises:
             EngineLostError: the engine's connection broke, perhaps after bytes were emitted.
         """
-        if path not in self._api.paths:
-            message = f"this worker does not serve {path!r}; it serves: {', '.join(self._api.paths)}"
-            return Outcome(404, body=error_body(message, "not_found"))
-        if not self.serves(request):
-            return Outcome(404, body=error_body(f"this worker has no model {request['model']!r}", "model_not_found"))
-        prompt_format = self._generation.prompt_format
-        if path == CHAT_PATH and prompt_format is not None:
-            try:
-                request = prompt_formats.formatted(prompt_format, request)
-            except ValueError as error:
-                return Outcome(400, body=error_body(str(error), "invalid_request_error"))
-        return await self._ask(path, request, emit)
-
-    async def _ask(self, path: str, request: Mapping[str, Any], emit: Emit) -> Outcome:
-        body = self.prepared(path, request)
-        async with self._transport.ask(path, json.dumps(body).encode()) as answer:
-            received = self._received(answer)
-            if answer.status != 200:
-                return Outcome(answer.status, body=_error_of(await _whole(received), answer.status))
-            if body.get("stream") is True:
-                return await _pass_on(received, UsageTap(keep_usage=_wants_usage(request)), emit)
-            return await _pass_whole(received, emit)
-
-    async def _received(self, answer: Answer) -> AsyncIterator[bytes]:
-        async for data in answer.received():
-            self.heard_at = time.monotonic()
-            yield data
+        end: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        asking = self.begin(path, request, Ends(emit, end.set_result, partial(_lose, end)))
+        try:
+            return await end
+        finally:
+            if asking and end.cancelled():
+                asking.cancel()
 
     async def complete(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Do one chat completion without streaming: the response object, or an error object.
@@ -143,14 +139,12 @@ class EngineClient:
             EngineLostError: as in `run`.
         """
         pieces: list[bytes] = []
-
-        async def collect(data: bytes) -> None:
-            pieces.append(data)
-
         whole = {key: value for key, value in request.items() if key not in {"stream", "stream_options"}}
-        outcome = await self.run(CHAT_PATH, whole, collect)
+        outcome = await self.run(CHAT_PATH, whole, pieces.append)
         return (
-            outcome.body or _object(b"".join(pieces)) or error_body("the engine's answer is not JSON", "engine_error")
+            outcome.body
+            or json_object(b"".join(pieces))
+            or error_body("the engine's answer is not JSON", "engine_error")
         )
 
     def prepared(self, path: str, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -176,40 +170,5 @@ def _wants_usage(request: Mapping[str, Any]) -> bool:
     return isinstance(options, dict) and bool(options.get("include_usage"))
 
 
-async def _whole(received: AsyncIterator[bytes]) -> bytes:
-    return b"".join([data async for data in received])
-
-
-async def _pass_on(received: AsyncIterator[bytes], tap: UsageTap, emit: Emit) -> Outcome:
-    async for data in received:
-        if passed := tap.feed(data):
-            await emit(passed)
-    if rest := tap.finish():
-        await emit(rest)
-    if tap.usage is None:
-        # Usage was asked for and ends every complete stream. vLLM ends the stream of a request that failed in the
-        # middle, or whose engine core has died, as if it were complete, after an event that carries the error.
-        return Outcome(502, body=error_body("the engine broke the response off", "response_broken_off"))
-    return Outcome(200, tap.usage)
-
-
-async def _pass_whole(received: AsyncIterator[bytes], emit: Emit) -> Outcome:
-    data = await _whole(received)
-    await emit(data)
-    return Outcome(200, usage_of(data))
-
-
-def _object(data: bytes) -> dict[str, Any] | None:
-    try:
-        body = json.loads(data)
-    except ValueError:
-        return None
-    return body if isinstance(body, dict) else None
-
-
-def _error_of(data: bytes, status: int) -> dict[str, Any]:
-    body = _object(data)
-    if body and "error" in body:
-        return body
-    text = data[:2000].decode(errors="replace")
-    return error_body(f"the engine answered {status}: {text}", "engine_error")
+def _lose(end: "asyncio.Future[Outcome]", why: str) -> None:
+    end.set_exception(EngineLostError(why))

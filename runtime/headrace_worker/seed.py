@@ -15,7 +15,10 @@ import structlog
 from pydantic import ValidationError
 
 from headrace_api.wire import Registration, SeedRequest
-from headrace_worker.engine_client import EngineClient, error_body
+from headrace_worker.answering import error_body
+from headrace_worker.engine_client import EngineClient
+from headrace_worker.engines.protocol import CHAT_PATH
+from headrace_worker.sse import EventCutter
 from headrace_worker.status import Status
 from headrace_worker.transports.protocol import EngineLostError
 
@@ -102,8 +105,33 @@ class SeedSession:
             return error_body(f"not a request of the worker protocol: {where}", "invalid_request_error")
         log.debug("request", openai_req=request.openai_req)
         try:
-            answer = await engine.complete(request.openai_req)
+            answer = await self._ask(engine, request.openai_req)
         except EngineLostError as error:
-            return error_body(f"the engine was lost: {error}", "engine_lost")
+            answer = error_body(f"the engine was lost: {error}", "engine_lost")
         log.debug("answer", answer=answer)
-        return answer
+        return told(answer)
+
+    async def _ask(self, engine: EngineClient, request: dict[str, Any]) -> dict[str, Any]:
+        """The last message of an answer; the events of a stream are sent before it."""
+        if request.get("stream") is not True:
+            return await engine.complete(request)
+        events: asyncio.Queue[str | None] = asyncio.Queue()
+        cutter = EventCutter(events.put_nowait)
+        sender = asyncio.create_task(self._send_events(events))
+        try:
+            asked = {**request, "stream_options": {"include_usage": True}}  # whoever asked accounts for it
+            outcome = await engine.run(CHAT_PATH, asked, cutter.feed)
+        finally:
+            events.put_nowait(None)
+            await sender
+        return outcome.body or {}
+
+    async def _send_events(self, events: "asyncio.Queue[str | None]") -> None:
+        while (event := await events.get()) is not None:
+            await self.socket.send_str(event)
+
+
+def told(answer: dict[str, Any]) -> dict[str, Any]:
+    """An error as the seed's workers tell it: its message and its type, beside OpenAI's object."""
+    error = answer.get("error")
+    return {**answer, "error_type": str(error.get("type") or "server_error")} if isinstance(error, dict) else answer

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 
 from pydantic import ValidationError
 
@@ -24,6 +25,22 @@ def usage_of(data: bytes) -> Usage | None:
         except (ValueError, ValidationError):
             continue
     return None
+
+
+class EventCutter:
+    """Cuts a stream into the data of its events; the end mark of OpenAI's streams is none."""
+
+    def __init__(self, emit: Callable[[str], None]) -> None:
+        self._emit = emit
+        self._rest = b""
+
+    def feed(self, data: bytes) -> None:
+        """Emit the events that are whole now."""
+        *events, self._rest = (self._rest + data).split(_END)
+        for event in events:
+            text = event.removeprefix(b"data:").strip()
+            if text and text != b"[DONE]":
+                self._emit(text.decode(errors="replace"))
 
 
 class UsageTap:

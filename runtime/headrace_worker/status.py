@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from headrace_api.wire import Usage
 from headrace_worker.adapters.told import Told
+from headrace_worker.gpu_time import SharedTime
 from headrace_worker.life import State
 from headrace_worker.metrics import Metrics
 
@@ -75,6 +76,8 @@ class Status:
     streams: int = 0
     """Those of them that are streamed."""
     traffic: Traffic = field(default_factory=Traffic)
+    gpu_time: SharedTime = field(default_factory=lambda: SharedTime(0))
+    """The GPUs' time, shared among the requests under way."""
     _been_ready: bool = False
     _watchers: set[asyncio.Event] = field(default_factory=set)
 

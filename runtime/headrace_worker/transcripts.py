@@ -6,7 +6,7 @@ from typing import Any
 
 import structlog
 
-from headrace_worker.engine_client import Emit
+from headrace_worker.answering import Emit
 
 log = structlog.get_logger()
 
@@ -17,8 +17,8 @@ def logged(request_id: str, request: Mapping[str, Any], emit: Emit) -> Emit:
         return emit
     log.debug("request", request_id=request_id, openai_req=request)
 
-    async def emit_and_log(data: bytes) -> None:
+    def emit_and_log(data: bytes) -> None:
         log.debug("answer", request_id=request_id, piece=data.decode(errors="replace"))
-        await emit(data)
+        emit(data)
 
     return emit_and_log

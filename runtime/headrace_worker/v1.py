@@ -2,10 +2,10 @@
 
 import asyncio
 import contextlib
-import functools
 import json
 import time
 from dataclasses import dataclass, field
+from functools import partial
 
 import aiohttp
 import structlog
@@ -22,15 +22,22 @@ from headrace_api.wire import (
     Registered,
     Result,
     Serving,
-    queue_messages,
+    read_queue_messages,
 )
 from headrace_worker import transcripts
+from headrace_worker.answering import Ends, Outcome
 from headrace_worker.batcher import Batcher
-from headrace_worker.engine_client import Outcome
-from headrace_worker.jobs import Running, Stop, ending_of, log_lost
+from headrace_worker.jobs import (
+    Running,
+    Stop,
+    ending_of_lost,
+    ending_of_stopped,
+    log_lost,
+    result_of,
+    result_of_failure,
+)
 from headrace_worker.reports import Reports
 from headrace_worker.status import Offer, Status
-from headrace_worker.transports.protocol import EngineLostError
 from headrace_worker.unacked import Unacked
 
 _ACK_PATIENCE_S = 2.0
@@ -60,7 +67,7 @@ class V1Session:
     _closes_when_idle: bool = False
 
     def __post_init__(self) -> None:
-        self._out = Batcher(self.socket, self.status.traffic.sent)
+        self._out = Batcher(self.socket, self.status.traffic.sent, self._grant, lambda: len(self._jobs))
         self._reports = Reports(self.status, self._out.message)
         self._idle.set()
 
@@ -73,7 +80,7 @@ class V1Session:
         try:
             await asyncio.wait({sender, reader, teller}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await self._abandon_jobs()
+            self._abandon_jobs()
             self.status.metrics.credits.set(0)
             for task in (sender, reader, teller):
                 task.cancel()
@@ -110,10 +117,13 @@ class V1Session:
             self._served = offer.adapters
             models = [*self.register.models, *self._served]
             self._out.message(Serving(models=models, adapters=list(self._served)))
-        self._grant()
+        self._out.wake()
 
     def _grant(self) -> None:
-        """Grant what is missing; a worker that takes fewer jobs than before lets credits run out instead."""
+        """Grant what is missing, once for all that a frame tells of.
+
+        A worker that takes fewer jobs than before lets credits run out instead.
+        """
         offer = self.status.offered
         if offer is None or self.draining or not self.registered.is_set():
             return
@@ -132,7 +142,7 @@ class V1Session:
             self._out.message(Drain(reason=reason))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), patience_s)
-        await self._stop_jobs(list(self._jobs.values()), "cut short")
+        self._stop_jobs("cut short")
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._out.flushed(), _ACK_PATIENCE_S)
             await asyncio.wait_for(self.unacked.empty.wait(), _ACK_PATIENCE_S)
@@ -144,24 +154,25 @@ class V1Session:
                 self.is_spider = True
                 return
             if frame.type is aiohttp.WSMsgType.TEXT:
-                await self._handle_text(frame.data)
+                self._handle_text(frame.data)
 
-    async def _handle_text(self, text: str) -> None:
+    def _handle_text(self, text: str) -> None:
         try:
-            message = queue_messages.validate_json(text)
+            messages = read_queue_messages(text)
         except ValidationError as error:
             # The input itself may hold a prompt: only where and why it is wrong may be logged.
             problems = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
             log.warning("the queue sent a message that cannot be understood", problems=problems)
             return
-        await self._handle(message)
+        for message in messages:
+            self._handle(message)
 
-    async def _handle(self, message: BaseModel) -> None:
+    def _handle(self, message: BaseModel) -> None:
         match message:
             case Job():
                 self._accept(message)
             case Cancel() if message.job in self._jobs:
-                self._cancel(self._jobs[message.job], "cancelled")
+                self._stop(self._jobs[message.job], "cancelled")
             case Ack():
                 self.unacked.acknowledge(message.request_id)
             case Registered():
@@ -175,7 +186,7 @@ class V1Session:
         for result in self.unacked.all():
             self._out.message(result)
         self.registered.set()
-        self._grant()
+        self._out.wake()
 
     def _accept(self, job: Job) -> None:
         self._credits = max(0, self._credits - 1)
@@ -191,52 +202,71 @@ class V1Session:
             return
         if job.continues and not offer.engine.continues:
             self._out.message(HandBack(job=job.job, reason="the engine cannot continue an answer", failed=True))
-            self._grant()
             return
-        running = Running(job, offer.engine)
+        now = time.monotonic()
+        running = Running(job, offer.engine, now, self.status.gpu_time.begin(now))
         self._jobs[job.job] = running
         self._idle.clear()
         self.status.begin_request(stream=running.stream)
-        running.task = asyncio.create_task(self._do(running))
-        # In a callback, because a task that is cancelled before its first turn runs none of its own code.
-        running.task.add_done_callback(functools.partial(self._finish, running))
+        self._begin(running)
 
     def _why_not(self, job: Job) -> str:
         if self.draining:
             return "the worker is draining"
         return f"the job number {job.job} is in use" if job.job in self._jobs else f"the worker is {self.status.state}"
 
-    async def _do(self, running: Running) -> Outcome:
-        job, metrics = running.job, self.status.metrics
-        began = first = time.monotonic()
+    def _begin(self, running: Running) -> None:
+        job = running.job
+        emit = transcripts.logged(job.request_id, job.openai_req, partial(self._emit, running))
+        ends = Ends(emit, partial(self._done, running), partial(self._lost, running))
+        try:
+            running.asking = running.engine.begin(job.openai_url, job.openai_req, ends)
+        except Exception as error:  # noqa: BLE001 (one request must not end all others)
+            self._leave(running)
+            self._tell_end(running, result_of_failure(running, error))
 
-        async def emit(data: bytes) -> None:
-            nonlocal first
-            if not running.sent:
-                running.sent, first = True, time.monotonic()
-            await self._out.piece(job.job, data)
+    def _emit(self, running: Running, data: bytes) -> None:
+        if not running.sent:
+            running.sent, running.first = True, time.monotonic()
+        self._out.piece(running.job.job, data)
+        if self._out.full and running.asking and not running.held:
+            running.held = True
+            running.asking.pause()
+            self._out.when_emptied(partial(self._release, running))
 
-        with metrics.seconds.time():
-            told = transcripts.logged(job.request_id, job.openai_req, emit)
-            outcome = await running.engine.run(job.openai_url, job.openai_req, told)
+    @staticmethod
+    def _release(running: Running) -> None:
+        running.held = False
+        if running.asking:
+            running.asking.resume()
+
+    def _done(self, running: Running, outcome: Outcome) -> None:
         if running.sent and running.stream:
-            self.status.end_stream(began, first, time.monotonic(), outcome.usage)
-        return outcome
+            self.status.end_stream(running.began, running.first, time.monotonic(), outcome.usage)
+        self._leave(running)
+        self._tell_end(running, result_of(running, outcome))
 
-    def _finish(self, running: Running, task: asyncio.Task[Outcome]) -> None:
-        if not task.cancelled() and isinstance(error := task.exception(), EngineLostError):
-            log.warning("the engine was lost", request_id=running.job.request_id, error=str(error))
-            self._stop_taking("the engine was lost")
-        ending = ending_of(running, task)
+    def _lost(self, running: Running, why: str) -> None:
+        self._stop_taking("the engine was lost")
+        self._leave(running)
+        self._tell_end(running, ending_of_lost(running, why))
+
+    def _leave(self, running: Running) -> None:
+        """It is no longer under way."""
+        now = time.monotonic()
+        running.gpu_seconds = self.status.gpu_time.end(running.gpu_mark, now)
+        running.asking = None
         del self._jobs[running.job.job]
         self.status.end_request(stream=running.stream)
+        self.status.metrics.seconds.observe(now - running.began)
+
+    def _tell_end(self, running: Running, ending: Result | HandBack | None) -> None:
         if ending is not None:
             self.status.metrics.count(ending)
             if isinstance(ending, Result):
                 self.unacked.add(ending)
                 log_lost(running, ending)
             self._out.message(ending)
-            self._grant()
         if not self._jobs:
             self._idle.set()
         self._close_when_idle()
@@ -256,22 +286,21 @@ class V1Session:
         if self._closes_when_idle and not self._jobs and self._closing is None:
             self._closing = asyncio.create_task(self.drain("idle", 0))
 
-    async def _stop_jobs(self, jobs: list[Running], why: Stop) -> None:
-        for running in jobs:
-            self._cancel(running, why)
-        await asyncio.gather(*(running.task for running in jobs if running.task), return_exceptions=True)
+    def _stop_jobs(self, why: Stop) -> None:
+        for running in list(self._jobs.values()):
+            self._stop(running, why)
 
-    @staticmethod
-    def _cancel(running: Running, why: Stop) -> None:
-        if running.task and running.stop is None:
-            running.stop = why
-            running.task.cancel()
+    def _stop(self, running: Running, why: Stop) -> None:
+        if running.asking:
+            running.asking.cancel()
+        self._leave(running)
+        self._tell_end(running, ending_of_stopped(running, why))
 
-    async def _abandon_jobs(self) -> None:
+    def _abandon_jobs(self) -> None:
         """The queue has given these to other workers, or told their clients: the engine need not go on."""
         if self._jobs:
             log.warning("the connection broke; its jobs are stopped", jobs=len(self._jobs))
-        await self._stop_jobs(list(self._jobs.values()), "connection lost")
+        self._stop_jobs("connection lost")
 
 
 def _is_seed_request(data: object) -> bool:

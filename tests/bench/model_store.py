@@ -7,8 +7,8 @@ it in turn, each time into an empty folder on the same disk; the median of the r
 the machine does changes from round to round. The store is measured as it is, with only the MD5 of ETags to compare with
 (objects that are older than S3's checksums), and without any comparison. A peer compares nothing but the size of a file
 that came in parts, so it is measured with `sha256sum` of its files after it, too. Each is a process of its own; the
-store's time is from the call to the snapshot, a peer's that of its process. CPU seconds are the process's and the
-server's, which has the same cores.
+store's time and CPU seconds are from the call, when its libraries are loaded, to the snapshot, a peer's those of its
+process. The server has the same cores.
 """
 
 import argparse
@@ -86,7 +86,9 @@ def _upload(server: servers.S3, mebibytes: int, files: int) -> None:
 
 
 def _measured(url: str, target: Path, options: argparse.Namespace) -> dict[str, Rounds]:
-    contestants: dict[str, Callable[[], float]] = {name: partial(_own, name, url, target) for name in VARIANTS}
+    contestants: dict[str, Callable[[], tuple[float, float]]] = {
+        name: partial(_own, name, url, target) for name in VARIANTS
+    }
     for path in options.peer:
         contestants[path.name] = partial(_peer, path, url, target)
         contestants[f"{path.name} + sha256sum"] = partial(_peer, path, url, target, summed=True)
@@ -97,9 +99,10 @@ def _measured(url: str, target: Path, options: argparse.Namespace) -> dict[str, 
             shutil.rmtree(target, ignore_errors=True)
             target.mkdir()
             os.sync()  # what the one before has written is not to be this one's burden
-            used, served = _cpu(), _sum(server.cpu_times())
-            found[name].wall.append(once())
-            found[name].cpu.append(_cpu() - used)
+            served = _sum(server.cpu_times())
+            wall, cpu = once()
+            found[name].wall.append(wall)
+            found[name].cpu.append(cpu)
             found[name].server.append(_sum(server.cpu_times()) - served)
     return found
 
@@ -122,9 +125,9 @@ def _report(found: dict[str, Rounds], options: argparse.Namespace) -> int:
     return 0 if reached else 1
 
 
-def _cpu() -> float:
-    """CPU seconds of all processes that have ended, their start included."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+def _cpu(who: int) -> float:
+    """CPU seconds of this process, or of all children that have ended."""
+    used = resource.getrusage(who)
     return used.ru_utime + used.ru_stime
 
 
@@ -132,18 +135,20 @@ def _sum(times: Any) -> float:
     return float(times.user + times.system)
 
 
-def _peer(path: Path, url: str, target: Path, *, summed: bool = False) -> float:
+def _peer(path: Path, url: str, target: Path, *, summed: bool = False) -> tuple[float, float]:
     arguments = [word.replace("{url}", url).replace("{folder}", str(target)) for word in PEERS[path.name]]
-    began = time.monotonic()
+    began, used = time.monotonic(), _cpu(resource.RUSAGE_CHILDREN)
     subprocess.run([path, *arguments], check=True, stdout=subprocess.DEVNULL)
     if summed:
         subprocess.run(["sha256sum", *target.iterdir()], check=True, stdout=subprocess.DEVNULL)
-    return time.monotonic() - began
+    return time.monotonic() - began, _cpu(resource.RUSAGE_CHILDREN) - used
 
 
-def _own(variant: str, url: str, target: Path) -> float:
+def _own(variant: str, url: str, target: Path) -> tuple[float, float]:
     command = [sys.executable, __file__, "--store", url, str(target), variant]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
+    wall, cpu = map(float, told.split())
+    return wall, cpu
 
 
 def _store(url: str, cache: str, variant: str) -> int:
@@ -154,9 +159,9 @@ def _store(url: str, cache: str, variant: str) -> int:
     if variant == "store, MD5":
         buckets.Bucket.described = _as_listed  # type: ignore[assignment,method-assign]
     settings = replace(store_settings.read({**os.environ, "HF_HUB_CACHE": cache}), s3_endpoint=url)
-    began = time.monotonic()
+    began, used = time.monotonic(), _cpu(resource.RUSAGE_SELF)
     asyncio.run(fetch(StoreRequest(Source("bucket", URI), "org/bench"), settings, lambda _: None))
-    sys.stdout.write(str(time.monotonic() - began))
+    sys.stdout.write(f"{time.monotonic() - began} {_cpu(resource.RUSAGE_SELF) - used}")
     return 0
 
 

@@ -120,7 +120,7 @@ async def compare(python: str, repeat: int) -> None:
     with server(python, port) as process:
         async with aiohttp.ClientSession(connector=connector) as http:
             multiplexed = Multiplexed(http, url)
-            ways = {"bare, by HTTP": None, "worker, by HTTP": Http(http, url), "worker, one WebSocket": multiplexed}
+            ways = {"bare, by HTTP": None, "worker, by HTTP": Http(url), "worker, one WebSocket": multiplexed}
             rows: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
             for _ in range(repeat + 1):
                 for name, way in ways.items():

@@ -162,7 +162,7 @@ async def through_server(python: str, repeat: int) -> dict[str, list[list[float]
         async with aiohttp.ClientSession(connector=connector) as http:
             await bench.answers(http, f"{url}/health", bench.Program(process, Path(os.devnull)))
             multiplexed = Multiplexed(http, url)
-            ways = {"server, worker by HTTP": Http(http, url), "server, worker multiplexed": multiplexed}
+            ways = {"server, worker by HTTP": Http(url), "server, worker multiplexed": multiplexed}
             rows: dict[str, list[list[float]]] = {"server, bare client": [], **{name: [] for name in ways}}
             for _ in range(repeat + 1):
                 for name, rounds in rows.items():

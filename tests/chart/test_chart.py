@@ -311,6 +311,25 @@ def test_the_size_of_the_largest_node_reaches_the_operator(rendered):
     assert told("runtime.gpusPerNode=8") == ["8"]
 
 
+def test_what_clients_see_of_the_queue_can_be_set(rendered, told):
+    def queue(*values):
+        (deployment,) = [
+            item for item in kinds(rendered(*values), "Deployment") if item["metadata"]["name"] == "release-queue"
+        ]
+        return deployment["spec"]["template"]["spec"]
+
+    plain = queue()
+    assert "--waiting-comment-seconds=15" in plain["containers"][0]["args"]
+    assert not any("alias" in word or "tls" in word for word in plain["containers"][0]["args"])
+    pod = queue("queue.aliases.gpt=org/m", "queue.waitingCommentSeconds=5", "queue.tls.secretName=certificate")
+    assert {"--alias=gpt=org/m", "--waiting-comment-seconds=5"} <= set(pod["containers"][0]["args"])
+    (folder,) = [each["mountPath"] for each in pod["containers"][0]["volumeMounts"] if each["name"] == "tls"]
+    assert {f"--tls-cert={folder}/tls.crt", f"--tls-key={folder}/tls.key"} <= set(pod["containers"][0]["args"])
+    (volume,) = [each for each in pod["volumes"] if each["name"] == "tls"]
+    assert volume["secret"]["secretName"] == "certificate"
+    assert told("queue.tls.secretName=certificate").queue_url == "https://release-queue.here.svc:8080"
+
+
 def queue_pod(objects):
     (deployment,) = [one for one in kinds(objects, "Deployment") if one["metadata"]["name"] == "release-queue"]
     pod = deployment["spec"]["template"]["spec"]

@@ -20,6 +20,7 @@ from headrace_api import wire
 from headrace_queue.access import Open
 from headrace_queue.answer import Answer
 from headrace_queue.app import QueueServer
+from headrace_queue.dispatch import Dispatcher
 from headrace_queue.errors import ApiError
 from headrace_queue.exchange import Call
 from headrace_queue.http import server as http_server
@@ -75,13 +76,29 @@ async def test_a_stream_that_waits_gets_comments(start: Start) -> None:
             assert [await client.chunk(), await client.chunk()] == [DONE, b""]
         client.post(STREAM)
         data = (await client.response()).body
-        assert data.startswith(WAITING)
-        error = json.loads(data.replace(WAITING, b"").removeprefix(b"data: "))["error"]
+        *comments, event, end = data.split(b"\n\n")
+        assert {comment[:9] for comment in comments} == {WAITING[:9]}
+        assert end == b""
+        error = json.loads(event.removeprefix(b"data: "))["error"]
         assert error["code"] == "no_worker"
         client.post(CHAT)
         assert (await client.response()).status == 503, "what is not a stream keeps its status"
     statuses = [line["status"] for line in queue.logged() if line["event"] == "request"]
     assert statuses == [200, 503, 503]
+
+
+@pytest.mark.usefixtures("fast_ticks")
+async def test_who_waits_is_told_for_how_long(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    etas = iter((None, 30.2, 29.0))
+    monkeypatch.setattr(Dispatcher, "eta", lambda *_: next(etas, None))
+    queue = await start(models=("m",), waiting_comment_seconds=0.1)
+    for first, told in (("waiting", None), ("waiting, about 31 s", "31")):
+        async with RawClient(queue.server.port) as client:
+            client.post(STREAM)
+            assert (await client.head()).headers.get("x-headrace-eta-seconds") == told
+            assert await client.chunk() == f": {first}\n\n".encode()
+            if told:
+                assert await client.chunk() == b": waiting, about 29 s\n\n"
 
 
 @pytest.mark.usefixtures("fast_ticks")
@@ -217,7 +234,7 @@ async def test_a_fault_in_one_answer_leaves_the_others_alone(queue: Queue, monke
         jobs = [await worker.expect(wire.Job) for _ in tasks]
         begin = Answer._begin
 
-        def faulty(answer: Answer) -> None:
+        def faulty(answer: Answer, _more: bytes = b"") -> None:
             if answer.call and b'"bad"' in answer.call.raw:
                 raise ZeroDivisionError
             begin(answer)

@@ -8,7 +8,6 @@ import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
-from typing import Any
 
 import openai
 import pytest
@@ -257,18 +256,19 @@ async def process(url: str) -> AsyncIterator[tuple[Process, int]]:
 async def busy(worker: V1Worker, owed: dict[str, wire.Result], acknowledged: set[str]) -> None:
     """Answer all jobs until the connection ends."""
     with contextlib.suppress(Exception):
-        async for text in worker.socket:
-            message: Any = wire.queue_messages.validate_json(text)
-            if isinstance(message, wire.Ack):
-                acknowledged.add(message.request_id)
-                owed.pop(message.request_id)
-                continue
-            result = wire.Result(
-                job=message.job, request_id=message.request_id, usage=USAGE, receipt=message.receipt, body=PLAIN
-            )
-            owed[message.request_id] = result
-            await worker.send(result)
-            await worker.send(wire.Credit(n=1))
+        async for frame in worker.socket:
+            for message in wire.read_queue_messages(frame):
+                if isinstance(message, wire.Job):
+                    owed[message.request_id] = result = _answer(message)
+                    await worker.send(result)
+                    await worker.send(wire.Credit(n=1))
+                elif isinstance(message, wire.Ack):
+                    acknowledged.add(message.request_id)
+                    owed.pop(message.request_id)
+
+
+def _answer(job: wire.Job) -> wire.Result:
+    return wire.Result(job=job.job, request_id=job.request_id, usage=USAGE, receipt=job.receipt, body=PLAIN)
 
 
 async def acknowledged_more(acknowledged: set[str], owed: dict[str, wire.Result]) -> None:

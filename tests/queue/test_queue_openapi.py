@@ -48,16 +48,18 @@ async def work(port: int) -> None:
     """Answer whatever comes, each path in its own shape."""
     async with V1Worker(f"ws://127.0.0.1:{port}/worker", "m", "org/m:a", credit=1000) as worker:
         while True:
-            message = wire.queue_messages.validate_json(await worker.socket.recv())
-            if not isinstance(message, wire.Job):
-                continue
-            stream = bool(message.openai_req.get("stream"))
-            body = {**PLAIN, "choices": [CHOICE]} if message.openai_url == calls.CHAT else {"object": "list"}
-            if stream:
-                await worker.pieces((message.job, chunk("x")), (message.job, DONE))
-            result = wire.Result(job=message.job, request_id=message.request_id, body=None if stream else body)
-            await worker.send(result)
-            await worker.send(wire.Credit(n=1))
+            for message in wire.read_queue_messages(await worker.socket.recv()):
+                if isinstance(message, wire.Job):
+                    await answer(worker, message)
+
+
+async def answer(worker: V1Worker, job: wire.Job) -> None:
+    stream = bool(job.openai_req.get("stream"))
+    body = {**PLAIN, "choices": [CHOICE]} if job.openai_url == calls.CHAT else {"object": "list"}
+    if stream:
+        await worker.pieces((job.job, chunk("x")), (job.job, DONE))
+    await worker.send(wire.Result(job=job.job, request_id=job.request_id, body=None if stream else body))
+    await worker.send(wire.Credit(n=1))
 
 
 async def serve(started: queue.Queue[int], stop: threading.Event, log: io.StringIO) -> None:

@@ -13,7 +13,7 @@ import websockets
 from queue_setup import Queue, Start, eventually
 from v1_worker import V1Worker
 
-from headrace_api.wire import CLOSE_BAD_REGISTRATION, Gpu, Registration
+from headrace_api.wire import CLOSE_BAD_REGISTRATION, CLOSE_BAD_TOKEN, Gpu, Registration
 from headrace_queue.seed_socket import read_reply
 
 
@@ -60,13 +60,13 @@ async def test_answers_as_a_stream(queue: Queue, usage: bool) -> None:
     assert bool(chunks[-1].usage and chunks[-1].usage.total_tokens == 87) is usage
 
 
-async def test_gets_one_request_at_a_time_and_no_stream(queue: Queue) -> None:
+async def test_gets_one_request_at_a_time(queue: Queue) -> None:
     async with raw_worker(queue) as socket:
         await eventually(lambda: queue.server.dispatcher.schedule.generalists == 1)
         first, second = queue.ask(stream=True), queue.ask()
         request = json.loads(await socket.recv())
         assert request["openai_url"] == "/v1/chat/completion"
-        assert set(request["openai_req"]) == {"model", "messages"}
+        assert set(request["openai_req"]) == {"model", "messages", "stream"}
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.1):
                 await socket.recv()
@@ -76,6 +76,46 @@ async def test_gets_one_request_at_a_time_and_no_stream(queue: Queue) -> None:
             await asyncio.sleep(0.05)
         await first
         assert (await second).choices[0].message.content == "x"
+
+
+CHUNKS: list[dict[str, Any]] = [
+    {"choices": [{"index": 0, "delta": {"role": "assistant", "content": "Hel"}, "finish_reason": None}]},
+    {"choices": [{"index": 0, "delta": {"content": "lo"}, "finish_reason": "stop"}]},
+    {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}},
+]
+
+
+@pytest.mark.parametrize("usage", [False, True])
+async def test_a_stream_is_one_message_for_each_event_and_an_empty_object(queue: Queue, usage: bool) -> None:
+    options: dict[str, Any] = {"stream_options": {"include_usage": True}} if usage else {}
+    async with raw_worker(queue) as socket:
+        asking = queue.ask(stream=True, **options)
+        assert json.loads(await socket.recv())["openai_req"]["stream"] is True
+        await socket.send(json.dumps(CHUNKS[0]))
+        stream = await asking
+        first = await anext(stream)  # before the worker goes on
+        assert (first.choices[0].delta.content, first.object) == ("Hel", "chat.completion.chunk")
+        for chunk in (*CHUNKS[1:], {}):
+            await socket.send(json.dumps(chunk))
+        rest = [chunk async for chunk in stream]
+        assert [chunk.choices[0].delta.content for chunk in rest if chunk.choices] == ["lo"]
+        assert [chunk.usage.total_tokens for chunk in rest if chunk.usage] == [5] * usage
+        assert queue.metric("headrace_queue_tokens_total", model="other", kind="completion") == 2
+        again = queue.ask()
+        assert "stream" not in json.loads(await socket.recv())["openai_req"]
+        await socket.send(json.dumps({"choices": [{"message": {"content": "x"}}]}))
+        await again
+
+
+async def test_an_error_in_a_stream_ends_it(queue: Queue) -> None:
+    async with raw_worker(queue) as socket:
+        asking = queue.ask(stream=True)
+        await socket.recv()
+        await socket.send(json.dumps(CHUNKS[0]))
+        stream = await asking
+        await socket.send(json.dumps({"error": "out of memory", "error_type": "server_error"}))
+        with pytest.raises(openai.APIError, match="out of memory"):
+            [chunk async for chunk in stream]
 
 
 async def test_a_reply_to_a_client_that_left_is_dropped(queue: Queue) -> None:
@@ -176,14 +216,30 @@ async def test_bad_registration_is_refused(queue: Queue, message: str, field: st
     assert field in caught.value.rcvd.reason
 
 
-@pytest.mark.parametrize("sent", [None, "wrong"])
-async def test_wrong_token_is_refused_before_the_upgrade(start: Start, sent: str | None) -> None:
+async def test_wrong_token_is_refused_before_the_upgrade(start: Start) -> None:
     queue = await start(worker_token="right")
     with pytest.raises(websockets.InvalidStatus) as caught:
-        await seed_worker.work(queue.worker_url, sent)
+        await seed_worker.work(queue.worker_url, "wrong")
     assert caught.value.response.status_code == 401
     async with joined(queue, "right"):
         await queue.ask()
+
+
+@pytest.mark.parametrize("key", [None, "wrong"])
+async def test_without_a_header_the_registration_may_have_the_token(start: Start, key: str | None) -> None:
+    queue = await start(worker_token="right")
+    async with websockets.connect(queue.worker_url) as socket:
+        await socket.send(json.dumps({**seed_worker.REGISTRATION, "auth_key": key, "unheard": "of"}))
+        with pytest.raises(websockets.ConnectionClosedError) as caught:
+            await socket.recv()
+    assert caught.value.rcvd is not None
+    assert caught.value.rcvd.code == CLOSE_BAD_TOKEN
+    async with websockets.connect(queue.worker_url) as socket:
+        await socket.send(json.dumps({**seed_worker.REGISTRATION, "auth_key": "right"}))
+        asking = queue.ask()
+        assert json.loads(await socket.recv())["openai_req"]["messages"]
+        await socket.send(json.dumps({"choices": [{"message": {"content": "hello"}}]}))
+        assert (await asking).choices[0].message.content == "hello"
 
 
 @pytest.mark.parametrize(
@@ -194,6 +250,7 @@ async def test_wrong_token_is_refused_before_the_upgrade(start: Start, sent: str
         ('{"choices": []}', 502, "choices"),
         ('{"choices": [{"text": "x"}]}', 502, r"choices\[0\]"),
         ('{"error": "out of memory"}', 502, "out of memory"),
+        ('{"error": "too long", "error_type": "invalid_request_error"}', 400, "too long"),
         ('{"error": {"message": "too long", "type": "invalid_request_error"}}', 400, "too long"),
         ('{"error": {"message": "busy", "code": 429}}', 429, "busy"),
     ],

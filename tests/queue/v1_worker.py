@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from collections import deque
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -36,6 +37,7 @@ class V1Worker:
         )
         self._credit = credit
         self.socket: ClientConnection
+        self._came: deque[BaseModel] = deque()
 
     async def __aenter__(self) -> Self:
         self.socket = await self._connecting
@@ -61,11 +63,15 @@ class V1Worker:
 
     async def expect(self, kind: type[_M]) -> _M:
         async with asyncio.timeout(5):
-            message = wire.queue_messages.validate_json(await self.socket.recv())
+            while not self._came:
+                self._came += wire.read_queue_messages(await self.socket.recv())
+        message = self._came.popleft()
         assert isinstance(message, kind), message
         return message
 
     async def silent(self, seconds: float = 0.1) -> bool:
+        if self._came:
+            return False
         try:
             async with asyncio.timeout(seconds):
                 await self.socket.recv()

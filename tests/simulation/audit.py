@@ -1,10 +1,11 @@
 """What must be true after every step, of every frame, and at the end of a run."""
 
-import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import WSMessage, WSMsgType
+from pydantic_core import from_json
 
+from headrace_api.wire import MOST_CREDITS
 from headrace_queue.ledger.entry import Entry
 from tests.simulation import books
 from tests.simulation.database import Database
@@ -62,16 +63,27 @@ def _credits_agree(world: "World", queue: QueueActor) -> None:
 
 def frame(database: Database, connection: Connection, what: str, frame: WSMessage) -> None:
     """The queue never sends a job without a credit, and never acknowledges what has no row."""
-    if frame.type is not WSMsgType.TEXT:
-        return
-    if what == "queue gets" and '"type":"credit"' in frame.data:
-        connection.credits += json.loads(frame.data)["n"]
-    elif what == "queue sends" and '"type": "job"' in frame.data:
-        assert connection.credits > 0, "a job was sent without a credit"
-        connection.credits -= 1
-    elif what == "queue sends" and '"type":"ack"' in frame.data:
-        request_id = json.loads(frame.data)["request_id"]
-        assert request_id in database.rows, f"{request_id} is acknowledged, and has no row"
+    for message in said(frame):
+        match what, message.get("type"):
+            case "queue gets", "credit" if 0 < message["n"] <= MOST_CREDITS:
+                connection.credits += message["n"]
+            case "queue sends", "job":
+                assert connection.credits > 0, "a job was sent without a credit"
+                connection.credits -= 1
+            case "queue sends", "ack":
+                request_id = message["request_id"]
+                assert request_id in database.rows, f"{request_id} is acknowledged, and has no row"
+
+
+def said(frame: WSMessage) -> list[dict[str, Any]]:
+    """The messages of a text frame; none where it is nonsense."""
+    if frame.type is not WSMsgType.TEXT or not isinstance(frame.data, str | bytes):
+        return []
+    try:
+        data = from_json(frame.data)
+    except ValueError:
+        return []
+    return [each for each in (data if isinstance(data, list) else [data]) if isinstance(each, dict)]
 
 
 def settled(world: "World") -> None:

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from headrace_worker.transports.protocol import EngineLostError
+from headrace_worker.transports.awaited import Pumped
+from headrace_worker.transports.protocol import EngineLostError, Sink
 from tests.simulation.plan import Temper
 
 HANG_S = 10_000.0
@@ -40,6 +41,9 @@ class FakeEngine:
         """Break what is under way off; a new engine is there at once."""
         self.lost.set()
         self.lost = asyncio.Event()
+
+    def start(self, path: str, body: bytes, sink: Sink) -> Pumped:
+        return Pumped(self.ask, path, body, sink)
 
     @contextlib.asynccontextmanager
     async def ask(self, path: str, body: bytes) -> AsyncIterator["FakeAnswer"]:

@@ -11,7 +11,7 @@ from headrace_queue.access import Open
 from headrace_queue.clock import LoopClock, Timer
 from headrace_queue.dispatch import Dispatcher
 from headrace_queue.http.connection import Connection, HttpLimits
-from headrace_queue.keys.worker_tokens import WorkerRights
+from headrace_queue.keys.worker_tokens import WorkerTokens
 from headrace_queue.ledger.bookkeeper import Bookkeeper
 from headrace_queue.ledger.ledger import Ledger
 from headrace_queue.ledger.metrics import LedgerMetrics
@@ -19,7 +19,6 @@ from headrace_queue.ledger.receipts import Receipts
 from headrace_queue.metrics import Metrics
 from headrace_queue.models import ModelNames
 from headrace_queue.openai_api import OpenAiApi, Parts
-from headrace_queue.outbox import Outbox
 from headrace_queue.schedule import Schedule
 from headrace_queue.worker_door import WorkerDoor
 from tests.simulation import network
@@ -34,7 +33,6 @@ LEDGER_METRICS = LedgerMetrics(CollectorRegistry())
 """Of all runs together: nothing is decided by them, and making them takes longer than a run."""
 
 
-_RIGHTS = WorkerRights("simulated")
 _COMMENT_S = 3.0
 _LAST_COMMIT_S = 30.0
 
@@ -86,7 +84,7 @@ class QueueActor:
         books = Bookkeeper(self.ledger, METRICS, clock, loop.time)
         books.receipts = Receipts("secret")
         self.dispatcher = Dispatcher(self.schedule, names, plan.limits, books, METRICS, clock)
-        self.door = WorkerDoor(self.dispatcher, METRICS, log, None, 15)
+        self.door = WorkerDoor(self.dispatcher, METRICS, log, WorkerTokens(), 15)
         self.api = OpenAiApi(Parts(self.dispatcher, names, Open(), METRICS, log), {}, _COMMENT_S)
         self.api._ids = self  # type: ignore[assignment]  # `new` below: the plan has the ids
         self.house = _House(self.api)
@@ -101,12 +99,7 @@ class QueueActor:
         self.process.start(self._serve(end))
 
     async def _serve(self, end: Any) -> None:
-        async with Outbox(end) as outbox:
-            self.door._open[outbox] = ""
-            try:
-                await self.door._serve(end, outbox, "peer", _RIGHTS, speaks_v1=True)
-            finally:
-                del self.door._open[outbox]
+        await self.door.serve(end, None, "peer", speaks_v1=True)
         await end.close()
 
     def ask(self, request_id: str, body: bytes, read_pause_s: float) -> None:

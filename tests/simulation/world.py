@@ -237,8 +237,8 @@ class World:
         def see(what: str, frame: WSMessage) -> None:
             if self._trace:
                 self.note(f"{name}'s {what} {frame.data!r}")
-            if name == "liar" and what == "queue sends" and '"type": "job"' in str(frame.data):
-                self.book.by_liars.add(json.loads(frame.data)["request_id"])
+            if name == "liar" and what == "queue sends":
+                self.book.by_liars |= {one["request_id"] for one in audit.said(frame) if one["type"] == "job"}
             audit.frame(self.database, connection, what, frame)
             if what.endswith("gets") and not self.quiet_network:
                 self._count_frame(name)

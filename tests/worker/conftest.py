@@ -59,7 +59,7 @@ def pulling(engine: ScriptedEngine) -> Callable[..., AbstractAsyncContextManager
         plan = PullPlan(worker_url(url), token, REGISTER, fast_retries=7)
         status = Status(Metrics())
         async with aiohttp.ClientSession() as session:
-            transport = Multiplexed(session, engine.url) if engine.multiplexed else Http(session, engine.url)
+            transport = Multiplexed(session, engine.url) if engine.multiplexed else Http(engine.url)
             client = EngineClient(session, engine.url, Dialect("public-name", {"stop": ["</s>"]}), transport)
             status.set_offer(Offer(client, slots))
             if ready:

@@ -17,8 +17,9 @@ from headrace_api.wire import (
     Register,
     Registered,
     Report,
+    Result,
     decode_pieces,
-    worker_messages,
+    read_worker_messages,
 )
 
 M = TypeVar("M", bound=BaseModel)
@@ -45,8 +46,8 @@ class Connection:
     async def read(self) -> None:
         async for frame in self.socket:
             if frame.type is WSMsgType.TEXT:
-                message = worker_messages.validate_json(frame.data)
-                self.reports.append(message) if isinstance(message, Report) else self.messages.put_nowait(message)
+                for message in read_worker_messages(frame.data):
+                    self.reports.append(message) if isinstance(message, Report) else self.messages.put_nowait(message)
             elif frame.type is WSMsgType.BINARY:
                 self.frames.append(list(decode_pieces(frame.data)))
                 for job, data in self.frames[-1]:
@@ -58,6 +59,21 @@ class Connection:
         message = await asyncio.wait_for(self.messages.get(), PATIENCE_S)
         assert isinstance(message, kind), message
         return message
+
+    async def results(self, count: int, granted: int | None = None) -> list[Result]:
+        """So many, and the credits that come back with them, in one message or in many."""
+        granted = count if granted is None else granted
+        results: list[Result] = []
+        credits_back = 0
+        while len(results) < count or credits_back < granted:
+            message = await asyncio.wait_for(self.messages.get(), PATIENCE_S)
+            assert isinstance(message, (Result, Credit)), message
+            if isinstance(message, Result):
+                results.append(message)
+            else:
+                credits_back += message.n
+        assert credits_back == granted
+        return results
 
     async def first_piece(self) -> None:
         await asyncio.wait_for(self.piece.wait(), PATIENCE_S)

@@ -15,9 +15,9 @@ class Spider:
         self.workers.put_nowait((worker, json.loads(await worker.recv())))
         await worker.wait_closed()
 
-    async def ask(self, worker: ServerConnection, content: str) -> dict[str, Any]:
+    async def ask(self, worker: ServerConnection, content: str, **more: Any) -> dict[str, Any]:
         messages = [{"role": "user", "content": content}]
-        request = {"model": "TheBloke/CoolModelv2:Q4_K_M", "messages": messages}
+        request = {"model": "TheBloke/CoolModelv2:Q4_K_M", "messages": messages, **more}
         await worker.send(json.dumps({"openai_url": "/v1/chat/completion", "openai_req": request}))
         answer: dict[str, Any] = json.loads(await worker.recv())
         return answer

@@ -106,8 +106,8 @@ async def test_a_job_for_an_adapter_that_has_gone_is_handed_back(tmp_path: Path,
     async with adapted(tmp_path, queue, [Adapter(name="gone", source="/nowhere")]) as (_, connection):
         await connection.expect(Credit)
         await connection.ask(1, "hello", model="m:gone")
-        assert (await connection.expect(Credit)).n == 1
         assert "no model 'm:gone'" in (await connection.expect(HandBack)).reason
+        assert (await connection.expect(Credit)).n == 1
         await connection.ask(2, "hello", model="m")
         assert (await connection.expect(Result)).status == 200
 

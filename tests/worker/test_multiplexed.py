@@ -134,11 +134,9 @@ async def whole(transport: Transport, path: str, body: bytes = b"") -> tuple[int
         return answer.status, b"".join([data async for data in answer.received()])
 
 
-async def test_the_application_sees_what_it_sees_by_http(
-    app: App, served: Served, session: aiohttp.ClientSession, transport: Multiplexed
-) -> None:
+async def test_the_application_sees_what_it_sees_by_http(app: App, served: Served, transport: Multiplexed) -> None:
     assert await whole(transport, "/echo", b'{"a": 1}\n') == (200, b'{"a": 1}\n')
-    assert await whole(Http(session, served.url), "/echo", b'{"a": 1}\n') == (200, b'{"a": 1}\n')
+    assert await whole(Http(served.url), "/echo", b'{"a": 1}\n') == (200, b'{"a": 1}\n')
     ours, theirs = app.scopes
     assert not theirs.keys() - ours.keys()
     for key in ("type", "http_version", "method", "scheme", "path", "raw_path", "query_string", "root_path", "server"):
@@ -152,7 +150,7 @@ async def test_statuses_that_are_errors_come_through(transport: Multiplexed) -> 
 
 
 async def test_everything_else_passes_by_the_multiplexer(served: Served, session: aiohttp.ClientSession) -> None:
-    assert await whole(Http(session, served.url), "/nowhere") == (404, b"no such path")
+    assert await whole(Http(served.url), "/nowhere") == (404, b"no such path")
     with pytest.raises(aiohttp.WSServerHandshakeError):
         await session.ws_connect(served.url + "/elsewhere")
 

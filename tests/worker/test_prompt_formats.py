@@ -1,6 +1,5 @@
 """What an engine gets when the model has a prompt format: the whole prompt, to the character."""
 
-import asyncio
 import contextlib
 import importlib
 import json
@@ -15,7 +14,8 @@ import pytest
 from headrace_api.prompts import DISABLED, DisabledPromptFormat, PromptFormat
 from headrace_api.wire import Credit, Job, Result
 from headrace_api.worker_config import Generation, Generator
-from headrace_worker.engine_client import Dialect, EngineClient, Outcome
+from headrace_worker.answering import Outcome
+from headrace_worker.engine_client import Dialect, EngineClient
 from headrace_worker.engines import engine_for
 from headrace_worker.engines.protocol import EngineConfigError, EngineFacts, Programs
 from tests.worker import scripted_queue
@@ -48,12 +48,10 @@ FORMAT = PromptFormat.model_validate(LLAMA_2)
 
 
 async def outcome(engine: ScriptedEngine, generation: Generation, path: str, **request: Any) -> Outcome:
-    async def nowhere(_data: bytes) -> None:
-        await asyncio.sleep(0)
-
+    pieces: list[bytes] = []
     async with aiohttp.ClientSession() as session:
         return await EngineClient(session, engine.url, Dialect("m", {"stop": ["x"]}, generation)).run(
-            path, request, nowhere
+            path, request, pieces.append
         )
 
 

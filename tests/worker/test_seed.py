@@ -39,6 +39,19 @@ async def test_a_spider_is_served(engine: ScriptedEngine, pulling: Start) -> Non
         assert worker.registered == [True]
 
 
+async def test_a_stream_is_one_message_for_each_event_and_an_empty_object(pulling: Start) -> None:
+    spider = Spider()
+    async with serve(spider.accept, "127.0.0.1", 0) as server, pulling(url(server)):
+        connection, _ = await spider.workers.get()
+        for _ in range(2):
+            first = await spider.ask(connection, "quick", stream=True)
+            second, last, end = [json.loads(await connection.recv()) for _ in range(3)]
+            assert [each["choices"][0]["delta"]["content"][:3] for each in (first, second)] == ["one", "two"]
+            assert (last["usage"], end) == (USAGE, {})
+        assert (await spider.ask(connection, "bad", stream=True))["error_type"] == "server_error"
+        assert (await spider.ask(connection, "quick"))["choices"]
+
+
 async def test_errors_are_answers_too(pulling: Start) -> None:
     spider = Spider()
     async with serve(spider.accept, "127.0.0.1", 0) as server, pulling(url(server)):

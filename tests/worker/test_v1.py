@@ -72,8 +72,7 @@ async def test_pieces_of_several_jobs_share_a_frame(
             await connection.ask(job, "held", stream=True)
         await until(lambda: len(connection.answers) == 32)
         engine.go_on.set()
-        results = [await connection.expect(kind) for _ in range(32) for kind in (Result, Credit)]
-        assert {result.status for result in results if isinstance(result, Result)} == {200}
+        assert {result.status for result in await connection.results(32)} == {200}
         assert all(answer == b"".join(CHUNKS) + DONE for answer in connection.answers.values())
         assert max(len({job for job, _ in frame}) for frame in connection.frames) > 1
         assert len(connection.frames) < sum(len(frame) for frame in connection.frames)
@@ -274,8 +273,7 @@ async def test_a_large_answer_goes_in_frames_that_a_queue_accepts(queue: Scripte
         await connection.greet()
         for job in range(3):
             await connection.ask(job, "huge")
-        ends = [await connection.expect(kind) for _ in range(3) for kind in (Result, Credit)]
-        assert [end.status for end in ends if isinstance(end, Result)] == [200] * 3
+        assert [result.status for result in await connection.results(3)] == [200] * 3
         assert [connection.answers[job] for job in range(3)] == [HUGE] * 3
         assert max(sum(8 + len(data) for _, data in frame) for frame in connection.frames) < 3 << 20
 

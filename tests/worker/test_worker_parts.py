@@ -117,28 +117,45 @@ class SlowSender:
         self.sent.append(data)
 
 
-async def test_a_full_connection_holds_the_jobs_back_and_loses_nothing() -> None:
+async def test_a_full_connection_says_so_and_loses_nothing() -> None:
     sender = SlowSender()
     batcher = Batcher(sender)
     running = asyncio.create_task(batcher.run())
-    data = b"x" * 700_000
-
-    async def job(number: int) -> None:
-        for _ in range(3):
-            await batcher.piece(number, data)
-            await asyncio.sleep(0)
-        batcher.message(Gpu(name=str(number)))
-
-    jobs = [asyncio.create_task(job(number)) for number in range(2)]
+    data, emptied = b"x" * 700_000, asyncio.Event()
+    batcher.piece(0, data)
     await asyncio.sleep(0.02)
-    assert not any(task.done() for task in jobs)
+    assert not batcher.full  # what is on its way to the connection is the connection's
+    for job in (1, 2):
+        batcher.piece(job, data)
+    assert batcher.full
+    batcher.when_emptied(emptied.set)
+    batcher.message(Gpu(name="last"))
+    await asyncio.sleep(0.02)
+    assert not emptied.is_set()
     sender.go_on.set()
-    await asyncio.gather(*jobs)
-    await batcher.flushed()
+    await asyncio.wait_for(emptied.wait(), 10)
+    assert not batcher.full
     running.cancel()
     frames = [frame for frame in sender.sent if isinstance(frame, bytes)]
-    assert sum(len(piece) for frame in frames for _, piece in decode_pieces(frame)) == 6 * len(data)
+    assert [job for frame in frames for job, _ in decode_pieces(frame)] == [0, 1, 2]
+    assert sum(len(piece) for frame in frames for _, piece in decode_pieces(frame)) == 3 * len(data)
     assert isinstance(sender.sent[-1], str)
+
+
+async def test_messages_share_a_frame_and_come_after_the_pieces() -> None:
+    sender = SlowSender()
+    sender.go_on.set()
+    batcher = Batcher(sender, last_words=lambda: batcher.message(Gpu(name="last")))
+    batcher.message(Gpu(name="first"))
+    batcher.piece(1, b"a")
+    batcher.piece(2, b"b")
+    running = asyncio.create_task(batcher.run())
+    await batcher.flushed()
+    running.cancel()
+    pieces, messages = sender.sent[:2]
+    assert isinstance(pieces, bytes)
+    assert list(decode_pieces(pieces)) == [(1, b"a"), (2, b"b")]
+    assert [each["name"] for each in json.loads(messages)] == ["first", "last"]
 
 
 @pytest.mark.parametrize(

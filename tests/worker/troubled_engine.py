@@ -33,7 +33,7 @@ class Handler(BaseHTTPRequestHandler):
         self.reply(503 if TROUBLE == "slow" else 200, b"")
 
     def do_POST(self) -> None:
-        streamed = b'"stream": true' in self.rfile.read(int(self.headers["Content-Length"]))
+        streamed = b'"stream":true' in self.rfile.read(int(self.headers["Content-Length"]))
         if TROUBLE == "brittle":
             sys.stderr.write("RuntimeError: CUDA error: an illegal memory access was encountered\n")
             sys.stderr.flush()

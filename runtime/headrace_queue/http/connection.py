@@ -99,6 +99,8 @@ class Connection(asyncio.Protocol):
         self._state = _State.HEAD
         self._buffer: bytes | bytearray = b""
         """Of the request that is read, or of those behind the one that is answered."""
+        self._searched = 0
+        """How much of it has no end of a head, so that it need not be looked at again."""
         self._head: Head | None = None
         self._body: Body | None = None
         self._since = 0.0
@@ -153,16 +155,16 @@ class Connection(asyncio.Protocol):
     # ---- reading
 
     def _read_head(self, data: bytes) -> None:
-        before = len(self._buffer)
-        if not before:
+        if not self._buffer:
             self._deadline = self._loop.time() + self._house.limits.head_seconds
             self._buffer = data
         else:
             self._buffer = _joined(self._buffer, data)
         if self._buffer.startswith(b"\r\n"):  # a server should ignore empty lines before a request
             self._buffer = self._buffer.lstrip(b"\r\n")
-            before = 0
-        end = self._buffer.find(_END_OF_HEAD, max(0, before - 3))
+            self._searched = 0
+        end = self._buffer.find(_END_OF_HEAD, max(0, self._searched - len(_END_OF_HEAD) + 1))
+        self._searched = 0 if end >= 0 else len(self._buffer)
         if 0 <= end <= self._house.limits.head:
             self._take_head(bytes(self._buffer), end + len(_END_OF_HEAD))
         elif len(self._buffer) > self._house.limits.head:
@@ -213,6 +215,8 @@ class Connection(asyncio.Protocol):
                 self._discards = True
 
     def _hand_over(self, buffer: bytes) -> None:
+        self._state = _State.LAST
+        self._buffer = b""
         protocol = self._house.elsewhere()
         self._house.leave(self)
         self._transport.set_protocol(protocol)
@@ -301,7 +305,7 @@ class Connection(asyncio.Protocol):
             client.sent()
 
     def _go_on(self) -> None:
-        if self._state is _State.HEAD:
+        if self._state is _State.HEAD and self._buffer:
             data, self._buffer = bytes(self._buffer), b""
             self._read_head(data)
 

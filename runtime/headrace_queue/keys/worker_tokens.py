@@ -30,11 +30,11 @@ class WorkerRights:
     def __post_init__(self) -> None:
         object.__setattr__(self, "serves", matcher(self.models))
 
-
-def beyond(rights: WorkerRights, models: Iterable[str]) -> str:
-    """The models that a worker names and has no right to serve, in words; empty if there are none."""
-    refused = sorted(name for name in models if not rights.serves(name))
-    return f"the worker token has no right to {', '.join(refused)}" if refused else ""
+    def excess(self, models: Iterable[str]) -> str:
+        """Which of these models it may not serve, in words; empty where it may serve all."""
+        wrong = [name for name in models if not self.serves(name)]
+        accepted = ", ".join(self.models)
+        return f"models: the token {self.name!r} is not for {', '.join(wrong)}; it is for: {accepted}" if wrong else ""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ log = structlog.get_logger()
 async def opened(session: aiohttp.ClientSession, base_url: str, api: EngineApi) -> Transport:
     """All requests over one WebSocket where a running engine has that; else each by HTTP."""
     if not api.multiplexed:
-        return Http(session, base_url)
+        return Http(base_url)
     multiplexed, usable = Multiplexed(session, base_url), False
     try:
         await multiplexed.probe()
@@ -24,4 +24,4 @@ async def opened(session: aiohttp.ClientSession, base_url: str, api: EngineApi) 
     finally:
         if not usable:
             await multiplexed.close()
-    return multiplexed if usable else Http(session, base_url)
+    return multiplexed if usable else Http(base_url)

@@ -19,8 +19,9 @@ from headrace_worker.engines.in_vllm.headrace_multiplexer import (
     Outbox,
     pieces_of,
 )
+from headrace_worker.transports.awaited import Pumped
 from headrace_worker.transports.http import Http
-from headrace_worker.transports.protocol import Answer, EngineLostError
+from headrace_worker.transports.protocol import Answer, EngineLostError, Sink
 
 _LARGEST_BODY = 4 << 20
 """A request that is larger goes by HTTP: uvicorn takes messages of up to 16 MiB, and others would wait behind it."""
@@ -36,9 +37,13 @@ class Multiplexed:
     def __init__(self, session: aiohttp.ClientSession, base_url: str) -> None:
         self._session = session
         self._url = base_url + PATH
-        self._direct = Http(session, base_url)
+        self._direct = Http(base_url)
         self._connection: _Connection | None = None
         self._connecting = asyncio.Lock()
+
+    def start(self, path: str, body: bytes, sink: Sink, /) -> Pumped:
+        """See `Transport.start`."""
+        return Pumped(self.ask, path, body, sink)
 
     @contextlib.asynccontextmanager
     async def ask(self, path: str, body: bytes) -> AsyncIterator[Answer]:
@@ -69,13 +74,17 @@ class Multiplexed:
 
     async def close(self) -> None:
         """See `Transport.close`."""
+        await self._direct.close()
+        await self._leave()
+
+    async def _leave(self) -> None:
         if self._connection:
             await self._connection.close()
 
     async def _connected(self) -> "_Connection":
         async with self._connecting:
             if self._connection is None or self._connection.broken:
-                await self.close()
+                await self._leave()
                 try:
                     socket = await self._session.ws_connect(self._url, max_msg_size=0, timeout=_TIMEOUT)
                 except (aiohttp.ClientError, ConnectionError, TimeoutError) as error:

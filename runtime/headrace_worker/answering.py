@@ -1,0 +1,99 @@
+"""What the worker makes of an engine's answer while it comes: pieces for the client, the usage, and how it ended."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from headrace_api.wire import Usage
+from headrace_worker.sse import UsageTap, usage_of
+
+Emit = Callable[[bytes], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a request ended: `body` only where nothing was emitted."""
+
+    status: int
+    usage: Usage | None = None
+    body: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Ends:
+    """Who is told of an answer. Exactly one of `done` and `lost` is, last."""
+
+    emit: Emit
+    done: Callable[[Outcome], None]
+    lost: Callable[[str], None]
+
+
+def error_body(message: str, code: str) -> dict[str, Any]:
+    """An error as OpenAI writes it."""
+    return {"error": {"message": message, "type": code, "param": None, "code": code}}
+
+
+class Answering:
+    """The sink of one request; `tap` is there where its answer is streamed, `heard` is told of each sign of life."""
+
+    def __init__(self, tap: UsageTap | None, ends: Ends, heard: Callable[[], None]) -> None:
+        self._tap = tap
+        self._ends = ends
+        self._heard = heard
+        self._status = 0
+        self._whole: list[bytes] = []
+
+    def begun(self, status: int, /) -> None:
+        """See `Sink`."""
+        self._status = status
+        if status != 200:
+            self._tap = None
+
+    def received(self, data: bytes, /) -> None:
+        """See `Sink`."""
+        self._heard()
+        if self._tap is None:
+            self._whole.append(data)
+        elif passed := self._tap.feed(data):
+            self._ends.emit(passed)
+
+    def ended(self) -> None:
+        """See `Sink`."""
+        self._ends.done(self._end_of_stream(self._tap) if self._tap else self._end_of_whole(b"".join(self._whole)))
+
+    def lost(self, why: str, /) -> None:
+        """See `Sink`."""
+        self._ends.lost(why)
+
+    def _end_of_stream(self, tap: UsageTap) -> Outcome:
+        if rest := tap.finish():
+            self._ends.emit(rest)
+        if tap.usage is None:
+            # Usage was asked for and ends every complete stream. vLLM ends the stream of a request that failed in the
+            # middle, or whose engine core has died, as if it were complete, after an event that carries the error.
+            return Outcome(502, body=error_body("the engine broke the response off", "response_broken_off"))
+        return Outcome(200, tap.usage)
+
+    def _end_of_whole(self, data: bytes) -> Outcome:
+        if self._status != 200:
+            return Outcome(self._status, body=_error_of(data, self._status))
+        self._ends.emit(data)
+        return Outcome(200, usage_of(data))
+
+
+def json_object(data: bytes) -> dict[str, Any] | None:
+    """What is a JSON object; None for anything else."""
+    try:
+        body = json.loads(data)
+    except ValueError:
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def _error_of(data: bytes, status: int) -> dict[str, Any]:
+    body = json_object(data)
+    if body and "error" in body:
+        return body
+    text = data[:2000].decode(errors="replace")
+    return error_body(f"the engine answered {status}: {text}", "engine_error")
