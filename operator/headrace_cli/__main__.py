@@ -22,6 +22,7 @@ COMMANDS = {
     "status": ("status", "Say how models are, and why."),
     "logs": ("logs", "Show the logs of all workers of a model."),
     "keys": ("keys", "Make, list, revoke and rotate the keys of a queue's clients."),
+    "usage": ("usage", "Show what requests have used, by day, key and model."),
     "top": ("top", "Show which models, or workers of one, have how much to do."),
 }
 """The module of each command, and its line in the help: a command's module is imported when it is run."""

@@ -78,7 +78,7 @@ def by_url(url: str, key_file: Path | None) -> Iterator[QueueAdmin]:
         key = key_file.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
         raise Trouble(f"--admin-key-file {key_file} cannot be read: {error}") from None
-    yield QueueAdmin(url, key)
+    yield QueueAdmin(url, _plain(key, f"--admin-key-file {key_file}"))
 
 
 @contextmanager
@@ -93,13 +93,19 @@ def by_kubectl(kubectl: Kubectl, queue: str | None) -> Iterator[QueueAdmin]:
     secrets = kubectl.get("secret", name)
     if not secrets or field not in (secrets[0].get("data") or {}):
         raise Trouble(f"the Secret {name} with the admin key of {service['metadata']['name']} has no {field}")
-    key = base64.b64decode(secrets[0]["data"][field]).decode().strip()
+    key = _plain(base64.b64decode(secrets[0]["data"][field]).decode(errors="replace").strip(), f"the Secret {name}")
     target = f"service/{service['metadata']['name']}"
     lines = kubectl.lines("port-forward", "--address=127.0.0.1", target, ":admin")
     try:
         yield QueueAdmin(f"http://127.0.0.1:{_port(lines)}", key)
     finally:
         lines.close()
+
+
+def _plain(key: str, where: str) -> str:
+    if not key or not key.isascii() or not key.isprintable():
+        raise Trouble(f"{where} holds no key: it must be one line of ASCII characters")
+    return key
 
 
 def _service(services: list[Object], wanted: str | None) -> Object:

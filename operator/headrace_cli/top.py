@@ -1,27 +1,21 @@
 """`headrace top`."""
 
-import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 import typer
 
 from headrace_api import names
-from headrace_cli import live, terminal, top_workers
+from headrace_cli import live, queues, terminal, top_workers
 from headrace_cli.cluster_options import AllNamespaces, Context, Kubeconfig, Namespace
 from headrace_cli.errors import Trouble
 from headrace_cli.kubectl import Kubectl
-from headrace_cli.usage import Usage, accelerators, token_rates, tokens
+from headrace_cli.top_usage import Usage, accelerators, token_rates, tokens
 
 Object = dict[str, Any]
 
-_QUEUE = f"{names.LABEL_NAME}=headrace-queue"
-_ADMIN = "admin"
-"""The name of the port with the queue's metrics; the chart's Service for it is called after it."""
-_CLUSTER_HOST = re.compile(r"([^.]+)\.([^.]+)\.svc(\..+)?")
 _SORTS: dict[str, Callable[[Usage], Any]] = {
     "load": lambda one: (-(one.queued + one.running), one.namespace, one.name),
     "gpus": lambda one: (-(one.accelerators or 0), one.namespace, one.name),
@@ -88,27 +82,5 @@ def _rates(kubectl: Kubectl, paths: Iterable[str], seconds: float) -> dict[str, 
 
 
 def _metrics_paths(kubectl: Kubectl, models: Iterable[Object]) -> list[str]:
-    """The queues' metrics through the API server: the queues that the models name, else all that may be listed."""
-    endpoints = {(model.get("status") or {}).get("endpoint") or "" for model in models}
-    places = sorted({place for endpoint in endpoints if (place := queue_place(endpoint))})
-    if not places:
-        places = live.allowed("tokens per second", lambda: _listed(kubectl)) or []
-    return [f"/api/v1/namespaces/{home}/services/{service}:{_ADMIN}/proxy/metrics" for home, service in places]
-
-
-def queue_place(endpoint: str) -> tuple[str, str] | None:
-    """Namespace and name of the admin Service of a queue, by its API's URL; None outside of the cluster's own names."""
-    found = _CLUSTER_HOST.fullmatch(urlsplit(endpoint).hostname or "")
-    return (found[2], f"{found[1]}-{_ADMIN}") if found else None
-
-
-def _listed(kubectl: Kubectl) -> list[tuple[str, str]]:
-    services = kubectl.get("services", f"--selector={_QUEUE}", "--all-namespaces")
-    found = [
-        (one["metadata"]["namespace"], one["metadata"]["name"])
-        for one in services
-        if any(port.get("name") == _ADMIN for port in one["spec"].get("ports", []))
-    ]
-    if not found:
-        raise Trouble(f"there is no queue (a Service with the label {_QUEUE} and a port called {_ADMIN})")
-    return found
+    found = live.allowed("tokens per second", lambda: queues.of(kubectl, models)) or []
+    return [f"{place.path}/metrics" for place in found]

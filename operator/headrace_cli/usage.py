@@ -1,85 +1,115 @@
-"""What a model uses: its row in `headrace top`. Pure."""
+"""`headrace usage`."""
 
-import re
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Self
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal
+from urllib.parse import urlencode
 
-Object = dict[str, Any]
+import typer
 
-_TOKENS = re.compile(r"headrace_queue_tokens_total\{([^}]*)\} (\S+)")
-_MODEL = re.compile(r'model="((?:[^"\\]|\\.)*)"')
-_ACCELERATOR = re.compile(r"/.*(gpu|mig-|tpu|gaudi|neuron)")
-"""In the name of an extended resource: nvidia.com/gpu, nvidia.com/mig-1g.5gb, amd.com/gpu, google.com/tpu."""
-_ENDED = frozenset({"Succeeded", "Failed"})
+from headrace_cli import http_get, live, queues, terminal
+from headrace_cli.cluster_options import Context, Kubeconfig, Namespace
+from headrace_cli.errors import Trouble
+from headrace_cli.kubectl import Kubectl
 
+Row = dict[str, Any]
+Get = Callable[[str], str]
+"""What the queue answers to a path with its parameters."""
 
-@dataclass(frozen=True)
-class Usage:
-    """One model."""
-
-    namespace: str
-    name: str
-    workers: str
-    """Ready and desired, as 1/2."""
-    queued: int
-    running: int
-    accelerators: int | None
-    """None when it is not known."""
-    tokens: float | None
-    """Per second; None when it is not known."""
-
-    @classmethod
-    def of(cls, model: Object, held: Mapping[tuple[str, str], int] | None, rates: Mapping[str, float] | None) -> Self:
-        """From the live model, the accelerators by its key, and the rates by the name that clients ask for."""
-        metadata, status = model["metadata"], model.get("status") or {}
-        key = metadata["namespace"], metadata["name"]
-        return cls(
-            *key,
-            workers=status.get("workers") or "-",
-            queued=status.get("queued") or 0,
-            running=status.get("running") or 0,
-            accelerators=None if held is None else held.get(key, 0),
-            tokens=None if rates is None else rates.get(status.get("modelName") or "", 0.0),
-        )
-
-    def row(self) -> tuple[str, ...]:
-        """As `headrace top` shows it."""
-        tokens = "-" if self.tokens is None else f"{self.tokens:.1f}"
-        held = "-" if self.accelerators is None else str(self.accelerators)
-        return (self.namespace, self.name, self.workers, str(self.queued), str(self.running), held, tokens)
+_PATH = "/v1/usage"
+_PAGE = "1000"
+_NUMBERS = ("requests", "prompt_tokens", "cached_tokens", "completion_tokens", "gpu_seconds", "doubtful")
 
 
-def accelerators(pod: Object) -> int:
-    """How many accelerators a pod holds; none before it has a node, and none after its end."""
-    spec = pod.get("spec") or {}
-    if not spec.get("nodeName") or (pod.get("status") or {}).get("phase") in _ENDED:
-        return 0
-    limits = [(container.get("resources") or {}).get("limits") or {} for container in spec.get("containers", [])]
-    return sum(int(count) for one in limits for name, count in one.items() if _ACCELERATOR.search(name))
+def command(  # noqa: PLR0913, PLR0917  # options
+    start: Annotated[
+        str | None, typer.Option(metavar="DAY", help="The first day, in UTC; else 29 before the last.")
+    ] = None,
+    end: Annotated[str | None, typer.Option(metavar="DAY", help="The last day; else today.")] = None,
+    by: Annotated[str, typer.Option(help="What is summed up apart: some of day,key,model,adapter,worker,outcome.")] = (
+        "day,key,model"
+    ),
+    key: Annotated[str | None, typer.Option(metavar="ID", help="Of one key.")] = None,
+    model: Annotated[str | None, typer.Option(help="Of one model, as clients ask for it.")] = None,
+    output: Annotated[Literal["table", "json", "csv"], typer.Option("--format", help="The form.")] = "table",
+    url: Annotated[
+        str | None, typer.Option(help="Ask the queue here, as a client does, and not through kubectl.")
+    ] = None,
+    api_key: Annotated[
+        str | None,
+        typer.Option(envvar="OPENAI_API_KEY", help="For --url: a key sees its own usage.", show_default=False),
+    ] = None,
+    queue: Annotated[
+        str | None,
+        typer.Option(metavar="NAMESPACE/SERVICE", help="The queue's admin Service, where there are several."),
+    ] = None,
+    namespace: Namespace = None,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+) -> None:
+    """Show what requests have used, by day, key and model.
+
+    Tokens and GPU-seconds, as the queue's ledger has them. Everything is asked of the queue's admin port, through the
+    API server; with --url of its public one, by a key.
+    """
+    wishes = {"start": start, "end": end, "group_by": by, "key": key, "model": model}
+    parameters = {name: value for name, value in wishes.items() if value is not None}
+    if url is not None:
+        get: Get = lambda path: http_get.text(_base(url) + path, api_key)  # noqa: E731
+    else:
+        kubectl = Kubectl(context, namespace, kubeconfig)
+        place = _place(kubectl, queue)
+        get = lambda path: kubectl.raw(place.path + path)  # noqa: E731
+    if output == "csv":
+        typer.echo(get(f"{_PATH}?{urlencode(parameters | {'format': 'csv'})}"), nl=False)
+        return
+    rows = list(_rows(get, parameters))
+    if output == "json":
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    columns = (*by.split(","), *_NUMBERS)
+    terminal.listing([column.upper().replace("_", " ") for column in columns], [_cells(row, columns) for row in rows])
 
 
-def tokens(metrics: str) -> dict[str, float]:
-    """Tokens of all kinds so far, by model, from what a queue shows to Prometheus."""
-    found: dict[str, float] = defaultdict(float)
-    for labels, value in _TOKENS.findall(metrics):
-        if model := _MODEL.search(labels):
-            found[_unescaped(model[1])] += float(value)
-    return dict(found)
+def _rows(get: Get, parameters: Mapping[str, str]) -> Iterator[Row]:
+    """All rows, page by page."""
+    after: dict[str, str] = {}
+    while True:
+        page = _page(get(f"{_PATH}?{urlencode({**parameters, 'limit': _PAGE, **after})}"))
+        yield from ({name: value for name, value in row.items() if name != "object"} for row in page["data"])
+        if not page.get("has_more"):
+            return
+        after = {"after": page["next"]}
 
 
-def token_rates(
-    before: Sequence[Mapping[str, float]], after: Sequence[Mapping[str, float]], seconds: float
-) -> dict[str, float]:
-    """Tokens per second by model, over all queues; one that was started anew in between counts from zero."""
-    rates: dict[str, float] = defaultdict(float)
-    for old, new in zip(before, after, strict=True):
-        for model, count in new.items():
-            grown = count - old.get(model, 0.0)
-            rates[model] += (grown if grown >= 0 else count) / seconds
-    return dict(rates)
+def _page(text: str) -> Row:
+    try:
+        page = json.loads(text)
+    except ValueError:
+        page = None
+    if not isinstance(page, dict) or "data" not in page:
+        raise Trouble(f"the queue's answer is no usage: {text[:200]!r}")
+    return page
 
 
-def _unescaped(text: str) -> str:
-    return re.sub(r"\\(.)", lambda found: "\n" if found[1] == "n" else found[1], text)
+def _cells(row: Row, columns: Sequence[str]) -> tuple[str, ...]:
+    return tuple(
+        f"{row[name]:.1f}" if name == "gpu_seconds" else str(row[name] or "-") for name in map(str.strip, columns)
+    )
+
+
+def _base(url: str) -> str:
+    return url.rstrip("/").removesuffix("/v1")
+
+
+def _place(kubectl: Kubectl, queue: str | None) -> queues.Place:
+    if queue is not None:
+        home, slash, service = queue.partition("/")
+        if not (home and slash and service):
+            raise Trouble(f"--queue is {queue!r}: it must be NAMESPACE/SERVICE, such as headrace/headrace-queue-admin")
+        return queues.Place(home, service)
+    places = queues.of(kubectl, live.models(kubectl, everywhere=False))
+    if len(places) > 1:
+        names = ", ".join(f"{place.namespace}/{place.service}" for place in places)
+        raise Trouble(f"there are several queues: say which by --queue: {names}")
+    return places[0]

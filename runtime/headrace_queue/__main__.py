@@ -13,6 +13,7 @@ from typer import Option
 
 from headrace_queue.app import QueueServer
 from headrace_queue.keys.settings import KeySettings
+from headrace_queue.ledger.webhook import read_settings as read_webhook
 from headrace_queue.limits import Limits
 from headrace_queue.logs import capture_libraries, make_logger
 from headrace_queue.settings import ENVIRONMENT_PREFIX, Settings, read_alias, read_limits, read_tls, read_token
@@ -66,6 +67,12 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
     priority_ageing_seconds: Annotated[
         float, Option(min=0.001, help="How long a request waits to count as one of the next higher priority.")
     ] = _DEFAULTS.priority_ageing_seconds,
+    affinity_slack: Annotated[
+        int, Option(min=0, help="Requests that a conversation's worker may have more than the best one.")
+    ] = _DEFAULTS.affinity_slack,
+    first_token_seconds: Annotated[
+        float, Option(min=0, help="How long a stream waits for its first token before it moves; 0: for ever.")
+    ] = _LIMITS.first_token_seconds,
     drain_seconds: Annotated[
         float, Option(min=0, help="How long requests under way have after SIGTERM.")
     ] = _DEFAULTS.drain_seconds,
@@ -98,6 +105,10 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
     anonymous_workers: Annotated[
         bool | None, Option(help="Let workers without a token join; unless said: while no token is configured.")
     ] = None,
+    webhook_url: Annotated[str | None, Option(help="Is told of every row of the ledger, by signed messages.")] = None,
+    webhook_secret: Annotated[
+        str | None, Option(help="Signs them: 24 to 64 bytes in base64, as standardwebhooks has it.")
+    ] = None,
     receipt_secret: Annotated[
         str | None, Option(help="Signs workers' receipts; else one is made and kept in the database.")
     ] = None,
@@ -106,6 +117,7 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
     """Serve the OpenAI API for the workers that connect. Every option is also a variable HEADRACE_QUEUE_<NAME>."""
     try:
         token = read_token(worker_token, worker_token_file)
+        webhook = read_webhook(webhook_url, webhook_secret)
         keys = KeySettings(
             file=keys_file,
             required=keys_required,
@@ -127,6 +139,7 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
         aliases=aliases,
         generalist_models=tuple(generalist_models or _DEFAULTS.generalist_models),
         priority_ageing_seconds=priority_ageing_seconds,
+        affinity_slack=affinity_slack,
         drain_seconds=drain_seconds,
         heartbeat_seconds=heartbeat_seconds,
         expect_operator=expect_operator,
@@ -137,6 +150,7 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
         database_url=database_url,
         keys=keys,
         receipt_secret=receipt_secret,
+        webhook=webhook,
         limits=Limits(
             max_waiting=max_waiting,
             max_waiting_bytes=max_waiting_bytes,
@@ -147,6 +161,7 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
             hold_seconds=hold_seconds,
             request_seconds=request_seconds,
             max_attempts=max_attempts,
+            first_token_seconds=first_token_seconds,
         ),
     )
     capture_libraries()

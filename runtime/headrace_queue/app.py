@@ -10,7 +10,7 @@ import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from headrace_api.load import OPERATOR_PATH
 from headrace_api.wire import WORKER_PATH
@@ -27,13 +27,17 @@ from headrace_queue.http.tls import Certificate
 from headrace_queue.keys.admin import KeyAdmin
 from headrace_queue.keys.service import KeyService
 from headrace_queue.ledger.bookkeeper import Bookkeeper
+from headrace_queue.ledger.deliverer import Deliverer
 from headrace_queue.ledger.entry import Entry
 from headrace_queue.ledger.ledger import Ledger
-from headrace_queue.ledger.metrics import LedgerMetrics
+from headrace_queue.ledger.metrics import LedgerMetrics, WebhookMetrics
 from headrace_queue.ledger.receipts import Receipts
 from headrace_queue.ledger.rows import LedgerRows
 from headrace_queue.ledger.secrets import RECEIPTS, shared_secret
-from headrace_queue.metrics import LoadCollector, Metrics
+from headrace_queue.ledger.usage_api import USAGE_PATH, UsageApi
+from headrace_queue.ledger.viewers import whose_usage
+from headrace_queue.ledger.webhook import enqueue
+from headrace_queue.metrics import LoadCollector, Metrics, OutlookCollector
 from headrace_queue.models import ModelNames
 from headrace_queue.openai_api import OpenAiApi, Parts, json_page, text_page
 from headrace_queue.operator_socket import OperatorSocket
@@ -59,7 +63,7 @@ class QueueServer:
         self._settings = settings
         self._log = log
         metrics = Metrics(registry)
-        schedule = Schedule(settings.generalist_models, settings.priority_ageing_seconds)
+        schedule = Schedule(settings.generalist_models, settings.priority_ageing_seconds, settings.affinity_slack)
         names = ModelNames(settings.models, schedule, dict(settings.aliases), expecting=settings.expect_operator)
         clock = LoopClock()
         self._ledger = Ledger(LedgerMetrics(registry), log, self._noticed)
@@ -69,6 +73,7 @@ class QueueServer:
         registry.register(
             LoadCollector(lambda: schedule.load(names.announced()), names.label, lambda: schedule.generalists)
         )
+        registry.register(OutlookCollector(self.dispatcher, names.label))
         self.keys = KeyService(settings.keys, settings.worker_token, log)
         pages = {
             b"/healthz": text_page(lambda: (200, "ok")),
@@ -85,6 +90,7 @@ class QueueServer:
         self._registry = registry
         self._runners: list[web.AppRunner] = []
         self._database: Engine | None = None
+        self._deliverer: Deliverer | None = None
         self._http: HttpServer | None = None
         self._patience: asyncio.TimerHandle | None = None
         self.port = 0
@@ -101,7 +107,8 @@ class QueueServer:
             self.admin_port = await self._listen_for_the_cluster()
         except OSError:
             await self._stop_listening()
-            await self._ledger.close(0)
+            await self.keys.close()
+            await self._close_ledger(0)
             raise
         ports = {"port": self.port, "admin_port": self.admin_port}
         self._log.info("listening", host=settings.host, **ports, database=shown(self._database))
@@ -118,7 +125,7 @@ class QueueServer:
         await self._operators.close()
         await self._stop_listening()
         await self.keys.close()
-        await self._ledger.close(_LEDGER_SECONDS)
+        await self._close_ledger(_LEDGER_SECONDS)
         if self._database:
             self._database.dispose()
 
@@ -135,7 +142,17 @@ class QueueServer:
             secret = await asyncio.to_thread(shared_secret, database, RECEIPTS)
         self._books.receipts = Receipts(secret)
         rows = LedgerRows(database)
-        self._ledger.start(lambda entries: rows.write(entries, lambda _connection, _new: None))
+        webhook = self._settings.webhook
+        also = enqueue if webhook else _nothing
+        self._ledger.start(lambda entries: rows.write(entries, also))
+        if webhook:
+            self._deliverer = Deliverer(webhook, database, WebhookMetrics(self._registry), self._log)
+            await self._deliverer.start()
+
+    async def _close_ledger(self, seconds: float) -> None:
+        await self._ledger.close(seconds)
+        if self._deliverer:
+            await self._deliverer.close()
 
     def _noticed(self, new: Sequence[Entry]) -> None:
         self._books.noticed(new, self._names.label)
@@ -146,17 +163,27 @@ class QueueServer:
         app.on_response_prepare.append(_end_connection)
         app.router.add_get(WORKER_PATH, self._door.handle)
         WorkerPoll(self._door).add_routes(app.router)
+        app.router.add_get(USAGE_PATH, self._usage().for_keys)
         return app
 
     def _admin_app(self) -> web.Application:
-        app = web.Application()
+        app = web.Application(middlewares=[openai_errors])
         app.on_response_prepare.append(self._end_connection_of_a_drain)
+        app.router.add_get(USAGE_PATH, self._usage().for_all)
         app.router.add_get("/healthz", _answer(lambda: (200, "ok")))
         app.router.add_get("/readyz", _answer(self._readiness))
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get(OPERATOR_PATH, self._operators.handle)
         KeyAdmin(self.keys, self._log).add_routes(app.router)
         return app
+
+    def _usage(self) -> UsageApi:
+        if self._database is None:
+            raise RuntimeError("the database is open before the ports are")
+        return UsageApi(self._database, self._whose)
+
+    def _whose(self, authorization: str) -> str | None:
+        return whose_usage(self.keys.access, self._settings.keys.admin_key, authorization, time.time())
 
     def _readiness(self) -> tuple[int, str]:
         if self.dispatcher.draining:
@@ -211,6 +238,10 @@ async def _end_connection(_: web.Request, response: web.StreamResponse) -> None:
     if response.status != HTTPStatus.SWITCHING_PROTOCOLS:
         response.force_close()
         response.headers["Connection"] = "close"
+
+
+def _nothing(_connection: Connection, _new: Sequence[Entry]) -> None:
+    """Nobody is told of the rows."""
 
 
 def _answer(state: Callable[[], tuple[int, str]]) -> Callable[[web.Request], Awaitable[web.Response]]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
+from headrace_queue import prefixes
 from headrace_queue.errors import ApiError, bad_body
 from headrace_queue.exchange import Call
 from headrace_queue.keys.estimate import most_tokens
@@ -43,9 +44,9 @@ def read_call(raw: bytes, openai_url: str, request_id: str) -> Call:
     options = body.get("stream_options")
     if not (options is None or isinstance(options, dict)):
         raise _wrong(body, "stream_options", "an object")
-    include_usage = bool(options and options.get("include_usage"))
-    most = most_tokens(body)
-    return Call(request_id, model, openai_url, raw, stream=bool(stream), include_usage=include_usage, most_tokens=most)
+    names, most = prefixes.of_body(body), most_tokens(body)
+    usage = bool(options and options.get("include_usage"))
+    return Call(request_id, model, openai_url, raw, bool(stream), usage, prefixes=names, most_tokens=most)
 
 
 def renamed(call: Call, model: str) -> Call:

@@ -3,62 +3,32 @@
 Nothing here awaits, so that every change is whole before anything else happens; time comes from the `Clock`.
 """
 
-import asyncio
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
 
 from headrace_api.load import Starting
 from headrace_queue import errors
 from headrace_queue.clock import Clock
 from headrace_queue.continuation import Over
 from headrace_queue.exchange import Call, End, Exchange
-from headrace_queue.forecast import Forecast
+from headrace_queue.failures import Failures
 from headrace_queue.ledger.bookkeeper import Bookkeeper, Told
 from headrace_queue.limits import Limits
 from headrace_queue.metrics import Metrics
 from headrace_queue.models import ModelNames
-from headrace_queue.room import Room
+from headrace_queue.patience import Patience
 from headrace_queue.schedule import Schedule
+from headrace_queue.seats import Seat, Seats, WorkerLink
 from headrace_queue.steps import Steps, Wait
 from headrace_queue.timeouts import Timeouts
+from headrace_queue.waiting_room import WaitingRoom
+from headrace_queue.watching import Watchers
 
 _BROKEN = (502, 503)
 """After a part of the answer: the engine, or its worker, did not finish."""
 _LAST_WORDS_SECONDS = 1
 """How long clients have to read the error that ends their answers when the queue stops."""
-
-
-class WorkerLink(Protocol):
-    """The connection of one worker, as the dispatcher sees it. No method blocks or raises."""
-
-    def give(self, job: int, call: Call, waited_s: float, receipt: str, /) -> None:
-        """Send the worker a job that has been here for so long; it shows the receipt with its result."""
-
-    def cancel(self, job: int) -> None:
-        """Ask the worker to stop a job."""
-
-    def drain(self, reason: str) -> None:
-        """Tell the worker that no further job will come."""
-
-
-@dataclass
-class _Seat:
-    link: WorkerLink
-    name: str
-    jobs: set[int] = field(default_factory=set)
-    draining: bool = False
-    continues: bool = False
-    """Whether it knows of answers that another worker has begun."""
-
-
-@dataclass(frozen=True)
-class _Job:
-    exchange: Exchange
-    worker: int
 
 
 class Dispatcher:
@@ -82,17 +52,21 @@ class Dispatcher:
         self._draining = False
         self._dismissing = False
         self._open: set[Exchange] = set()
-        self._seats: dict[int, _Seat] = {}
+        self._places = Seats()
+        self._seats, self._jobs = self._places.workers, self._places.jobs
         self._exchanges: dict[int, Exchange] = {}
-        self._jobs: dict[int, _Job] = {}
         self._unbooked: dict[str, Exchange] = {}
         """Those that have no row in the ledger yet, by their requests' ids."""
-        self._room = Room(limits)
-        self._forecast = Forecast()
-        self._holds = Timeouts[Exchange](clock, limits.hold_seconds, self._give_up)
-        self._bounds = Timeouts[Exchange](clock, limits.request_seconds, self._take_too_long)
+        self.waiting_room = WaitingRoom(schedule, limits, clock, self._give_up)
+        self.eta = self.waiting_room.eta_of
+        self._room = self.waiting_room.room
+        self._forecast = self.waiting_room.forecast
+        self._failures = Failures(schedule, clock, limits.max_attempts, self._resume)
+        self._patience = Patience(schedule, clock, limits, self._jobs, self._move)
+        self._bounds = Timeouts[Exchange](clock, limits.request_seconds, self._expire)
         self._numbers = itertools.count(1)
-        self._watchers: set[asyncio.Event] = set()
+        self._watchers = Watchers()
+        self.watch = self._watchers.watch
         self._stopping: Steps | None = None
 
     # ---- clients
@@ -105,11 +79,10 @@ class Dispatcher:
         """
         if self._books.full:
             raise errors.ledger_full()
-        if error := self._refusal(call):
+        if error := (errors.draining() if self._draining else self.waiting_room.refusal(call)):
             self._books.refuse(call, error.status)
             raise error
-        label = self._names.label(call.model)
-        began = self._clock.now()
+        label, began = self._names.label(call.model), self._clock.now()
         buffer = self.limits.client_buffer_bytes
         exchange = Exchange(call, next(self._numbers), label, buffer, abort, news, began)
         self._exchanges[exchange.ticket] = exchange
@@ -117,7 +90,7 @@ class Dispatcher:
         self._open.add(exchange)
         self._bounds.add(exchange)
         if call.deadline_s is not None and call.deadline_s < self.limits.request_seconds:
-            exchange.deadline = self._clock.call_later(call.deadline_s, partial(self._be_too_late, exchange))
+            exchange.deadline = self._clock.call_later(call.deadline_s, partial(self._expire, exchange))
         self.schedule.enqueue(exchange.ticket, call, began)
         self._assign([call.model])
         if exchange.job is None:
@@ -127,7 +100,7 @@ class Dispatcher:
     def leave(self, exchange: Exchange) -> None:
         """The client has its answer, or has gone: what is still under way for it is stopped."""
         if not exchange.over:
-            self._close(exchange, End(499))
+            self._break_off(exchange, End(499))
         self._open.discard(exchange)
         self._notify()
 
@@ -142,31 +115,26 @@ class Dispatcher:
                 unknown = errors.unknown_model(exchange.call.model, self._names.announced())
                 self._close(exchange, End.failed(unknown))
 
-    def eta(self, exchange: Exchange) -> float | None:
-        """In how many seconds a request that waits will be begun; None where nothing is known."""
-        call = exchange.call
-        ready, now = self.schedule.is_ready(call.model), self._clock.now()
-        return self._forecast.eta(call.base, self.schedule.ahead_of(exchange.ticket), now, ready=ready)
-
     # ---- workers
 
-    def join(
+    def join(  # noqa: PLR0913, PLR0917 - what it says of itself
         self,
         link: WorkerLink,
         models: Iterable[str] | None,
         name: str = "",
         starting: Starting | None = None,
+        offers: frozenset[str] = frozenset(),
+        memory_mb: int = 0,
         *,
         continues: bool = False,
     ) -> int:
-        """A worker is there, with no credits yet; `models` is None for a generalist. Returns its number here.
+        """A worker is there, with no credits yet. Returns its number here. See `Schedule.add`.
 
-        `name` is what the worker calls itself: in a pod, the pod's name. `starting` is None for one that is ready.
         `continues` tells whether it knows of answers that another worker has begun (`wire.Job.continues`).
         """
         worker = next(self._numbers)
-        self._seats[worker] = _Seat(link, name, continues=continues)
-        self.schedule.add(worker, models, name, starting)
+        self._seats[worker] = Seat(worker, link, name, continues=continues)
+        self.schedule.add(worker, models, name, starting, offers, memory_mb)
         self._forecast.tell(worker, self.schedule.models_of(worker), starting, self._clock.now())
         if self._dismissing:
             self._dismiss(worker)
@@ -175,12 +143,11 @@ class Dispatcher:
 
     def lose(self, worker: int) -> None:
         """A worker's connection has ended: its jobs go to others where their clients have seen nothing yet."""
-        seat = self._seats.pop(worker)
+        lost = [given.exchange for given in self._places.lose(worker)]
         self._forecast.cold.lose(worker)
         self.schedule.remove(worker)
-        for job in seat.jobs:
-            exchange = self._jobs.pop(job).exchange
-            exchange.job = None
+        self._failures.die([exchange for exchange in lost if not exchange.over])
+        for exchange in lost:
             if exchange.over:
                 self._book(exchange)
             else:
@@ -191,15 +158,12 @@ class Dispatcher:
         """A worker can take so many more jobs."""
         if self.schedule.grant(worker, number):
             self._forecast.tell(worker, self.schedule.models_of(worker), None, self._clock.now())
-        self._carry_out(self.schedule.decide_for(worker, self._clock.now()))
+        self._carry_out(self.schedule.decide_for(worker))
 
     def report(self, worker: int, starting: Starting | None, note: str = "") -> None:
         """How far a worker is that is not ready; None once it is, with what it says is amiss."""
         self._forecast.tell(worker, self.schedule.models_of(worker), starting, self._clock.now())
-        if self.schedule.report(worker, starting, note):
-            self._assign(None)
-        else:
-            self._notify()
+        self._assign(None if self.schedule.report(worker, starting, note) else ())
 
     def replace_models(self, worker: int, models: Iterable[str]) -> None:
         """A worker answers to these models from now on: what waits for a new one is handed out at once."""
@@ -215,13 +179,15 @@ class Dispatcher:
 
     def piece(self, worker: int, job: int, data: bytes) -> None:
         """Bytes of an answer; those of jobs that nobody waits for any more are dropped."""
-        exchange = self._exchange_of(worker, job)
-        if exchange is None or not data:
+        given = self._jobs.get(job)
+        if given is None or given.worker != worker or not (data and given.is_live):
             return
-        self._note_first_byte(exchange)
+        exchange = given.exchange
+        if not given.begun:
+            self._patience.began(job)
         exchange.received += len(data)
         if not exchange.put(data):
-            self._close(exchange, End.failed(errors.buffer_full(self.limits.client_buffer_bytes)))
+            self._break_off(exchange, End.failed(errors.buffer_full(self.limits.client_buffer_bytes)))
             if exchange.sent:
                 exchange.abort()
 
@@ -238,26 +204,33 @@ class Dispatcher:
 
         `committed` is called once the ledger has the request's row.
         """
-        given = self._jobs.get(job)
-        if given is None or given.worker != worker or given.exchange.call.request_id != request_id:
+        given = self._places.of(worker, job)
+        is_its = given is not None and given.exchange.call.request_id == request_id
+        if is_its:
+            self._take(job)
+        if given is None or given.abandoned or not is_its:
             self._told_again(worker, request_id, end, receipt, committed)
             return
         exchange = given.exchange
-        self._forget(job)
         exchange.used = end = exchange.whole(end)
         if committed:
             exchange.acks.append(committed)
         if exchange.over:
             self._book(exchange)
-        elif self._can_move(exchange, end):
+            return
+        if self._can_move(exchange, end):
+            exchange.strikes += 1
             self.schedule.give_back(exchange.ticket)
             self._try_again(exchange)
             self._assign([exchange.call.model])
-        else:
-            self._note_first_byte(exchange)
-            if end.usage is not None:
-                self.schedule.settle(exchange.ticket, end.usage)
-            self._close(exchange, end)
+            return
+        takes_more = self._failures.judge(worker, is_well=end.status < 500 or given.begun)
+        exchange.note_first_byte(self._clock.now())
+        if end.usage is not None:
+            self.schedule.settle(exchange.ticket, end.usage)
+        self._close(exchange, end)
+        if takes_more or exchange.suspect:
+            self._carry_out(self.schedule.decide_for(worker))
 
     def hand_back(self, worker: int, job: int, *, failed: bool) -> str | None:
         """A worker will not do a job: it waits again.
@@ -266,32 +239,30 @@ class Dispatcher:
 
         Returns the request's id; None if nobody waits for it any more.
         """
-        exchange = self._exchange_of(worker, job)
-        over = self._forget(job, worker)
-        if exchange is None:
-            if over:
-                self._book(over)
+        given = self._places.of(worker, job)
+        if given is None:
+            return None
+        self._take(job)
+        exchange = given.exchange
+        if not given.is_live:
+            if not given.abandoned:
+                self._book(exchange)
             return None
         exchange.worker, exchange.started = "", None
         self._metrics.handbacks.labels(exchange.label).inc()
-        if self._seats[worker].draining and not failed:
-            exchange.attempts -= 1
         self.schedule.give_back(exchange.ticket)
+        if failed:
+            mates = (self._jobs[each] for each in self._seats[worker].jobs)
+            self._failures.lose_engine(self._seats[worker], exchange, mates)
+        elif self._seats[worker].draining:
+            exchange.attempts -= 1
+        else:
+            exchange.strikes += 1
         self._try_again(exchange)
         self._assign([exchange.call.model])
         return exchange.call.request_id
 
     # ---- watching and stopping
-
-    @contextmanager
-    def watch(self) -> Iterator[asyncio.Event]:
-        """An event that is set at every change of the load; whoever waits for it clears it."""
-        event = asyncio.Event()
-        self._watchers.add(event)
-        try:
-            yield event
-        finally:
-            self._watchers.discard(event)
 
     @property
     def draining(self) -> bool:
@@ -322,23 +293,19 @@ class Dispatcher:
     # ---- inside
 
     def _assign(self, models: Iterable[str] | None) -> None:
-        self._carry_out(self.schedule.decide(self._clock.now(), models))
+        self._carry_out(self.schedule.decide(models))
 
     def _carry_out(self, decisions: Iterable[tuple[int, int]]) -> None:
         now = self._clock.now()
         for ticket, worker in decisions:
-            exchange, seat = self._exchanges[ticket], self._seats[worker]
+            exchange, job = self._exchanges[ticket], next(self._numbers) % 2**32
             self._release(exchange)
-            exchange.attempts += 1
-            exchange.worker, exchange.started = seat.name, now
+            seat = self._places.give(job, exchange, worker, now)
             if seat.continues:
                 exchange.keep()
-            exchange.job = job = next(self._numbers) % 2**32
-            self._jobs[job] = _Job(exchange, worker)
-            seat.jobs.add(job)
+            self._patience.add(job)
             waited_s = now - exchange.began
-            receipt = self._books.receipt(exchange.call, waited_s)
-            seat.link.give(job, exchange.call, waited_s, receipt)
+            seat.link.give(job, exchange.call, waited_s, self._books.receipt(exchange.call, waited_s))
             self._forecast.handed_out(exchange.call.base, now)
             if exchange.call.continues and not seat.continues:
                 self._close(exchange, self._broken_off(exchange))  # it would say something else
@@ -347,7 +314,7 @@ class Dispatcher:
     def _try_again(self, exchange: Exchange) -> None:
         """For an exchange that the schedule has waiting again after a worker failed it."""
         exchange.job = None
-        spent = self._dismissing or exchange.attempts >= self.limits.max_attempts
+        spent = self._dismissing or exchange.strikes >= self.limits.max_attempts
         goes_on = not exchange.sent or exchange.go_on()
         self._hold(exchange)
         if isinstance(goes_on, Over):
@@ -366,7 +333,7 @@ class Dispatcher:
         """Whether a stream that its worker has broken off may be had from another one."""
         if not (end.status in _BROKEN and exchange.call.stream and exchange.begun) or self._dismissing:
             return False
-        return exchange.attempts < self.limits.max_attempts and (not exchange.sent or bool(exchange.go_on()))
+        return exchange.strikes + 1 < self.limits.max_attempts and (not exchange.sent or bool(exchange.go_on()))
 
     @staticmethod
     def _broken_off(exchange: Exchange) -> End:
@@ -387,15 +354,22 @@ class Dispatcher:
             exchange.deadline.cancel()
         del self._exchanges[exchange.ticket]
         self.schedule.withdraw(exchange.ticket)
-        if waited and not self.schedule.waiting_for(exchange.call.model):
-            self._forecast.cold.release(exchange.call.base, self._clock.now())
-        given = self._jobs.get(exchange.job) if exchange.job is not None else None
+        if waited:
+            self.waiting_room.gave_up(exchange.call)
+        given = None if exchange.job is None else self._jobs[exchange.job]
         if given is not None and exchange.job is not None:
             self._seats[given.worker].link.cancel(exchange.job)
         exchange.finish(end)
         if given is None:
             self._book(exchange)
         self._notify()
+
+    def _break_off(self, exchange: Exchange, end: End) -> None:
+        """End an exchange; a worker that was given nothing more because of it may take the next one."""
+        had_worker = exchange.job is not None
+        self._close(exchange, end)
+        if had_worker:
+            self._assign([exchange.call.model])
 
     def _book(self, exchange: Exchange) -> None:
         """Write its row: it has ended, and no worker has it any more."""
@@ -415,72 +389,46 @@ class Dispatcher:
         self._books.told(told, committed)
 
     def _hold(self, exchange: Exchange) -> None:
-        """It waits; nothing of this is done for what is handed out at once."""
-        exchange.held = True
-        self._room.add(exchange.call)
-        self._holds.add(exchange)
-        if not self.schedule.serves(exchange.call.model):
-            self._forecast.cold.hold(exchange.call.base, self._clock.now())
+        self.waiting_room.enter(exchange)
 
     def _release(self, exchange: Exchange) -> None:
-        if exchange.held:
-            exchange.held = False
-            self._room.remove(exchange.call)
-            self._holds.discard(exchange)
+        self.waiting_room.leave(exchange)
 
     def _give_up(self, exchange: Exchange) -> None:
-        call, seconds, eta = exchange.call, self.limits.hold_seconds, self._eta(exchange.call)
-        if self.schedule.is_ready(call.model):
-            error = errors.no_room(call.model, seconds, eta)
-        else:
-            error = errors.no_worker(call.model, seconds, self.schedule.starting(call.model), eta)
-        self._close(exchange, End.failed(error))
+        self._close(exchange, End.failed(self.waiting_room.too_long(exchange.call)))
 
-    def _take_too_long(self, exchange: Exchange) -> None:
-        self._close(exchange, End.failed(errors.timed_out(self.limits.request_seconds)))
+    def _expire(self, exchange: Exchange) -> None:
+        """Its time is over: that of all requests, or the one that its client has set."""
+        wanted, most = exchange.call.deadline_s, self.limits.request_seconds
+        is_late = wanted is not None and wanted < most
+        self._break_off(exchange, End.failed(errors.too_late(wanted) if is_late else errors.timed_out(most)))
 
-    def _refusal(self, call: Call) -> errors.ApiError | None:
-        if self._draining:
-            return errors.draining()
-        if call.deadline_s is not None and call.deadline_s <= 0:
-            return errors.too_late(call.deadline_s)
-        if not self.schedule.free(call.model) and (full := self._room.full(call)):
-            starting = [] if self.schedule.is_ready(call.model) else self.schedule.starting(call.model)
-            return errors.saturated(full, starting, self._eta(call))
-        return None
+    def _resume(self, worker: int) -> None:
+        if worker in self._seats:
+            self._carry_out(self.schedule.decide_for(worker))
 
-    def _be_too_late(self, exchange: Exchange) -> None:
-        self._close(exchange, End.failed(errors.too_late(exchange.call.deadline_s)))
+    def _move(self, job: int) -> None:
+        """A worker is too slow with a job: another one takes the request."""
+        given = self._jobs[job]
+        exchange = given.exchange
+        given.abandoned = True
+        exchange.worker, exchange.started = "", None
+        self._seats[given.worker].link.cancel(job)
+        self.schedule.give_back(exchange.ticket)
+        exchange.strikes += 1
+        self._failures.fail(given.worker)
+        self._try_again(exchange)
+        self._assign([exchange.call.model])
 
-    def _eta(self, call: Call) -> float | None:
-        """Seconds until a further request would be begun."""
-        ready, ahead = self.schedule.is_ready(call.model), self.schedule.waiting_for(call.model)
-        return self._forecast.eta(call.base, ahead, self._clock.now(), ready=ready)
-
-    def _exchange_of(self, worker: int, job: int) -> Exchange | None:
-        given = self._jobs.get(job)
-        return given.exchange if given and given.worker == worker and not given.exchange.over else None
-
-    def _forget(self, job: int, worker: int | None = None) -> Exchange | None:
-        """Take a job from its worker; returns whose it was if that has ended."""
-        given = self._jobs.get(job)
-        if given is None or worker not in {None, given.worker}:
-            return None
-        del self._jobs[job]
-        self._seats[given.worker].jobs.discard(job)
-        given.exchange.job = None
-        return given.exchange if given.exchange.over else None
+    def _take(self, job: int) -> None:
+        self._places.take(job)
+        self._patience.discard(job)
 
     def _dismiss(self, worker: int) -> None:
         self.schedule.drain(worker)
         self._seats[worker].link.drain("the queue stops")
 
-    def _note_first_byte(self, exchange: Exchange) -> None:
-        if exchange.first_byte is None:
-            exchange.first_byte = self._clock.now()
-
     def _notify(self) -> None:
-        for event in self._watchers:
-            event.set()
+        self._watchers.notify()
         if self._stopping:
             self._stopping.look()

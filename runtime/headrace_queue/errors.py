@@ -116,6 +116,11 @@ def internal() -> ApiError:
     return ApiError(500, "internal_error", "The queue has failed at this request. Its log has the request's id.")
 
 
+def bad_header(name: str, value: str, accepted: str) -> ApiError:
+    """A header of the request is wrong."""
+    return ApiError(400, "invalid_header", f"`{name}` is {value[:100]!r}: it must be {accepted}.", param=name)
+
+
 def body_too_large(limit: int) -> ApiError:
     """The body is larger than `limit` bytes."""
     return ApiError(413, "request_too_large", f"The request's body is larger than the {limit} bytes that are accepted.")
@@ -141,6 +146,13 @@ def saturated(full: str, starting: Sequence[Starting], eta_s: float | None) -> A
     """
     message = f"The queue is full: {full}.{_how_far(starting)} Try again {_later(eta_s)}."
     return ApiError(429, "queue_full", message, retry=_seconds(eta_s))
+
+
+def no_worker_with(model: str, seconds: float, needs: Iterable[str]) -> ApiError:
+    """No worker of the model had what the request asks for while it was held."""
+    wanted = ", ".join(sorted(needs))
+    message = f"No worker for '{model}' with {wanted} was there within {seconds:g} s."
+    return ApiError(503, "no_worker", message, retry=True)
 
 
 def no_worker(model: str, seconds: float, starting: Sequence[Starting], eta_s: float | None) -> ApiError:

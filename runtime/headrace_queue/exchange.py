@@ -31,12 +31,22 @@ class Call:
     """Seconds after its arrival from which on nobody wants the answer any more."""
     adapter: str = ""
     """What of `model` is the adapter's name."""
+    needs: frozenset[str] = frozenset()
+    """What the worker must offer, see `headrace_queue.needs`."""
+    prefixes: tuple[int, ...] = ()
+    """The names of what its prompt begins with, see `headrace_queue.prefixes`."""
     wished_priority: int | None = None
     """What the client asks for; its key decides."""
     continues: bool = False
     """Whether `raw` holds the beginning of the answer, to be continued; see `continuation`."""
     most_tokens: int | None = None
     """What the answer may have at most, where the client has said."""
+
+    def of_key(self, key: str, weight: float, priority: int) -> "Call":
+        """The same call, with what its key decides; `dataclasses.replace` takes six times as long."""
+        made = object.__new__(Call)
+        made.__dict__.update(self.__dict__, key=key, weight=weight, priority=priority)
+        return made
 
     @property
     def base(self) -> str:
@@ -89,6 +99,11 @@ class Exchange:
         self.began = began
         """When it came, on the dispatcher's clock."""
         self.attempts = 0
+        """Workers that got it."""
+        self.strikes = 0
+        """Of those, the ones that failed it, as far as it may be its own fault."""
+        self.suspect = False
+        """Whether it is suspected of killing engines."""
         self.job: int | None = None
         """The number under which a worker has it now."""
         self.worker = ""
@@ -134,6 +149,11 @@ class Exchange:
     def put_last(self, data: bytes) -> None:
         """Keep the last bytes of the answer, instead of what the client has not got yet."""
         self._pieces, self._size = [data], len(data)
+
+    def note_first_byte(self, now: float) -> None:
+        """Something of an answer has come from a worker."""
+        if self.first_byte is None:
+            self.first_byte = now
 
     def restart(self) -> None:
         """Forget the bytes of a worker that did not finish."""

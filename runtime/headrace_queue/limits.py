@@ -16,3 +16,4 @@ class Limits:
     hold_seconds: float = 300
     request_seconds: float = 3600
     max_attempts: int = 3
+    first_token_seconds: float = 60

@@ -5,12 +5,17 @@ only a client has said (a generalist answers to any) never become labels.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from headrace_api.load import ModelLoad
+from headrace_queue import snapshot
+
+if TYPE_CHECKING:
+    from headrace_queue.dispatch import Dispatcher
 
 OTHER = "other"
 """The label of every model that nobody announced."""
@@ -85,6 +90,34 @@ class LoadCollector(Collector):
         yield GaugeMetricFamily(
             "headrace_queue_generalists", "Connected workers of the seed's protocol.", value=self._generalists()
         )
+
+
+class OutlookCollector(Collector):
+    """Gauges of how well workers do and how long requests will wait, read when Prometheus asks."""
+
+    def __init__(self, dispatcher: "Dispatcher", label: Callable[[str], str]) -> None:
+        self._dispatcher = dispatcher
+        self._label = label
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """One sample per label and gauge; of models that share a label the longest wait."""
+        waits: dict[str, float] = {}
+        for model, seconds in snapshot.expected_waits(self._dispatcher).items():
+            label = self._label(model)
+            waits[label] = max(waits.get(label, 0.0), seconds)
+        yield _family("headrace_queue_expected_wait_seconds", "Until the last that waits is begun.", waits)
+        resting: dict[str, float] = {}
+        for worker in snapshot.workers(self._dispatcher):
+            for label in {self._label(model) for model in worker.models or (worker.loaded,)} if worker.resting else ():
+                resting[label] = resting.get(label, 0.0) + 1
+        yield _family("headrace_queue_resting_workers", "Workers that are given nothing, after failures.", resting)
+
+
+def _family(name: str, text: str, values: Mapping[str, float]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, text, labels=("model",))
+    for label, value in values.items():
+        family.add_metric((label,), value)
+    return family
 
 
 _GAUGES = (

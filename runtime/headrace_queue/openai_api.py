@@ -21,9 +21,11 @@ from headrace_queue.http.reply import JSON, Reply, field
 from headrace_queue.keys.wishes import DEADLINE, PRIORITY, with_wishes
 from headrace_queue.metrics import Metrics
 from headrace_queue.models import ModelNames
+from headrace_queue.needs import HOSTING, TAGS, read_needs
 from headrace_queue.request_ids import RequestIds, told_to_client
 
 _MODELS = b"/v1/models"
+_TAGS, _HOSTING = TAGS.encode(), HOSTING.encode()
 _MODEL = b"/v1/models/"
 _TEXT = b"content-type: text/plain; charset=utf-8\r\n"
 
@@ -122,6 +124,8 @@ class OpenAiApi:
         if self._dispatcher.draining:
             raise errors.draining()
         call = answer.call = self._named(read_call(body, answer.path, answer.request_id))
+        if needs := read_needs(_text(head.fields.get(_TAGS, b"")), _text(head.fields.get(_HOSTING, b""))):
+            call = answer.call = replace(call, needs=needs)
         call = with_wishes(call, head.fields.get(PRIORITY), head.fields.get(DEADLINE))
         authorization = _text(head.fields.get(b"authorization", b""))
         admission = answer.admission = self._access.admit(authorization, call)

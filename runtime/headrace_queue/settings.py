@@ -6,8 +6,9 @@ from pathlib import Path
 
 from headrace_api.keys import KeyLimits
 from headrace_queue.keys.settings import KeySettings
+from headrace_queue.ledger.webhook import WebhookSettings
 from headrace_queue.limits import Limits
-from headrace_queue.schedule import AGEING_SECONDS
+from headrace_queue.schedule import AGEING_SECONDS, SLACK_REQUESTS
 
 ENVIRONMENT_PREFIX = "HEADRACE_QUEUE"
 """`--admin-port` is also `HEADRACE_QUEUE_ADMIN_PORT`, and so on."""
@@ -25,6 +26,7 @@ class Settings:
     models: tuple[str, ...] = ()
     aliases: tuple[tuple[str, str], ...] = ()
     generalist_models: tuple[str, ...] = ("*",)
+    affinity_slack: int = SLACK_REQUESTS
     priority_ageing_seconds: float = AGEING_SECONDS
     drain_seconds: float = 30
     heartbeat_seconds: float = 15
@@ -35,6 +37,7 @@ class Settings:
     data_folder: Path = Path("~/.local/state/headrace")
     database_url: str | None = None
     receipt_secret: str | None = None
+    webhook: WebhookSettings | None = None
     limits: Limits = field(default_factory=Limits)
     keys: KeySettings = field(default_factory=KeySettings)
 

@@ -24,9 +24,9 @@ class Transcript:
 
     def split(self, data: bytes) -> tuple[bytes, bytes]:
         """What of `data` can be given to the client: whole events; and the rest, to be given with what follows."""
-        end = data.rfind(_END) + len(_END)
-        if self.lost or end == len(data):
+        if self.lost or data.endswith(_END):
             return data, b""
+        end = data.rfind(_END) + len(_END)
         if end < len(_END):
             if len(data) < _LONGEST_EVENT and b"\r\n\r\n" not in data:
                 return b"", data

@@ -123,7 +123,7 @@ class WorkerDoor:
             if isinstance(registration, wire.Register):
                 await V1Session(self._dispatcher, outbox, registration, rights, log).run(socket)
             else:
-                await SeedSession(self._dispatcher, outbox).run(socket)
+                await SeedSession(self._dispatcher, outbox, registration.vram).run(socket)
         finally:
             self._metrics.disconnects.labels(protocol).inc()
             log.info("worker left", close_code=socket.close_code)

@@ -1,7 +1,9 @@
 """The queue's end of a `headrace.v1` connection; the messages and their meaning are in `headrace_api.wire`."""
 
-import json
+import asyncio
+from collections.abc import Callable
 from functools import partial
+from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 
 import structlog
@@ -11,10 +13,12 @@ from pydantic import ValidationError
 from headrace_api import wire
 from headrace_api.load import Starting
 from headrace_queue import sse
+from headrace_queue.conduct import Conduct, ConductError
 from headrace_queue.dispatch import Dispatcher
 from headrace_queue.exchange import Call, End
 from headrace_queue.invalid import in_words
 from headrace_queue.keys.worker_tokens import WorkerRights
+from headrace_queue.needs import offers
 from headrace_queue.outbox import Outbox, Socket, close
 
 _REASON_CHARACTERS = 300
@@ -23,19 +27,23 @@ _REASON_CHARACTERS = 300
 
 def job_message(job: int, call: Call, waited_s: float, receipt: str) -> str:
     """A `wire.Job` as JSON; the client's body goes in as it came, neither parsed nor rebuilt."""
-    head: dict[str, Any] = {"type": "job", "job": job, "request_id": call.request_id, "openai_url": call.openai_url}
-    head |= {"waited_s": round(waited_s, 6), "receipt": receipt} | ({"continues": True} if call.continues else {})
-    return json.dumps(head)[:-1] + ',"openai_req":' + call.raw.decode() + "}"
+    head = f'{{"type":"job","job":{job},"request_id":{quoted(call.request_id)},"openai_url":{quoted(call.openai_url)}'
+    tail = f',"waited_s":{waited_s:.6f},"receipt":{quoted(receipt)}'
+    tail += ',"continues":true,"openai_req":' if call.continues else ',"openai_req":'
+    return head + tail + call.raw.decode() + "}"
 
 
 class V1Link:
     """Sends one worker what the dispatcher has for it."""
 
-    def __init__(self, outbox: Outbox) -> None:
+    def __init__(self, outbox: Outbox, conduct: Conduct, now: Callable[[], float]) -> None:
         self._outbox = outbox
+        self._conduct = conduct
+        self._now = now
 
     def give(self, job: int, call: Call, waited_s: float, receipt: str, /) -> None:
         """Send a job."""
+        self._conduct.give(job, len(call.raw), self._now())
         self._outbox.put(job_message(job, call, waited_s, receipt))
 
     def cancel(self, job: int) -> None:
@@ -66,8 +74,13 @@ class V1Session:
         self._state = register.state
         self._note = ""
         report = wire.Report(state=register.state)
-        link, continues = V1Link(outbox), register.continues
-        self._worker = dispatcher.join(link, register.models, register.worker, _starting(report), continues=continues)
+        self._now = asyncio.get_running_loop().time
+        self._conduct = Conduct(register.nv_gpu_count or len(register.nv_gpus or register.cl_gpus or ()))
+        link = V1Link(outbox, self._conduct, self._now)
+        offered = offers(register.tags, register.hostings)
+        self._worker = dispatcher.join(
+            link, register.models, register.worker, _starting(report), offered, continues=register.continues
+        )
         self._take(report)  # a worker that drains comes back only for what is not acknowledged yet
 
     async def run(self, socket: Socket) -> None:
@@ -75,8 +88,7 @@ class V1Session:
         try:
             async for frame in socket:
                 if frame.type is WSMsgType.BINARY:
-                    for job, data in wire.decode_pieces(frame.data):
-                        self._dispatcher.piece(self._worker, job, data)
+                    self._take_pieces(frame.data)
                 elif frame.type is WSMsgType.TEXT:
                     for message in wire.read_worker_messages(frame.data):
                         self._handle(message)
@@ -84,26 +96,37 @@ class V1Session:
             await close(socket, WSCloseCode.PROTOCOL_ERROR, in_words(error))
         except ValueError as error:
             await close(socket, WSCloseCode.PROTOCOL_ERROR, str(error))
+        except ConductError as error:
+            self._log.error("worker cut off", reason=str(error))
+            await close(socket, WSCloseCode.POLICY_VIOLATION, str(error))
         finally:
             self._dispatcher.lose(self._worker)
+
+    def _take_pieces(self, frame: bytes) -> None:
+        now = self._now()
+        for job, data in wire.decode_pieces(frame):
+            self._conduct.piece(job, len(data), now)
+            self._dispatcher.piece(self._worker, job, data)
 
     def _handle(self, message: wire.WorkerMessage) -> None:
         match message:
             case wire.Credit():
+                self._conduct.said(self._now())
                 self._dispatcher.grant(self._worker, message.n)
             case wire.Result():
-                end = End(message.status, _body(message), message.usage, gpu_seconds=message.gpu_seconds)
-                ack = partial(self._acknowledge, message.request_id)
-                self._dispatcher.finish(self._worker, message.job, message.request_id, end, message.receipt, ack)
+                self._finish(message)
             case wire.HandBack():
+                self._conduct.end(message.job, self._now())
                 request_id = self._dispatcher.hand_back(self._worker, message.job, failed=message.failed)
                 reason = _short(message.reason)
                 self._log.info("handed back", request_id=request_id, reason=reason, failed=message.failed)
             case wire.Drain():
                 self._dispatcher.stop_giving(self._worker)
             case wire.Report():
+                self._conduct.reported(self._now())
                 self._take(message)
             case wire.Serving():
+                self._conduct.reported(self._now())
                 self._log.info("serves other models", models=message.models, adapters=message.adapters)
                 if why := self._rights.excess(message.models):
                     raise ValueError(why)
@@ -111,8 +134,22 @@ class V1Session:
             case wire.Register():
                 raise ValueError("a worker registers once per connection")
 
-    def _acknowledge(self, request_id: str) -> None:
+    def _finish(self, message: wire.Result) -> None:
+        now = self._now()
+        given = self._conduct.end(message.job, now)
+        doubt = given.doubt(message.usage, message.gpu_seconds, self._conduct.gpus, now) if given else ""
+        end = End(message.status, _body(message), message.usage, gpu_seconds=message.gpu_seconds)
+        ack = partial(self._acknowledge, message.request_id, doubt)
+        if doubt:
+            self._dispatcher.stop_giving(self._worker)
+        self._dispatcher.finish(self._worker, message.job, message.request_id, end, message.receipt, ack)
+
+    def _acknowledge(self, request_id: str, doubt: str) -> None:
+        """The ledger holds what it was told to what can be; whoever told it is cut off once it need not tell again."""
         self._outbox.put(wire.Ack(request_id=request_id).model_dump_json())
+        if doubt:
+            self._log.error("worker cut off", reason=doubt)
+            self._outbox.close(WSCloseCode.POLICY_VIOLATION, f"what the worker says it used cannot be: {doubt}")
 
     def _take(self, report: wire.Report) -> None:
         if report.state != self._state:

@@ -14,8 +14,9 @@ import structlog
 
 from headrace_api import wire
 from headrace_api.wire import SUBPROTOCOL, WORKER_PATH, Register, Registration
+from headrace_worker import queue_poll
 from headrace_worker.seed import SeedSession
-from headrace_worker.session import Session
+from headrace_worker.session import QueueSocket, Session
 from headrace_worker.status import Status
 from headrace_worker.unacked import Unacked
 from headrace_worker.v1 import V1Session
@@ -184,17 +185,30 @@ class Puller:
                     max_msg_size=_LARGEST_REQUEST_BYTES,
                 )
         except aiohttp.WSServerHandshakeError as error:
-            text = _REFUSED_401 if error.status in {401, 403} else "the queue refused the connection"
-            if error.status in {401, 403}:
-                self._refusal = f"this worker's token (status {error.status})"
-            log.error(text, status=error.status)  # noqa: TRY400 (the status says it all)
+            if error.status not in {401, 403}:
+                return await self._poll_and_serve(http, headers, error.status)
+            self._refusal = f"this worker's token (status {error.status})"
+            log.error(_REFUSED_401, status=error.status)  # noqa: TRY400 (the status says it all)
             return False
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             log.warning("cannot reach the queue", url=self._plan.url, error=f"{type(error).__name__}: {error}")
             return False
         return await self._serve(connection)
 
-    async def _serve(self, connection: aiohttp.ClientWebSocketResponse) -> bool:
+    async def _poll_and_serve(self, http: aiohttp.ClientSession, headers: dict[str, str], status: int) -> bool:
+        """Where a proxy answered the WebSocket's request itself: by plain HTTP, if the queue is behind it."""
+        plan = self._plan
+        try:
+            async with asyncio.timeout(_CONNECT_S):
+                connection = await queue_poll.opened(http, plan.url, headers, plan.fast_retries)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            why = f"{type(error).__name__}: {error}"
+            log.error("the queue refused the connection", status=status, polling=why)  # noqa: TRY400 (it says it all)
+            return False
+        log.warning("no WebSocket comes through to the queue: it is polled", url=plan.url, status=status)
+        return await self._serve(connection)
+
+    async def _serve(self, connection: QueueSocket) -> bool:
         self._status.metrics.connections.inc()
         session = self._session = self._session_for(connection)
         self._may_be_spider = False
@@ -214,15 +228,17 @@ class Puller:
         self._report_end(connection)
         return session.registered.is_set()
 
-    def _session_for(self, connection: aiohttp.ClientWebSocketResponse) -> Session:
+    def _session_for(self, connection: QueueSocket) -> Session:
         plan, status = self._plan, self._status
         if connection.protocol == SUBPROTOCOL:
             return V1Session(connection, plan.register, status, self._unacked)
+        if not isinstance(connection, aiohttp.ClientWebSocketResponse):
+            raise TypeError("a Spider is not polled")
         machine = Registration.model_validate(plan.register.model_dump())
         _keep_alive(connection)
         return SeedSession(connection, machine, status)
 
-    async def _watch(self, session: Session, connection: aiohttp.ClientWebSocketResponse) -> None:
+    async def _watch(self, session: Session, connection: QueueSocket) -> None:
         if isinstance(session, SeedSession):
             await self._status.until_offered()
         try:
@@ -238,7 +254,7 @@ class Puller:
         log.info("registered with the queue", url=self._plan.url, protocol=type(session).__name__)
         self._status.set_registered(True)
 
-    def _report_end(self, connection: aiohttp.ClientWebSocketResponse) -> None:
+    def _report_end(self, connection: QueueSocket) -> None:
         code = connection.close_code
         match code:
             case _ if self._stopping.is_set():

@@ -1,7 +1,34 @@
 """What both kinds of connection to a queue have in common for the loop that keeps one open."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Protocol
+
+import aiohttp
+
+
+class QueueSocket(Protocol):
+    """A connection to a queue, as aiohttp's WebSockets are, and `queue_poll.PollSocket`."""
+
+    @property
+    def protocol(self) -> str | None:
+        """The subprotocol that was agreed on."""
+
+    @property
+    def close_code(self) -> int | None:
+        """Why it was closed; None while it is open."""
+
+    async def send_str(self, data: str, /) -> None:
+        """Send a text frame, waiting while the connection is full."""
+
+    async def send_bytes(self, data: bytes, /) -> None:
+        """Send a binary frame, likewise."""
+
+    def __aiter__(self) -> AsyncIterator[aiohttp.WSMessage]:
+        """The frames until the connection ends."""
+
+    async def close(self) -> bool:
+        """Close it."""
 
 
 class Session(Protocol):

@@ -28,6 +28,7 @@ from headrace_worker import transcripts
 from headrace_worker.answering import Ends, Outcome
 from headrace_worker.batcher import Batcher
 from headrace_worker.jobs import (
+    TOKEN_MARK,
     Running,
     Stop,
     ending_of_lost,
@@ -37,6 +38,7 @@ from headrace_worker.jobs import (
     result_of_failure,
 )
 from headrace_worker.reports import Reports
+from headrace_worker.session import QueueSocket
 from headrace_worker.status import Offer, Status
 from headrace_worker.unacked import Unacked
 
@@ -49,7 +51,7 @@ log = structlog.get_logger()
 class V1Session:
     """One connection; `run` returns when it has ended."""
 
-    socket: aiohttp.ClientWebSocketResponse
+    socket: QueueSocket
     register: Register
     status: Status
     unacked: Unacked
@@ -228,6 +230,8 @@ class V1Session:
     def _emit(self, running: Running, data: bytes) -> None:
         if not running.sent:
             running.sent, running.first = True, time.monotonic()
+        if running.stream:
+            running.events += data.count(TOKEN_MARK)
         self._out.piece(running.job.job, data)
         if self._out.full and running.asking and not running.held:
             running.held = True
@@ -294,7 +298,11 @@ class V1Session:
         if running.asking:
             running.asking.cancel()
         self._leave(running)
-        self._tell_end(running, ending_of_stopped(running, why))
+        ending = ending_of_stopped(running, why)
+        if why == "connection lost" and isinstance(ending, Result):
+            self.unacked.add(ending)
+            ending = None
+        self._tell_end(running, ending)
 
     def _abandon_jobs(self) -> None:
         """The queue has given these to other workers, or told their clients: the engine need not go on."""

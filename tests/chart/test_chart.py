@@ -38,6 +38,10 @@ def test_lint_is_clean(helm):
         ("queue.persistence.size=big", "size"),
         ("queue.persistence.accessModes={ReadOnlyMany}", "accessModes"),
         ("queue.database.url=postgresql://x", "url"),
+        ("queue.webhook.url=billing", "url"),
+        ("queue.webhook.url=https://billing", "existingSecret"),
+        ("queue.keys.defaultLimits.requestPerMinute=1", "requestPerMinute"),
+        ("queue.keys.defaultLimits.requestsPerMinute=0", "requestsPerMinute"),
         ("sampleModel.name=Sample", "name"),
         ("runtime.accelerators.a10.resourceName=gpu", "resourceName"),
         ("runtime.accelerators.a10.memory=24", "memory"),
@@ -275,6 +279,38 @@ def test_the_admin_port_stays_inside_the_cluster(rendered):
     assert [port["name"] for port in services["release-queue"]["ports"]] == ["http"]
 
 
+def queue_container(objects):
+    (deployment,) = [one for one in kinds(objects, "Deployment") if one["metadata"]["name"] == "release-queue"]
+    pod = deployment["spec"]["template"]["spec"]
+    return pod, pod["containers"][0]
+
+
+def test_no_keys_are_needed_by_default_and_the_admin_key_is_where_its_service_says(rendered):
+    objects = rendered()
+    _, queue = queue_container(objects)
+    assert not [word for word in queue["args"] if "key" in word or "limit" in word]
+    secrets = {one["metadata"]["name"]: one for one in kinds(objects, "Secret")}
+    services = {one["metadata"]["name"]: one["metadata"].get("annotations", {}) for one in kinds(objects, "Service")}
+    name, key = services["release-queue-admin"]["headrace.dev/admin-key-secret"].split("/")
+    assert len(base64.b64decode(secrets[name]["data"][key])) == 40
+    reference = {one["name"]: one["valueFrom"]["secretKeyRef"] for one in queue["env"] if "valueFrom" in one}
+    assert reference["HEADRACE_QUEUE_ADMIN_KEY"] == {"name": name, "key": key}
+
+
+def test_keys_come_from_a_secret_and_limits_from_values(rendered):
+    keys = "queue.keys"
+    objects = rendered(
+        f"{keys}.existingSecret=mine,{keys}.required=true,{keys}.anonymousWorkers=false",
+        f"{keys}.defaultLimits.tokensPerDay=5000000,{keys}.adminKey.existingSecret=theirs",
+    )
+    pod, queue = queue_container(objects)
+    wanted = {"--keys-file=/etc/headrace-keys/keys.yaml", "--keys-required", "--no-anonymous-workers"}
+    assert wanted | {"--default-limit=tokensPerDay=5000000"} <= set(queue["args"])
+    assert {"name": "keys", "secret": {"secretName": "mine"}} in pod["volumes"]
+    assert {"name": "keys", "mountPath": "/etc/headrace-keys", "readOnly": True} in queue["volumeMounts"]
+    assert "release-queue-admin-key" not in {one["metadata"]["name"] for one in kinds(objects, "Secret")}
+
+
 def tokens(objects):
     """The Secrets of workers' tokens."""
     return [secret for secret in kinds(objects, "Secret") if "token" in secret["data"]]
@@ -289,14 +325,6 @@ def test_a_given_token_secret_is_used_and_none_is_made(rendered):
     objects = rendered("queue.workerToken.existingSecret=mine")
     assert not tokens(objects)
     assert str(objects).count("'mine'") == 2
-
-
-def test_a_given_admin_key_is_used_and_none_is_made(rendered):
-    (secret,) = [one for one in kinds(rendered(), "Secret") if "admin-key" in one["data"]]
-    assert secret["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
-    objects = rendered("queue.keys.adminKey.existingSecret=mine", "queue.workerToken.existingSecret=token")
-    assert not kinds(objects, "Secret")
-    assert str(objects).count("'mine'") == 1
 
 
 def test_the_size_of_the_largest_node_reaches_the_operator(rendered):
@@ -330,7 +358,7 @@ def test_what_clients_see_of_the_queue_can_be_set(rendered, told):
     assert told("queue.tls.secretName=certificate").queue_url == "https://release-queue.here.svc:8080"
 
 
-def queue_pod(objects):
+def queue_kept(objects):
     (deployment,) = [one for one in kinds(objects, "Deployment") if one["metadata"]["name"] == "release-queue"]
     pod = deployment["spec"]["template"]["spec"]
     volumes = {one["name"]: one for one in pod["volumes"]}
@@ -340,7 +368,7 @@ def queue_pod(objects):
 
 def test_the_queue_keeps_its_database_in_the_pod(rendered):
     objects = rendered()
-    strategy, data, environment = queue_pod(objects)
+    strategy, data, environment = queue_kept(objects)
     assert (strategy, data) == ("RollingUpdate", {"name": "data", "emptyDir": {}})
     assert "HEADRACE_QUEUE_DATABASE_URL" not in environment
     assert kinds(objects, "PersistentVolumeClaim") == []
@@ -355,16 +383,25 @@ def test_the_queue_keeps_its_database_on_a_claim(rendered):
         "storageClassName": "fast",
         "resources": {"requests": {"storage": "8Gi"}},
     }
-    strategy, data, _ = queue_pod(objects)
+    strategy, data, _ = queue_kept(objects)
     assert (strategy, data["persistentVolumeClaim"]) == ("Recreate", {"claimName": claim["metadata"]["name"]})
     objects = rendered("queue.persistence.enabled=true", "queue.persistence.existingClaim=mine")
     assert kinds(objects, "PersistentVolumeClaim") == []
-    assert queue_pod(objects)[1]["persistentVolumeClaim"] == {"claimName": "mine"}
+    assert queue_kept(objects)[1]["persistentVolumeClaim"] == {"claimName": "mine"}
 
 
 def test_the_queue_uses_postgresql_by_a_secret(rendered):
     objects = rendered("queue.database.existingSecret=db", "queue.persistence.enabled=true")
-    strategy, data, environment = queue_pod(objects)
+    strategy, data, environment = queue_kept(objects)
     assert environment["HEADRACE_QUEUE_DATABASE_URL"]["valueFrom"] == {"secretKeyRef": {"name": "db", "key": "url"}}
     assert (strategy, data["emptyDir"]) == ("RollingUpdate", {})
     assert kinds(objects, "PersistentVolumeClaim") == []
+
+
+def test_the_queue_tells_the_webhook_with_the_secrets_key(rendered):
+    objects = rendered("queue.webhook.url=https://billing/x", "queue.webhook.existingSecret=hook")
+    _, _, environment = queue_kept(objects)
+    (deployment,) = [one for one in kinds(objects, "Deployment") if one["metadata"]["name"] == "release-queue"]
+    assert "--webhook-url=https://billing/x" in deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+    secret = environment["HEADRACE_QUEUE_WEBHOOK_SECRET"]["valueFrom"]["secretKeyRef"]
+    assert secret == {"name": "hook", "key": "secret"}

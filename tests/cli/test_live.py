@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from headrace_cli.logs import _in_order
+from headrace_cli.queues import place_of
 from headrace_cli.status_page import sections
-from headrace_cli.top import queue_place
-from headrace_cli.usage import Usage, accelerators, token_rates, tokens
+from headrace_cli.top_usage import Usage, accelerators, token_rates, tokens
 from headrace_cli.words import age, cause_and_hint, pod_state, readiness, restarts
 from headrace_cli.worker_usage import Reading, metrics_path, row
 
@@ -251,7 +251,7 @@ def test_a_worker_is_asked_at_its_metrics_port_while_it_runs():
     ],
 )
 def test_the_queues_admin_service_by_the_models_endpoint(endpoint, place):
-    assert queue_place(endpoint) == place
+    assert place_of(endpoint) == place
 
 
 KUBECTL = """#!/bin/sh

@@ -56,9 +56,10 @@ class Replicas:
         self.exchanges = 0
         self.meters = [Meter(limits) for _ in range(count)]
         self._shared = shared
+        self._seed = seed
         self._rng = random.Random(seed)  # noqa: S311 - to be the same each time
         self._sharing = [Sharing(str(number)) for number in range(count)]
-        self._rows: dict[str, Row] = {}
+        self.rows: dict[str, Row] = {}
         self._heard = {each.replica: START for each in self._sharing}
         self._exchanged = [0.0] * count
         self._events: list[tuple[float, int, Callable[[], None]]] = []
@@ -76,11 +77,17 @@ class Replicas:
             if self._shared:
                 self._at(self._now + self._rng.random(), lambda number=number: self._regularly(number))
             if rate:
-                self._next(number, rate, traffic)
+                self._next(number, rate, traffic, random.Random(f"{self._seed}/{number}"))  # noqa: S311
         while self._events and self._events[0][0] < START + traffic.length:
             self._now, _, happen = heapq.heappop(self._events)
             happen()
         return self.outcome
+
+    def set_limits(self, limits: KeyLimits) -> None:
+        """As when a key's limits are changed: every replica takes them in."""
+        for each, meter in zip(self._sharing, self.meters, strict=True):
+            if meter.set_limits(limits):
+                each.welcome(KEY, meter, self._now)
 
     def leave(self, number: int) -> None:
         """A replica stops, without a word."""
@@ -89,28 +96,29 @@ class Replicas:
     def _at(self, when: float, happen: Callable[[], None]) -> None:
         heapq.heappush(self._events, (when, next(self._order), happen))
 
-    def _next(self, number: int, rate: float, traffic: Traffic) -> None:
+    def _next(self, number: int, rate: float, traffic: Traffic, rng: random.Random) -> None:
+        real, seconds = traffic.tokens * rng.choice((0.5, 0.75, 1.25, 1.5)), rng.expovariate(1 / traffic.seconds)
+
         def come() -> None:
-            self._request(number if self._shared else 0, traffic)
-            self._next(number, rate, traffic)
+            self._request(number if self._shared else 0, traffic.tokens, real, seconds)
+            self._next(number, rate, traffic, rng)
 
-        self._at(self._now + self._rng.expovariate(rate), come)
+        self._at(self._now + rng.expovariate(rate), come)
 
-    def _request(self, number: int, traffic: Traffic) -> None:
+    def _request(self, number: int, guess: float, tokens: float, seconds: float) -> None:
         if number in self._gone:
             return
         outcome, meter = self.outcome, self.meters[number]
         outcome.asked += 1
-        taken = meter.admit(traffic.tokens, self._now)
+        taken = meter.admit(guess, self._now)
         if meter.short and self._shared:
             self._at(max(self._now + 0.005, self._exchanged[number] + 0.1), lambda: self._exchange(number))
         if not isinstance(taken, Taken):
             return
         outcome.running += 1
         outcome.busiest = max(outcome.busiest, outcome.running)
-        real = traffic.tokens * self._rng.choice((0.5, 0.75, 1.25, 1.5))
-        outcome.admitted.append((self._now, real))
-        self._at(self._now + self._rng.expovariate(1 / traffic.seconds), lambda: self._end(taken, real))
+        outcome.admitted.append((self._now, tokens))
+        self._at(self._now + seconds, lambda: self._end(taken, tokens))
 
     def _end(self, taken: Taken, tokens: float) -> None:
         self.outcome.running -= 1
@@ -126,10 +134,15 @@ class Replicas:
         sharing = self._sharing[number]
         self.exchanges += 1
         self._exchanged[number] = self._heard[sharing.replica] = self._now
-        sharing.table.take_in(self._rows.values(), self._heard)
-        proposal = sharing.propose({KEY: self.meters[number]}, self._now)
-        self._rows |= {row.replica: row for row in proposal.rows}
+        sharing.table.take_in(self.rows.values(), self._heard)
+        meter = self.meters[number]
+        meters = {KEY: meter} if meter.gauges else {}
+        proposal = sharing.propose(meters, self._now)
+        proposal.rows += sharing.gone(meters)
+        self.rows |= {row.replica: row for row in proposal.rows}
         sharing.accept(proposal)
+        if proposal.idle and meter.gauges:
+            sharing.welcome(KEY, meter, self._now)
 
 
 def even(replicas: int, total: float, _: int) -> list[float]:

@@ -1,9 +1,16 @@
 """Limits over many replicas, against one replica that gets the same traffic: seeded, so each run is the same."""
 
 import pytest
-from key_replicas import Replicas, Traffic, even, one, uneven
+from key_replicas import START, Replicas, Traffic, even, one, uneven
 
-from headrace_api.keys import KeyLimits
+from headrace_api.keys import KeyInfo, KeyLimits
+from headrace_queue.errors import ApiError
+from headrace_queue.exchange import Call
+from headrace_queue.keys.access import KeyAccess
+from headrace_queue.keys.digests import digest
+from headrace_queue.keys.keyring import Key, Keyring, Secret
+from headrace_queue.keys.meter import Kind
+from headrace_queue.keys.shares import Claim, Row, Sharing
 
 ACCURACY = 0.1
 SPREADS = (even, uneven, one)
@@ -70,8 +77,53 @@ def test_what_a_replica_held_goes_to_the_others_and_what_it_used_stays_used() ->
     assert replicas.run(traffic).requests in {100, 101, 102}  # what it used in its last second it could not tell
 
 
+def test_a_key_that_rests_is_forgotten_and_welcomed_anew() -> None:
+    now = START
+    sharing = Sharing("1")
+    access = KeyAccess(sharing, lambda: now)
+    limits = KeyLimits(requests_per_minute=60)
+    secret = Secret(digest("a-secret-of-20-characters"))
+    access.replace(Keyring([Key(KeyInfo(id="k", source="file"), [secret], limits)]), closed=True)
+    sharing.table.take_in([], {"1": now, "2": now})
+    call = Call("1", "m", "/v1/chat/completions", b"{}")
+    admission = access.admit("Bearer a-secret-of-20-characters", call)
+    for now in (START + 1, START + 59):
+        assert sharing.propose(access.meters(), now).idle == []
+    admission.settle(None)
+    now = START + 120
+    sharing.table.take_in([], {"1": now, "2": now})
+    proposal = sharing.propose(access.meters(), now)
+    access.rest(proposal.idle)
+    sharing.accept(proposal)
+    assert access.meters() == {}
+    row = Row("2", "k", 0, {Kind.REQUESTS_PER_MINUTE: Claim(60, 60)})  # another replica has taken everything meanwhile
+    sharing.table.take_in([row], {"1": now, "2": now})
+    with pytest.raises(ApiError, match="requests per minute"):
+        access.admit("Bearer a-secret-of-20-characters", call)
+    assert list(access.meters()) == ["k"]
+
+
 def test_at_rest_replicas_write_nothing() -> None:
     replicas = Replicas(3, KeyLimits(requests_per_minute=10), 0)
     replicas.run(Traffic([0.0] * 3, length=10))
     assert replicas.exchanges >= 29
-    assert not replicas._rows
+    assert not replicas.rows
+
+
+def test_other_limits_are_shared_anew_and_the_same_ones_change_nothing() -> None:
+    replicas = Replicas(3, KeyLimits(requests_per_minute=60), 0)
+    traffic = Traffic(even(3, 5, 0), length=30)
+    replicas.run(traffic)
+    before = [[gauge.allotted for gauge in meter.gauges] for meter in replicas.meters]
+    assert sum(allotted for one in before for allotted in one) == pytest.approx(60, abs=1)
+    replicas.set_limits(KeyLimits(requests_per_minute=60))
+    assert [[gauge.allotted for gauge in meter.gauges] for meter in replicas.meters] == before
+    replicas.set_limits(KeyLimits(requests_per_minute=120, concurrent_requests=9))
+    traffic.length = 50
+    outcome = replicas.run(traffic)
+    assert outcome.requests == pytest.approx(120, rel=ACCURACY)
+    assert outcome.busiest <= 9 * (1 + ACCURACY) + 3
+    replicas.set_limits(KeyLimits())
+    traffic.length = 52
+    replicas.run(traffic)
+    assert not any(row.claims for row in replicas.rows.values())

@@ -13,6 +13,8 @@ from queue_setup import PLAIN, Queue, Start, eventually
 from v1_worker import V1Worker
 
 from headrace_api import wire
+from headrace_queue.keys.key_file import Watched, read
+from headrace_queue.keys.service import KeyService
 from headrace_queue.keys.settings import KeySettings
 
 ADMIN = "the-admin-key-of-this-test"
@@ -174,7 +176,7 @@ async def test_a_request_stops_counting_as_under_way_whatever_its_end(start: Sta
     async with V1Worker(as_client(queue, key).worker_url, "m", credit=99) as worker:
         for _ in range(3):
             await end(queue, worker)
-            (gauge,) = queue.server.keys.access.meters()[key_id].gauges
+            (gauge,) = queue.server.keys.access._accounts[key_id].meter.gauges
             await eventually(lambda gauge=gauge: gauge.reserved == 0)  # type: ignore[misc]
         task = queue.ask()
         job = await worker.expect(wire.Job)
@@ -210,6 +212,12 @@ async def test_priority_and_deadline_go_to_the_call_within_the_right(start: Star
         task.cancel()
 
 
+async def look_often(service: KeyService) -> None:
+    while True:
+        service._look_at_file()
+        await asyncio.sleep(0.01)
+
+
 async def test_the_keys_file_is_followed_and_a_wrong_one_changes_nothing(start: Start, tmp_path: Path) -> None:
     def write(content: str) -> None:
         (tmp_path / "next").write_text(content)
@@ -219,8 +227,7 @@ async def test_the_keys_file_is_followed_and_a_wrong_one_changes_nothing(start: 
     write(f"keys: [{{id: team-a, key: {one}, limits: {{requestsPerMinute: 1000}}}}]")
     queue = await start(keys=KeySettings(file=tmp_path / "keys.yaml", admin_key=ADMIN), models=("m",))
     service = queue.server.keys
-    service._pause = lambda _: asyncio.sleep(0.01)  # type: ignore[method-assign]
-    service.access.short()
+    looks = asyncio.create_task(look_often(service))
     as_client(queue, one)
     assert [model.id async for model in await queue.client.models.list()] == ["m"]
     assert (await manage(queue, "DELETE", "/team-a"))[1]["error"]["code"] == "key_of_file"
@@ -236,6 +243,7 @@ async def test_the_keys_file_is_followed_and_a_wrong_one_changes_nothing(start: 
     await eventually(lambda: not service.access.ring.keys)
     with pytest.raises(openai.AuthenticationError):  # taking the last key away opens nothing
         await as_client(queue, two).client.models.list()
+    looks.cancel()
     assert one not in queue.log.getvalue()
     assert two not in queue.log.getvalue()
 
@@ -271,3 +279,18 @@ async def test_keys_can_be_needed_before_there_is_one(start: Start) -> None:
     queue = await start(keys=KeySettings(required=True), models=("m",))
     with pytest.raises(openai.AuthenticationError):
         await queue.client.models.list()
+
+
+def test_a_secret_that_the_kubelet_swaps_is_seen(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "keys.yaml").write_text(f"keys: [{{id: {name}, key: a-secret-of-20-characters}}]")
+    (tmp_path / "..data").symlink_to("one")
+    (tmp_path / "keys.yaml").symlink_to("..data/keys.yaml")
+    watched = Watched(tmp_path / "keys.yaml")
+    assert not watched.changed()
+    (tmp_path / "..new").symlink_to("two")
+    (tmp_path / "..new").replace(tmp_path / "..data")
+    assert watched.changed()
+    assert not watched.changed()
+    assert [key.id for key in read(tmp_path / "keys.yaml").keys] == ["two"]

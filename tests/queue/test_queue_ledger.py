@@ -133,11 +133,11 @@ async def test_what_the_engine_refuses_costs_nothing_and_is_certain(queue: Queue
 
 async def test_a_worker_that_lies_is_held_to_what_can_be(queue: Queue, database: str) -> None:
     lies = [
-        {"usage": wire.Usage(prompt_tokens=2**30, completion_tokens=2**30), "gpu_seconds": 1e300},
-        {"usage": wire.Usage(prompt_tokens=9, cached_tokens=10), "gpu_seconds": -1.0},
+        {"usage": wire.Usage(completion_tokens=2**30), "gpu_seconds": 1e300},
+        {"usage": wire.Usage(prompt_tokens=2**30, cached_tokens=2**30 + 1), "gpu_seconds": -1.0},
     ]
-    async with V1Worker(queue.worker_url, "m", credit=2) as worker:
-        for lie in lies:
+    for lie in lies:  # each is cut off, once its result is acknowledged
+        async with V1Worker(queue.worker_url, "m", credit=1) as worker:
             task = queue.ask(stream=True)
             job = await worker.expect(wire.Job)
             await worker.pieces((job.job, chunk("x")), (job.job, DONE))

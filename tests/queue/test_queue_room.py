@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from virtual_queue import VirtualQueue, error
 
 from headrace_api.load import Starting
+from headrace_queue import snapshot
 from headrace_queue.errors import ApiError
 from headrace_queue.exchange import Call
 from headrace_queue.limits import Limits
@@ -76,6 +77,11 @@ def test_who_waited_in_vain_is_told_whether_workers_were_there() -> None:
     assert error(busy) == (429, "queue_timeout")
 
 
+def eta(queue: VirtualQueue) -> float | None:
+    [one] = snapshot.waiting(queue.dispatcher)
+    return one.eta_s
+
+
 def test_the_time_of_cold_starts_is_learned() -> None:
     queue = VirtualQueue("m", hold_seconds=1000)
     for _ in range(3):
@@ -89,12 +95,12 @@ def test_the_time_of_cold_starts_is_learned() -> None:
         worker.finish(next(iter(worker.jobs)))
         queue.dispatcher.leave(waiting)
         worker.die()
-    waiting = queue.ask()
+    queue.ask()
     queue.clock.pass_(10)
-    assert queue.dispatcher.eta(waiting) == pytest.approx(52)
+    assert eta(queue) == pytest.approx(52)
     worker = queue.worker("m", starting=Starting(state="loading"))
     queue.clock.pass_(5)
-    assert queue.dispatcher.eta(waiting) == pytest.approx(17)
+    assert eta(queue) == pytest.approx(17)
 
 
 Calls = st.builds(

@@ -75,7 +75,7 @@ class ScheduleMachine(RuleBasedStateMachine):
         for priority in {one.call.priority for one in waiting.values()}:
             ranks = [(counters[one.call.key], n) for n, one in waiting.items() if one.call.priority == priority]
             heads.append(min(ranks)[1])
-        return max(heads, key=lambda n: (waiting[n].call.priority + (self.now - waiting[n].since) / AGEING, -n))
+        return max(heads, key=lambda n: (waiting[n].call.priority * AGEING - waiting[n].since, -n))
 
     def follow(self, decisions: Iterable[tuple[int, int]]) -> None:
         for ticket, worker in decisions:
@@ -100,7 +100,7 @@ class ScheduleMachine(RuleBasedStateMachine):
             book.charge(key, one.charged)
 
     def decide(self, models: frozenset[str] | None) -> None:
-        self.follow(self.schedule.decide(self.now, models))
+        self.follow(self.schedule.decide(models))
 
     def take_back(self, ticket: int) -> None:
         one = self.tickets[ticket]
@@ -161,7 +161,7 @@ class ScheduleMachine(RuleBasedStateMachine):
             if worker not in self.draining:
                 self.starting.discard(worker)
                 self.credits[worker] += number
-            self.follow(self.schedule.decide_for(worker, self.now))
+            self.follow(self.schedule.decide_for(worker))
 
     @rule(data=st.data())
     def lose(self, data: st.DataObject) -> None:

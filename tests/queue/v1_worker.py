@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from collections import deque
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -26,6 +27,7 @@ class V1Worker:
         name: str = "fake",
         state: wire.WorkerState = "ready",
         continues: bool = False,
+        tags: Sequence[str] = (),
         context: ssl.SSLContext | None = None,
     ) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else None
@@ -33,7 +35,13 @@ class V1Worker:
             url, subprotocols=[Subprotocol(wire.SUBPROTOCOL)], additional_headers=headers, max_size=None, ssl=context
         )
         self._register = wire.Register(
-            worker=name, models=list(models), fingerprint="f" * 16, state=state, continues=continues, **MACHINE
+            worker=name,
+            models=list(models),
+            fingerprint="f" * 16,
+            state=state,
+            tags=list(tags),
+            continues=continues,
+            **MACHINE,
         )
         self._credit = credit
         self.socket: ClientConnection

@@ -13,7 +13,9 @@ _WANTED = frozenset({
     b"expect",
     b"transfer-encoding",
     b"x-headrace-deadline-seconds",
+    b"x-headrace-hosting",
     b"x-headrace-priority",
+    b"x-headrace-tags",
     b"x-request-id",
 })  # fmt: skip
 

@@ -6,7 +6,7 @@ from typing import Protocol
 JSON = b"content-type: application/json\r\n"
 """A header field, as `Reply.send` and `Reply.begin` take them: each ends with CR LF."""
 
-_PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
+_STATUS_LINES = {each.value: b"HTTP/1.1 %d %b\r\n" % (each, each.phrase.encode()) for each in HTTPStatus}
 
 
 class Client(Protocol):
@@ -51,7 +51,7 @@ class Reply(Protocol):
 
 def status_line(status: int) -> bytes:
     """The first line of a response."""
-    return b"HTTP/1.1 %d %b\r\n" % (status, _PHRASES.get(status, b""))
+    return _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
 
 
 def field(name: str, value: str) -> bytes:

@@ -1,7 +1,6 @@
 """`Access` by keys: who asks, whether it may, and whether it has not asked for too much. All from memory."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 
 from headrace_api.wire import Usage
 from headrace_queue.access import Admission, Open
@@ -23,10 +22,11 @@ class KeyAccess:
         self.clock = clock
         self.closed = False
         """Whether a key is needed."""
-        self.short: Callable[[], None] = lambda: None
-        """Told when a key needs more of a limit than this replica holds."""
+        self.short: Callable[[str], None] = lambda _: None
+        """Told which key needs more of a limit than this replica holds."""
         self._ring = Keyring()
         self._accounts: dict[str, _Account] = {}
+        self._active: dict[str, Meter] = {}
 
     @property
     def ring(self) -> Keyring:
@@ -36,15 +36,20 @@ class KeyAccess:
     def replace(self, ring: Keyring, *, closed: bool) -> None:
         """Accept these keys from now on; what keys have used stays counted."""
         self._ring, self.closed = ring, closed
-        for key_id, account in list(self._accounts.items()):
-            if key := ring.keys.get(key_id):
-                account.meter.set_limits(key.limits)
-            else:
-                del self._accounts[key_id]
+        now = self.clock()
+        for key_id, account in self._accounts.items():
+            key = ring.keys.get(key_id)
+            if key and account.meter.set_limits(key.limits):
+                self._welcome(key_id, account.meter, now)
 
     def meters(self) -> dict[str, Meter]:
-        """Of the keys that have been used, and have limits."""
-        return {key: account.meter for key, account in self._accounts.items() if account.meter.gauges}
+        """Of the keys that are in use, and have limits."""
+        return dict(self._active)
+
+    def rest(self, keys: Iterable[str]) -> None:
+        """These keys are not in use any more."""
+        for key in keys:
+            self._active.pop(key, None)
 
     def admit(self, authorization: str, call: Call, /) -> Admission:
         """See `Access.admit`."""
@@ -54,12 +59,16 @@ class KeyAccess:
         key = self._ring.find(authorization, now)
         if not key.allows(call.model):
             raise refusals.model_denied(key.id, call.model)
-        call = replace(call, key=key.id, weight=key.info.weight, priority=_priority(key, call.wished_priority))
-        account = self._accounts.get(key.id) or self._account(key, now)
+        call = call.of_key(key.id, key.info.weight, _priority(key, call.wished_priority))
+        account = self._accounts.get(key.id)
+        if account is None:
+            account = self._accounts[key.id] = _Account(Meter(key.limits))
+        if key.id not in self._active and account.meter.gauges:
+            self._welcome(key.id, account.meter, now)
         tokens = account.guess.tokens(call)
         taken = account.meter.admit(tokens, now)
         if account.meter.short:
-            self.short()
+            self.short(key.id)
         headers = rate_limit_headers(account.meter, now)
         if isinstance(taken, Refusal):
             raise refusals.rate_limited(key.id, taken, now, headers)
@@ -71,10 +80,12 @@ class KeyAccess:
             return sorted(models)
         return sorted(filter(self._ring.find(authorization, self.clock()).allows, models))
 
-    def _account(self, key: Key, now: float) -> "_Account":
-        account = self._accounts[key.id] = _Account(Meter(key.limits))
-        self.sharing.welcome(key.id, account.meter, now)
-        return account
+    def _welcome(self, key: str, meter: Meter, now: float) -> None:
+        if meter.gauges:
+            self._active[key] = meter
+            self.sharing.welcome(key, meter, now)
+        else:
+            self._active.pop(key, None)
 
 
 class _Account:

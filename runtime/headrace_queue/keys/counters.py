@@ -42,6 +42,12 @@ class LastMinute:
                 break
         return max(end - now, 0.0)
 
+    def seconds_until_none(self, now: float) -> float:
+        """How long until all that is used is no longer of the last minute."""
+        if not self._slots:
+            return 0.0
+        return (self._slots[-1][0] + 1) / _SLOTS_PER_SECOND + MINUTE - now
+
 
 class Today:
     """What was used since midnight, UTC."""
@@ -67,6 +73,10 @@ class Today:
         """How long until midnight."""
         return DAY - now % DAY
 
+    def seconds_until_none(self, now: float) -> float:
+        """The same."""
+        return DAY - now % DAY
+
 
 class Nothing:
     """What is only counted while it lasts: the requests under way."""
@@ -82,4 +92,8 @@ class Nothing:
 
     def seconds_until(self, *_: float) -> float:
         """Nobody knows when a request ends; soon is worth a try."""
+        return 1.0
+
+    def seconds_until_none(self, _: float) -> float:
+        """The same."""
         return 1.0

@@ -1,36 +1,31 @@
 """The headers by which OpenAI's clients know how much of their limits is left."""
 
-from headrace_queue.keys.meter import Gauge, Kind, Meter
+from headrace_queue.keys.meter import Kind, Meter
 
-_NAMES = {
-    "requests": (Kind.REQUESTS_PER_MINUTE, Kind.REQUESTS_PER_DAY),
-    "tokens": (Kind.TOKENS_PER_MINUTE, Kind.TOKENS_PER_DAY),
-}
+_REQUESTS = (Kind.REQUESTS_PER_MINUTE, Kind.REQUESTS_PER_DAY)
+_TOKENS = (Kind.TOKENS_PER_MINUTE, Kind.TOKENS_PER_DAY)
 
 
 def rate_limit_headers(meter: Meter, now: float) -> dict[str, str]:
     """`x-ratelimit-{limit,remaining,reset}-{requests,tokens}`: of the minute if that is limited, else of the day."""
-    gauges = {gauge.kind: gauge for gauge in meter.gauges}
     headers: dict[str, str] = {}
-    for name, kinds in _NAMES.items():
-        gauge = next((gauges[kind] for kind in kinds if kind in gauges), None)
-        if gauge is not None:
-            headers |= _of(name, gauge, now)
+    if gauge := meter.first(_REQUESTS):
+        left, seconds = gauge.state(now)
+        headers["x-ratelimit-limit-requests"] = str(gauge.limit)
+        headers["x-ratelimit-remaining-requests"] = str(left)
+        headers["x-ratelimit-reset-requests"] = duration(seconds)
+    if gauge := meter.first(_TOKENS):
+        left, seconds = gauge.state(now)
+        headers["x-ratelimit-limit-tokens"] = str(gauge.limit)
+        headers["x-ratelimit-remaining-tokens"] = str(left)
+        headers["x-ratelimit-reset-tokens"] = duration(seconds)
     return headers
-
-
-def _of(name: str, gauge: Gauge, now: float) -> dict[str, str]:
-    return {
-        f"x-ratelimit-limit-{name}": str(int(gauge.limit)),
-        f"x-ratelimit-remaining-{name}": str(gauge.remaining(now)),
-        f"x-ratelimit-reset-{name}": duration(gauge.seconds_until_whole(now)),
-    }
 
 
 def duration(seconds: float) -> str:
     """Seconds as OpenAI's headers have them: 120ms, 1.5s, 6m0s, 23h59m59s."""
     if seconds < 1:
-        return f"{round(seconds * 1000)}ms"
+        return f"{seconds * 1000:.0f}ms"
     if seconds < 60:
         return f"{round(seconds, 3):g}s"
     minutes, rest = divmod(round(seconds), 60)

@@ -48,10 +48,10 @@ class Gauge:
         "reserved", "short", "tokens", "unit",
     )  # fmt: skip
 
-    def __init__(self, kind: Kind, limit: float) -> None:
+    def __init__(self, kind: Kind, limit: int) -> None:
         self.kind = kind
         self.limit = limit
-        self.allotted = limit
+        self.allotted: float = limit
         """How far this replica may go."""
         self.low_water = math.inf
         """From where on it should ask for more."""
@@ -75,7 +75,7 @@ class Gauge:
     def fits(self, need: float, now: float) -> bool:
         """Whether a request may come; one that needs more than the limit fits when nothing else is counted."""
         need = min(need, self.limit)
-        after = self.used(now) + need
+        after = self._counter.used(now) + self.reserved + need
         fits = after <= self.allotted + _ROUNDING
         if after > self.low_water:
             self.short = True
@@ -108,23 +108,21 @@ class Gauge:
 
     def settle(self, reserved: float, tokens: float, now: float) -> None:
         """It ended, and has used so many tokens."""
-        self.reserved = max(self.reserved - reserved, 0.0)
+        left = self.reserved - reserved
+        self.reserved = left if left > _ROUNDING else 0.0
         if self.tokens:
             self._counter.add(tokens, now)
-
-    def remaining(self, now: float) -> int:
-        """What is left of the limit, in all replicas."""
-        return max(int(self.limit - self.elsewhere - self.used(now)), 0)
 
     def seconds_until(self, need: float, now: float) -> float:
         """How long until so much may fit."""
         missing = self.used(now) + min(need, self.limit) - self.allotted
         return self._counter.seconds_until(missing, now)
 
-    def seconds_until_whole(self, now: float) -> float:
-        """How long until nothing of the limit is used any more, if nothing is asked for."""
-        used = self.used(now)
-        return self._counter.seconds_until(used, now) if used else 0.0
+    def state(self, now: float) -> tuple[int, float]:
+        """What is left of the limit, in all replicas, and how long until all of it is again if nothing is asked for."""
+        used = self._counter.used(now) + self.reserved
+        left = self.limit - self.elsewhere - used
+        return (int(left) if left > 0 else 0), (self._counter.seconds_until_none(now) if used else 0.0)
 
 
 @dataclass(frozen=True)
@@ -141,37 +139,55 @@ class Meter:
 
     def __init__(self, limits: KeyLimits) -> None:
         self.gauges: tuple[Gauge, ...] = ()
+        self.short = False
+        """Whether this replica should ask for more of a limit."""
+        self._limits: KeyLimits | None = None
         self.set_limits(limits)
 
-    def set_limits(self, limits: KeyLimits) -> None:
-        """Other limits from now on; what was used counts against them."""
+    def set_limits(self, limits: KeyLimits) -> bool:
+        """Have these limits from now on, and the whole of them; what was used counts against them.
+
+        Returns whether they are others than before; if not, nothing has changed.
+        """
+        if limits == self._limits:
+            return False
+        self._limits = limits
         before = {gauge.kind: gauge for gauge in self.gauges}
         gauges = []
         for kind in Kind:
             limit = getattr(limits, kind.value)
             if isinstance(limit, int):
                 gauge = before.get(kind) or Gauge(kind, limit)
-                gauge.allotted = min(gauge.allotted, limit) if gauge.limit > limit else limit
-                gauge.limit, gauge.low_water = limit, math.inf
+                gauge.limit, gauge.allotted, gauge.low_water = limit, limit, math.inf
                 gauges.append(gauge)
         self.gauges = tuple(gauges)
+        self._by_kind = {gauge.kind: gauge for gauge in gauges}
+        return True
 
-    @property
-    def short(self) -> bool:
-        """Whether this replica should ask for more of a limit."""
-        return any(gauge.short for gauge in self.gauges)
+    def first(self, kinds: tuple[Kind, ...]) -> Gauge | None:
+        """The limit of the first of these kinds that is limited."""
+        for kind in kinds:
+            if gauge := self._by_kind.get(kind):
+                return gauge
+        return None
 
     def admit(self, tokens: float, now: float) -> "Taken | Refusal":
         """Take a request that will use about so many tokens; or take nothing, and say what it does not fit into."""
         refused: Refusal | None = None
+        self.short = False
         for gauge in self.gauges:
             need = tokens if gauge.tokens else 1.0
             if not gauge.fits(need, now) and refused is None:
                 refused = Refusal(gauge, need, gauge.seconds_until(need, now))
+            if gauge.short:
+                self.short = True
         if refused is not None:
             return refused
-        taken = [(gauge, gauge.take(tokens if gauge.tokens else 1.0, now)) for gauge in self.gauges]
-        return Taken(tuple((gauge, reserved) for gauge, reserved in taken if reserved))
+        reservations = []
+        for gauge in self.gauges:
+            if reserved := gauge.take(tokens if gauge.tokens else 1.0, now):
+                reservations.append((gauge, reserved))  # noqa: PERF401 - taking is more than making a list
+        return Taken(tuple(reservations))
 
 
 @dataclass(frozen=True)

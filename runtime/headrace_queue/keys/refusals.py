@@ -61,7 +61,7 @@ def rate_limited(key: str, refusal: Refusal, now: float, headers: Mapping[str, s
     need = f" Needed: about {refusal.need:.0f}." if gauge.tokens else ""
     message = (
         f"Rate limit reached for the API key {key} on {_WORDS[gauge.kind]}: limit {gauge.limit:.0f}, "
-        f"used {gauge.limit - gauge.remaining(now):.0f}.{need} Try again in {seconds:.1f} s."
+        f"used {gauge.limit - gauge.state(now)[0]:.0f}.{need} Try again in {seconds:.1f} s."
     )
     error = ApiError(429, "rate_limit_exceeded", message, headers=headers)
     error.retry_after = math.ceil(seconds)

@@ -5,9 +5,11 @@ transaction exchanges shares and looks whether keys have changed. Without the da
 """
 
 import asyncio
+import contextlib
+import itertools
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import TypeVar
 
 import structlog
@@ -28,6 +30,8 @@ _ALONE_SECONDS = 5.0
 _SHORT_SECONDS = 0.1
 """Exchanges are no closer than this."""
 
+_KEYS_AT_A_TIME = 50
+"""Some 2 ms of the event loop's time."""
 _LOOP_SECONDS = 10
 """How long a transaction waits for the event loop."""
 
@@ -60,6 +64,7 @@ class KeyService:
         self._engine: Engine | None = None
         self._task: asyncio.Task[None] | None = None
         self._wanted = asyncio.Event()
+        self._short: set[str] = set()
         self._one_at_a_time = asyncio.Lock()
         self._well = True
 
@@ -70,7 +75,7 @@ class KeyService:
             SQLAlchemyError: the database cannot be read.
         """
         self._engine = engine
-        self.access.short = self._wanted.set
+        self.access.short = self._want
         await self.refresh()
         self._task = asyncio.create_task(self._follow(engine))
 
@@ -90,7 +95,7 @@ class KeyService:
         try:
             await self.refresh()
             await self.transact(self._table.leave)
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, OSError) as error:
             self._log.warning("what keys have used is not written", error=str(error))
 
     async def transact(self, action: Callable[[Connection], Result]) -> Result:
@@ -109,8 +114,8 @@ class KeyService:
 
         return await asyncio.to_thread(run)
 
-    async def refresh(self) -> None:
-        """Exchange shares, and take in the keys of the database if they have changed.
+    async def refresh(self, only: Container[str] | None = None) -> None:
+        """Exchange the shares of all keys in use, or of some, and take in the database's keys if they have changed.
 
         Raises:
             SQLAlchemyError: the database cannot be reached, or refuses.
@@ -120,8 +125,9 @@ class KeyService:
 
         def decide(rows: list[Row], heard: Mapping[str, float]) -> list[Row]:
             # Meters are the event loop's.
-            proposals.append(asyncio.run_coroutine_threadsafe(self._propose(rows, heard), loop).result(_LOOP_SECONDS))
-            return proposals[-1].rows
+            found = asyncio.run_coroutine_threadsafe(self._propose(rows, heard, only), loop).result(_LOOP_SECONDS)
+            proposals.extend(found)
+            return [row for each in found for row in each.rows]
 
         def exchange(connection: Connection) -> tuple[int, store.State, list[Key] | None]:
             read = self._table.exchange(connection, decide)
@@ -132,16 +138,28 @@ class KeyService:
         async with self._one_at_a_time:
             read, state, keys = await self.transact(exchange)
             self._table.committed(read)
-            self._sharing.accept(proposals[-1])
+            for each in proposals:
+                self._sharing.accept(each)
         if keys is not None:
             self._state, self._stored = state, keys
             self._replace()
 
-    async def _propose(self, rows: list[Row], heard: Mapping[str, float]) -> Proposal:
+    async def _propose(
+        self, rows: list[Row], heard: Mapping[str, float], only: Container[str] | None
+    ) -> list[Proposal]:
         now = time.time()
         self._sharing.table.take_in(rows, heard)
-        self._sharing.table.prune(now)
-        return self._sharing.propose(self.access.meters(), now)
+        meters = self.access.meters()
+        proposals = []
+        if only is None:
+            self._sharing.table.prune(now)
+            proposals.append(Proposal(self._sharing.gone(meters), [], []))
+        wanted = iter([(key, meter) for key, meter in meters.items() if only is None or key in only])
+        while some := dict(itertools.islice(wanted, _KEYS_AT_A_TIME)):
+            proposals.append(self._sharing.propose(some, now))
+            self.access.rest(proposals[-1].idle)
+            await asyncio.sleep(0)  # tokens are on their way meanwhile
+        return proposals
 
     def _replace(self) -> None:
         listed = from_file(self._file.keys, self.settings.default_limits)
@@ -155,24 +173,33 @@ class KeyService:
 
     async def _follow(self, engine: Engine) -> None:
         pause = _EXCHANGE_SECONDS if engine.dialect.name == "postgresql" else _ALONE_SECONDS
+        loop = asyncio.get_running_loop()
+        regular = loop.time() + pause
         while True:
+            await self._pause(regular - loop.time())
+            short, self._short = self._short, set()
             self._wanted.clear()
-            await self._pause(pause)
-            self._look_at_file()
+            is_regular = loop.time() >= regular
+            if is_regular:
+                regular = loop.time() + pause
+                self._look_at_file()
             try:
-                await self.refresh()
-            except SQLAlchemyError as error:
+                await self.refresh(None if is_regular else short)
+            except (SQLAlchemyError, OSError) as error:
                 self._note(well=False, error=str(error))
             else:
                 self._note(well=True)
 
     async def _pause(self, seconds: float) -> None:
+        """Wait so long, or until a key runs short, but for a while."""
         await asyncio.sleep(_SHORT_SECONDS)
-        try:
-            async with asyncio.timeout(seconds - _SHORT_SECONDS):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(seconds - _SHORT_SECONDS, 0.0)):
                 await self._wanted.wait()
-        except TimeoutError:
-            return
+
+    def _want(self, key: str) -> None:
+        self._short.add(key)
+        self._wanted.set()
 
     def _look_at_file(self) -> None:
         if self._watched is None or self.settings.file is None or not self._watched.changed():

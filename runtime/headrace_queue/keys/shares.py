@@ -141,6 +141,8 @@ class Proposal:
     rows: list[Row]
     """Those of this replica that have changed."""
     allotments: list[tuple[Gauge, "Allotment"]]
+    idle: list[str]
+    """Keys that nothing is known of any more: when they are used again they are welcomed anew."""
 
 
 @dataclass(frozen=True)
@@ -171,13 +173,13 @@ class Sharing:
         self._told: dict[str, Row] = {}
 
     def welcome(self, key: str, meter: Meter, now: float) -> None:
-        """Say how far a meter may go that is used for the first time."""
+        """Say how far a meter may go that is used for the first time, or again after nothing was known of it."""
         for gauge in meter.gauges:
             self._trusted(key, gauge, now).apply(gauge)
 
     def propose(self, meters: Mapping[str, Meter], now: float) -> Proposal:
         """What this replica is to hold, and to tell; to be called with the table's lock, after `table.take_in`."""
-        proposal = Proposal([], [])
+        proposal = Proposal([], [], [])
         replicas = self.table.others(self.replica, now) + 1
         for key, meter in meters.items():
             demands = [(gauge, gauge.demand(now)) for gauge in meter.gauges]
@@ -187,12 +189,17 @@ class Sharing:
                     claims[gauge.kind], allotment = self._claim(key, gauge, demand, replicas, now)
                     proposal.allotments.append((gauge, allotment))
             else:
-                proposal.allotments += [(gauge, self._trusted(key, gauge, now)) for gauge in meter.gauges]
+                proposal.idle.append(key)
             row = Row(self.replica, key, int(now) // DAY, claims)
             told = self._told.get(key)
             if (told.claims if told else {}) != claims or (told and claims and told.day != row.day):
                 proposal.rows.append(row)
         return proposal
+
+    def gone(self, meters: Mapping[str, Meter]) -> list[Row]:
+        """What to tell of keys that have no limits any more."""
+        told = [row for key, row in self._told.items() if row.claims and key not in meters]
+        return [Row(self.replica, row.key, row.day, {}) for row in told]
 
     def accept(self, proposal: Proposal) -> None:
         """The rows are written: hold what was decided."""
@@ -203,7 +210,7 @@ class Sharing:
     def _trusted(self, key: str, gauge: Gauge, now: float) -> Allotment:
         replicas = self.table.others(self.replica, now) + 1
         others, used = self.table.of(key, gauge.kind, self.replica, now), gauge.used(now)
-        pool = max(gauge.limit - others.held, 0.0)
+        pool = max(gauge.limit - others.held - used, 0.0)
         ready = pool if replicas == 1 else min(standby(gauge.limit, gauge.unit, replicas), pool)
         return Allotment.of(used, used + ready, others.used, alone=replicas == 1)
 

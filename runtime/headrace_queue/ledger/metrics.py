@@ -28,3 +28,25 @@ class LedgerMetrics:
             "headrace_queue_ledger_commit_seconds", "How long a commit of rows takes.",
             buckets=_COMMIT_SECONDS, registry=registry,
         )  # fmt: skip
+
+
+class WebhookMetrics:
+    """How the webhook's messages go."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.attempts = Counter(
+            "headrace_queue_webhook_attempts", "Messages sent to the webhook, by result.",
+            ("result",), registry=registry,
+        )  # fmt: skip
+        self._rows = Gauge(
+            "headrace_queue_webhook_undelivered_rows", "Rows that the webhook has not accepted.", registry=registry
+        )
+        self._oldest = Gauge(
+            "headrace_queue_webhook_oldest_seconds", "How old the oldest message is that is not accepted.",
+            registry=registry,
+        )  # fmt: skip
+
+    def show(self, rows: int, oldest_seconds: float) -> None:
+        """What is not delivered now."""
+        self._rows.set(rows)
+        self._oldest.set(oldest_seconds)

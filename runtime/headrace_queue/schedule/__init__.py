@@ -4,6 +4,6 @@
 takes it, `ranking` is the structure that keeps both at O(log n) a decision.
 """
 
-from headrace_queue.schedule.core import AGEING_SECONDS, Schedule
+from headrace_queue.schedule.core import AGEING_SECONDS, SLACK_REQUESTS, Schedule
 
-__all__ = ["AGEING_SECONDS", "Schedule"]
+__all__ = ["AGEING_SECONDS", "SLACK_REQUESTS", "Schedule"]

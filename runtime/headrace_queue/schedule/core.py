@@ -13,17 +13,24 @@ from headrace_queue.schedule import feed, work
 from headrace_queue.schedule.demand import Demands
 from headrace_queue.schedule.order import in_order
 from headrace_queue.schedule.shares import Entry, Lane, Shares
-from headrace_queue.schedule.workforce import Worker, Workforce
+from headrace_queue.schedule.worker import Worker
+from headrace_queue.schedule.workforce import Workforce
 
 AGEING_SECONDS = 30.0
 """After so long a request counts as one of the next higher priority."""
+
+_AVOIDED = 7
+SLACK_REQUESTS = 8
+"""A conversation goes back to its worker unless that has so many requests more than the best one."""
 
 
 class Schedule:
     """Decides; whoever asks carries it out."""
 
-    def __init__(self, generalist_patterns: Sequence[str] = ("*",), ageing_s: float = AGEING_SECONDS) -> None:
-        self._force = Workforce(generalist_patterns)
+    def __init__(
+        self, generalist_patterns: Sequence[str] = ("*",), ageing_s: float = AGEING_SECONDS, slack: int = SLACK_REQUESTS
+    ) -> None:
+        self._force = Workforce(generalist_patterns, slack)
         self._demands = Demands(ageing_s, self._force.for_generalists)
         self._estimates = work.Estimates()
         self._taken: dict[str, int] = {}
@@ -31,10 +38,22 @@ class Schedule:
 
     # ---- workers
 
-    def add(self, worker: int, models: Iterable[str] | None, name: str = "", starting: Starting | None = None) -> None:
-        """Let a worker in, without credits; `models` is None for a generalist, `starting` for one that is ready."""
+    def add(  # noqa: PLR0913, PLR0917 - what it says of itself
+        self,
+        worker: int,
+        models: Iterable[str] | None,
+        name: str = "",
+        starting: Starting | None = None,
+        offers: frozenset[str] = frozenset(),
+        memory_mb: int = 0,
+    ) -> None:
+        """Let a worker in, without credits; `models` is None for a generalist, `starting` for one that is ready.
+
+        `name` is what it calls itself: in a pod, the pod's name.
+        `offers` is what requests may need, see `headrace_queue.needs`; `memory_mb` is a generalist's, of all its GPUs.
+        """
         served = None if models is None else frozenset(models)
-        self._force.workers[worker] = one = Worker(worker, served, name, starting)
+        self._force.workers[worker] = one = Worker(worker, served, name, starting, offers, memory_mb=max(0, memory_mb))
         self._enter(one)
 
     def report(self, worker: int, starting: Starting | None, note: str = "") -> bool:
@@ -50,6 +69,8 @@ class Schedule:
             return False
         self._leave(one)
         one.starting = starting
+        if starting:
+            self._force.affinity.forget(worker)  # the engine's cache is gone
         self._enter(one)
         return True
 
@@ -71,6 +92,7 @@ class Schedule:
         self.drain(worker)
         for ticket in list(self._force.workers[worker].entries):
             self.give_back(ticket)
+        self._force.affinity.forget(worker)
         del self._force.workers[worker]
 
     def grant(self, worker: int, credits_: int) -> bool:
@@ -99,8 +121,17 @@ class Schedule:
     def give_back(self, ticket: int) -> None:
         """A running ticket waits again, at its old place."""
         entry = self._demands.entries[ticket]
+        if entry.worker is not None:
+            entry.avoid = (*entry.avoid[-_AVOIDED:], entry.worker)
         self._take_from(entry)
         self._demands.give_back(entry)
+
+    def isolate(self, ticket: int) -> None:
+        """A waiting ticket is suspected of killing engines: no worker gets more than one like it at a time."""
+        entry = self._demands.entries[ticket]
+        lane = entry.line.lane
+        if not lane.alone:
+            self._demands.move(entry, lane._replace(alone=True))
 
     def settle(self, ticket: int, usage: Usage) -> None:
         """What a running ticket has used: its key's share is corrected by that."""
@@ -115,25 +146,68 @@ class Schedule:
             self._take_from(entry)
         self._demands.leave(entry)
 
-    def decide(self, now: float = 0.0, models: Iterable[str] | None = None) -> Iterator[tuple[int, int]]:
+    def decide(self, models: Iterable[str] | None = None) -> Iterator[tuple[int, int]]:
         """Hand out `(ticket, worker)` until nothing fits; only among `models` if they are given.
 
         Of one model's requests, the one that its `Shares` say; of several models', the oldest of those.
         """
         demands = self._demands.models
         names = demands.keys() if models is None else demands.keys() & models
-        yield from self._decide({demands[model].shares for model in names}, now)
+        yield from self._decide({demands[model].shares for model in names})
 
-    def decide_for(self, worker: int, now: float = 0.0) -> Iterator[tuple[int, int]]:
+    def decide_for(self, worker: int) -> Iterator[tuple[int, int]]:
         """The same, for a worker that has got credits."""
         models = self._force.workers[worker].models
-        return self._decide_for_generalists(now) if models is None else self.decide(now, models)
+        return self._decide_for_generalists() if models is None else self.decide(models)
 
-    def free(self, model: str) -> bool:
+    def free(self, model: str, needs: frozenset[str] = frozenset()) -> bool:
         """Whether a request for `model` would be taken at once."""
-        lane = Lane(model)
+        lane = Lane(model, needs)
         demand = self._demands.models.get(model)
         return not (demand and lane in demand.lanes) and self._force.choose(lane) is not None
+
+    # ---- how workers do
+
+    def began(self, worker: int, seconds: float) -> None:
+        """The first token of a stream came so long after its job."""
+        self._force.began(self._force.workers[worker], seconds)
+
+    def succeed(self, worker: int) -> bool:
+        """A worker has answered a request. Returns whether it takes more from now on, having shown that it is well."""
+        one = self._force.workers[worker]
+        was_probing = one.health.probing
+        if one.health.failures or was_probing:
+            one.health.succeeded()
+            self._force.rank(one)
+        return was_probing
+
+    def fail(self, worker: int) -> float | None:
+        """A worker has failed a request. Returns for how many seconds it is given nothing: then `try_again`."""
+        one = self._force.workers[worker]
+        seconds = one.health.failed(may_rest=self._force.has_stand_in(one))
+        self._force.rank(one)
+        return seconds
+
+    def try_again(self, worker: int) -> None:
+        """A worker has rested: it gets one request, and more once it has answered that. It may have left by now."""
+        if one := self._force.workers.get(worker):
+            one.health.try_again()
+            self._force.rank(one)
+
+    def usual_first_token(self, worker: int) -> float | None:
+        """Seconds from a job to its first token, on average of late, of workers like this one; None if unknown."""
+        pool = self._force.pool_of(self._force.workers[worker])
+        return pool.first_token_s if pool else None
+
+    def has_other(self, ticket: int) -> bool:
+        """Whether another worker than the one that has it takes a ticket at once, and no other waits for that."""
+        entry = self._demands.entries[ticket]
+        lane = entry.line.lane
+        if entry.demand.lanes.get(lane) or entry.worker is None:
+            return False
+        avoid = (*entry.avoid, entry.worker)
+        best = self._force.choose(lane, avoid=avoid)
+        return best is not None and best.number not in avoid
 
     # ---- what there is
 
@@ -145,14 +219,28 @@ class Schedule:
         """Whether a connected worker takes requests for `model` now, even if it has no room."""
         return self._force.is_served(model) or bool(self.generalists and self._force.matches(model))
 
+    def offered(self, model: str, needs: frozenset[str]) -> bool:
+        """Whether a worker that takes requests for `model` has what is needed, even if it has no room."""
+        return self._force.offered(Lane(model, needs))
+
+    def kinds(self, model: str, needs: frozenset[str]) -> int:
+        """How many kinds of needs other than these wait for `model`."""
+        demand = self._demands.models.get(model)
+        return len({lane.needs for lane in demand.lanes} - {needs}) if demand else 0
+
     def waiting_for(self, model: str) -> int:
         """How many requests for `model` wait."""
         return self._demands.waiting(model)
 
-    def ahead_of(self, ticket: int) -> int:
-        """How many of its model go before a ticket that waits, were nothing else to come; O(n log n)."""
-        entry = self._demands.entries[ticket]
-        return next(place for place, each in enumerate(in_order(entry.demand.shares)) if each is entry)
+    def in_order(self) -> Iterator[tuple[int, Entry]]:
+        """What waits, and how many of its model go before it, were nothing else to come; those that are next first."""
+        shares = {demand.shares.name: demand.shares for demand in self._demands.models.values()}
+        return heapq.merge(*(enumerate(in_order(each)) for each in shares.values()), key=lambda each: each[0])
+
+    def positions(self, model: str) -> dict[int, int]:
+        """How many go before each that waits for a model or its adapters, by ticket; O(n log n)."""
+        demand = self._demands.models.get(model)
+        return {entry.ticket: place for place, entry in enumerate(in_order(demand.shares))} if demand else {}
 
     def models_of(self, worker: int) -> frozenset[str] | None:
         """The models that a worker is dedicated to; None for a generalist."""
@@ -219,29 +307,29 @@ class Schedule:
         self._force.leave(worker)
         self._demands.reconsider(worker.models)
 
-    def _decide(self, among: set[Shares], now: float) -> Iterator[tuple[int, int]]:
+    def _decide(self, among: set[Shares]) -> Iterator[tuple[int, int]]:
         closed: set[Lane] = set()
-        heads = [(entry.ticket, entry) for shares in among if (entry := shares.head(now))]
+        heads = [(entry.ticket, entry) for shares in among if (entry := shares.head())]
         heapq.heapify(heads)
         while heads:
             entry = heapq.heappop(heads)[1]
-            worker = self._force.choose(entry.line.lane)
+            worker = self._force.choose(entry.line.lane, entry.call.prefixes, entry.avoid)
             if worker is None:
                 closed.add(entry.line.lane)
             else:
                 self._hand_out(entry, worker)
-            if following := entry.demand.shares.head(now, closed):
+            if following := entry.demand.shares.head(closed):
                 heapq.heappush(heads, (following.ticket, following))
             if worker is not None:
                 yield entry.ticket, worker.number
 
-    def _decide_for_generalists(self, now: float) -> Iterator[tuple[int, int]]:
+    def _decide_for_generalists(self) -> Iterator[tuple[int, int]]:
         """One request of each model in turn: of models that only generalists serve there may be any number."""
         homeless = self._demands.homeless
         while homeless:
             lane, demand = next(iter(homeless.items()))
-            worker = self._force.choose(lane)
-            entry = demand.shares.head(now, only=lane)
+            entry = demand.shares.head(only=lane)
+            worker = self._force.choose(lane, avoid=entry.avoid) if entry else None
             if worker is None or entry is None:
                 return
             self._hand_out(entry, worker)
@@ -254,6 +342,10 @@ class Schedule:
         worker.credits -= 1
         worker.entries[entry.ticket] = entry
         worker.suspects += entry.line.lane.alone
+        if worker.models is None:
+            self._force.generalists.serve(worker, entry.call.model)
+        elif entry.call.prefixes:
+            self._force.affinity.note(worker.number, entry.call.prefixes)
         self._force.rank(worker)
 
     def _take_from(self, entry: Entry) -> None:
@@ -264,4 +356,6 @@ class Schedule:
         del worker.entries[entry.ticket]
         if entry.line.lane.alone:
             worker.suspects -= 1
+            self._force.rank(worker)
+        elif worker.health.probing:
             self._force.rank(worker)

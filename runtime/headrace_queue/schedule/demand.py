@@ -37,7 +37,7 @@ class Demands:
     def enter(self, ticket: int, call: Call, now: float, work: float) -> None:
         """A request waits."""
         demand = self.models.get(call.model) or self._begin(call)
-        line = Line(Lane(call.model), call.priority)
+        line = Line(Lane(call.model, call.needs), call.priority)
         self.entries[ticket] = entry = Entry(ticket, call, now, work, demand, demand.shares.flow(call.key), line)
         self._wait(entry)
         demand.shares.push(entry)
@@ -55,6 +55,13 @@ class Demands:
         self._run_no_more(entry)
         self._wait(entry)
         entry.demand.shares.give_back(entry)
+
+    def move(self, entry: Entry, lane: Lane) -> None:
+        """One that waits does so in another lane."""
+        shares = entry.demand.shares
+        self._wait_no_more(entry)
+        shares.move(entry, Line(lane, entry.line.priority))
+        self._wait(entry)
 
     def leave(self, entry: Entry) -> None:
         """Forget it."""

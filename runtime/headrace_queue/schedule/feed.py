@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from headrace_api.load import Starting
-from headrace_queue.schedule.workforce import Worker
+from headrace_queue.schedule.worker import Worker
 
 
 def in_flight(workers: Iterable[Worker]) -> dict[str, dict[str, int]]:

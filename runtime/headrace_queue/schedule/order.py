@@ -22,7 +22,7 @@ def in_order(shares: "Shares") -> "Iterator[Entry]":
         heapq.heappush(levels.setdefault(priority, []), (flow.counter, queue[-1].ticket, flow))
     while levels:
         heads = [queues[priority, _least(heap, counters)][-1] for priority, heap in levels.items()]
-        entry = max(heads, key=lambda each: shares.urgency(each, 0.0))
+        entry = max(heads, key=shares.urgency)
         yield entry
         priority, flow = entry.line.priority, entry.flow
         counters[flow] += entry.work / entry.call.weight

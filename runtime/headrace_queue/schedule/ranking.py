@@ -4,7 +4,7 @@ Every operation is O(log n) on average. `heapq` does the work in C; a balanced t
 """
 
 import heapq
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any, Generic, TypeVar
 
 _T = TypeVar("_T", bound=Hashable)
@@ -45,6 +45,15 @@ class Ranking(Generic[_T]):
                 return place[2]
             heapq.heappop(heap)
         return None
+
+    def first_but(self, skip: Callable[[_T], bool]) -> _T | None:
+        """The first that is not to be skipped; O(log n) for each that is."""
+        aside = []
+        while (item := self.first()) is not None and skip(item):
+            aside.append(heapq.heappop(self._heap))
+        for place in aside:
+            heapq.heappush(self._heap, place)
+        return item
 
     def rank(self, item: _T) -> Any:
         """Its rank.

@@ -134,6 +134,14 @@ class Shares:
         if not self.lines[line]:
             del self.lines[line]
 
+    def move(self, entry: Entry, line: Line) -> None:
+        """It waits in another line."""
+        floor = self._floor
+        self.drop(entry)
+        self._floor = floor  # something has waited all along
+        entry.line = line
+        self.push(entry)
+
     def serve(self, entry: Entry) -> None:
         """A worker gets it."""
         flow = entry.flow
@@ -161,7 +169,7 @@ class Shares:
         self._charge(entry.flow, charged - entry.charged)
         entry.charged = charged
 
-    def head(self, now: float, closed: Collection[Lane] = (), only: Lane | None = None) -> Entry | None:
+    def head(self, closed: Collection[Lane] = (), only: Lane | None = None) -> Entry | None:
         """What is next, but for the lanes that are closed, or of one lane only; None if there is nothing."""
         heads: dict[int, tuple[float, int]] = {}
         found: dict[int, Entry] = {}
@@ -174,12 +182,13 @@ class Shares:
                 heads[line.priority] = rank
                 found[line.priority] = _first(flow.waiting[line])
         if len(found) > 1:
-            return max(found.values(), key=lambda entry: self.urgency(entry, now))
+            return max(found.values(), key=self.urgency)
         return next(iter(found.values()), None)
 
-    def urgency(self, entry: Entry, now: float) -> tuple[float, int]:
+    def urgency(self, entry: Entry) -> tuple[float, int]:
         """Of those that are next of their priorities, the one with the greatest goes first."""
-        return entry.line.priority + (now - entry.since) / self._ageing_s, -entry.ticket
+        # As all become older at the same pace, who is before whom never changes: the time of day is of no account.
+        return entry.line.priority * self._ageing_s - entry.since, -entry.ticket
 
     def _charge(self, flow: Flow, charge: float) -> None:
         flow.counter += charge

@@ -8,101 +8,23 @@ patterns and that no dedicated worker serves at the time: an answer never comes 
 one is there. A worker that is not ready yet is told of, but serves nothing.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Sequence
 from fnmatch import fnmatchcase
 
-from headrace_api.load import Starting
-from headrace_queue.schedule.ranking import Ranking
-from headrace_queue.schedule.shares import Entry, Lane
-
-_MANY_KINDS = 64
-"""Kinds of request that a pool keeps its workers ranked for; what is asked for beyond, it ranks anew."""
-
-
-@dataclass(slots=True, eq=False)
-class Worker:
-    """One that is connected."""
-
-    number: int
-    models: frozenset[str] | None
-    """None for a generalist."""
-    name: str = ""
-    """What it calls itself; several may have one name."""
-    starting: Starting | None = None
-    """How far it is; None once it is ready."""
-    offers: frozenset[str] = frozenset()
-    """What lanes may need."""
-    note: str = ""
-    """What it says is amiss although it is ready."""
-    draining: bool = False
-    credits: int = 0
-    entries: dict[int, Entry] = field(default_factory=dict)
-    """What it has, by ticket."""
-    suspects: int = 0
-    """How many of those are suspected of killing engines."""
-
-    @property
-    def free(self) -> bool:
-        """Whether it takes a request now."""
-        return self.credits > 0 and self.starting is None
-
-    def fits(self, lane: Lane) -> bool:
-        """Whether it may take a request of this lane, of its models."""
-        return lane.needs <= self.offers and not (lane.alone and self.suspects)
-
-
-class Pool:
-    """Workers that serve the same models, and those that will when they are ready."""
-
-    def __init__(self) -> None:
-        self.members: dict[int, Worker] = {}
-        self.ready = 0
-        self._kinds: dict[tuple[frozenset[str], bool], Ranking[Worker]] = {}
-
-    def add(self, worker: Worker) -> None:
-        """It serves, or is going to."""
-        self.members[worker.number] = worker
-        self.ready += worker.starting is None
-        self.rank(worker)
-
-    def drop(self, worker: Worker) -> None:
-        """It does not any more; `starting` is as it was."""
-        if self.members.pop(worker.number, None) is None:
-            return
-        self.ready -= worker.starting is None
-        for ranking in self._kinds.values():
-            ranking.drop(worker)
-
-    def rank(self, worker: Worker) -> None:
-        """Its credits, or whatever else counts, have changed."""
-        for (needs, alone), ranking in self._kinds.items():
-            if worker.free and needs <= worker.offers and not (alone and worker.suspects):
-                ranking.put(worker, -worker.credits)
-            else:
-                ranking.drop(worker)
-
-    def best(self, lane: Lane) -> Worker | None:
-        """Who takes a request of this lane now."""
-        ranking = self._kinds.get((lane.needs, lane.alone))
-        return (self._rank_for(lane) if ranking is None else ranking).first()
-
-    def _rank_for(self, lane: Lane) -> Ranking[Worker]:
-        if len(self._kinds) >= _MANY_KINDS:
-            del self._kinds[next(iter(self._kinds))]
-        ranking = self._kinds[lane.needs, lane.alone] = Ranking()
-        for worker in self.members.values():
-            if worker.free and worker.fits(lane):
-                ranking.put(worker, -worker.credits)
-        return ranking
+from headrace_queue.schedule.affinity import Affinity
+from headrace_queue.schedule.generalists import Generalists
+from headrace_queue.schedule.shares import Lane
+from headrace_queue.schedule.worker import Pool, Worker
 
 
 class Workforce:
     """All workers, by the models that they serve."""
 
-    def __init__(self, generalist_patterns: Sequence[str]) -> None:
+    def __init__(self, generalist_patterns: Sequence[str], slack: int) -> None:
+        self.affinity = Affinity()
+        self._slack = slack
         self.workers: dict[int, Worker] = {}
-        self.generalists = Pool()
+        self.generalists = Generalists()
         self._patterns = tuple(generalist_patterns)
         self._pools: dict[frozenset[str], Pool] = {}
         self._pools_of: dict[str, dict[frozenset[str], Pool]] = {}
@@ -129,6 +51,7 @@ class Workforce:
         if pool is None or worker.models is None or worker.number not in pool.members:
             return
         pool.drop(worker)
+        pool.wake()
         if not pool.members:
             del self._pools[worker.models]
             for model in worker.models:
@@ -142,12 +65,47 @@ class Workforce:
         if pool is not None and worker.number in pool.members:
             pool.rank(worker)
 
-    def choose(self, lane: Lane) -> Worker | None:
-        """Who takes a request of this lane now."""
+    def pool_of(self, worker: Worker) -> Pool | None:
+        """The one that it is in, or would be."""
+        return self.generalists if worker.models is None else self._pools.get(worker.models)
+
+    def began(self, worker: Worker, seconds: float) -> None:
+        """A first token came so long after its job."""
+        if pool := self.pool_of(worker):
+            pool.began(worker, seconds)
+
+    def has_stand_in(self, worker: Worker) -> bool:
+        """Whether another worker like it is ready, and is not resting."""
+        pool = self.pool_of(worker)
+        others = pool.members.values() if pool else ()
+        return any(one is not worker and one.starting is None and not one.health.resting for one in others)
+
+    def choose(self, lane: Lane, prefixes: Sequence[int] = (), avoid: Collection[int] = ()) -> Worker | None:
+        """Who takes a request of this lane now: one that knows its prompt's beginning, else the best.
+
+        Those to `avoid` only if there is no other.
+        """
         if not self.is_served(lane.model):
-            return self.generalists.best(lane) if self.for_generalists(lane.model) else None
-        found = [best for pool in self._pools_of[lane.model].values() if (best := pool.best(lane))]
-        return max(found, key=lambda worker: worker.credits, default=None)
+            return self.generalists.best(lane, avoid) if self.for_generalists(lane.model) else None
+        found = [best for pool in self._pools_of[lane.model].values() if (best := pool.best(lane, avoid))]
+        if not found:
+            return None
+        best = max(found, key=lambda one: (one.number not in avoid, one.credits)) if len(found) > 1 else found[0]
+        return self._one_that_knows(lane, prefixes, avoid, best) if prefixes else best
+
+    def offered(self, lane: Lane) -> bool:
+        """Whether a worker that is ready could take a request of this lane, if it had room."""
+        if not self.is_served(lane.model):
+            return not lane.needs and bool(self.generalists.members) and self.matches(lane.model)
+        return any(one.starting is None and lane.needs <= one.offers for one in self.members(lane.model))
+
+    def _one_that_knows(self, lane: Lane, prefixes: Sequence[int], avoid: Collection[int], best: Worker) -> Worker:
+        for number in self.affinity.candidates(prefixes):
+            one = self.workers[number]
+            is_behind = len(one.entries) > len(best.entries) + self._slack
+            if one.free and not is_behind and number not in avoid and one.serves(lane):
+                return one
+        return best
 
     def for_generalists(self, model: str) -> bool:
         """Whether generalists, if there are any, take requests for `model`."""

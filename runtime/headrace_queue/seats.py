@@ -1,0 +1,89 @@
+"""The workers that are connected, as the dispatcher sees them, and the jobs that they have."""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from headrace_queue.exchange import Call, Exchange
+
+
+class WorkerLink(Protocol):
+    """The connection of one worker. No method blocks or raises."""
+
+    def give(self, job: int, call: Call, waited_s: float, receipt: str, /) -> None:
+        """Send the worker a job that has been here for so long; it shows the receipt with its result."""
+
+    def cancel(self, job: int) -> None:
+        """Ask the worker to stop a job."""
+
+    def drain(self, reason: str) -> None:
+        """Tell the worker that no further job will come."""
+
+
+@dataclass(slots=True)
+class Seat:
+    """One worker."""
+
+    worker: int
+    link: WorkerLink
+    name: str
+    jobs: set[int] = field(default_factory=set)
+    draining: bool = False
+    continues: bool = False
+    """Whether it knows of answers that another worker has begun."""
+    culprit_at: float | None = None
+    """When its engine was lost with a request that was under suspicion: what else it had then is innocent."""
+
+
+@dataclass(slots=True)
+class Job:
+    """One attempt of a worker at a request."""
+
+    exchange: Exchange
+    worker: int
+    given_at: float
+    begun: bool = False
+    """Whether anything of its answer came."""
+    abandoned: bool = False
+    """Whether another worker has the request now: what still comes of this attempt counts for nothing."""
+
+    @property
+    def is_live(self) -> bool:
+        """Whether somebody waits for what comes of it."""
+        return not (self.abandoned or self.exchange.over)
+
+
+class Seats:
+    """All workers, by their numbers, and all jobs, by theirs."""
+
+    def __init__(self) -> None:
+        self.workers: dict[int, Seat] = {}
+        self.jobs: dict[int, Job] = {}
+
+    def give(self, job: int, exchange: Exchange, worker: int, now: float) -> Seat:
+        """A worker gets a request."""
+        seat = self.workers[worker]
+        exchange.job, exchange.worker, exchange.started = job, seat.name, now
+        exchange.attempts += 1
+        self.jobs[job] = Job(exchange, worker, now)
+        seat.jobs.add(job)
+        return seat
+
+    def of(self, worker: int, job: int) -> Job | None:
+        """A worker's job; None if it has none of this number."""
+        given = self.jobs.get(job)
+        return given if given is not None and given.worker == worker else None
+
+    def take(self, job: int) -> None:
+        """A worker has a job no longer."""
+        given = self.jobs.pop(job)
+        self.workers[given.worker].jobs.discard(job)
+        if not given.abandoned:
+            given.exchange.job = None
+
+    def lose(self, worker: int) -> list[Job]:
+        """A worker is gone: what it had, without what was given up before."""
+        seat = self.workers.pop(worker)
+        lost = [given for job in sorted(seat.jobs) if not (given := self.jobs.pop(job)).abandoned]
+        for given in lost:
+            given.exchange.job = None
+        return lost
