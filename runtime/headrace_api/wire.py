@@ -113,6 +113,8 @@ class Register(Registration):
     hostings: list[str] = []
     shares: bool = False
     """Whether it takes `Demand`."""
+    continues: bool = False
+    """Whether it knows of `Job.continues`."""
 
 
 class Report(Message):
@@ -168,7 +170,7 @@ class Result(Message):
     request_id: str
     status: int = Field(default=200, ge=200, lt=600)
     usage: Usage | None = None
-    gpu_seconds: float = 0.0
+    gpu_seconds: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """Of the worker's GPUs, shared among the jobs under way at each moment."""
     receipt: str = ""
     """The job's, as it came: with it any queue can account for a request whose own queue has died."""
@@ -218,6 +220,11 @@ class Job(Message):
     """How long it has been in the queue."""
     receipt: str = ""
     """For the `Result`; what is in it is the queue's affair."""
+    continues: bool = False
+    """Whether the answer has been begun by another worker, and only its rest is to be said. Of a chat, the last message
+    is what the assistant has said (`continue_final_message` is true and `add_generation_prompt` false, as vLLM has
+    them); of a completion, the prompt ends in it. The rest must not repeat it. A worker whose engine cannot do that
+    hands the job back as failed."""
 
 
 class Cancel(Message):

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from json.encoder import encode_basestring_ascii as quoted
+from typing import Any
 
 import structlog
 from aiohttp import WSCloseCode, WSMsgType
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 
 from headrace_api import wire
 from headrace_api.load import Starting
+from headrace_queue import sse
 from headrace_queue.conduct import Conduct, ConductError
 from headrace_queue.demand_teller import DemandTeller
 from headrace_queue.dispatch import Dispatcher
@@ -28,7 +30,8 @@ _REASON_CHARACTERS = 300
 def job_message(job: int, call: Call, waited_s: float, receipt: str) -> str:
     """A `wire.Job` as JSON; the client's body goes in as it came, neither parsed nor rebuilt."""
     head = f'{{"type":"job","job":{job},"request_id":{quoted(call.request_id)},"openai_url":{quoted(call.openai_url)}'
-    tail = f',"waited_s":{waited_s:.6f},"receipt":{quoted(receipt)},"openai_req":'
+    tail = f',"waited_s":{waited_s:.6f},"receipt":{quoted(receipt)}'
+    tail += ',"continues":true,"openai_req":' if call.continues else ',"openai_req":'
     return head + tail + call.raw.decode() + "}"
 
 
@@ -94,7 +97,9 @@ class V1Session:
         self._conduct = Conduct(register.nv_gpu_count or len(register.nv_gpus or register.cl_gpus or ()))
         link = V1Link(outbox, self._conduct, self._now)
         offered = offers(register.tags, register.hostings)
-        self._worker = dispatcher.join(link, register.models, register.worker, _starting(report), offered)
+        self._worker = dispatcher.join(
+            link, register.models, register.worker, _starting(report), offered, continues=register.continues
+        )
         if register.shares:
             self._teller.join(self._worker, link)
         self._take(report)  # a worker that drains comes back only for what is not acknowledged yet
@@ -160,7 +165,7 @@ class V1Session:
         now = self._now()
         given = self._conduct.end(message.job, now)
         doubt = given.doubt(message.usage, message.gpu_seconds, self._conduct.gpus, now) if given else ""
-        end = End(message.status, message.body, message.usage, gpu_seconds=message.gpu_seconds)
+        end = End(message.status, _body(message), message.usage, gpu_seconds=message.gpu_seconds)
         ack = partial(self._acknowledge, message.request_id, doubt)
         if doubt:
             self._dispatcher.stop_giving(self._worker)
@@ -193,6 +198,14 @@ def _starting(report: wire.Report) -> Starting | None:
         return None
     done, total = report.done_bytes, report.total_bytes
     return Starting(state=report.state, detail=_short(report.detail), done_bytes=done, total_bytes=total)
+
+
+def _body(result: wire.Result) -> dict[str, Any] | None:
+    """An error in OpenAI's shape, whatever the worker made of it."""
+    error = (result.body or {}).get("error")
+    if result.body is None or result.status == 200 or isinstance(error, dict):
+        return result.body
+    return sse.error_body(error or {})
 
 
 def _short(said: str) -> str:

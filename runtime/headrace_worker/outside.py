@@ -107,6 +107,7 @@ def pull_plan(config: WorkerConfig, settings: Settings, token: str | None, machi
         tags=queue.tags,
         hostings=queue.hostings,
         shares=True,
+        continues=True,
     )
     return PullPlan(worker_url(queue.url), token, register, queue.http_request_retries, settings.queue_tls)
 

@@ -207,6 +207,9 @@ class V1Session:
             self._serve(offer)  # first: the queue must not give the job to this worker again
             self._out.message(HandBack(job=job.job, reason=f"the worker has no model {job.openai_req['model']!r}"))
             return
+        if job.continues and not offer.engine.continues:
+            self._out.message(HandBack(job=job.job, reason="the engine cannot continue an answer", failed=True))
+            return
         now = time.monotonic()
         running = Running(job, offer.engine, now, self.status.gpu_time.begin(now))
         self._jobs[job.job] = running
