@@ -23,7 +23,7 @@ from headrace_operator.metrics import OperatorMetrics
 from headrace_operator.metrics.api import ApiMetrics
 from headrace_operator.nodes import Nodes
 from headrace_operator.observed import Key, Object
-from headrace_operator.queue_link import QueueLink
+from headrace_operator.queue_links import QueueLinks
 from headrace_operator.reconcile import Reconciler
 from headrace_operator.resync import Lists, Resync
 from headrace_operator.scaling.autoscaler import Autoscaler
@@ -81,7 +81,7 @@ class _Parts:
     candidate: election.Candidate | None
     metrics: OperatorMetrics
 
-    def running(self, ready: asyncio.Event, link: QueueLink | None) -> list[Awaitable[None]]:
+    def running(self, ready: asyncio.Event, link: QueueLinks | None) -> list[Awaitable[None]]:
         """All parts but the doors; what decides waits until everything was seen, and until this operator leads."""
         only_one = [self._reconcile_all, link.run] if link else [self._reconcile_all]
         parts: list[Awaitable[None]] = [self.nodes.run()]
@@ -110,7 +110,7 @@ class _Parts:
             wanted["the API server does not trust the webhook's certificate yet"] = self.keeper.ready.is_set
         return wanted
 
-    def measure(self, link: QueueLink | None) -> None:
+    def measure(self, link: QueueLinks | None) -> None:
         """Have the metrics ask the parts."""
         process = self.metrics.process
         process.leader.set_function(self.leadership.may_write)
@@ -190,11 +190,11 @@ async def _first_to_end(ends: Sequence[asyncio.Future[Any]], tasks: Sequence[asy
         raise RuntimeError("a part of the operator ended by itself")
 
 
-def _link(settings: Settings, world: SeenWorld, news: LoadNews) -> QueueLink | None:
+def _link(settings: Settings, world: SeenWorld, news: LoadNews) -> QueueLinks | None:
     if settings.queue_admin_url is None:
         return None
 
-    return QueueLink(settings.queue_admin_url, world.catalogue, news.hear)
+    return QueueLinks(settings.queue_admin_url, world.catalogue, news.hear)
 
 
 def _now() -> str:

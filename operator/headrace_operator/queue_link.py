@@ -1,4 +1,4 @@
-"""The operator's connection to the queue: catalogue out, load in (`headrace_api.load`). Reconnects for ever."""
+"""The operator's connection to one replica of the queue: catalogue out, load in (`headrace_api.load`)."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping
 import aiohttp
 import structlog
 
-from headrace_api.load import OPERATOR_PATH, Catalogue, Load, ModelLoad
+from headrace_api.load import EVERY_REPLICA, OPERATOR_PATH, Catalogue, Load, ModelLoad
 
 OnLoad = Callable[[Mapping[str, ModelLoad]], None]
 """Takes the load of every model; it is called for each message, up to ten times a second."""
+OnMessage = Callable[[Load | None], None]
+"""Takes each message; None when the connection has ended."""
 
 _RETRY_SECONDS = 0.5
 _HEARTBEAT_SECONDS = 15.0
@@ -20,14 +22,15 @@ _log = structlog.get_logger()
 
 
 class QueueLink:
-    """Keeps the queue's catalogue current and hands its numbers to `on_load`."""
+    """Keeps the queue's catalogue current and hands its numbers to `hear`; reconnects for ever."""
 
-    def __init__(self, url: str, catalogue: Callable[[], Catalogue], on_load: OnLoad) -> None:
+    def __init__(self, url: str, catalogue: Callable[[], Catalogue], hear: OnMessage, *, every: bool = False) -> None:
+        """`every`: each replica has a connection of its own, so that this one has no other to turn to."""
         self.connected = False
         """Whether the queue answers now."""
-        self._url = url.rstrip("/") + OPERATOR_PATH
+        self._url = url.rstrip("/") + OPERATOR_PATH + (f"?{EVERY_REPLICA}" if every else "")
         self._catalogue = catalogue
-        self._on_load = on_load
+        self._hear = hear
         self._changed = asyncio.Event()
 
     def refresh(self) -> None:
@@ -43,7 +46,7 @@ class QueueLink:
                 except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
                     _log.warning("no connection to the queue, trying again", url=self._url, error=repr(error)[:300])
                 finally:
-                    self._on_load({})  # numbers that are no longer known are not shown, and nothing is decided by them
+                    self._hear(None)  # numbers that are no longer known are not shown, and nothing is decided by them
                 await asyncio.sleep(_RETRY_SECONDS)
 
     async def _connected(self, session: aiohttp.ClientSession) -> None:
@@ -54,7 +57,7 @@ class QueueLink:
             try:
                 async for message in socket:
                     if message.type is aiohttp.WSMsgType.TEXT:
-                        self._on_load(Load.model_validate_json(message.data).models)
+                        self._hear(Load.model_validate_json(message.data))
             finally:
                 self.connected = False
                 sender.cancel()

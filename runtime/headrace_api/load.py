@@ -5,6 +5,7 @@ when it connects and when it changes, so that the queue holds requests for model
 calling them unknown. The queue sends a `Load` when the operator connects and when a number changes.
 """
 
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from headrace_api.base import Message
@@ -12,6 +13,8 @@ from headrace_api.wire import WorkerState
 
 OPERATOR_PATH = "/operator"
 """Where a queue accepts the operator, on its admin port."""
+EVERY_REPLICA = "every-replica"
+"""The query parameter of an operator that connects to each replica: one that drains keeps telling it of its load."""
 
 
 class ModelState(Message):
@@ -68,3 +71,30 @@ class Load(Message):
 
     type: Literal["load"] = "load"
     models: dict[str, ModelLoad]
+    replica: str = ""
+    """The id of the queue's replica that tells it, as in `wire.Registered`."""
+
+
+def summed(loads: Iterable[Mapping[str, ModelLoad]]) -> dict[str, ModelLoad]:
+    """What several replicas of a queue tell, as one queue would tell it.
+
+    A request is at one replica; a worker is with all of them.
+    """
+    found: dict[str, ModelLoad] = {}
+    for load in loads:
+        for name, one in load.items():
+            found[name] = _both(found[name], one) if name in found else one
+    return found
+
+
+def _both(one: ModelLoad, other: ModelLoad) -> ModelLoad:
+    workers = {*one.in_flight, *other.in_flight}
+    return ModelLoad(
+        queued=one.queued + other.queued,
+        running=one.running + other.running,
+        workers=max(one.workers, other.workers),
+        starting={**one.starting, **other.starting},
+        notes={**one.notes, **other.notes},
+        in_flight={name: one.in_flight.get(name, 0) + other.in_flight.get(name, 0) for name in sorted(workers)},
+        taken=one.taken + other.taken,
+    )

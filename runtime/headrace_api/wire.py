@@ -23,6 +23,8 @@ With the subprotocol `headrace.v1` it carries many requests at once and is pull-
 - `Cancel` asks the worker to stop a job whose client has left; the worker still sends its `Result`.
 - `Drain` says that no further job may be sent (from the worker) or will be sent (from the queue); the jobs already
   under way are finished, then the worker closes.
+- A worker that is connected with several replicas of a queue shares its slots between them: `Demand`, `Recall` and
+  `Returned`, below.
 """
 
 import struct
@@ -109,6 +111,10 @@ class Register(Registration):
     fingerprint: str
     tags: list[str] = []
     hostings: list[str] = []
+    shares: bool = False
+    """Whether it takes `Demand`."""
+    continues: bool = False
+    """Whether it knows of `Job.continues`."""
 
 
 class Report(Message):
@@ -164,7 +170,7 @@ class Result(Message):
     request_id: str
     status: int = Field(default=200, ge=200, lt=600)
     usage: Usage | None = None
-    gpu_seconds: float = 0.0
+    gpu_seconds: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """Of the worker's GPUs, shared among the jobs under way at each moment."""
     receipt: str = ""
     """The job's, as it came: with it any queue can account for a request whose own queue has died."""
@@ -192,6 +198,13 @@ class Registered(Message):
     """The queue accepts the worker."""
 
     type: Literal["registered"] = "registered"
+    replica: str = ""
+    """The id of this replica of the queue, another one at each start.
+
+    Empty: it neither takes `Recall` nor sends `Demand`.
+    """
+    replicas: str = ""
+    """`host:port` where all replicas are, this one among them, one address each; empty: the worker's URL."""
 
 
 class Job(Message):
@@ -207,6 +220,11 @@ class Job(Message):
     """How long it has been in the queue."""
     receipt: str = ""
     """For the `Result`; what is in it is the queue's affair."""
+    continues: bool = False
+    """Whether the answer has been begun by another worker, and only its rest is to be said. Of a chat, the last message
+    is what the assistant has said (`continue_final_message` is true and `add_generation_prompt` false, as vLLM has
+    them); of a completion, the prompt ends in it. The rest must not repeat it. A worker whose engine cannot do that
+    hands the job back as failed."""
 
 
 class Cancel(Message):
@@ -223,8 +241,47 @@ class Ack(Message):
     request_id: str
 
 
-WorkerMessage = Annotated[Register | Report | Serving | Credit | Result | HandBack | Drain, Field(discriminator="type")]
-QueueMessage = Annotated[Registered | Job | Cancel | Ack | Drain, Field(discriminator="type")]
+# ---- sharing a worker between replicas
+#
+# A credit is in one of three places: granted and unused, in use by a job, or with the worker. It moves by these
+# messages only: `Credit` grants it, `Job` uses it, the job's `Result` or `HandBack` brings it back to the worker,
+# `Returned` gives an unused one back. Messages of one direction arrive in the order in which they were sent, so a
+# worker that has read a `Returned` has read every `Job` that used a credit before it: what it counts is what the queue
+# has. Until then it counts what it has recalled as granted: it never grants more than it has slots, to all replicas
+# together. When a connection ends, and when either side says `Drain`, its unused credits are void on both sides.
+
+
+class Demand(Message):
+    """Requests wait at this replica that the worker could serve; the newest one counts.
+
+    It is sent to some of the workers, in turn, and again when it has changed for a worker that was told.
+    """
+
+    type: Literal["demand"] = "demand"
+    n: int = Field(ge=0)
+    """More credits of this worker that would be used at once; 0: nothing waits any more."""
+    waited_s: float = Field(default=0.0, ge=0)
+    """How long the oldest of these requests has been here."""
+
+
+class Recall(Message):
+    """The worker asks for as many unused credits back. One at a time: the next one after the `Returned`."""
+
+    type: Literal["recall"] = "recall"
+    n: int = Field(gt=0)
+
+
+class Returned(Message):
+    """The answer to `Recall`, always exactly one: so many unused credits are void, no more than were asked for."""
+
+    type: Literal["returned"] = "returned"
+    n: int = Field(ge=0)
+
+
+WorkerMessage = Annotated[
+    Register | Report | Serving | Credit | Recall | Result | HandBack | Drain, Field(discriminator="type")
+]
+QueueMessage = Annotated[Registered | Job | Cancel | Ack | Demand | Returned | Drain, Field(discriminator="type")]
 
 worker_messages: TypeAdapter[WorkerMessage] = TypeAdapter(WorkerMessage)
 """Reads one message of a worker's: `worker_messages.validate_json(text)`."""

@@ -16,7 +16,15 @@ from headrace_queue.keys.settings import KeySettings
 from headrace_queue.ledger.webhook import read_settings as read_webhook
 from headrace_queue.limits import Limits
 from headrace_queue.logs import capture_libraries, make_logger
-from headrace_queue.settings import ENVIRONMENT_PREFIX, Settings, read_alias, read_limits, read_tls, read_token
+from headrace_queue.settings import (
+    ENVIRONMENT_PREFIX,
+    Settings,
+    read_alias,
+    read_limits,
+    read_replicas,
+    read_tls,
+    read_token,
+)
 
 _DEFAULTS = Settings()
 _LIMITS = _DEFAULTS.limits
@@ -31,8 +39,14 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
     admin_port: Annotated[
         int, Option(min=0, max=65535, help="For metrics, health and the operator.")
     ] = _DEFAULTS.admin_port,
+    keda_port: Annotated[
+        int | None, Option(min=0, max=65535, help="For KEDA's external scaler, gRPC; none is served without it.")
+    ] = _DEFAULTS.keda_port,
     worker_token: Annotated[str | None, Option(help="Workers must present it; without one any may join.")] = None,
     worker_token_file: Annotated[Path | None, Option(help="A file that holds the token.")] = None,
+    replicas: Annotated[
+        str, Option(help="HOST:PORT where all replicas of this queue are, one address each; workers are told.")
+    ] = _DEFAULTS.replicas,
     tls_cert: Annotated[Path | None, Option(help="A certificate (PEM): the public port then speaks TLS.")] = None,
     tls_key: Annotated[Path | None, Option(help="Its key (PEM).")] = None,
     model: Annotated[list[str] | None, Option(help="A model that is known without a worker. Repeatable.")] = None,
@@ -117,6 +131,7 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
     """Serve the OpenAI API for the workers that connect. Every option is also a variable HEADRACE_QUEUE_<NAME>."""
     try:
         token = read_token(worker_token, worker_token_file)
+        replicas = read_replicas(replicas)
         webhook = read_webhook(webhook_url, webhook_secret)
         keys = KeySettings(
             file=keys_file,
@@ -133,7 +148,9 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
         host=host,
         port=port,
         admin_port=admin_port,
+        keda_port=keda_port,
         worker_token=token,
+        replicas=replicas,
         tls=tls,
         models=tuple(model or ()),
         aliases=aliases,

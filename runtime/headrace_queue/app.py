@@ -1,8 +1,10 @@
 """Puts the program together: every object is made here, once, and handed to those that need it."""
 
 import asyncio
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from http import HTTPStatus
 from typing import Self
 
@@ -20,6 +22,7 @@ from headrace_queue.aiohttp_errors import openai_errors
 from headrace_queue.clock import LoopClock
 from headrace_queue.database.engine import shown, sqlite_url
 from headrace_queue.database.opening import open_database
+from headrace_queue.demand_teller import DemandTeller
 from headrace_queue.dispatch import Dispatcher
 from headrace_queue.http.connection import HttpLimits
 from headrace_queue.http.server import HttpServer
@@ -45,6 +48,7 @@ from headrace_queue.schedule import Schedule
 from headrace_queue.settings import Settings
 from headrace_queue.worker_door import WorkerDoor
 from headrace_queue.worker_poll import WorkerPoll
+from headrace_queue.worker_socket import Replica
 
 _LEDGER_SECONDS = 5
 """How long rows that are not written have when the queue stops: with workers connected, and again after that."""
@@ -85,16 +89,22 @@ class QueueServer:
             pages,
             settings.waiting_comment_seconds,
         )
-        self._door = WorkerDoor(self.dispatcher, metrics, log, self.keys.worker_tokens, settings.heartbeat_seconds)
-        self._operators = OperatorSocket(self.dispatcher, names, log)
+        self._schedule = schedule
+        self._teller = DemandTeller(self.dispatcher)
+        self._replica = replica = Replica(self.dispatcher, self._teller, secrets.token_hex(8), settings.replicas)
+        self._door = WorkerDoor(replica, metrics, log, self.keys.worker_tokens, settings.heartbeat_seconds)
+        self._operators = OperatorSocket(self.dispatcher, names, log, replica.id)
         self._registry = registry
         self._runners: list[web.AppRunner] = []
+        self._beside: list[asyncio.Task[None]] = []
+        self._leaving = AsyncExitStack()
         self._database: Engine | None = None
         self._deliverer: Deliverer | None = None
         self._http: HttpServer | None = None
         self._patience: asyncio.TimerHandle | None = None
         self.port = 0
         self.admin_port = 0
+        self.keda_port: int | None = None
 
     async def __aenter__(self) -> Self:
         settings = self._settings
@@ -105,14 +115,18 @@ class QueueServer:
         try:
             self.port = await self._listen_in_public()
             self.admin_port = await self._listen_for_the_cluster()
+            if settings.keda_port is not None:
+                self.keda_port = await self._serve_keda(settings.keda_port)
         except OSError:
+            await self._stop_beside()
             await self._stop_listening()
             await self.keys.close()
             await self._close_ledger(0)
             raise
-        ports = {"port": self.port, "admin_port": self.admin_port}
+        ports = {"port": self.port, "admin_port": self.admin_port, "keda_port": self.keda_port}
         self._log.info("listening", host=settings.host, **ports, database=shown(self._database))
         self.keys.announce()
+        self._beside.append(asyncio.create_task(self._teller.run()))
         loop = asyncio.get_running_loop()
         self._patience = loop.call_later(settings.catalogue_seconds, self._stop_expecting)
         return self
@@ -120,6 +134,7 @@ class QueueServer:
     async def __aexit__(self, *_: object) -> None:
         if self._patience:
             self._patience.cancel()
+        await self._stop_beside()
         await self._ledger.flush(_LEDGER_SECONDS)
         await self._door.close()
         await self._operators.close()
@@ -134,7 +149,23 @@ class QueueServer:
         self._log.info("draining", seconds=self._settings.drain_seconds)
         done = asyncio.Event()
         self.dispatcher.drain(self._settings.drain_seconds, done.set)
-        await asyncio.gather(done.wait(), self._operators.close())
+        await asyncio.gather(done.wait(), self._operators.turn_away())
+
+    async def _serve_keda(self, port: int) -> int:
+        from headrace_queue.keda.replicas import AllReplicas, Own  # noqa: PLC0415 - gRPC loads where it is used only
+        from headrace_queue.keda.server import serving  # noqa: PLC0415
+
+        settings = self._settings
+        own = Own(self._replica.id, lambda: self._schedule.load(self._names.announced()), self.dispatcher.watch)
+        loads = AllReplicas(own, settings.replicas.rpartition(":")[0].strip("[]"), self.admin_port, self._log)
+        self._beside.append(asyncio.create_task(loads.run()))
+        return await self._leaving.enter_async_context(serving(loads, settings.host, port, self._log))
+
+    async def _stop_beside(self) -> None:
+        await self._leaving.aclose()
+        for task in self._beside:
+            task.cancel()
+        await asyncio.gather(*self._beside, return_exceptions=True)
 
     async def _open_ledger(self, database: Engine) -> None:
         secret = self._settings.receipt_secret

@@ -3,13 +3,15 @@
 Nothing here awaits, so that every change is whole before anything else happens; time comes from the `Clock`.
 """
 
+import asyncio
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 from headrace_api.load import Starting
-from headrace_queue import errors
+from headrace_queue import demand, errors
 from headrace_queue.clock import Clock
+from headrace_queue.continuation import Over
 from headrace_queue.exchange import Call, End, Exchange
 from headrace_queue.failures import Failures
 from headrace_queue.ledger.bookkeeper import Bookkeeper, Told
@@ -24,6 +26,8 @@ from headrace_queue.timeouts import Timeouts
 from headrace_queue.waiting_room import WaitingRoom
 from headrace_queue.watching import Watchers
 
+_BROKEN = (502, 503)
+"""After a part of the answer: the engine, or its worker, did not finish."""
 _LAST_WORDS_SECONDS = 1
 """How long clients have to read the error that ends their answers when the queue stops."""
 
@@ -64,6 +68,8 @@ class Dispatcher:
         self._numbers = itertools.count(1)
         self._watchers = Watchers()
         self.watch = self._watchers.watch
+        self.waits = asyncio.Event()
+        """Set when requests wait for which nobody has a credit; whoever waits for it clears it."""
         self._stopping: Steps | None = None
 
     # ---- clients
@@ -122,10 +128,15 @@ class Dispatcher:
         starting: Starting | None = None,
         offers: frozenset[str] = frozenset(),
         memory_mb: int = 0,
+        *,
+        continues: bool = False,
     ) -> int:
-        """A worker is there, with no credits yet. Returns its number here. See `Schedule.add`."""
+        """A worker is there, with no credits yet. Returns its number here. See `Schedule.add`.
+
+        `continues` tells whether it knows of answers that another worker has begun (`wire.Job.continues`).
+        """
         worker = next(self._numbers)
-        self._seats[worker] = Seat(worker, link, name)
+        self._seats[worker] = Seat(worker, link, name, continues=continues)
         self.schedule.add(worker, models, name, starting, offers, memory_mb)
         self._forecast.tell(worker, self.schedule.models_of(worker), starting, self._clock.now())
         if self._dismissing:
@@ -151,6 +162,19 @@ class Dispatcher:
         if self.schedule.grant(worker, number):
             self._forecast.tell(worker, self.schedule.models_of(worker), None, self._clock.now())
         self._carry_out(self.schedule.decide_for(worker))
+
+    def take_back(self, worker: int, number: int) -> int:
+        """A worker wants so many unused credits back, for another replica; returns how many it gets."""
+        return self.schedule.take_back(worker, number)
+
+    def what_waits(self) -> list[demand.Wait]:
+        """What waits, with the workers that could serve it."""
+        if self._dismissing:
+            return []
+        return [
+            demand.Wait(number, self._exchanges[oldest].began, self.schedule.ready_for(model))
+            for model, number, oldest in self.schedule.waits()
+        ]
 
     def report(self, worker: int, starting: Starting | None, note: str = "") -> None:
         """How far a worker is that is not ready; None once it is, with what it says is amiss."""
@@ -204,11 +228,17 @@ class Dispatcher:
             self._told_again(worker, request_id, end, receipt, committed)
             return
         exchange = given.exchange
-        exchange.used = end
+        exchange.used = end = exchange.whole(end)
         if committed:
             exchange.acks.append(committed)
         if exchange.over:
             self._book(exchange)
+            return
+        if self._can_move(exchange, end):
+            exchange.strikes += 1
+            self.schedule.give_back(exchange.ticket)
+            self._try_again(exchange)
+            self._assign([exchange.call.model])
             return
         takes_more = self._failures.judge(worker, is_well=end.status < 500 or given.begun)
         exchange.note_first_byte(self._clock.now())
@@ -287,24 +317,50 @@ class Dispatcher:
             exchange, job = self._exchanges[ticket], next(self._numbers) % 2**32
             self._release(exchange)
             seat = self._places.give(job, exchange, worker, now)
+            if seat.continues:
+                exchange.keep()
             self._patience.add(job)
             waited_s = now - exchange.began
             seat.link.give(job, exchange.call, waited_s, self._books.receipt(exchange.call, waited_s))
             self._forecast.handed_out(exchange.call.base, now)
+            if exchange.call.continues and not seat.continues:
+                self._close(exchange, self._broken_off(exchange))  # it would say something else
+        if self.schedule.waiting:
+            self.waits.set()
         self._notify()
 
     def _try_again(self, exchange: Exchange) -> None:
         """For an exchange that the schedule has waiting again after a worker failed it."""
         exchange.job = None
+        spent = self._dismissing or exchange.strikes >= self.limits.max_attempts
+        goes_on = not exchange.sent or exchange.go_on()
         self._hold(exchange)
-        if exchange.sent:
-            self._close(exchange, End.failed(errors.worker_lost()))
+        if isinstance(goes_on, Over):
+            exchange.put_last(goes_on.data)
+            self._close(exchange, End(200, usage=goes_on.usage))
+        elif exchange.sent and (spent or not goes_on):
+            self._close(exchange, self._broken_off(exchange))
         elif self._dismissing:
             self._close(exchange, End.failed(errors.draining()))
-        elif exchange.strikes >= self.limits.max_attempts:
+        elif spent:
             self._close(exchange, End.failed(errors.too_many_attempts(exchange.attempts)))
         else:
             exchange.restart()
+
+    def _can_move(self, exchange: Exchange, end: End) -> bool:
+        """Whether a stream that its worker has broken off may be had from another one."""
+        if not (end.status in _BROKEN and exchange.call.stream and exchange.begun) or self._dismissing:
+            return False
+        return exchange.strikes + 1 < self.limits.max_attempts and (not exchange.sent or bool(exchange.go_on()))
+
+    @staticmethod
+    def _broken_off(exchange: Exchange) -> End:
+        """The end of a stream that nobody can continue; tells what the client has got."""
+        error, usage = errors.worker_lost(), exchange.given()
+        told = {} if usage is None else {"usage": usage.model_dump(include={"completion_tokens"})}
+        end = End(error.status, {**error.body(), **told}, usage)
+        exchange.used = exchange.used or end
+        return end
 
     def _close(self, exchange: Exchange, end: End) -> None:
         """End an exchange; a job that a worker still has for it is cancelled."""

@@ -1,12 +1,14 @@
 """One client's request on its way: what was asked, and what has come back so far."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from headrace_api.wire import Usage
 from headrace_queue.clock import Timer
+from headrace_queue.continuation import PATHS, Again, Over, Stitch, resumed, tokens_in
 from headrace_queue.errors import ApiError
+from headrace_queue.transcript import Transcript
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class Call:
     """The names of what its prompt begins with, see `headrace_queue.prefixes`."""
     wished_priority: int | None = None
     """What the client asks for; its key decides."""
+    continues: bool = False
+    """Whether `raw` holds the beginning of the answer, to be continued; see `continuation`."""
     most_tokens: int | None = None
     """What the answer may have at most, where the client has said."""
 
@@ -122,12 +126,18 @@ class Exchange:
         """Whether it waits for a worker."""
         self.deadline: Timer | None = None
         """For one whose client says how long it wants to wait."""
+        self.asked = call
+        """What the client asked for; `call` is what a worker is asked for, which may be the rest of it."""
+        self._transcript: Transcript | None = None
+        self._stitch: Stitch | None = None
         self._limit = limit
         self._pieces: list[bytes] = []
         self._size = 0
 
     def put(self, data: bytes) -> bool:
         """Keep bytes of the answer for the client; False when they are too many."""
+        if self._stitch is not None:
+            data = self._stitch.feed(data)
         if self._size + len(data) > self._limit:
             return False
         self._pieces.append(data)
@@ -135,6 +145,10 @@ class Exchange:
         if self.call.stream:
             self.news()
         return True
+
+    def put_last(self, data: bytes) -> None:
+        """Keep the last bytes of the answer, instead of what the client has not got yet."""
+        self._pieces, self._size = [data], len(data)
 
     def note_first_byte(self, now: float) -> None:
         """Something of an answer has come from a worker."""
@@ -156,9 +170,59 @@ class Exchange:
         if self._readable():
             data = b"".join(self._pieces)
             self.restart()
-            self.sent = True
-            return data
+            if self._transcript is not None:
+                data = self._noted(data, self._transcript)
+            if data:
+                self.sent = True
+                return data
         return self.end
+
+    # ---- streams that another worker may have to continue
+
+    @property
+    def begun(self) -> bool:
+        """Whether a part of the answer is here or has been."""
+        return self.sent or bool(self._pieces)
+
+    def keep(self) -> None:
+        """Note what the client gets of a stream, so that it can be continued: its worker is one that knows how."""
+        if self._transcript is None and self.call.stream and self.call.openai_url in PATHS and not self.sent:
+            self._transcript = Transcript()
+
+    def go_on(self) -> bool | Over:
+        """Have the next worker asked for the rest of what the client has; False where that cannot be.
+
+        What the client has not got yet is forgotten. `Over`: nothing is missing but these last bytes.
+        """
+        if self._transcript is None or self._transcript.lost:
+            return False
+        found = resumed(self.asked.openai_url, self.asked.raw, self._transcript.events())
+        if isinstance(found, Again):
+            self.restart()
+            self.call = replace(self.asked, raw=found.raw, continues=found.continued)
+            self._stitch = found.stitch
+        return found if isinstance(found, Over) else found is not None
+
+    def whole(self, end: End) -> End:
+        """The end of all of the answer, given the end of its last part."""
+        return end if self._stitch is None else replace(end, usage=self._stitch.usage(end.usage))
+
+    def given(self) -> Usage | None:
+        """What the client has got of a stream, in tokens, as far as it is known."""
+        if self._transcript is None or self._transcript.lost:
+            return None
+        tokens = tokens_in(self.asked.openai_url, self._transcript.events())
+        return Usage(completion_tokens=tokens, total_tokens=tokens)
+
+    def _noted(self, data: bytes, transcript: Transcript) -> bytes:
+        """What the client can be given: whole events, until no more can come."""
+        data, rest = transcript.split(data)
+        if rest and self.end is None:
+            self._pieces, self._size = [rest], len(rest)
+        elif self.end is not None and self.end.status == 200:
+            data += rest
+        transcript.add(data)
+        return data
 
     def _readable(self) -> bool:
         if not self._pieces:

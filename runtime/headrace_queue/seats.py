@@ -28,6 +28,8 @@ class Seat:
     name: str
     jobs: set[int] = field(default_factory=set)
     draining: bool = False
+    continues: bool = False
+    """Whether it knows of answers that another worker has begun."""
     culprit_at: float | None = None
     """When its engine was lost with a request that was under suspicion: what else it had then is innocent."""
 

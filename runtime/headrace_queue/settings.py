@@ -21,7 +21,9 @@ class Settings:
     host: str = "0.0.0.0"  # noqa: S104 - it serves the clients of a cluster
     port: int = 8080
     admin_port: int = 9090
+    keda_port: int | None = None
     worker_token: str | None = None
+    replicas: str = ""
     tls: tuple[Path, Path] | None = None
     models: tuple[str, ...] = ()
     aliases: tuple[tuple[str, str], ...] = ()
@@ -40,6 +42,18 @@ class Settings:
     webhook: WebhookSettings | None = None
     limits: Limits = field(default_factory=Limits)
     keys: KeySettings = field(default_factory=KeySettings)
+
+
+def read_replicas(replicas: str) -> str:
+    """`host:port` of all replicas, or nothing.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    host, _, port = replicas.rpartition(":")
+    if replicas and not (host and port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
+        raise ValueError(f"--replicas {replicas!r} is not HOST:PORT, such as queue-replicas.models.svc:8080")
+    return replicas
 
 
 def read_alias(text: str) -> tuple[str, str]:

@@ -9,13 +9,12 @@ from pydantic import ValidationError
 
 from headrace_api import wire
 from headrace_queue.connection import PatientSocket, keep_alive
-from headrace_queue.dispatch import Dispatcher
 from headrace_queue.invalid import in_words
 from headrace_queue.keys.worker_tokens import WorkerRights, WorkerTokens
 from headrace_queue.metrics import Metrics
 from headrace_queue.outbox import Outbox, Socket, close
 from headrace_queue.seed_socket import SeedSession
-from headrace_queue.worker_socket import V1Session
+from headrace_queue.worker_socket import Replica, V1Session
 
 _REGISTER_SECONDS = 10
 _MAX_FRAME_BYTES = 64 * 2**20
@@ -26,13 +25,13 @@ class WorkerDoor:
 
     def __init__(
         self,
-        dispatcher: Dispatcher,
+        replica: Replica,
         metrics: Metrics,
         log: structlog.typing.FilteringBoundLogger,
         tokens: WorkerTokens,
         heartbeat_seconds: float,
     ) -> None:
-        self._dispatcher = dispatcher
+        self._replica = replica
         self._metrics = metrics
         self._log = log
         self._tokens = tokens
@@ -121,9 +120,9 @@ class WorkerDoor:
         log.info("worker joined", **told)
         try:
             if isinstance(registration, wire.Register):
-                await V1Session(self._dispatcher, outbox, registration, rights, log).run(socket)
+                await V1Session(self._replica, outbox, registration, rights, log).run(socket)
             else:
-                await SeedSession(self._dispatcher, outbox, registration.vram).run(socket)
+                await SeedSession(self._replica.dispatcher, outbox, registration.vram).run(socket)
         finally:
             self._metrics.disconnects.labels(protocol).inc()
             log.info("worker left", close_code=socket.close_code)

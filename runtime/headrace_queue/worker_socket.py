@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from json.encoder import encode_basestring_ascii as quoted
+from typing import Any
 
 import structlog
 from aiohttp import WSCloseCode, WSMsgType
@@ -11,7 +13,9 @@ from pydantic import ValidationError
 
 from headrace_api import wire
 from headrace_api.load import Starting
+from headrace_queue import sse
 from headrace_queue.conduct import Conduct, ConductError
+from headrace_queue.demand_teller import DemandTeller
 from headrace_queue.dispatch import Dispatcher
 from headrace_queue.exchange import Call, End
 from headrace_queue.invalid import in_words
@@ -26,8 +30,21 @@ _REASON_CHARACTERS = 300
 def job_message(job: int, call: Call, waited_s: float, receipt: str) -> str:
     """A `wire.Job` as JSON; the client's body goes in as it came, neither parsed nor rebuilt."""
     head = f'{{"type":"job","job":{job},"request_id":{quoted(call.request_id)},"openai_url":{quoted(call.openai_url)}'
-    tail = f',"waited_s":{waited_s:.6f},"receipt":{quoted(receipt)},"openai_req":'
+    tail = f',"waited_s":{waited_s:.6f},"receipt":{quoted(receipt)}'
+    tail += ',"continues":true,"openai_req":' if call.continues else ',"openai_req":'
     return head + tail + call.raw.decode() + "}"
+
+
+@dataclass(frozen=True)
+class Replica:
+    """What sessions need of the queue that they belong to."""
+
+    dispatcher: Dispatcher
+    teller: DemandTeller
+    id: str
+    """See `wire.Registered.replica`."""
+    replicas: str = ""
+    """See `wire.Registered.replicas`."""
 
 
 class V1Link:
@@ -51,23 +68,28 @@ class V1Link:
         """Say that no further job will come."""
         self._outbox.put(wire.Drain(reason=reason).model_dump_json())
 
+    def demand(self, demand: wire.Demand, /) -> None:
+        """Say that requests wait."""
+        self._outbox.put(demand.model_dump_json())
+
 
 class V1Session:
     """One registered worker's connection."""
 
     def __init__(
         self,
-        dispatcher: Dispatcher,
+        replica: Replica,
         outbox: Outbox,
         register: wire.Register,
         rights: WorkerRights,
         log: structlog.typing.FilteringBoundLogger,
     ) -> None:
-        self._dispatcher = dispatcher
+        self._dispatcher = dispatcher = replica.dispatcher
+        self._teller = replica.teller
         self._outbox = outbox
         self._log = log
         self._rights = rights
-        outbox.put(wire.Registered().model_dump_json())
+        outbox.put(wire.Registered(replica=replica.id, replicas=replica.replicas).model_dump_json())
         self._state = register.state
         self._note = ""
         report = wire.Report(state=register.state)
@@ -75,7 +97,11 @@ class V1Session:
         self._conduct = Conduct(register.nv_gpu_count or len(register.nv_gpus or register.cl_gpus or ()))
         link = V1Link(outbox, self._conduct, self._now)
         offered = offers(register.tags, register.hostings)
-        self._worker = dispatcher.join(link, register.models, register.worker, _starting(report), offered)
+        self._worker = dispatcher.join(
+            link, register.models, register.worker, _starting(report), offered, continues=register.continues
+        )
+        if register.shares:
+            self._teller.join(self._worker, link)
         self._take(report)  # a worker that drains comes back only for what is not acknowledged yet
 
     async def run(self, socket: Socket) -> None:
@@ -95,6 +121,7 @@ class V1Session:
             self._log.error("worker cut off", reason=str(error))
             await close(socket, WSCloseCode.POLICY_VIOLATION, str(error))
         finally:
+            self._teller.leave(self._worker)
             self._dispatcher.lose(self._worker)
 
     def _take_pieces(self, frame: bytes) -> None:
@@ -107,7 +134,12 @@ class V1Session:
         match message:
             case wire.Credit():
                 self._conduct.said(self._now())
+                self._teller.brought(self._worker)
                 self._dispatcher.grant(self._worker, message.n)
+            case wire.Recall():
+                self._conduct.said(self._now())
+                returned = self._dispatcher.take_back(self._worker, message.n)
+                self._outbox.put(wire.Returned(n=returned).model_dump_json())
             case wire.Result():
                 self._finish(message)
             case wire.HandBack():
@@ -133,7 +165,7 @@ class V1Session:
         now = self._now()
         given = self._conduct.end(message.job, now)
         doubt = given.doubt(message.usage, message.gpu_seconds, self._conduct.gpus, now) if given else ""
-        end = End(message.status, message.body, message.usage, gpu_seconds=message.gpu_seconds)
+        end = End(message.status, _body(message), message.usage, gpu_seconds=message.gpu_seconds)
         ack = partial(self._acknowledge, message.request_id, doubt)
         if doubt:
             self._dispatcher.stop_giving(self._worker)
@@ -166,6 +198,14 @@ def _starting(report: wire.Report) -> Starting | None:
         return None
     done, total = report.done_bytes, report.total_bytes
     return Starting(state=report.state, detail=_short(report.detail), done_bytes=done, total_bytes=total)
+
+
+def _body(result: wire.Result) -> dict[str, Any] | None:
+    """An error in OpenAI's shape, whatever the worker made of it."""
+    error = (result.body or {}).get("error")
+    if result.body is None or result.status == 200 or isinstance(error, dict):
+        return result.body
+    return sse.error_body(error or {})
 
 
 def _short(said: str) -> str:

@@ -63,6 +63,11 @@ class EngineClient:
         """How it is told of adapters while it runs; None where it cannot be."""
         return self._api.adapters
 
+    @property
+    def continues(self) -> bool:
+        """Whether it can say the rest of an answer; a prompt format of RayLLM has no place for a beginning."""
+        return self._api.continues and self._generation.prompt_format is None
+
     def serves(self, request: Mapping[str, Any]) -> bool:
         """Whether this is a request for the model, or for an adapter that it has now."""
         return self.routes.fields(request.get("model")) is not None

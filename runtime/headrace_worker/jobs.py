@@ -5,13 +5,16 @@ from typing import Literal
 
 import structlog
 
-from headrace_api.wire import HandBack, Job, Result
+from headrace_api.wire import HandBack, Job, Result, Usage
 from headrace_worker.answering import Outcome, error_body
 from headrace_worker.engine_client import EngineClient
 from headrace_worker.transports.protocol import Asking
 
 _LOST = (500, 502, 503)
 """After pieces were sent: the engine, or the worker, did not finish."""
+
+TOKEN_MARK = b'"choices"'
+"""Each event that carries some of the answer has it once, with every engine; within a text its quotes are escaped."""
 
 Stop = Literal["cancelled", "cut short", "connection lost"]
 
@@ -35,6 +38,8 @@ class Running:
     """When that was."""
     gpu_seconds: float = 0.0
     """Known at its end."""
+    events: int = 0
+    """Of its stream, that went out with some of the answer."""
     held: bool = False
     """Whether the engine is made to wait, because the connection to the queue is full."""
 
@@ -51,7 +56,7 @@ def result_of(running: Running, outcome: Outcome) -> Result:
         job=job.job,
         request_id=job.request_id,
         status=outcome.status,
-        usage=outcome.usage,
+        usage=outcome.usage or _estimate(running, outcome),
         body=outcome.body,
         gpu_seconds=running.gpu_seconds,
         receipt=job.receipt,
@@ -71,12 +76,18 @@ def ending_of_lost(running: Running, why: str) -> Result | HandBack:
 
 
 def ending_of_stopped(running: Running, why: Stop) -> Result | HandBack | None:
-    """The end of a job that was stopped; None where its connection is gone."""
+    """The end of a job that was stopped.
+
+    Where its connection is gone the job is somebody else's, or nobody's: but a queue that gives receipts is told what
+    it cost, lest its queue has died with it. None for other queues.
+    """
     match why:
         case "cancelled":
             return result_of(running, Outcome(499, body=error_body("the client has left", "cancelled")))
         case "cut short":
             return _broken_off(running, "the worker is stopping", 503)
+        case _ if running.job.receipt:
+            return result_of(running, Outcome(502, body=error_body("the connection broke", "connection_lost")))
         case _:
             return None
 
@@ -86,6 +97,11 @@ def log_lost(running: Running, result: Result) -> None:
     if running.sent and result.status in _LOST:
         why = (result.body or {}).get("error", {}).get("message")
         log.error("a request is lost part-way", request_id=result.request_id, status=result.status, reason=why)
+
+
+def _estimate(running: Running, outcome: Outcome) -> Usage | None:
+    """Where a stream broke off before the engine's count: each event had a token, or some more."""
+    return Usage(completion_tokens=running.events) if outcome.status != 200 and running.events else None
 
 
 def _broken_off(running: Running, reason: str, status: int, *, failed: bool = False) -> Result | HandBack:

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from headrace_api.wire import HandBack, Result, Usage
 from headrace_worker.life import State
+from headrace_worker.reconciliation import Drift, counted
 
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _FIRST_TOKEN_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -30,6 +31,18 @@ class Metrics:
             Counter, "requests", "Requests ended, by HTTP status or handback.", labelnames=["status"]
         )
         self.tokens = self._made(Counter, "tokens", "Tokens, as the engine counts them.", labelnames=["kind"])
+        self._by_status: dict[int, Counter] = {}
+        self._tokens = {kind: self.tokens.labels(kind) for kind in ("prompt", "completion")}
+        self.engine_tokens = self._made(
+            Counter, "engine_tokens", "Tokens by the engine's own counters.", labelnames=["kind"]
+        )
+        self.drift = self._made(
+            Gauge,
+            "usage_drift_tokens",
+            "Tokens that the engine has counted and the worker has not told the queue of.",
+            labelnames=["kind"],
+        )
+        self._drift = Drift()
         self.in_flight = self._made(Gauge, "requests_in_flight", "Requests under way.")
         self.slots = self._made(Gauge, "slots", "Requests taken at a time.")
         self.credits = self._made(Gauge, "credits", "Further requests that the queue may send now.")
@@ -80,6 +93,13 @@ class Metrics:
         """Count the time in the present state until now: before the metrics are read."""
         self.state_seconds.labels(self._state.value).set(time.monotonic() - self._entered_at)
 
+    def reconcile(self, page: str) -> None:
+        """Hold the engine's own counters against what the queue was told."""
+        for kind, value in counted(page).items():
+            grown, ahead = self._drift.seen(kind, value)
+            self.engine_tokens.labels(kind).inc(grown)
+            self.drift.labels(kind).set(ahead)
+
     def progress(self, done_bytes: int | None, total_bytes: int | None) -> None:
         """Note how much of the model is here."""
         if done_bytes is not None:
@@ -92,10 +112,19 @@ class Metrics:
         if isinstance(ending, HandBack):
             self.requests.labels("handback").inc()
             return
-        self.requests.labels(str(ending.status)).inc()
+        self._ended(ending.status).inc()
         if ending.usage:
-            self.tokens.labels("prompt").inc(ending.usage.prompt_tokens)
-            self.tokens.labels("completion").inc(ending.usage.completion_tokens)
+            told = {"prompt": ending.usage.prompt_tokens, "completion": ending.usage.completion_tokens}
+            for kind, tokens in told.items():
+                self._tokens[kind].inc(tokens)
+                self._drift.told(kind, tokens)
+
+    def _ended(self, status: int) -> Counter:
+        """Looking a label up costs more than counting."""
+        found = self._by_status.get(status)
+        if found is None:
+            found = self._by_status[status] = self.requests.labels(str(status))
+        return found
 
     def streamed(self, began: float, first: float, ended: float, usage: Usage | None) -> None:
         """Count a stream's times, on the monotonic clock: when its request came, its first piece and its end."""

@@ -23,7 +23,8 @@ from headrace_worker.engine_metrics import Source
 from headrace_worker.engine_process import EngineExitedError, EngineProcess
 from headrace_worker.facts import Machine, NvidiaFacts
 from headrace_worker.life import Cause, End
-from headrace_worker.puller import Puller, PullPlan, worker_url
+from headrace_worker.puller import PullPlan, worker_url
+from headrace_worker.replicas import Replicas
 from headrace_worker.service import Service
 from headrace_worker.settings import Settings
 from headrace_worker.status import Status
@@ -43,7 +44,7 @@ class Outside:
     settings: Settings
     status: Status
     http: aiohttp.ClientSession
-    puller: Puller
+    puller: Replicas
     pulling: asyncio.Task[None]
     """Never ends by itself."""
     leaving: contextlib.AsyncExitStack
@@ -105,8 +106,10 @@ def pull_plan(config: WorkerConfig, settings: Settings, token: str | None, machi
         fingerprint=fingerprint(config.generator),
         tags=queue.tags,
         hostings=queue.hostings,
+        shares=True,
+        continues=True,
     )
-    return PullPlan(worker_url(queue.url), token, register, queue.http_request_retries)
+    return PullPlan(worker_url(queue.url), token, register, queue.http_request_retries, settings.queue_tls)
 
 
 @contextlib.asynccontextmanager
@@ -128,7 +131,7 @@ async def connected(
         contextlib.AsyncExitStack() as leaving,
     ):
         machine = await asyncio.to_thread(facts.machine, nvidia, settings.model_cache)
-        puller = Puller(pull_plan(config, settings, token, machine), status)
+        puller = Replicas(pull_plan(config, settings, token, machine), status)
         pulling = asyncio.create_task(puller.run())
         try:
             yield Outside(config, settings, status, http, puller, pulling, leaving)

@@ -27,6 +27,7 @@ def application(status: Status, http: aiohttp.ClientSession) -> web.Application:
         source = status.engine_metrics
         engines = await engine_metrics.fetch(http, source) if source else None
         status.metrics.engine_metrics.set(engines is not None)
+        status.metrics.reconcile(engines or "")
         status.metrics.bring_up_to_date()
         body = generate_latest(status.metrics.registry) + (engines or "").encode()
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})

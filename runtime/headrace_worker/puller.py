@@ -1,24 +1,30 @@
-"""Keeps the worker connected to its queue, for ever: connect, serve, and when the connection ends, connect again."""
+"""Keeps the worker connected to one replica of its queue: connect, serve, and when the connection ends, connect again.
+
+`headrace_worker.replicas` has one of these for each address of the queue.
+"""
 
 import asyncio
 import contextlib
 import random
 import socket
+import ssl
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
 import structlog
+from aiohttp.abc import ResolveResult
+from aiohttp.resolver import ThreadedResolver
 
 from headrace_api import wire
 from headrace_api.wire import SUBPROTOCOL, WORKER_PATH, Register, Registration
 from headrace_worker import queue_poll
 from headrace_worker.seed import SeedSession
 from headrace_worker.session import QueueSocket, Session
-from headrace_worker.status import Status
-from headrace_worker.unacked import Unacked
+from headrace_worker.shared import Shared
 from headrace_worker.v1 import V1Session
 
 FIRST_DELAY_S = 0.2
@@ -29,7 +35,7 @@ _CLOSE_S = 2.0
 _CONNECT_S = 30.0
 _REGISTERED_S = 10.0
 REFUSED_S = 5.0
-"""Refused for so long without a break, a worker that can be started anew gives up: see `Puller.until_refused`.
+"""Refused for so long without a break, a worker that can be started anew gives up: see `Replicas.until_refused`.
 
 With the pauses between attempts this comes before the worker's probes say that it has started without its queue, so
 that those who see the probes only are told one cause, not two in turn.
@@ -68,6 +74,12 @@ def retry_delay(failures: int, fast_retries: int, chance: float) -> float:
     return longest * (0.5 + 0.5 * chance)
 
 
+def _address(connection: QueueSocket) -> str:
+    """The IP address of the other end; empty when it is gone, and of a long poll, which has no one connection."""
+    found = connection.get_extra_info("peername") if isinstance(connection, aiohttp.ClientWebSocketResponse) else None
+    return str((found or ("",))[0])
+
+
 class _Socket(aiohttp.ClientWebSocketResponse):
     """Sends WebSocket pings to a Headrace queue only: a Spider may not read, and so not answer, between requests."""
 
@@ -95,19 +107,52 @@ class PullPlan:
     register: Register
     """Without what changes: state and capacity; its adapters are those that there shall be when it is ready."""
     fast_retries: int
+    tls: ssl.SSLContext | None = None
+    """None for the system's authorities."""
+
+
+class Route(ThreadedResolver):
+    """Where a connection goes: `address`, or wherever the name resolves to while that is None.
+
+    Only the address is pinned, and the port if there is one: URL, Host header and the name in the TLS handshake stay
+    those of the URL.
+    """
+
+    def __init__(self, address: str | None = None, port: int | None = None) -> None:
+        super().__init__()
+        self.address = address
+        self.port = port
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """See `aiohttp.abc.AbstractResolver.resolve`."""
+        found = await super().resolve(self.address or host, self.port or port, family)
+        return [ResolveResult(**{**one, "hostname": host}) for one in found]
 
 
 class Puller:
-    """The reconnect loop. `run` ends only after `drain`.
+    """The reconnect loop. `run` ends only after `drain`, or when `last` is set and no connection is open.
 
     It connects at once. With a Headrace queue it registers at once, too, and takes jobs when the worker is ready; with
     a Spider it registers only then.
     """
 
-    def __init__(self, plan: PullPlan, status: Status) -> None:
+    def __init__(self, plan: PullPlan, shared: Shared, route: Route, tell: Callable[[], None]) -> None:
+        """`tell` is called when `registered` has changed."""
+        self.registered = False
+        """Whether the queue knows the worker by this connection."""
+        self.replica = ""
+        """What the replica that it was connected with last calls itself; empty for a Spider."""
+        self.replicas = ""
+        """Where that replica says that all of them are."""
+        self.last = False
+        """Whether there is no other connection after this one."""
+        self.route = route
+        self._tell = tell
         self._plan = plan
-        self._status = status
-        self._unacked = Unacked()
+        self._shared = shared
+        self._status = shared.status
         self._session: Session | None = None
         self._stopping = asyncio.Event()
         self._is_spider = False
@@ -118,27 +163,22 @@ class Puller:
         """Whether a Spider closed the last connection before the worker was ready to register."""
         self._refusal: str | None = None
         self._refused_since = 0.0
+        self._dismissed = False
+        """Whether the queue ended the last connection because it drains."""
         self._gives_up_because = ""
-        self._given_up = asyncio.Event()
-
-    async def until_refused(self) -> str:
-        """Return, with what the queue said, once it has refused this worker for `REFUSED_S` seconds without a break.
-
-        Waiting on is of no use: the token is read when the worker starts.
-        """
-        await self._given_up.wait()
-        return self._gives_up_because
 
     async def run(self) -> None:
         """Serve until `drain` is called."""
         failures = 0
-        async with aiohttp.ClientSession(ws_response_class=_Socket) as http:
-            while not self._stopping.is_set():
+        connector = aiohttp.TCPConnector(resolver=self.route, use_dns_cache=False)
+        async with aiohttp.ClientSession(connector=connector, ws_response_class=_Socket) as http:
+            while not self._stopping.is_set() and not self.last:
                 before, self._refusal = self._refusal, None
                 await self._until_welcome()
                 served = await self._connect_and_serve(http)
                 self._judge(before)
-                failures = 1 if served else failures + 1
+                again = self._dismissed and failures  # it drains: it has said so to each connection
+                failures = 1 if served and not again else failures + 1
                 delay = retry_delay(failures, self._plan.fast_retries, random.random())  # noqa: S311 (no secret)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), delay)
@@ -158,9 +198,12 @@ class Puller:
         """Note whether the last attempt was refused, and whether that has gone on for long."""
         if self._refusal and not before:
             self._refused_since = time.monotonic()
-        if self._refusal and time.monotonic() - self._refused_since >= REFUSED_S:
+        if not self._refusal:
+            self._gives_up_because = ""
+        long = self._refusal and time.monotonic() - self._refused_since >= REFUSED_S
+        if long:
             self._gives_up_because = f"the queue at {self._plan.url} refuses {self._refusal}"
-            self._given_up.set()
+            self._tell()
 
     async def drain(self, reason: str, patience_s: float) -> None:
         """Leave the queue in good order (see `Session.drain`); afterwards `run` ends."""
@@ -180,6 +223,7 @@ class Puller:
                     self._plan.url,
                     protocols=() if self._is_spider or self._may_be_spider else (SUBPROTOCOL,),
                     headers=headers,
+                    ssl=self._plan.tls or True,
                     heartbeat=_HEARTBEAT_S,
                     timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE_S),
                     max_msg_size=_LARGEST_REQUEST_BYTES,
@@ -200,7 +244,7 @@ class Puller:
         plan = self._plan
         try:
             async with asyncio.timeout(_CONNECT_S):
-                connection = await queue_poll.opened(http, plan.url, headers, plan.fast_retries)
+                connection = await queue_poll.opened(http, plan.url, headers, plan.fast_retries, plan.tls)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             why = f"{type(error).__name__}: {error}"
             log.error("the queue refused the connection", status=status, polling=why)  # noqa: TRY400 (it says it all)
@@ -219,8 +263,9 @@ class Puller:
             await session.run()
         finally:
             self._session = None
-            self._status.set_registered(False)
+            self._note_registered(False)
             watch.cancel()
+        self._dismissed = isinstance(session, V1Session) and session.dismissed
         if isinstance(session, V1Session):
             self._is_spider |= session.is_spider
         else:
@@ -231,7 +276,7 @@ class Puller:
     def _session_for(self, connection: QueueSocket) -> Session:
         plan, status = self._plan, self._status
         if connection.protocol == SUBPROTOCOL:
-            return V1Session(connection, plan.register, status, self._unacked)
+            return V1Session(connection, plan.register, self._shared, _address(connection))
         if not isinstance(connection, aiohttp.ClientWebSocketResponse):
             raise TypeError("a Spider is not polled")
         machine = Registration.model_validate(plan.register.model_dump())
@@ -250,9 +295,22 @@ class Puller:
             self._may_be_spider = not self._is_headrace
             await connection.close()
             return
-        self._is_headrace |= isinstance(session, V1Session)
-        log.info("registered with the queue", url=self._plan.url, protocol=type(session).__name__)
-        self._status.set_registered(True)
+        if isinstance(session, V1Session):
+            self._is_headrace, self.replica, self.replicas = True, session.replica, session.replicas
+            if self.route.address is None and session.replica:
+                self.route.address = _address(connection) or None
+        protocol, address = type(session).__name__, _address(connection)
+        log.info("registered with the queue", url=self._plan.url, address=address, protocol=protocol)
+        self._note_registered(True)
+
+    def _note_registered(self, registered: bool) -> None:
+        self.registered = registered
+        self._tell()
+
+    @property
+    def refused(self) -> str:
+        """What the queue said to refuse this worker for `REFUSED_S` seconds; empty when it did not."""
+        return self._gives_up_because
 
     def _report_end(self, connection: QueueSocket) -> None:
         code = connection.close_code

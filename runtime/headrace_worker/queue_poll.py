@@ -6,7 +6,9 @@ To a session it looks like aiohttp's WebSocket; the requests and their meaning a
 import asyncio
 import contextlib
 import random
+import ssl
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
@@ -32,20 +34,36 @@ def poll_url(worker_url: str) -> str:
     return urlunsplit((scheme, parts.netloc, path, parts.query, ""))
 
 
-async def opened(http: aiohttp.ClientSession, worker_url: str, headers: dict[str, str], retries: int) -> "PollSocket":
+async def opened(
+    http: aiohttp.ClientSession,
+    worker_url: str,
+    headers: dict[str, str],
+    retries: int,
+    tls: ssl.SSLContext | None = None,
+) -> "PollSocket":
     """A new session.
 
     Raises:
         aiohttp.ClientError: the queue does not open one, or cannot be reached.
     """
     url = poll_url(worker_url)
-    async with http.post(url, headers=headers) as response:
+    ask = Ask(http, headers, tls or True)
+    async with http.post(url, headers=headers, ssl=ask.tls) as response:
         response.raise_for_status()
         try:
             session = PollSession.model_validate_json(await response.read())
         except ValidationError as error:
             raise aiohttp.ClientPayloadError("the answer to POST /worker/poll is no session") from error
-    return PollSocket(http, url, headers, session, retries)
+    return PollSocket(ask, url, session, retries)
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What every request has."""
+
+    http: aiohttp.ClientSession
+    headers: dict[str, str]
+    tls: ssl.SSLContext | bool
 
 
 class PollSocket:
@@ -53,13 +71,10 @@ class PollSocket:
 
     protocol = SUBPROTOCOL
 
-    def __init__(
-        self, http: aiohttp.ClientSession, url: str, headers: dict[str, str], session: PollSession, retries: int
-    ) -> None:
+    def __init__(self, ask: Ask, url: str, session: PollSession, retries: int) -> None:
         base = urlsplit(url)
         self._base = urlunsplit(base._replace(path=f"{base.path}/{session.session}"))
-        self._http = http
-        self._headers = headers
+        self._ask = ask
         self._retries = retries
         self._wait = aiohttp.ClientTimeout(total=session.wait_s + _MARGIN_S)
         self._out: list[tuple[int, bytes]] = []
@@ -101,7 +116,10 @@ class PollSocket:
         if self.close_code is None:
             self._end(PollEnd(code=1000))
             with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-                async with asyncio.timeout(2), self._http.delete(self._base, headers=self._headers):
+                async with (
+                    asyncio.timeout(2),
+                    self._ask.http.delete(self._base, headers=self._ask.headers, ssl=self._ask.tls),
+                ):
                     pass
         return True
 
@@ -132,7 +150,8 @@ class PollSocket:
         """The answer to one request, tried again as often as may be; None once the session has ended."""
         for attempt in range(self._retries + 1):
             try:
-                answer = self._http.post(f"{self._base}/{path}", data=body, headers=self._headers, timeout=self._wait)
+                url, ask = f"{self._base}/{path}", self._ask
+                answer = ask.http.post(url, data=body, headers=ask.headers, timeout=self._wait, ssl=ask.tls)
                 async with answer as response:
                     if response.status in {200, 204}:
                         return await response.read()

@@ -1,8 +1,9 @@
 """Tells a queue how far the worker is: its state at once, its progress once a second at most."""
 
-import time
+import asyncio
+import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from pydantic import BaseModel
 
@@ -20,7 +21,8 @@ class Reports:
     status: Status
     send: Callable[[BaseModel], None]
     _last: Report | None = None
-    _told_at: float = field(default_factory=lambda: time.monotonic() - EVERY_S)
+    _told_at: float = -math.inf
+    """On the event loop's clock."""
 
     def registered_as(self, state: State) -> None:
         """Note what the queue knows from the registration."""
@@ -31,7 +33,7 @@ class Reports:
         report = report_of(self.status)
         if report == self._last:
             return None
-        wait_s = self._told_at + EVERY_S - time.monotonic()
+        wait_s = self._told_at + EVERY_S - _now()
         if wait_s > 0 and self._last and self._last.state == report.state:
             return wait_s
         self.now()
@@ -41,8 +43,12 @@ class Reports:
         """Send what has not been told, without waiting."""
         report = report_of(self.status)
         if report != self._last:
-            self._last, self._told_at = report, time.monotonic()
+            self._last, self._told_at = report, _now()
             self.send(report)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def report_of(status: Status) -> Report:

@@ -7,12 +7,17 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from headrace_worker.engines.protocol import Programs
+
+if TYPE_CHECKING:  # takes time to load, and most workers need no context of their own
+    import ssl
 
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 
 _DEFAULT_TERMINATION_LOG = Path("/dev/termination-log")
+_TLS_FILES = ("CA", "CERT", "KEY")
 _KEPT_FROM_ENGINES = ("HEADRACE_QUEUE_TOKEN", "HEADRACE_QUEUE_TOKEN_FILE")
 
 
@@ -28,6 +33,8 @@ class Settings:
     """One of `LOG_LEVELS`."""
     queue_token: str | None
     """Wins over the configuration file's token."""
+    queue_tls: "ssl.SSLContext | None"
+    """For connections to the queue; None for the system's authorities."""
     worker_name: str
     ln_url: str
     """What the original protocol calls the worker's link URL; told to queues as it is."""
@@ -60,6 +67,7 @@ def read(environ: Mapping[str, str] | None = None, *, log_level: str | None = No
     return Settings(
         log_level=_log_level(env.get("LOG_LEVEL") or log_level or "info"),
         queue_token=_token(env),
+        queue_tls=_queue_tls(env),
         worker_name=env.get("HEADRACE_WORKER_NAME") or socket.gethostname(),
         ln_url=env.get("HEADRACE_LN_URL") or "",
         model_cache=model_cache(env),
@@ -145,6 +153,18 @@ def _token(env: Mapping[str, str]) -> str | None:
     if not token:
         raise SettingsError(f"HEADRACE_QUEUE_TOKEN_FILE: {file!r} is empty; it must hold the queue's token")
     return token
+
+
+def _queue_tls(env: Mapping[str, str]) -> "ssl.SSLContext | None":
+    files = [Path(value) if (value := env.get(f"HEADRACE_QUEUE_{name}_FILE")) else None for name in _TLS_FILES]
+    if not any(files):
+        return None
+    from headrace_worker import queue_tls  # noqa: PLC0415 (see above)
+
+    try:
+        return queue_tls.context(*files)
+    except queue_tls.TlsError as error:
+        raise SettingsError(str(error)) from error
 
 
 def _log_level(value: str) -> str:

@@ -11,10 +11,13 @@ from headrace_worker.answering import Emit
 log = structlog.get_logger()
 
 
+def wanted() -> bool:
+    """Whether the log's level asks for them; a question to ask once and not for each request."""
+    return bool(log.is_enabled_for(logging.DEBUG))
+
+
 def logged(request_id: str, request: Mapping[str, Any], emit: Emit) -> Emit:
-    """Log the request now and each piece of its answer as it is emitted; at other levels `emit` itself, for free."""
-    if not log.is_enabled_for(logging.DEBUG):
-        return emit
+    """Log the request now and each piece of its answer as it is emitted."""
     log.debug("request", request_id=request_id, openai_req=request)
 
     def emit_and_log(data: bytes) -> None:

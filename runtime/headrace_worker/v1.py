@@ -14,20 +14,22 @@ from pydantic import BaseModel, ValidationError
 from headrace_api.wire import (
     Ack,
     Cancel,
-    Credit,
+    Demand,
     Drain,
     HandBack,
     Job,
     Register,
     Registered,
     Result,
+    Returned,
     Serving,
     read_queue_messages,
 )
 from headrace_worker import transcripts
-from headrace_worker.answering import Ends, Outcome
+from headrace_worker.answering import Emit, Ends, Outcome
 from headrace_worker.batcher import Batcher
 from headrace_worker.jobs import (
+    TOKEN_MARK,
     Running,
     Stop,
     ending_of_lost,
@@ -38,8 +40,9 @@ from headrace_worker.jobs import (
 )
 from headrace_worker.reports import Reports
 from headrace_worker.session import QueueSocket
-from headrace_worker.status import Offer, Status
-from headrace_worker.unacked import Unacked
+from headrace_worker.shared import Shared
+from headrace_worker.sharing import Seat
+from headrace_worker.status import Offer
 
 _ACK_PATIENCE_S = 2.0
 
@@ -52,15 +55,21 @@ class V1Session:
 
     socket: QueueSocket
     register: Register
-    status: Status
-    unacked: Unacked
+    shared: Shared
+    home: str
+    """Names the replica at the other end."""
     registered: asyncio.Event = field(default_factory=asyncio.Event)
     draining: bool = False
     is_spider: bool = False
     """The other side took the subprotocol without knowing it: its first message was a request of the seed protocol."""
     _jobs: dict[int, Running] = field(default_factory=dict)
-    _credits: int = 0
-    """Granted, and not used by the queue so far."""
+    replica: str = ""
+    """The id that the replica has given itself; empty before it has, and of a queue that gives none."""
+    replicas: str = ""
+    """Where the others are, as it says."""
+    dismissed: bool = False
+    """Whether the queue has said that no further job comes."""
+    _seat: Seat = field(default_factory=lambda: Seat(open=False))
     _served: tuple[str, ...] = ()
     """The adapters that the queue knows of."""
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
@@ -68,7 +77,9 @@ class V1Session:
     _closes_when_idle: bool = False
 
     def __post_init__(self) -> None:
-        self._out = Batcher(self.socket, self.status.traffic.sent, self._grant, lambda: len(self._jobs))
+        self.status = self.shared.status
+        self._out = Batcher(self.socket, self.status.traffic.sent, self.shared.slots.settle, lambda: len(self._jobs))
+        self._transcribes = transcripts.wanted()
         self._reports = Reports(self.status, self._out.message)
         self._idle.set()
 
@@ -82,7 +93,8 @@ class V1Session:
             await asyncio.wait({sender, reader, teller}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._abandon_jobs()
-            self.status.metrics.credits.set(0)
+            self.shared.unacked.leave(self.home)
+            self.shared.slots.leave(self._out.message)
             for task in (sender, reader, teller):
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError, aiohttp.ClientError, ConnectionError):
@@ -120,33 +132,17 @@ class V1Session:
             self._out.message(Serving(models=models, adapters=list(self._served)))
         self._out.wake()
 
-    def _grant(self) -> None:
-        """Grant what is missing, once for all that a frame tells of.
-
-        A worker that takes fewer jobs than before lets credits run out instead.
-        """
-        offer = self.status.offered
-        if offer is None or self.draining or not self.registered.is_set():
-            return
-        missing = offer.slots - self._credits - len(self._jobs)
-        if missing > 0:
-            self._credits += missing
-            self.status.metrics.credits.set(self._credits)
-            self._out.message(Credit(n=missing))
-
     async def drain(self, reason: str, patience_s: float) -> None:
         """Take no more jobs; wait for those under way; hand back or break off what is left; close."""
         if self.registered.is_set():
             self._reports.now()
-        if not self.draining:
-            self.draining = True
-            self._out.message(Drain(reason=reason))
+        self._refuse_more(reason)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), patience_s)
         self._stop_jobs("cut short")
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._out.flushed(), _ACK_PATIENCE_S)
-            await asyncio.wait_for(self.unacked.empty.wait(), _ACK_PATIENCE_S)
+            await asyncio.wait_for(self.shared.unacked.empty.wait(), _ACK_PATIENCE_S)
         await self.socket.close()
 
     async def _read(self) -> None:
@@ -175,23 +171,33 @@ class V1Session:
             case Cancel() if message.job in self._jobs:
                 self._stop(self._jobs[message.job], "cancelled")
             case Ack():
-                self.unacked.acknowledge(message.request_id)
+                self.shared.unacked.acknowledge(message.request_id)
+            case Demand():
+                self._seat.demanded(message.n, time.monotonic() - message.waited_s)
+                self.shared.slots.settle()
+            case Returned():
+                self._seat.returned(message.n)
+                self.shared.slots.settle()
             case Registered():
-                self._on_registered()
+                self._on_registered(message)
             case Drain():
                 log.info("the queue drains this connection", reason=message.reason)
-                self.draining = self._closes_when_idle = True
+                self.draining = self._closes_when_idle = self.dismissed = True
+                self._seat.close()
+                self.shared.slots.settle()
                 self._close_when_idle()
 
-    def _on_registered(self) -> None:
-        for result in self.unacked.all():
-            self._out.message(result)
+    def _on_registered(self, message: Registered) -> None:
+        self.replica, self.replicas = message.replica, message.replicas
+        self.shared.unacked.arrive(self.home, self._out.message)
         self.registered.set()
+        self._seat = self.shared.slots.join(self._out.message, returns=bool(self.replica))
+        if self.draining:
+            self._seat.close()
         self._out.wake()
 
     def _accept(self, job: Job) -> None:
-        self._credits = max(0, self._credits - 1)
-        self.status.metrics.credits.set(self._credits)
+        self._seat.job_came()
         self.status.metrics.queue_wait.observe(job.waited_s)
         offer = self.status.offered
         if offer is None or self.draining or job.job in self._jobs:
@@ -201,9 +207,13 @@ class V1Session:
             self._serve(offer)  # first: the queue must not give the job to this worker again
             self._out.message(HandBack(job=job.job, reason=f"the worker has no model {job.openai_req['model']!r}"))
             return
+        if job.continues and not offer.engine.continues:
+            self._out.message(HandBack(job=job.job, reason="the engine cannot continue an answer", failed=True))
+            return
         now = time.monotonic()
         running = Running(job, offer.engine, now, self.status.gpu_time.begin(now))
         self._jobs[job.job] = running
+        self._seat.jobs += 1
         self._idle.clear()
         self.status.begin_request(stream=running.stream)
         self._begin(running)
@@ -215,7 +225,9 @@ class V1Session:
 
     def _begin(self, running: Running) -> None:
         job = running.job
-        emit = transcripts.logged(job.request_id, job.openai_req, partial(self._emit, running))
+        emit: Emit = partial(self._emit, running)
+        if self._transcribes:
+            emit = transcripts.logged(job.request_id, job.openai_req, emit)
         ends = Ends(emit, partial(self._done, running), partial(self._lost, running))
         try:
             running.asking = running.engine.begin(job.openai_url, job.openai_req, ends)
@@ -226,6 +238,8 @@ class V1Session:
     def _emit(self, running: Running, data: bytes) -> None:
         if not running.sent:
             running.sent, running.first = True, time.monotonic()
+        if running.stream:
+            running.events += data.count(TOKEN_MARK)
         self._out.piece(running.job.job, data)
         if self._out.full and running.asking and not running.held:
             running.held = True
@@ -255,6 +269,7 @@ class V1Session:
         running.gpu_seconds = self.status.gpu_time.end(running.gpu_mark, now)
         running.asking = None
         del self._jobs[running.job.job]
+        self._seat.jobs -= 1
         self.status.end_request(stream=running.stream)
         self.status.metrics.seconds.observe(now - running.began)
 
@@ -262,7 +277,7 @@ class V1Session:
         if ending is not None:
             self.status.metrics.count(ending)
             if isinstance(ending, Result):
-                self.unacked.add(ending)
+                self.shared.unacked.add(ending, self.home)
                 log_lost(running, ending)
             self._out.message(ending)
         if not self._jobs:
@@ -274,10 +289,14 @@ class V1Session:
 
         Most likely the engine has died. If it has not, the worker connects anew once this connection is idle.
         """
+        self._refuse_more(reason)
+        self._closes_when_idle = True
+
+    def _refuse_more(self, reason: str) -> None:
         if not self.draining:
             self.draining = True
+            self._seat.close()
             self._out.message(Drain(reason=reason))
-        self._closes_when_idle = True
 
     def _close_when_idle(self) -> None:
         """Here nobody else waits for the last job; closing lets the worker connect anew."""
@@ -292,7 +311,11 @@ class V1Session:
         if running.asking:
             running.asking.cancel()
         self._leave(running)
-        self._tell_end(running, ending_of_stopped(running, why))
+        ending = ending_of_stopped(running, why)
+        if why == "connection lost" and isinstance(ending, Result):
+            self.shared.unacked.add(ending, self.home)
+            ending = None
+        self._tell_end(running, ending)
 
     def _abandon_jobs(self) -> None:
         """The queue has given these to other workers, or told their clients: the engine need not go on."""

@@ -16,6 +16,7 @@ from headrace_api.load import ModelLoad
 from headrace_operator.admission.metrics import AdmissionMetrics
 from headrace_operator.metrics import OperatorMetrics
 from headrace_operator.metrics.api import ApiMetrics
+from headrace_queue.ledger.metrics import LedgerMetrics, WebhookMetrics
 from headrace_queue.metrics import LoadCollector
 from headrace_queue.metrics import Metrics as QueueMetrics
 from headrace_worker.metrics import Metrics as WorkerMetrics
@@ -121,6 +122,8 @@ def scraped():
     OperatorMetrics(operator, ApiMetrics(operator), lambda: [model], lambda _: 1)
     AdmissionMetrics(operator)
     QueueMetrics(queue)
+    LedgerMetrics(queue)
+    WebhookMetrics(queue)
     queue.register(LoadCollector(lambda: {"m": ModelLoad()}, str, lambda: 0))
     found = {"up"}
     for registry in (operator, queue, WorkerMetrics().registry):

@@ -204,3 +204,16 @@ def test_policies_can_be_left_out_and_the_operator_is_told(rendered):
     assert not [item for item in objects if item["kind"] == "NetworkPolicy"]
     assert told(objects) == ["false"]
     assert told(rendered()) == ["true"]
+
+
+def test_replicas_that_answer_keda_are_reached_by_keda_and_by_their_peers(network):
+    keda = Pod("keda", {"app": "keda-operator"})
+    net, _, queue = network("queue.keda.enabled=true")
+    assert net.allows(keda, queue, 9091)
+    assert net.allows(queue, queue, 9090)
+    for source in (WORKER, CLIENT, STRANGER):
+        assert not net.allows(source, queue, 9091)
+    assert not net.allows(queue, STRANGER, 443)
+    net, _, queue = network("queue.keda.enabled=true", "networkPolicies.keda[0].podSelector.matchLabels.app=client")
+    assert net.allows(CLIENT, queue, 9091)
+    assert not net.allows(keda, queue, 9091)

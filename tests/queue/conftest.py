@@ -30,7 +30,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
             registry, log = CollectorRegistry(), io.StringIO()
             server = await stack.enter_async_context(QueueServer(settings, registry, make_logger(stream=log)))
             http = await stack.enter_async_context(aiohttp.ClientSession())
-            url = f"http://127.0.0.1:{server.port}/v1"
+            url = f"http://{settings.host}:{server.port}/v1"
             client = openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0, timeout=10)
             await stack.enter_async_context(client)
             return Queue(server, registry, client, http, log)

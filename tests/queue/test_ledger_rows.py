@@ -68,6 +68,16 @@ def test_an_estimate_stays_one() -> None:
     assert {(merged(OWN, told) or OWN).doubt, (merged(told, OWN) or told).doubt} == {"estimated"}
 
 
+LIE = TOLD._replace(completion_tokens=10**6, worker="liar", doubt="receipt unsigned")
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations([OWN, TOLD, LIE])))
+def test_who_cannot_show_a_receipt_is_not_believed_where_others_have_counted(order: Sequence[Entry]) -> None:
+    assert folded(order).completion_tokens == 9
+    assert folded([each for each in order if each is not TOLD]).completion_tokens == 0
+    assert folded([each for each in order if each is not OWN]) == TOLD
+
+
 def test_the_same_again_changes_nothing() -> None:
     assert merged(BLANK, BLANK._replace(completion_tokens=99)) is None
     assert merged(BLANK, TOLD) is None

@@ -20,11 +20,11 @@ from headrace_api import wire
 from headrace_queue.access import Open
 from headrace_queue.answer import Answer
 from headrace_queue.app import QueueServer
-from headrace_queue.dispatch import Dispatcher
 from headrace_queue.errors import ApiError
 from headrace_queue.exchange import Call
 from headrace_queue.http import server as http_server
 from headrace_queue.logs import make_logger
+from headrace_queue.waiting_room import WaitingRoom
 
 CHAT: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
 STREAM = CHAT | {"stream": True}
@@ -89,16 +89,19 @@ async def test_a_stream_that_waits_gets_comments(start: Start) -> None:
 
 @pytest.mark.usefixtures("fast_ticks")
 async def test_who_waits_is_told_for_how_long(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    etas = iter((None, 30.2, 29.0))
-    monkeypatch.setattr(Dispatcher, "eta", lambda *_: next(etas, None))
+    known: list[float | None] = [None]
+    monkeypatch.setattr(WaitingRoom, "eta_of", lambda *_: known[0])
     queue = await start(models=("m",), waiting_comment_seconds=0.1)
-    for first, told in (("waiting", None), ("waiting, about 31 s", "31")):
+    for seconds, comment, told in ((None, "waiting", None), (30.2, "waiting, about 31 s", "31")):
+        known[0] = seconds
         async with RawClient(queue.server.port) as client:
             client.post(STREAM)
             assert (await client.head()).headers.get("x-headrace-eta-seconds") == told
-            assert await client.chunk() == f": {first}\n\n".encode()
-            if told:
-                assert await client.chunk() == b": waiting, about 29 s\n\n"
+            assert await client.chunk() == f": {comment}\n\n".encode()
+            known[0] = 29.0
+            async with asyncio.timeout(5):
+                while await client.chunk() != b": waiting, about 29 s\n\n":
+                    pass
 
 
 @pytest.mark.usefixtures("fast_ticks")

@@ -144,10 +144,11 @@ async def test_a_worker_that_lies_is_held_to_what_can_be(queue: Queue, database:
             await worker.result(job, **lie)
             await task
     first, second = sorted(stored(database).values(), key=lambda row: row.received_at)
-    assert (first.prompt_tokens, first.completion_tokens) == (0, len(chunk("x") + DONE))
+    assert first.prompt_tokens < 300_000
+    assert first.completion_tokens == len(chunk("x") + DONE)
     assert first.gpu_seconds < 10_000
     assert second.cached_tokens == second.prompt_tokens < 300_000
-    assert (second.completion_tokens, second.gpu_seconds) == (0, 0.0)
+    assert second.gpu_seconds == 0.0
     assert {first.doubt, second.doubt} == {"corrected"}
     assert queue.metric("headrace_queue_ledger_doubtful_rows_total", doubt="corrected") == 2
 

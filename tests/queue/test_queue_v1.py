@@ -266,6 +266,17 @@ async def test_an_engines_error_reaches_the_client(queue: Queue) -> None:
             await task
 
 
+@pytest.mark.parametrize("body", [None, {"choices": 7}, {"error": "no"}])
+async def test_an_error_without_a_shape_gets_one(queue: Queue, body: dict[str, object] | None) -> None:
+    async with V1Worker(queue.worker_url, "m", credit=1) as worker:
+        task = queue.ask()
+        await worker.result(await worker.expect(wire.Job), status=500, body=body)
+        with pytest.raises(openai.InternalServerError) as error:
+            await task
+    assert isinstance(error.value.body, dict)
+    assert error.value.body["type"] == "server_error"
+
+
 async def test_what_comes_back_while_the_queue_drains_is_refused_at_once(queue: Queue) -> None:
     async with V1Worker(queue.worker_url, "m", credit=2) as worker:
         tasks = [queue.ask() for _ in range(2)]
@@ -336,6 +347,9 @@ async def test_a_wrong_token_is_refused_before_the_upgrade(start: Start) -> None
         pass
 
 
+LYING = '{"type": "result", "job": 1, "request_id": "x", "usage": {"completion_tokens": -1}}'
+
+
 @pytest.mark.parametrize(
     ("frame", "reason"),
     [
@@ -343,6 +357,9 @@ async def test_a_wrong_token_is_refused_before_the_upgrade(start: Start) -> None
         ('{"type": "credit", "n": 0}', "credit.n"),
         (b"\x00\x00", "ends within"),
         (REGISTER_AGAIN.model_dump_json(), "registers once"),
+        ('{"type": "result", "job": 1, "request_id": "x", "status": -1}', "result.status"),
+        ('{"type": "result", "job": 1, "request_id": "x", "gpu_seconds": -1}', "result.gpu_seconds"),
+        (LYING, "result.usage.completion_tokens"),
     ],
 )
 async def test_a_malformed_frame_closes_the_connection_with_a_reason(

@@ -1,13 +1,12 @@
 """Workers' tokens: who may join, and which models each may serve."""
 
 import hashlib
-import json
 from pathlib import Path
 
 import pytest
 import websockets
 from pydantic import ValidationError
-from queue_setup import Queue, Start, eventually
+from queue_setup import Start
 from v1_worker import V1Worker
 
 from headrace_api import wire
@@ -89,52 +88,16 @@ def test_two_entries_of_one_name_are_refused() -> None:
         table({"name": "a", "token": SECRET}, {"name": "a", "sha256": "0" * 64})
 
 
-TOKENS = (
-    f"workers: [{{name: lab, token: {SECRET}, models: [llama*]}}, {{name: any, token: {SECRET}-2, generalist: true}}]"
-)
-
-
-@pytest.fixture
-async def guarded(start: Start, tmp_path: Path) -> Queue:
-    (tmp_path / "keys.yaml").write_text(TOKENS)
-    return await start(keys=KeySettings(file=tmp_path / "keys.yaml"))
-
-
-async def test_a_worker_serves_what_its_token_lets_it(guarded: Queue) -> None:
-    async with V1Worker(guarded.worker_url, "llama", token=SECRET) as worker:
-        assert guarded.server.dispatcher.schedule.dedicated() == {"llama"}
-        await worker.send(wire.Serving(models=["llama", "llama:x"]))
-        await eventually(lambda: "llama:x" in guarded.server.dispatcher.schedule.dedicated())
-        await worker.send(wire.Serving(models=["mistral"]))
-        with pytest.raises(websockets.ConnectionClosed, match="is not for mistral"):
-            await worker.expect(wire.Job)
-    with pytest.raises(websockets.ConnectionClosed, match="is not for mistral") as closed:
-        async with V1Worker(guarded.worker_url, "mistral", token=SECRET):
-            pass
-    assert closed.value.rcvd
-    assert closed.value.rcvd.code == wire.CLOSE_BAD_REGISTRATION
-
-
-@pytest.mark.parametrize(("token", "words"), [(SECRET, "for workers that name their models"), (f"{SECRET}-2", "")])
-async def test_a_worker_of_the_seeds_protocol_needs_a_token_for_generalists(
-    guarded: Queue, token: str, words: str
-) -> None:
-    headers = {"Authorization": f"Bearer {token}"}
-    registration = {"cpu_count": 1, "disk_space": 1, "vram": 0}
-    async with websockets.connect(guarded.worker_url, additional_headers=headers) as socket:
-        await socket.send(json.dumps(registration))
-        if words:
-            with pytest.raises(websockets.ConnectionClosed, match=words):
-                await socket.recv()
-        else:
-            await eventually(lambda: guarded.server.dispatcher.schedule.generalists == 1)
-
-
-async def test_a_worker_whose_token_is_taken_away_is_sent_away(guarded: Queue) -> None:
-    async with V1Worker(guarded.worker_url, "llama", token=SECRET) as worker:
-        guarded.server.keys.worker_tokens.replace([])
+async def test_the_keys_file_has_tokens_of_workers_and_its_changes_are_followed(start: Start, tmp_path: Path) -> None:
+    file = tmp_path / "keys.yaml"
+    file.write_text(f"workers: [{{name: lab, token: {SECRET}, models: [llama*]}}]")
+    queue = await start(keys=KeySettings(file=file))
+    async with V1Worker(queue.worker_url, "llama", token=SECRET) as worker:
+        assert queue.server.dispatcher.schedule.dedicated() == {"llama"}
+        file.write_text("workers: []")
+        queue.server.keys._look_at_file()
         with pytest.raises(websockets.ConnectionClosed, match="not accepted any more"):
             await worker.expect(wire.Job)
     with pytest.raises(websockets.InvalidStatus, match="401"):
-        async with V1Worker(guarded.worker_url, "llama", token=SECRET):
+        async with V1Worker(queue.worker_url, "llama", token=SECRET):
             pass

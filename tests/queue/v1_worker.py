@@ -26,6 +26,7 @@ class V1Worker:
         token: str | None = None,
         name: str = "fake",
         state: wire.WorkerState = "ready",
+        continues: bool = False,
         tags: Sequence[str] = (),
         context: ssl.SSLContext | None = None,
     ) -> None:
@@ -34,7 +35,13 @@ class V1Worker:
             url, subprotocols=[Subprotocol(wire.SUBPROTOCOL)], additional_headers=headers, max_size=None, ssl=context
         )
         self._register = wire.Register(
-            worker=name, models=list(models), fingerprint="f" * 16, state=state, tags=list(tags), **MACHINE
+            worker=name,
+            models=list(models),
+            fingerprint="f" * 16,
+            state=state,
+            tags=list(tags),
+            continues=continues,
+            **MACHINE,
         )
         self._credit = credit
         self.socket: ClientConnection

@@ -11,14 +11,18 @@ def main() -> int:
         return replay(int(sys.argv[1]))
 
 
+def say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+
+
 def replay(seed: int) -> int:
     plan = draw(seed)
     failure = failure_of(plan)
     if failure:
         plan = shrunk(plan)
-    print(plan.describe())
-    failure = failure_of(plan, print)
-    print(failure or "nothing is wrong")
+    say(plan.describe())
+    failure = failure_of(plan, say)
+    say(failure or "nothing is wrong")
     return 1 if failure else 0
 
 

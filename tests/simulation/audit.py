@@ -1,10 +1,14 @@
 """What must be true after every step, of every frame, and at the end of a run."""
 
-import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import WSMessage, WSMsgType
+from pydantic_core import from_json
 
+from headrace_api.wire import MOST_CREDITS
+from headrace_queue.ledger.entry import Entry
+from tests.simulation import books
+from tests.simulation.database import Database
 from tests.simulation.network import Connection
 from tests.simulation.queue_actor import QueueActor
 
@@ -57,15 +61,29 @@ def _credits_agree(world: "World", queue: QueueActor) -> None:
             )
 
 
-def frame(connection: Connection, what: str, frame: WSMessage) -> None:
-    """The queue never sends a job without a credit."""
-    if frame.type is not WSMsgType.TEXT:
-        return
-    if what == "queue gets" and '"type":"credit"' in frame.data:
-        connection.credits += json.loads(frame.data)["n"]
-    elif what == "queue sends" and '"type": "job"' in frame.data:
-        assert connection.credits > 0, "a job was sent without a credit"
-        connection.credits -= 1
+def frame(database: Database, connection: Connection, what: str, frame: WSMessage) -> None:
+    """The queue never sends a job without a credit, and never acknowledges what has no row."""
+    for message in said(frame):
+        match what, message.get("type"):
+            case "queue gets", "credit" if 0 < message["n"] <= MOST_CREDITS:
+                connection.credits += message["n"]
+            case "queue sends", "job":
+                assert connection.credits > 0, "a job was sent without a credit"
+                connection.credits -= 1
+            case "queue sends", "ack":
+                request_id = message["request_id"]
+                assert request_id in database.rows, f"{request_id} is acknowledged, and has no row"
+
+
+def said(frame: WSMessage) -> list[dict[str, Any]]:
+    """The messages of a text frame; none where it is nonsense."""
+    if frame.type is not WSMsgType.TEXT or not isinstance(frame.data, str | bytes):
+        return []
+    try:
+        data = from_json(frame.data)
+    except ValueError:
+        return []
+    return [each for each in (data if isinstance(data, list) else [data]) if isinstance(each, dict)]
 
 
 def settled(world: "World") -> None:
@@ -75,11 +93,17 @@ def settled(world: "World") -> None:
     queue = world.queue
     assert queue is not None
     dispatcher = queue.dispatcher
-    for what in (dispatcher._exchanges, dispatcher._jobs, dispatcher._open, queue.schedule._demands.entries):
+    for what in (
+        dispatcher._exchanges,
+        dispatcher._jobs,
+        dispatcher._open,
+        dispatcher._unbooked,
+        queue.schedule._demands.entries,
+    ):
         assert not what, f"left over: {what}"
     workers = [worker for worker in world.workers.values() if not worker.gone]
     assert len(workers) == sum(not plan.liar for plan in world.plan.workers)
-    assert len(dispatcher._seats) == len(workers)
+    assert len(dispatcher._seats) == len(workers), f"{len(dispatcher._seats)} workers are there"
     for worker in workers:
         assert worker.session is not None, f"{worker.process.name} is not connected"
         assert worker.session.registered.is_set()
@@ -94,12 +118,24 @@ def settled(world: "World") -> None:
 
 def ended(world: "World") -> None:
     """The books of the whole run."""
+    killed = any(fault.kind == "kill queue" for fault in world.plan.faults)
     for entry in world.book.entries.values():
         request_id, how = entry.client.request_id, entry.endings
         assert len(how) == 1, f"{request_id} ended {how}"
-        assert entry.accepted <= 1
-        if how == ["done"]:
-            assert entry.counted, f"{request_id} was answered and not counted"
-        assert len(entry.counted) <= world.queues, f"{request_id} was counted {len(entry.counted)} times"
+        if request_id not in world.book.by_liars:
+            _check_row(entry, world.database.rows.get(request_id), killed=killed)
         if world.plan.kind or entry.client.number >= 100:
             assert how == ["done"], f"{request_id} ended {how}, and nothing was wrong"
+
+
+def _check_row(entry: books.Entry, row: Entry | None, *, killed: bool) -> None:
+    """What the ledger has of a request is what its client has seen, unless the queue died before it was written."""
+    request_id, (how,) = entry.client.request_id, entry.endings
+    if how in {"refused", "200 draining", "503 draining"}:
+        return  # nobody listened, or the queue takes no more
+    assert row is not None or killed, f"{request_id} ended {how}, and has no row"
+    if row is None or how in {"left", "broken"}:
+        return
+    assert (row.outcome == "completed") == (how == "done") or killed, f"{request_id} ended {how}: {row}"
+    if how == "done" and not row.doubt:
+        assert row.completion_tokens == entry.client.words, f"{request_id}: {row}"

@@ -4,8 +4,6 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from headrace_api.wire import Usage
-from headrace_queue.exchange import End
 from tests.simulation.engine import WRONG_USAGES, usage_of, words_of
 from tests.simulation.plan import ClientPlan
 
@@ -13,10 +11,7 @@ from tests.simulation.plan import ClientPlan
 @dataclass
 class Entry:
     client: ClientPlan
-    accepted: int = 0
     endings: list[str] = field(default_factory=list)
-    counted: list[Usage | None] = field(default_factory=list)
-    """Once for each process of the queue that has counted it."""
 
 
 class Book:
@@ -30,9 +25,6 @@ class Book:
     def add(self, client: ClientPlan) -> None:
         self.entries[client.request_id] = Entry(client)
 
-    def accepted(self, request_id: str) -> None:
-        self.entries[request_id].accepted += 1
-
     def left(self, request_id: str) -> None:
         self._end(request_id, "left")
 
@@ -43,19 +35,15 @@ class Book:
         """Nobody listened."""
         self._end(request_id, "refused")
 
-    def ended(self, request_id: str, end: End, data: bytes, *, accepted: bool = True) -> None:
+    def ended(self, request_id: str, status: int, body: bytes) -> None:
         entry = self.entries[request_id]
-        if request_id not in self.by_liars:
-            check = _check_stream if entry.client.stream else _check_whole
-            check(entry.client, end, data)
-        error = (end.body or {}).get("error")
-        code = error.get("code") if isinstance(error, dict) else error
-        self._end(request_id, "done" if end.status == 200 else f"{end.status} {code}")
-        assert accepted or end.status in {429, 503}, f"{request_id} was refused with {end}"
-
-    def counted(self, request_id: str, usage: Usage | None, *, anew: bool) -> None:
-        if anew and request_id in self.entries:
-            self.entries[request_id].counted.append(usage)
+        if request_id in self.by_liars:
+            self._end(request_id, "told by a liar")
+            return
+        said = _said(entry.client, status, body)
+        (_check_stream if entry.client.stream else _check_whole)(entry.client, said)
+        code = said.error.get("code") if isinstance(said.error, dict) else said.error
+        self._end(request_id, "done" if said.complete else f"{status} {code}")
 
     def _end(self, request_id: str, how: str) -> None:
         entry = self.entries[request_id]
@@ -63,31 +51,54 @@ class Book:
         assert len(entry.endings) == 1, f"{request_id} ended more than once: {entry.endings}"
 
 
-def _check_whole(client: ClientPlan, end: End, data: bytes) -> None:
-    if end.status == 200:
-        answer = json.loads(data)
-        text = answer["choices"][0]["message"]["content"]
-        assert text == "".join(words_of(client.request_id, client.words)), f"{client.request_id} got {text!r}"
-    else:
-        assert not data, f"{client.request_id} got {data!r} and then {end}"
-        assert end.body, f"{client.request_id} got {end.status} and no reason"
+@dataclass
+class _Said:
+    """What a client has been told."""
+
+    status: int
+    events: list[dict[str, Any]]
+    complete: bool
+    error: Any = None
+
+    @property
+    def text(self) -> str:
+        choices = [choice for event in self.events for choice in event["choices"]]
+        return "".join(choice["delta" if "delta" in choice else "message"].get("content", "") for choice in choices)
 
 
-def _check_stream(client: ClientPlan, end: End, data: bytes) -> None:
-    if end.status != 200 and not data:
-        return
-    events = data.split(b"\n\n")
+def _said(client: ClientPlan, status: int, body: bytes) -> _Said:
+    if not client.stream or status != 200:
+        answer = json.loads(body)
+        if status == 200:
+            return _Said(status, [answer], complete=True)
+        return _Said(status, [], complete=False, error=answer["error"])
+    events = body.split(b"\n\n")
     assert events.pop() == b"", f"{client.request_id}: an event is cut off"
-    done = bool(events) and events[-1] == b"data: [DONE]"
-    chunks = [json.loads(event.removeprefix(b"data: ")) for event in (events[:-1] if done else events)]
-    text = "".join(choice["delta"].get("content", "") for chunk in chunks for choice in chunk["choices"])
+    lines = [event.removeprefix(b"data: ") for event in events if not event.startswith(b":")]
+    complete = b"[DONE]" in lines
+    try:
+        chunks = [json.loads(line) for line in lines if line != b"[DONE]"]
+    except ValueError:
+        chunks = [{"error": "no JSON"}]
+    error = chunks.pop()["error"] if chunks and "error" in chunks[-1] else None
+    assert lines.index(b"[DONE]") == len(lines) - 1 - bool(error) if complete else error, (
+        f"{client.request_id}: {body!r}"
+    )
+    return _Said(status, chunks, complete and not error, error)
+
+
+def _check_whole(client: ClientPlan, said: _Said) -> None:
+    if said.complete:
+        assert said.text == "".join(words_of(client.request_id, client.words)), f"{client.request_id} got {said}"
+
+
+def _check_stream(client: ClientPlan, said: _Said) -> None:
     whole = "".join(words_of(client.request_id, client.words))
-    if end.status == 200:
-        assert done, f"{client.request_id}: no [DONE] at the end"
-        assert text == whole, f"{client.request_id} got {text!r}"
-        _check_ends(client, chunks)
+    if said.complete:
+        assert said.text == whole, f"{client.request_id} got {said.text!r}"
+        _check_ends(client, said.events)
     else:
-        assert whole.startswith(text), f"{client.request_id} got {text!r}"
+        assert whole.startswith(said.text), f"{client.request_id} got {said.text!r}"
 
 
 def _check_ends(client: ClientPlan, chunks: list[dict[str, Any]]) -> None:

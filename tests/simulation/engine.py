@@ -51,7 +51,7 @@ class FakeEngine:
         self.begun += 1
         number = self.begun
         temper = next(self.tempers, "good")
-        self.running[number] = request["messages"][-1]["content"]
+        self.running[number] = request["messages"][0]["content"]
         try:
             await self.pause()
             if temper == "mute":
@@ -78,14 +78,19 @@ class FakeAnswer:
     engine: FakeEngine
     request: dict[str, Any]
     temper: Temper
+    said: int = 0
+    """Words of the answer that another engine has said."""
 
     @property
     def status(self) -> int:
         return 400 if self.temper == "error" else 200
 
     async def received(self) -> AsyncIterator[bytes]:
-        request_id, number = self.request["messages"][-1]["content"].split()
+        first, *said = (message["content"] for message in self.request["messages"])
+        request_id, number = first.split()
         words = words_of(request_id, int(number))
+        self.said = len("".join(said).split())
+        words = words[self.said :]
         if self.temper == "error":
             yield b'{"error": {"message": "no", "type": "invalid_request_error", "param": null, "code": "no"}}'
         elif self.request.get("stream"):
@@ -111,7 +116,12 @@ class FakeAnswer:
         yield b"data: [DONE]\n\n"
 
     def _usage(self, words: list[str]) -> dict[str, Any]:
-        return WRONG_USAGES.get(self.temper) or usage_of(len(words))
+        usage = usage_of(len(words))
+        usage |= {
+            "prompt_tokens": usage["prompt_tokens"] + self.said,
+            "total_tokens": usage["total_tokens"] + self.said,
+        }
+        return WRONG_USAGES.get(self.temper) or usage
 
     async def _misbehave(self) -> None:
         if self.temper == "breaks":

@@ -61,7 +61,7 @@ class Liar:
         return self._rng.choice([*(job.request_id for job in self._jobs), "r1", "r2", "nobody's"])
 
     def _credit(self) -> str:
-        return wire.Credit(n=self._rng.choice((1, 2, 10**9))).model_dump_json()
+        return json.dumps({"type": "credit", "n": self._rng.choice((1, 2, 10**5, 10**9))})
 
     def _result(self) -> str:
         counts = {"prompt_tokens": self._rng.choice((-5, 0, 10**12)), "completion_tokens": self._rng.choice((-1, 7))}

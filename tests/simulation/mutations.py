@@ -6,11 +6,14 @@ from typing import Any
 import pytest
 
 from headrace_queue.dispatch import Dispatcher
-from headrace_queue.exchange import Exchange
+from headrace_queue.exchange import Call, Exchange
+from headrace_queue.ledger.bookkeeper import Bookkeeper
+from headrace_queue.ledger.ledger import Ledger
+from headrace_queue.room import Room
 from headrace_queue.schedule import Schedule
+from headrace_queue.worker_socket import V1Link
 from headrace_worker import v1
 from headrace_worker.v1 import V1Session
-from tests.simulation.queue_actor import Ledger
 
 Break = Callable[[pytest.MonkeyPatch], None]
 
@@ -37,22 +40,28 @@ def a_job_costs_no_credit(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_broken_job_gives_no_credit_back(patch: pytest.MonkeyPatch) -> None:
-    real: Any = v1.ending_of
-
-    def swallow(running: Any, task: Any) -> Any:
-        return None if task.cancelled() else real(running, task)
-
-    patch.setattr(v1, "ending_of", swallow)
+    patch.setattr(v1, "ending_of_stopped", lambda _running: None)
 
 
-def results_that_come_again_are_counted_again(patch: pytest.MonkeyPatch) -> None:
+def rows_are_not_written(patch: pytest.MonkeyPatch) -> None:
+    real = Bookkeeper.close
+
+    def forget(self: Bookkeeper, exchange: Exchange) -> None:
+        if exchange.attempts < 2:
+            real(self, exchange)
+
+    patch.setattr(Bookkeeper, "close", forget)
+
+
+def results_are_acknowledged_before_the_commit(patch: pytest.MonkeyPatch) -> None:
     real = Ledger.record
 
-    def forget(self: Ledger, *told: Any) -> None:
-        self._rows.clear()
-        real(self, *told)
+    def hurry(self: Ledger, entry: Any, committed: Any = None) -> None:
+        if committed:
+            committed()
+        real(self, entry)
 
-    patch.setattr(Ledger, "record", forget)
+    patch.setattr(Ledger, "record", hurry)
 
 
 def results_are_not_told_again(patch: pytest.MonkeyPatch) -> None:
@@ -63,16 +72,41 @@ def results_are_not_told_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(V1Session, "_on_registered", forget)
 
 
-def the_first_workers_words_stay(patch: pytest.MonkeyPatch) -> None:
-    real_read, real_restart = Exchange.read, Exchange.restart
+def clients_that_leave_go_unnoticed_by_engines(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(V1Link, "cancel", lambda _self, _job: None)
 
-    async def read(self: Exchange) -> Any:
-        patch.setattr(Exchange, "restart", real_restart)
-        try:
-            return await real_read(self)
-        finally:
-            patch.setattr(Exchange, "restart", lambda _: None)
 
-    del read
-    patch.setattr(Exchange, "restart", lambda self: setattr(self, "_size", sum(map(len, self._pieces))))
-    patch.setattr(Exchange, "_readable", Exchange._readable)
+def bytes_of_waiting_requests_are_not_counted_down(patch: pytest.MonkeyPatch) -> None:
+    real = Room.remove
+
+    def remove(self: Room, call: Call) -> None:
+        real(self, call)
+        self.bytes += len(call.raw)
+
+    patch.setattr(Room, "remove", remove)
+
+
+def a_failed_workers_words_stay(patch: pytest.MonkeyPatch) -> None:
+    real = Dispatcher._try_again
+
+    def keep(self: Dispatcher, exchange: Exchange) -> None:
+        said = list(exchange._pieces)
+        real(self, exchange)
+        if not exchange.over and not exchange._pieces:
+            for piece in said:
+                exchange.put(piece)
+
+    patch.setattr(Dispatcher, "_try_again", keep)
+
+
+ALL: tuple[Break, ...] = (
+    requests_of_a_lost_worker_are_forgotten,
+    a_job_costs_no_credit,
+    a_broken_job_gives_no_credit_back,
+    rows_are_not_written,
+    results_are_acknowledged_before_the_commit,
+    results_are_not_told_again,
+    clients_that_leave_go_unnoticed_by_engines,
+    bytes_of_waiting_requests_are_not_counted_down,
+    a_failed_workers_words_stay,
+)

@@ -1,4 +1,4 @@
-"""What happens in one run, drawn from its seed beforehand, so that a run that fails can be made smaller piece by piece."""
+"""What happens in one run, drawn from its seed beforehand, so that a run that fails can be made smaller by parts."""
 
 from dataclasses import dataclass, field, replace
 from random import Random
@@ -45,16 +45,20 @@ class WorkerPlan:
     tempers: tuple[Temper, ...]
     """How its engine behaves, request after request; good when they are used up."""
     starts_after_s: float = 0.0
+    continues: bool = True
     liar: bool = False
     """No worker of ours: it says what it wants."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    at: float
     kind: FaultKind
     target: int
     seconds: float
+    at: float | None = None
+    """When, or else:"""
+    after_frames: int = 0
+    """As soon as so many frames have arrived, at the worker that sent or got the last one: in the midst of things."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ class Plan:
         return "\n".join([*parts, *map(str, self.clients), *map(str, self.workers), *map(str, self.faults)])
 
 
-KIND_LIMITS = Limits(1000, 2**20, 2**20, 300, 300, 3)
+KIND_LIMITS = Limits(client_buffer_bytes=2**20, hold_seconds=300, request_seconds=300)
 
 
 def draw(seed: int) -> Plan:
@@ -88,7 +92,7 @@ def draw(seed: int) -> Plan:
     workers = tuple(_worker(rng, number, kind=kind) for number in range(rng.randint(1, 3)))
     if not kind and rng.random() < 0.15:
         workers = (*workers, replace(_worker(rng, 9, kind=False), liar=True))
-    faults = () if kind else tuple(_fault(rng, workers) for _ in range(rng.choice((0, 1, 1, 2, 3, 5))))
+    faults = () if kind else tuple(_fault(rng, workers) for _ in range(rng.choice((0, 1, 2, 3, 5))))
     slowness = rng.choice((0.0, 0.01, 0.3, 2.0))
     return Plan(seed, slowness, KIND_LIMITS if kind else _limits(rng), clients, workers, faults)
 
@@ -97,7 +101,7 @@ def _limits(rng: Random) -> Limits:
     return Limits(
         max_waiting=rng.choice((0, 2, 100)),
         max_waiting_bytes=rng.choice((300, 2**20)),
-        client_buffer_bytes=rng.choice((1000, 2**20)),
+        client_buffer_bytes=rng.choice((1500, 2**20)),
         hold_seconds=rng.choice((1.0, 5.0, 30.0)),
         request_seconds=rng.choice((4.0, 15.0, 60.0)),
         max_attempts=rng.randint(1, 3),
@@ -126,10 +130,15 @@ def _worker(rng: Random, number: int, *, kind: bool) -> WorkerPlan:
         slots=rng.randint(1, 3),
         pace_s=rng.choice((0.0, 0.01, 0.2, 1.0)),
         tempers=() if kind else tuple(rng.choice(tempers) for _ in range(rng.choice((0, 2, 4)))),
+        continues=rng.random() < 0.8,
         starts_after_s=rng.choice((0.0, 0.0, rng.random() * 5)),
     )
 
 
 def _fault(rng: Random, workers: tuple[WorkerPlan, ...]) -> Fault:
     seconds = rng.random() * rng.choice((0.1, 2, 8))
-    return Fault(rng.random() * rng.choice((2, 18)), rng.choice(_FAULTS), rng.choice(workers).number, seconds)
+    kind, target = rng.choice(_FAULTS), rng.choice(workers).number
+    if rng.random() < 0.6:
+        kind = rng.choice(("cut", "kill worker", kind))
+        return Fault(kind, target, seconds, after_frames=rng.randint(1, rng.choice((20, 120))))
+    return Fault(kind, target, seconds, at=rng.random() * rng.choice((2, 18)))

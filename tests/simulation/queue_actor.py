@@ -1,31 +1,40 @@
-"""The queue of a run: the real dispatcher and door, put together as the program does, with clients instead of HTTP."""
+"""The queue of a run: its real parts put together as the program does, with connections in memory."""
 
 import asyncio
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from headrace_api.wire import Usage
+from headrace_queue.access import Open
 from headrace_queue.clock import LoopClock, Timer
 from headrace_queue.dispatch import Dispatcher
-from headrace_queue.errors import ApiError
-from headrace_queue.exchange import Call, End
+from headrace_queue.http.connection import Connection, HttpLimits
 from headrace_queue.keys.worker_tokens import WorkerTokens
 from headrace_queue.ledger.bookkeeper import Bookkeeper
-from headrace_queue.ledger.entry import Entry
-from headrace_queue.limits import Limits
+from headrace_queue.ledger.ledger import Ledger
+from headrace_queue.ledger.metrics import LedgerMetrics
+from headrace_queue.ledger.receipts import Receipts
 from headrace_queue.metrics import Metrics
 from headrace_queue.models import ModelNames
+from headrace_queue.openai_api import OpenAiApi, Parts
 from headrace_queue.schedule import Schedule
 from headrace_queue.worker_door import WorkerDoor
 from tests.simulation import network
 from tests.simulation.books import Book
+from tests.simulation.database import Database, Writer
+from tests.simulation.http_client import Answer, Line
 from tests.simulation.loop import Process
-from tests.simulation.plan import MODELS
+from tests.simulation.plan import MODELS, Plan
 
 METRICS = Metrics(CollectorRegistry())
+LEDGER_METRICS = LedgerMetrics(CollectorRegistry())
 """Of all runs together: nothing is decided by them, and making them takes longer than a run."""
+
+
+_COMMENT_S = 3.0
+_LAST_COMMIT_S = 30.0
 
 
 class _Clock(LoopClock):
@@ -38,35 +47,52 @@ class _Clock(LoopClock):
         return super().call_later(seconds, lambda: callback() if self._process.alive else None)
 
 
-class Ledger:
-    """Commits at once; what a process has written once it does not write again."""
+class _House:
+    """See `headrace_queue.http.connection.House`."""
 
-    def __init__(self, book: Book) -> None:
-        self.full = False
-        self._book = book
-        self._rows: set[str] = set()
+    limits = HttpLimits()
+    date = b""
 
-    def record(self, entry: Entry, committed: Callable[[], None] | None = None) -> None:
-        usage = Usage(prompt_tokens=entry.prompt_tokens, completion_tokens=entry.completion_tokens)
-        self._book.counted(entry.request_id, usage, anew=entry.request_id not in self._rows)
-        self._rows.add(entry.request_id)
-        if committed:
-            committed()
+    def __init__(self, service: OpenAiApi) -> None:
+        self.service = service
+        self.connections: dict[Connection, int] = {}
+
+    def elsewhere(self) -> asyncio.Protocol:
+        raise AssertionError("a client asks for what is not the API's")
+
+    def enter(self, connection: Connection) -> None:
+        self.connections[connection] = len(self.connections)
+
+    def leave(self, connection: Connection) -> None:
+        self.connections.pop(connection, None)
 
 
 class QueueActor:
     """One process of the queue, from its start to its death."""
 
-    def __init__(self, name: str, limits: Limits, book: Book, log: Any) -> None:
+    def __init__(  # noqa: PLR0917 - what it shares with the rest of its world
+        self, name: str, plan: Plan, book: Book, database: Database, rng: Random, log: Any
+    ) -> None:
         self.process = Process(name)
         self.book = book
         self.schedule = Schedule()
         names = ModelNames(MODELS, self.schedule)
-        clock = _Clock(self.process)
-        books = Bookkeeper(Ledger(book), METRICS, clock, clock.now)
-        self.dispatcher = Dispatcher(self.schedule, names, limits, books, METRICS, clock)
+        clock, loop = _Clock(self.process), asyncio.get_running_loop()
+        self.ledger = Ledger(LEDGER_METRICS, log, lambda new: books.noticed(new, names.label))
+        self.ledger._loop = loop
+        self.ledger._writer = Writer(self.process, database, self.ledger, rng, plan.slowness)  # type: ignore[assignment]
+        books = Bookkeeper(self.ledger, METRICS, clock, loop.time)
+        books.receipts = Receipts("secret")
+        self.dispatcher = Dispatcher(self.schedule, names, plan.limits, books, METRICS, clock)
         self.door = WorkerDoor(self.dispatcher, METRICS, log, WorkerTokens(), 15)
-        self.answering: dict[str, asyncio.Task[None]] = {}
+        self.api = OpenAiApi(Parts(self.dispatcher, names, Open(), METRICS, log), {}, _COMMENT_S)
+        self.api._ids = self  # type: ignore[assignment]  # `new` below: the plan has the ids
+        self.house = _House(self.api)
+        self.lines: dict[str, Line] = {}
+        self._asked = ""
+
+    def new(self) -> str:
+        return self._asked
 
     def welcome(self, end: network.End) -> None:
         """A worker has connected."""
@@ -76,43 +102,42 @@ class QueueActor:
         await self.door.serve(end, None, "peer", speaks_v1=True)
         await end.close()
 
-    def ask(self, call: Call, read_pause_s: float) -> None:
+    def ask(self, request_id: str, body: bytes, read_pause_s: float) -> None:
         """A client asks; its book is told how that ends."""
-        task = self.process.start(self._answer(call, read_pause_s))
-        self.answering[call.request_id] = task
-        task.add_done_callback(lambda _: self.answering.pop(call.request_id))
+        fields = f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        head = f"POST /v1/chat/completions HTTP/1.1\r\n{fields}".encode()
+
+        def ended(answer: Answer | None) -> None:
+            if answer is None:
+                self.book.broken(request_id)
+            else:
+                self.book.ended(request_id, answer.status, answer.body)
+
+        self._asked = request_id
+        line = self.lines[request_id] = Line(self.house, read_pause_s, ended)
+        if not self.house.connections:
+            asyncio.get_running_loop().call_later(1, self._tick)
+        line.ask(head + body)
 
     def hang_up(self, request_id: str) -> None:
         """The client of a request has gone."""
-        if task := self.answering.get(request_id):
+        line = self.lines[request_id]
+        if not line.over and self.process.alive:
             self.book.left(request_id)
-            task.cancel()
+            line.hang_up()
 
-    async def _answer(self, call: Call, read_pause_s: float) -> None:
-        # As `OpenAiApi._answer` does it.
-        try:
-            exchange = self.dispatcher.submit(call, lambda: self._abort(call.request_id))
-        except ApiError as error:
-            self.book.ended(call.request_id, End.failed(error), b"", accepted=False)
-            return
-        self.book.accepted(call.request_id)
-        data = b""
-        try:
-            while isinstance(item := await exchange.read(), bytes):
-                data += item
-                await asyncio.sleep(read_pause_s)
-            self.book.ended(call.request_id, item, data)
-        finally:
-            self.dispatcher.leave(exchange)
-
-    def _abort(self, request_id: str) -> None:
-        self.book.broken(request_id)
-        self.answering[request_id].cancel()
+    def _tick(self) -> None:
+        """As `HttpServer._tick`, while there are connections."""
+        for connection in sorted(self.house.connections, key=self.house.connections.__getitem__):
+            connection.tick(asyncio.get_running_loop().time())
+        if self.house.connections and self.process.alive:
+            asyncio.get_running_loop().call_later(1, self._tick)
 
     def kill(self) -> None:
-        for request_id in self.answering:
-            self.book.broken(request_id)
         self.process.kill()
+        for line in self.lines.values():
+            if not line.over:
+                line.abort()
 
     async def stop(self, seconds: float) -> None:
         """As SIGTERM does."""
@@ -120,4 +145,6 @@ class QueueActor:
         self.dispatcher.drain(seconds, done.set)
         await done.wait()
         await self.door.close()
+        self.ledger._flush()
+        await self.ledger.flush(_LAST_COMMIT_S)
         self.kill()

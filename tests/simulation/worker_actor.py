@@ -9,6 +9,7 @@ from typing import Any
 
 from headrace_api import wire
 from headrace_worker.engine_client import Dialect, EngineClient
+from headrace_worker.engines.protocol import text_api
 from headrace_worker.life import State
 from headrace_worker.metrics import Metrics
 from headrace_worker.puller import retry_delay
@@ -50,7 +51,9 @@ class WorkerActor:
 
     async def _live(self) -> None:
         await asyncio.sleep(self.plan.starts_after_s)
-        client = EngineClient(None, "", Dialect("m"), self.engine)  # type: ignore[arg-type]
+        client = EngineClient(
+            None, "", Dialect("m", api=replace(text_api(), continues=self.plan.continues)), self.engine
+        )  # type: ignore[arg-type]
         self.status.set_offer(Offer(client, self.plan.slots))
         self.status.set_state(State.READY)
 
@@ -79,7 +82,8 @@ class WorkerActor:
     def register(self) -> wire.Register:
         machine = {"cpu_count": 1, "disk_space": 1, "vram": 0}
         name, models = f"w{self.plan.number}", list(self.plan.models)
-        return wire.Register(worker=name, models=models, fingerprint="f", state=self.status.state.value, **machine)
+        state = self.status.state.value
+        return wire.Register(worker=name, models=models, fingerprint="f", state=state, continues=True, **machine)
 
     def kill(self) -> None:
         self.process.kill()

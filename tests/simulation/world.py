@@ -1,6 +1,7 @@
 """One run: puts the actors together, lets things go wrong, then lets everything settle."""
 
 import asyncio
+import contextvars
 import gc
 import json
 from collections.abc import Callable
@@ -10,9 +11,9 @@ from typing import Any
 
 from aiohttp import WSMessage
 
-from headrace_queue.exchange import Call
 from tests.simulation import audit
 from tests.simulation.books import Book
+from tests.simulation.database import Database
 from tests.simulation.liar import Liar
 from tests.simulation.loop import Process, VirtualLoop
 from tests.simulation.network import Connection
@@ -40,7 +41,7 @@ class _Log:
         if self._note:
             self._note(f"queue: {event} {fields}")
 
-    warning = error = info
+    warning = error = exception = info
 
 
 class World:
@@ -53,10 +54,12 @@ class World:
         self.loop = VirtualLoop(self._after_step, _STEPS)
         self.queue: QueueActor | None = None
         self.queues = 0
+        self.database = Database()
         self.workers: dict[int, WorkerActor] = {}
         self.liars: list[Liar] = []
         self.connections: list[Connection] = []
         self.quiet_network = False
+        self.frames = 0
         self._trace = trace
 
     def run(self) -> None:
@@ -81,7 +84,8 @@ class World:
         for client in self.plan.clients:
             self.loop.call_later(client.at, self._ask, client)
         for fault in self.plan.faults:
-            self.loop.call_later(fault.at, self._cause, fault)
+            if fault.at is not None:
+                self.loop.call_later(fault.at, self._cause, fault)
         await asyncio.sleep(END_OF_FAULTS_S)
         await self._heal()
         await asyncio.sleep(_SETTLED_S)
@@ -123,7 +127,9 @@ class World:
 
     def _start_queue(self) -> None:
         self.queues += 1
-        self.queue = QueueActor(f"queue {self.queues}", self.plan.limits, self.book, _Log(self._trace and self.note))
+        self.queue = QueueActor(
+            f"queue {self.queues}", self.plan, self.book, self.database, self.rng, _Log(self._trace and self.note)
+        )
 
     def _start_worker(self, number: int) -> None:
         plan = next(one for one in self.plan.workers if one.number == number)
@@ -156,11 +162,9 @@ class World:
         content = f"{client.request_id} {client.words}"
         body = {"model": client.model, "messages": [{"role": "user", "content": content}], "stream": client.stream}
         body |= {"stream_options": {"include_usage": True}} if client.include_usage else {}
-        raw = json.dumps(body).encode()
-        call = Call(client.request_id, client.model, "/v1/chat/completions", raw, client.stream, client.include_usage)
         self.note(f"{client.request_id} asks for {client.model}")
         queue = self.queue
-        queue.ask(call, client.read_pause_s)
+        queue.ask(client.request_id, json.dumps(body).encode(), client.read_pause_s)
         if client.leaves_after_s is not None:
             self.loop.call_later(client.leaves_after_s, queue.hang_up, client.request_id)
 
@@ -233,8 +237,18 @@ class World:
         def see(what: str, frame: WSMessage) -> None:
             if self._trace:
                 self.note(f"{name}'s {what} {frame.data!r}")
-            if name == "liar" and what == "queue sends" and '"type": "job"' in str(frame.data):
-                self.book.by_liars.add(json.loads(frame.data)["request_id"])
-            audit.frame(connection, what, frame)
+            if name == "liar" and what == "queue sends":
+                self.book.by_liars |= {one["request_id"] for one in audit.said(frame) if one["type"] == "job"}
+            audit.frame(self.database, connection, what, frame)
+            if what.endswith("gets") and not self.quiet_network:
+                self._count_frame(name)
 
         return see
+
+    def _count_frame(self, name: str) -> None:
+        self.frames += 1
+        for fault in self.plan.faults:
+            if fault.after_frames == self.frames:
+                number = int(name.split()[1]) if name.startswith("worker") else fault.target
+                nobody = contextvars.Context()  # what comes of it is not the affair of the process that got the frame
+                self.loop.call_soon(self._cause, replace(fault, target=number), context=nobody)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -13,19 +14,28 @@ from headrace_api.wire import Register
 from headrace_worker.engine_client import Dialect, EngineClient
 from headrace_worker.life import State
 from headrace_worker.metrics import Metrics
-from headrace_worker.puller import Puller, PullPlan, worker_url
+from headrace_worker.puller import PullPlan, worker_url
+from headrace_worker.replicas import Replicas
 from headrace_worker.status import Offer, Status
 from headrace_worker.transports.http import Http
 from headrace_worker.transports.multiplexed import Multiplexed
 from tests.worker.scripted_engine import ScriptedEngine
 from tests.worker.scripted_queue import ScriptedQueue
 
-REGISTER = Register(cpu_count=8, disk_space=500, vram=0, worker="w-1", models=["public-name"], fingerprint="f" * 16)
+REGISTER = Register(
+    cpu_count=8,
+    disk_space=500,
+    vram=0,
+    worker="w-1",
+    models=["public-name"],
+    fingerprint="f" * 16,
+    shares=True,
+)
 
 
 @dataclass
 class Pulling:
-    puller: Puller
+    puller: Replicas
     status: Status
     task: asyncio.Task[None]
     registered: list[bool] = field(default_factory=list)
@@ -55,8 +65,14 @@ async def engine() -> AsyncIterator[ScriptedEngine]:
 @pytest.fixture
 def pulling(engine: ScriptedEngine) -> Callable[..., AbstractAsyncContextManager[Pulling]]:
     @contextlib.asynccontextmanager
-    async def start(url: str, slots: int = 4, token: str | None = None, ready: bool = True) -> AsyncIterator[Pulling]:
-        plan = PullPlan(worker_url(url), token, REGISTER, fast_retries=7)
+    async def start(
+        url: str,
+        slots: int = 4,
+        token: str | None = None,
+        ready: bool = True,
+        tls: ssl.SSLContext | None = None,
+    ) -> AsyncIterator[Pulling]:
+        plan = PullPlan(worker_url(url), token, REGISTER, fast_retries=7, tls=tls)
         status = Status(Metrics())
         async with aiohttp.ClientSession() as session:
             transport = Multiplexed(session, engine.url) if engine.multiplexed else Http(engine.url)
@@ -64,7 +80,7 @@ def pulling(engine: ScriptedEngine) -> Callable[..., AbstractAsyncContextManager
             status.set_offer(Offer(client, slots))
             if ready:
                 status.set_state(State.READY)
-            puller = Puller(plan, status)
+            puller = Replicas(plan, status)
             tasks = [asyncio.create_task(puller.run())]
             running = Pulling(puller, status, tasks[0])
             tasks.append(asyncio.create_task(running.note()))

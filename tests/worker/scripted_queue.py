@@ -129,12 +129,12 @@ class ScriptedQueue:
         return socket
 
     @contextlib.asynccontextmanager
-    async def serving(self) -> AsyncIterator["ScriptedQueue"]:
+    async def serving(self, host: str = "127.0.0.1") -> AsyncIterator["ScriptedQueue"]:
         app = web.Application()
         app.router.add_get("/worker", self.accept)
         runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", self.port).start()
+        await web.TCPSite(runner, host, self.port).start()
         self.port = runner.addresses[0][1]
         try:
             yield self

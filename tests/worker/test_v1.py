@@ -7,13 +7,13 @@ from contextlib import AbstractAsyncContextManager
 
 import pytest
 
-from headrace_api.wire import Cancel, Credit, Drain, HandBack, Registered, Result, Usage
+from headrace_api.wire import Cancel, Credit, Drain, HandBack, Job, Register, Registered, Result, Usage
 from headrace_worker import puller
 from tests.waiting import until
 from tests.worker.asgi_engine import AsgiEngine
 from tests.worker.conftest import REGISTER, Pulling
 from tests.worker.scripted_engine import CHUNKS, DONE, ERROR_CHUNK, HUGE, USAGE, USAGE_CHUNK, ScriptedEngine
-from tests.worker.scripted_queue import PATIENCE_S, ScriptedQueue
+from tests.worker.scripted_queue import CHAT, PATIENCE_S, ScriptedQueue
 
 Start = Callable[..., AbstractAsyncContextManager[Pulling]]
 STREAM = {"stream": True}
@@ -94,7 +94,7 @@ async def test_a_stream_that_ends_without_usage_has_broken_off(queue: ScriptedQu
         await connection.greet()
         await connection.ask(1, "broken", stream=True)
         result = await connection.expect(Result)
-        assert (result.status, result.usage) == (502, None)
+        assert (result.status, result.usage) == (502, Usage(completion_tokens=1)), "as many as were sent"
         assert connection.answers[1] == CHUNKS[0] + ERROR_CHUNK + DONE
 
 
@@ -117,6 +117,30 @@ async def test_a_job_cancelled_before_it_starts_still_ends(queue: ScriptedQueue,
         await asyncio.gather(connection.ask(1, "held back"), connection.send(Cancel(job=1)))
         assert (await connection.expect(Result)).status == 499
         assert (await connection.expect(Credit)).n == 1
+
+
+async def test_what_a_broken_connection_cost_is_told_where_receipts_are_given(
+    queue: ScriptedQueue, pulling: Start
+) -> None:
+    async with pulling(queue.url):
+        first = await queue.connection()
+        await first.greet()
+        for job, receipt in ((1, "a receipt"), (2, "")):
+            request = {"model": "public-name", "stream": True, "messages": [{"role": "user", "content": "held"}]}
+            asked = Job(job=job, request_id=f"request-{job}", openai_url=CHAT, openai_req=request, receipt=receipt)
+            await first.send(asked)
+        while len(first.answers) < 2:
+            first.piece.clear()
+            await first.first_piece()
+        await first.socket.close()
+        second = await queue.connection()
+        await second.expect(Register)
+        await second.send(Registered())
+        result = await second.expect(Result)
+        assert (result.request_id, result.receipt, result.status) == ("request-1", "a receipt", 502)
+        assert result.usage is not None
+        assert result.usage.completion_tokens >= 1
+        assert isinstance(await second.expect(Credit), Credit), "and nothing of the other"
 
 
 async def test_results_are_sent_again_until_acknowledged(queue: ScriptedQueue, pulling: Start) -> None:

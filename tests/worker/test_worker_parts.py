@@ -19,7 +19,7 @@ from headrace_worker.errors import ProbesError
 from headrace_worker.life import State
 from headrace_worker.metrics import Metrics
 from headrace_worker.puller import retry_delay, worker_url
-from headrace_worker.sse import UsageTap
+from headrace_worker.sse import UsageTap, usage_of
 from headrace_worker.status import Status
 from tests.waiting import until
 from tests.worker.conftest import Pulling
@@ -92,6 +92,15 @@ def test_usage_in_an_event_with_choices_is_passed_on() -> None:
     assert tap.feed(event) == event
     assert tap.usage == Usage(prompt_tokens=1)
     assert tap.feed(b'data: {"usage":{ nonsense\n\n') == b'data: {"usage":{ nonsense\n\n'
+
+
+@pytest.mark.parametrize("counts", [{"prompt_tokens": -1}, {"completion_tokens": 2**31}, {"total_tokens": "many"}])
+def test_an_engine_that_lies_about_usage_has_told_none(counts: dict[str, object]) -> None:
+    body = json.dumps({"usage": counts}).encode()
+    assert usage_of(body) is None
+    tap = UsageTap(keep_usage=True)
+    assert tap.feed(b"data: " + body + b"\n\n")
+    assert tap.usage is None
 
 
 class SlowSender:

@@ -16,7 +16,7 @@ class ProcessMetrics:
             "headrace_operator_leader", "1 while this replica is the one that writes.", registry=registry
         )
         self.queue_connected = Gauge(
-            "headrace_operator_queue_connected", "1 while the queue answers.", registry=registry
+            "headrace_operator_queue_connected", "Replicas of the queue that answer.", registry=registry
         )
         self._resync = Gauge(
             "headrace_operator_last_resync_timestamp_seconds",

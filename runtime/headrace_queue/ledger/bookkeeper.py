@@ -4,6 +4,8 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from prometheus_client import Counter
+
 from headrace_queue.clock import Clock
 from headrace_queue.exchange import Call, End, Exchange
 from headrace_queue.ledger.counts import Counts, possible
@@ -40,6 +42,8 @@ class Bookkeeper:
         self._metrics = metrics
         self._clock = clock
         self._wall = wall
+        self._counters: dict[str, tuple[Counter, Counter]] = {}
+        """By label; looking them up each time costs as much as all the rest."""
 
     @property
     def full(self) -> bool:
@@ -62,13 +66,15 @@ class Bookkeeper:
     def close(self, exchange: Exchange) -> None:
         """Write down a request that has ended, and that no worker has any more."""
         end, used, call = exchange.end or End(499), exchange.used, exchange.call
-        seconds = self._clock.now() - (exchange.began if exchange.started is None else exchange.started)
+        now = self._clock.now()
+        since = self._wall() - now
+        seconds = now - (exchange.began if exchange.started is None else exchange.started)
         counts, honest = self._counts(exchange, seconds)
         self._count(exchange.label, counts)
         entry = Entry(
             call.request_id, call.key, call.model, call.adapter, exchange.worker,
             counts.prompt_tokens, counts.cached_tokens, counts.completion_tokens, counts.gpu_seconds,
-            self._at(exchange.began) or 0.0, self._at(exchange.started), self._at(exchange.first_byte), self._wall(),
+            exchange.began + since, _plus(exchange.started, since), _plus(exchange.first_byte, since), now + since,
             outcome(end.status, sent=exchange.sent),
             _doubts(used, honest=honest) if exchange.worker else "",
         )  # fmt: skip
@@ -103,11 +109,16 @@ class Bookkeeper:
         return possible(used.usage, used.gpu_seconds, len(exchange.call.raw), size, seconds + _SLACK_SECONDS)
 
     def _count(self, label: str, counts: Counts) -> None:
-        self._metrics.tokens.labels(label, "prompt").inc(counts.prompt_tokens)
-        self._metrics.tokens.labels(label, "completion").inc(counts.completion_tokens)
+        counters = self._counters.get(label)
+        if counters is None:
+            tokens = self._metrics.tokens
+            counters = self._counters[label] = tokens.labels(label, "prompt"), tokens.labels(label, "completion")
+        counters[0].inc(counts.prompt_tokens)
+        counters[1].inc(counts.completion_tokens)
 
-    def _at(self, moment: float | None) -> float | None:
-        return None if moment is None else self._wall() - (self._clock.now() - moment)
+
+def _plus(moment: float | None, seconds: float) -> float | None:
+    return None if moment is None else moment + seconds
 
 
 def _doubts(used: End | None, *, honest: bool) -> str:

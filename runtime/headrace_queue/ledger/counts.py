@@ -5,7 +5,7 @@ image becomes) or of the answer with its JSON around. So no honest count is ever
 """
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from headrace_api.wire import Usage
 
@@ -17,8 +17,7 @@ _MOST_GPUS = 1024
 """Of one worker."""
 
 
-@dataclass(frozen=True)
-class Counts:
+class Counts(NamedTuple):
     """Tokens and GPU time of one request."""
 
     prompt_tokens: int = 0

@@ -46,10 +46,11 @@ class Entry(NamedTuple):
 def merged(there: Entry, told: Entry) -> Entry | None:
     """The row that is right after `told` comes for a request that has the row `there`; None: the same.
 
-    The word of the queue that had the request counts, whichever came first; tokens are taken from whoever counted them.
+    The word of the queue that had the request counts, whichever came first, then that of a worker that had it; tokens
+    are taken from whichever of them counted, never from a worker that cannot show that it had the request.
     """
-    ours, other = (told, there) if there.doubts(RECEIPT) and not told.doubts(RECEIPT) else (there, told)
-    if ours.doubts(UNCOUNTED) and not other.doubts(UNCOUNTED):
+    ours, other = (told, there) if _hearsay(told) < _hearsay(there) else (there, told)
+    if ours.doubts(UNCOUNTED) and not (other.doubts(UNCOUNTED) or other.doubts(UNSIGNED)):
         doubt = " ".join(
             [word for word in ours.doubt.split() if word != UNCOUNTED]
             + [word for word in (ESTIMATED, CORRECTED) if other.doubts(word)]
@@ -57,3 +58,8 @@ def merged(there: Entry, told: Entry) -> Entry | None:
         counted = {name: getattr(other, name) for name in ("prompt_tokens", "cached_tokens", "completion_tokens")}
         ours = ours._replace(**counted, gpu_seconds=other.gpu_seconds, doubt=doubt)
     return None if ours == there else ours
+
+
+def _hearsay(entry: Entry) -> int:
+    """How far from the request itself the word of it is."""
+    return entry.doubts(RECEIPT) + entry.doubts(UNSIGNED)

@@ -5,8 +5,9 @@ over the request's id and the rest, then the rest, a JSON list.
 """
 
 import hmac
-import json
 from dataclasses import dataclass
+
+from pydantic_core import from_json, to_json
 
 _DIGITS = 32
 
@@ -32,7 +33,7 @@ class Receipts:
     def make(self, request_id: str, receipt: Receipt) -> str:
         """The receipt as a worker gets it."""
         fields = [receipt.key, receipt.model, receipt.adapter, round(receipt.received_at, 3), receipt.request_bytes]
-        text = json.dumps(fields)
+        text = to_json(fields).decode()
         return self._sign(request_id, text) + text
 
     def read(self, request_id: str, given: str) -> Receipt | None:
@@ -40,7 +41,7 @@ class Receipts:
         signature, text = given[:_DIGITS], given[_DIGITS:]
         if not signature.isascii() or not hmac.compare_digest(signature, self._sign(request_id, text)):
             return None
-        return Receipt(*json.loads(text))
+        return Receipt(*from_json(text))
 
     def _sign(self, request_id: str, text: str) -> str:
         message = f"{request_id}\n{text}".encode(errors="surrogatepass")

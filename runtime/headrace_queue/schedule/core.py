@@ -110,6 +110,29 @@ class Schedule:
         self._force.rank(one)
         return was_starting
 
+    def take_back(self, worker: int, credits_: int) -> int:
+        """The worker wants so many unused credits back; returns how many it gets."""
+        one = self._force.workers[worker]
+        taken = min(one.credits, credits_)
+        one.credits -= taken
+        self._force.rank(one)
+        return taken
+
+    def waits(self) -> list[tuple[str, int, int]]:
+        """Every model that has requests waiting: its name, how many, and the oldest ticket."""
+        number = {name: demand.waiting for name, demand in self._demands.models.items() if demand.waiting}
+        oldest: dict[str, int] = {}
+        for ticket, entry in self._demands.entries.items() if number else ():  # oldest first: tickets grow
+            if entry.worker is None and entry.call.model not in oldest:
+                oldest[entry.call.model] = ticket
+                if len(oldest) == len(number):
+                    break
+        return [(name, number[name], ticket) for name, ticket in oldest.items()]
+
+    def ready_for(self, model: str) -> list[int]:
+        """The dedicated workers that take requests for `model`."""
+        return [worker.number for worker in self._force.members(model) if worker.starting is None]
+
     # ---- requests
 
     def enqueue(self, ticket: int, call: Call, now: float = 0.0) -> None:

@@ -85,6 +85,7 @@ class LlamaCpp:
             embedding_api() if embeds else text_api(TOKENIZE_PATH),
             metrics_path="" if generator.engine_kwargs.get("endpoint_metrics") is False else "/metrics",
             metrics_prefix="llamacpp:",
+            continues=not embeds,
             renamed={TOKENIZE_PATH: {"prompt": "content"}},
         )
 

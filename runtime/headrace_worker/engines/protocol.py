@@ -108,6 +108,8 @@ class EngineApi:
     """None where adapters cannot come and go while it runs."""
     multiplexed: bool = False
     """Whether it was started to take all requests over one WebSocket (`in_vllm.headrace_multiplexer`) as well."""
+    continues: bool = False
+    """Whether it says the rest where a chat's last message is the beginning of the answer."""
     renamed: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """By path: fields of a request that this engine knows under another name, as `{"prompt": "content"}`."""
 

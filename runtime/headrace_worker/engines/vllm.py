@@ -83,7 +83,7 @@ class Vllm:
 
     def api(self, generator: Generator) -> EngineApi:
         """A server that was told to be a pooling one embeds; any other generates text."""
-        text = replace(text_api(TOKENIZE_PATH), adapters=VllmAdapters(), multiplexed=True)
+        text = replace(text_api(TOKENIZE_PATH), adapters=VllmAdapters(), multiplexed=True, continues=True)
         api = text if self._multiplexed(generator) else embedding_api()
         # Without statistics its page is there, too, but nothing on it moves: a busy engine would look like a hung one.
         table = engine_arguments.table("vllm")
