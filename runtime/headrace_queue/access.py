@@ -1,7 +1,6 @@
 """Who may ask for what: what the client API needs of keys, and the answer where there are none."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from headrace_api.wire import Usage
@@ -23,18 +22,6 @@ class Admission(Protocol):
         """Called exactly once, at the call's end; `usage` is None where no worker has told it."""
 
 
-@dataclass(frozen=True)
-class Viewer:
-    """Who looks at the console."""
-
-    key: str
-    """The id of the key; empty where there are no keys."""
-    may_use: Callable[[str], bool]
-    """Whether she may use a model: she sees no other."""
-    sees_all_keys: bool
-    """Whether she sees the requests and the usage of all keys, or of her own only."""
-
-
 class Access(Protocol):
     """Decides from memory, without waiting. `authorization` is the header of that name, empty where there is none."""
 
@@ -52,13 +39,6 @@ class Access(Protocol):
             ApiError: 401.
         """
 
-    def viewer(self, authorization: str, /) -> Viewer:
-        """What the key may see of the queue.
-
-        Raises:
-            ApiError: 401.
-        """
-
 
 class Open:
     """Access where no key is configured: everybody may ask for everything."""
@@ -70,10 +50,6 @@ class Open:
     def visible(self, _authorization: str, models: Iterable[str], /) -> list[str]:
         """See `Access.visible`."""
         return sorted(models)
-
-    def viewer(self, _authorization: str, /) -> Viewer:
-        """See `Access.viewer`."""
-        return Viewer("", lambda _: True, sees_all_keys=True)
 
 
 class _Admitted:

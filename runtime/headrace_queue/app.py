@@ -20,6 +20,9 @@ from headrace_queue import openapi
 from headrace_queue.access import Access
 from headrace_queue.aiohttp_errors import openai_errors
 from headrace_queue.clock import LoopClock
+from headrace_queue.console.door import Console
+from headrace_queue.console.sight import look
+from headrace_queue.console.viewer import viewer
 from headrace_queue.database.engine import shown, sqlite_url
 from headrace_queue.database.opening import open_database
 from headrace_queue.demand_teller import DemandTeller
@@ -93,6 +96,10 @@ class QueueServer:
         self._teller = DemandTeller(self.dispatcher)
         self._replica = replica = Replica(self.dispatcher, self._teller, secrets.token_hex(8), settings.replicas)
         self._door = WorkerDoor(replica, metrics, log, self.keys.worker_tokens, settings.heartbeat_seconds)
+        self._console = Console(
+            lambda: look(self.dispatcher, names, registry, clock.now),
+            lambda shown: viewer(self.keys.access, settings.keys.admin_key, shown, time.time()),
+        )
         self._operators = OperatorSocket(self.dispatcher, names, log, replica.id)
         self._registry = registry
         self._runners: list[web.AppRunner] = []
@@ -193,6 +200,7 @@ class QueueServer:
         app = web.Application(middlewares=[openai_errors], client_max_size=self._settings.max_request_bytes)
         app.on_response_prepare.append(_end_connection)
         app.router.add_get(WORKER_PATH, self._door.handle)
+        self._console.add_routes(app.router)
         WorkerPoll(self._door).add_routes(app.router)
         app.router.add_get(USAGE_PATH, self._usage().for_keys)
         return app

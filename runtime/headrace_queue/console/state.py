@@ -2,75 +2,46 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from headrace_api.load import ModelLoad, ModelState
-from headrace_queue.access import Viewer
+from headrace_queue.console.viewer import Viewer
+from headrace_queue.snapshot import WaitingView, WorkerView
 
 MOST_WAITING = 200
 """Waiting requests that are listed; the numbers by model count all of them."""
 
 
 @dataclass(frozen=True)
-class WorkerView:
-    """A connected worker."""
+class Sight:
+    """The queue at one moment."""
 
-    name: str
-    models: tuple[str, ...] | None
-    """None for a generalist."""
-    state: str
-    detail: str
-    running: int
-    credits: int
-    """How many more requests it takes now."""
-
-
-@dataclass(frozen=True)
-class WaitingView:
-    """A request without a worker."""
-
-    request_id: str
-    model: str
-    key: str
-    waited_seconds: float
-    eta_seconds: float | None
-    """When a worker will likely begin with it; None where nothing is known of that."""
+    now: float
+    """On the dispatcher's clock, in seconds."""
+    draining: bool
+    load: Mapping[str, ModelLoad]
+    states: Mapping[str, ModelState]
+    """What operators say of their models."""
+    completion_tokens: Mapping[str, float]
+    """By model, since this queue began."""
+    workers: Iterable[WorkerView]
+    waiting: Iterable[WaitingView]
+    """Those that are next first."""
 
 
-class Source(Protocol):
-    """Where it comes from."""
-
-    @property
-    def draining(self) -> bool:
-        """Whether this queue stops."""
-
-    def load(self) -> Mapping[str, ModelLoad]:
-        """What every known model has to do."""
-
-    def states(self) -> Mapping[str, ModelState]:
-        """What operators say of their models."""
-
-    def completion_tokens(self, model: str) -> float:
-        """Of all its requests since this queue began."""
-
-    def workers(self) -> Iterable[WorkerView]:
-        """All that are connected."""
-
-    def waiting(self) -> Iterable[WaitingView]:
-        """All that wait, those that are next first."""
-
-
-def document(source: Source, viewer: Viewer) -> dict[str, Any]:
+def document(sight: Sight, viewer: Viewer) -> dict[str, Any]:
     """What a viewer gets to see."""
-    load = {name: one for name, one in sorted(source.load().items()) if viewer.may_use(name)}
-    states = source.states()
+    load = {name: one for name, one in sorted(sight.load.items()) if viewer.may_use(name)}
     return {
-        "draining": source.draining,
+        "draining": sight.draining,
         "queued": sum(one.queued for one in load.values()),
         "running": sum(one.running for one in load.values()),
-        "models": [_model(name, one, states.get(name), source.completion_tokens(name)) for name, one in load.items()],
-        "workers": [_worker(one, viewer) for one in source.workers() if _visible(one, viewer)],
-        "waiting": _waiting(source.waiting(), viewer),
+        "models": [
+            _model(name, one, sight.states.get(name), sight.completion_tokens.get(name, 0.0))
+            for name, one in load.items()
+        ],
+        "workers": [_worker(one, viewer) for one in sight.workers if _visible(one, viewer)],
+        "waiting": _waiting(sight, viewer),
     }
 
 
@@ -99,15 +70,31 @@ def _visible(worker: WorkerView, viewer: Viewer) -> bool:
 
 
 def _worker(worker: WorkerView, viewer: Viewer) -> dict[str, Any]:
-    models = None if worker.models is None else [name for name in worker.models if viewer.may_use(name)]
-    return {**vars(worker), "models": models}
+    return {
+        "name": worker.name,
+        "models": None if worker.models is None else sorted(filter(viewer.may_use, worker.models)),
+        "state": "resting" if worker.resting else worker.state,
+        "detail": f"given nothing after {worker.failures} failures" if worker.resting else worker.detail,
+        "running": worker.running,
+        "credits": worker.credits,
+        "first_token_seconds": worker.first_token_s,
+    }
 
 
-def _waiting(waiting: Iterable[WaitingView], viewer: Viewer) -> list[dict[str, Any]]:
+def _waiting(sight: Sight, viewer: Viewer) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
-    for one in waiting:
+    for one in sight.waiting:
         if len(found) == MOST_WAITING:
             break
-        if viewer.may_use(one.model) and (viewer.sees_all_keys or one.key == viewer.key):
-            found.append(vars(one))
+        if viewer.may_use(one.model) and viewer.key in {None, one.key}:
+            found.append(
+                {
+                    "request_id": one.request_id,
+                    "model": one.model,
+                    "key": one.key,
+                    "position": one.position,
+                    "waited_seconds": max(0.0, sight.now - one.since),
+                    "eta_seconds": one.eta_s,
+                }
+            )
     return found

@@ -73,12 +73,15 @@ function draw(found) {
 
 async function lookAtUsage() {
   const by = page("usage-by").value;
+  const days = lastDays(Number(page("usage-days").value));
   try {
-    const found = await ask(`console/usage?days=${page("usage-days").value}&by=${by}`);
+    const [byDay, byName] = await Promise.all(["day", by].map((group) => used(group, days[0])));
     page("usage-head").textContent = by === "key" ? "Key" : "Model";
-    page("usage-chart").replaceChildren(bars(found.days, "Completion tokens by day"));
-    rows(page("usage"), found.rows, (row) => [
-      cell(row.name || "–"),
+    const tokens = new Map(byDay.map((row) => [row.day, row.completion_tokens]));
+    page("usage-chart").replaceChildren(
+      bars(days.map((day) => ({ day, tokens: tokens.get(day) ?? 0 })), "Completion tokens by day, in UTC"));
+    rows(page("usage"), byName, (row) => [
+      cell(row[by] || "–"),
       ...[row.requests, row.prompt_tokens, row.cached_tokens, row.completion_tokens].map((n) => cell(n.toLocaleString(), "number")),
       cell(row.gpu_seconds.toFixed(1), "number"),
     ], "Nothing was used in these days.");
@@ -86,6 +89,21 @@ async function lookAtUsage() {
     page("usage-chart").replaceChildren();
     rows(page("usage"), [], () => [], error.message);
   }
+}
+
+async function used(group, start) {
+  const found = [];
+  for (let after = ""; ;) {
+    const answer = await ask(`v1/usage?${new URLSearchParams({ start, group_by: group, ...(after && { after }) })}`);
+    found.push(...answer.data);
+    if (!answer.has_more) return found;
+    after = answer.next;
+  }
+}
+
+function lastDays(count) {
+  const now = Date.now();
+  return Array.from({ length: count }, (_, at) => new Date(now - (count - 1 - at) * 864e5).toISOString().slice(0, 10));
 }
 
 page("sign-in").addEventListener("submit", (event) => {

@@ -1,0 +1,29 @@
+"""Looks at the running queue, for the console."""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry
+
+from headrace_queue import snapshot
+from headrace_queue.console.state import Sight
+from headrace_queue.dispatch import Dispatcher
+from headrace_queue.models import ModelNames
+
+
+def look(dispatcher: Dispatcher, names: ModelNames, registry: CollectorRegistry, now: Callable[[], float]) -> Sight:
+    """The queue now; `now` is the dispatcher's clock."""
+    load = dispatcher.schedule.load(names.announced())
+    return Sight(
+        now=now(),
+        draining=dispatcher.draining,
+        load=load,
+        states=names.states(),
+        completion_tokens={model: _tokens(registry, names.label(model)) for model in load},
+        workers=snapshot.workers(dispatcher),
+        waiting=snapshot.waiting(dispatcher),
+    )
+
+
+def _tokens(registry: CollectorRegistry, label: str) -> float:
+    counted = registry.get_sample_value("headrace_queue_tokens_total", {"model": label, "kind": "completion"})
+    return counted or 0.0

@@ -1,0 +1,34 @@
+"""What a key may see of the queue."""
+
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from headrace_queue.keys.access import KeyAccess
+from headrace_queue.keys.digests import bearer
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """Who looks."""
+
+    key: str | None
+    """The id of the key whose requests are shown; None for those of all keys."""
+    may_use: Callable[[str], bool]
+    """Whether a model is one of the key's: others are not shown."""
+
+
+EVERYTHING = Viewer(None, lambda _: True)
+
+
+def viewer(access: KeyAccess, admin_key: str | None, authorization: str, now: float) -> Viewer:
+    """By the header `Authorization`: everything with the admin key, or where no key is needed.
+
+    Raises:
+        ApiError: 401, the key is none of ours, or not any more.
+    """
+    shown = bearer(authorization).encode("utf-8", "surrogateescape")
+    if not access.closed or (admin_key is not None and hmac.compare_digest(shown, admin_key.encode())):
+        return EVERYTHING
+    key = access.ring.find(authorization, now)
+    return Viewer(key.id, key.allows)
