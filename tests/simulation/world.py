@@ -110,7 +110,10 @@ class World:
             if not plan.liar:
                 worker = self.workers[plan.number]
                 worker.engine.tempers = iter(())
-                if worker.gone:
+                if worker.gone or worker._stopping:
+                    worker.kill()
+                    if worker.connection:
+                        worker.connection.cut(0.0)
                     self._start_worker(plan.number)
 
     async def _ask_a_last_one(self, number: int, model: str) -> None:
