@@ -167,10 +167,13 @@ case "$*" in
     *"get services"*) echo '{"kind": "List", "items": [
         {"metadata": {"namespace": "ns", "name": "q-admin"}, "spec": {"ports": [{"name": "admin"}]}}]}' ;;
     *"--raw"*) for word; do case "$word" in */proxy/*) path="${word#*/proxy}";; esac; done
-        exec curl --silent --fail-with-body "$ADMIN$path" ;;
+        exec curl --silent --fail-with-body "$ADMIN$path&timeout=5s" ;;
 esac
 """
-"""kubectl, as far as `headrace usage` needs it: what the API server passes on goes to the queue's admin port."""
+"""kubectl, as far as `headrace usage` needs it: what the API server passes on goes to the queue's admin port.
+
+With the `timeout` that kubectl's `--request-timeout` puts into every query.
+"""
 
 
 async def run(*arguments: str, **environment: str) -> tuple[int, str, str]:

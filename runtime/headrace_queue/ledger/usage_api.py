@@ -3,7 +3,7 @@
 import asyncio
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -32,15 +32,17 @@ class UsageApi:
 
     async def for_keys(self, request: web.Request) -> web.StreamResponse:
         """On the public port."""
-        return await self._answer(request, self._whose(request.headers.get("Authorization", "")))
+        return await self._answer(request, request.query, self._whose(request.headers.get("Authorization", "")))
 
     async def for_all(self, request: web.Request) -> web.StreamResponse:
         """On the admin port."""
-        return await self._answer(request, None)
+        # `kubectl --request-timeout` puts `timeout` into the query, and the API server's proxy passes it on
+        parameters = {name: value for name, value in request.query.items() if name != "timeout"}
+        return await self._answer(request, parameters, None)
 
-    async def _answer(self, request: web.Request, key: str | None) -> web.StreamResponse:
+    async def _answer(self, request: web.Request, parameters: Mapping[str, str], key: str | None) -> web.StreamResponse:
         today = datetime.now(UTC).date()
-        query = read_query(request.query, request.headers.get("Accept", ""), today)
+        query = read_query(parameters, request.headers.get("Accept", ""), today)
         if key is not None:
             if query.filters.get("key", key) != key:
                 message = f"This key may see its own usage only: `key` must be {key!r}, or be left out."
