@@ -85,7 +85,9 @@ class WorkerActor:
         machine = {"cpu_count": 1, "disk_space": 1, "vram": 0}
         name, models = f"w{self.plan.number}", list(self.plan.models)
         state = self.status.state.value
-        return wire.Register(worker=name, models=models, fingerprint="f", state=state, continues=True, shares=True, **machine)
+        return wire.Register(
+            worker=name, models=models, fingerprint="f", state=state, continues=True, shares=True, **machine
+        )
 
     def kill(self) -> None:
         self.process.kill()
