@@ -238,7 +238,7 @@ class Dispatcher:
             exchange.strikes += 1
             self.schedule.give_back(exchange.ticket)
             self._try_again(exchange)
-            self._assign([exchange.call.model])
+            self._go_on_without(exchange, worker)
             return
         takes_more = self._failures.judge(worker, is_well=end.status < 500 or given.begun)
         exchange.note_first_byte(self._clock.now())
@@ -275,7 +275,7 @@ class Dispatcher:
         else:
             exchange.strikes += 1
         self._try_again(exchange)
-        self._assign([exchange.call.model])
+        self._go_on_without(exchange, worker)
         return exchange.call.request_id
 
     # ---- watching and stopping
@@ -311,8 +311,16 @@ class Dispatcher:
     def _assign(self, models: Iterable[str] | None) -> None:
         self._carry_out(self.schedule.decide(models))
 
+    def _go_on_without(self, exchange: Exchange, worker: int) -> None:
+        """A worker has it no longer: others may take it, and that worker, what it was not given because of it.
+
+        That may be for any of its models: next to a suspect there is no other one, and next to a probe nothing at all.
+        """
+        self._assign([exchange.call.model])
+        self._carry_out(self.schedule.decide_for(worker))
+
     def _carry_out(self, decisions: Iterable[tuple[int, int]]) -> None:
-        now = self._clock.now()
+        now, closed = self._clock.now(), False
         for ticket, worker in decisions:
             exchange, job = self._exchanges[ticket], next(self._numbers) % 2**32
             self._release(exchange)
@@ -325,6 +333,10 @@ class Dispatcher:
             self._forecast.handed_out(exchange.call.base, now)
             if exchange.call.continues and not seat.continues:
                 self._close(exchange, self._broken_off(exchange))  # it would say something else
+                closed = True
+        if closed:
+            self._assign(None)  # as in `_go_on_without`, but not amid the decisions
+            return
         if self.schedule.waiting:
             self.waits.set()
         self._notify()
@@ -384,10 +396,10 @@ class Dispatcher:
 
     def _break_off(self, exchange: Exchange, end: End) -> None:
         """End an exchange; a worker that was given nothing more because of it may take the next one."""
-        had_worker = exchange.job is not None
+        given = None if exchange.job is None else self._jobs[exchange.job]
         self._close(exchange, end)
-        if had_worker:
-            self._assign([exchange.call.model])
+        if given is not None:
+            self._go_on_without(exchange, given.worker)
 
     def _book(self, exchange: Exchange) -> None:
         """Write its row: it has ended, and no worker has it any more."""
@@ -436,7 +448,7 @@ class Dispatcher:
         exchange.strikes += 1
         self._failures.fail(given.worker)
         self._try_again(exchange)
-        self._assign([exchange.call.model])
+        self._go_on_without(exchange, given.worker)
 
     def _take(self, job: int) -> None:
         self._places.take(job)

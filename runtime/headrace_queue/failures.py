@@ -43,11 +43,11 @@ class Failures:
             self._strike(exchange)
 
     def judge(self, worker: int, *, is_well: bool) -> bool:
-        """A worker has answered a request. Returns whether it takes more from now on than it did."""
+        """A worker has answered a request. Returns whether it may take more than it did: a probe is over."""
         if is_well:
             return self._schedule.succeed(worker)
         self.fail(worker)
-        return False
+        return self._schedule.workers[worker].health.probing
 
     def fail(self, worker: int) -> None:
         """A worker has failed a request."""

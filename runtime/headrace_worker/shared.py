@@ -22,6 +22,8 @@ class Slots:
     """The worker's slots: carries out `headrace_worker.sharing.moves`."""
 
     status: Status
+    now: Callable[[], float] = time.monotonic
+    """Seconds, on the clock of everything that connections measure."""
     _seats: dict[Send, Seat] = field(default_factory=dict)
     _turns: "itertools.count[int]" = field(default_factory=lambda: itertools.count(random.randrange(2**16)))  # noqa: S311
 
@@ -38,7 +40,7 @@ class Slots:
     def settle(self) -> None:
         """Grant and recall what is due; a worker that takes fewer jobs than before recalls, or lets credits run out."""
         if offer := self.status.offered:
-            while due := moves(time.monotonic(), offer.slots, self._seats, next(self._turns)):
+            while due := moves(self.now(), offer.slots, self._seats, next(self._turns)):
                 for send, number in due.items():
                     self._move(send, number)
         self.status.metrics.credits.set(sum(seat.credits for seat in self._seats.values()))
@@ -61,6 +63,6 @@ class Shared:
     unacked: Unacked
 
     @classmethod
-    def of(cls, status: Status) -> "Shared":
-        """For one worker."""
-        return cls(status, Slots(status), Unacked())
+    def of(cls, status: Status, now: Callable[[], float] = time.monotonic) -> "Shared":
+        """For one worker; see `Slots.now`."""
+        return cls(status, Slots(status, now), Unacked())

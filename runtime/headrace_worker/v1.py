@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import time
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -78,6 +77,7 @@ class V1Session:
 
     def __post_init__(self) -> None:
         self.status = self.shared.status
+        self._now = self.shared.slots.now
         self._out = Batcher(self.socket, self.status.traffic.sent, self.shared.slots.settle, lambda: len(self._jobs))
         self._transcribes = transcripts.wanted()
         self._reports = Reports(self.status, self._out.message)
@@ -173,7 +173,7 @@ class V1Session:
             case Ack():
                 self.shared.unacked.acknowledge(message.request_id)
             case Demand():
-                self._seat.demanded(message.n, time.monotonic() - message.waited_s)
+                self._seat.demanded(message.n, self._now() - message.waited_s)
                 self.shared.slots.settle()
             case Returned():
                 self._seat.returned(message.n)
@@ -210,7 +210,7 @@ class V1Session:
         if job.continues and not offer.engine.continues:
             self._out.message(HandBack(job=job.job, reason="the engine cannot continue an answer", failed=True))
             return
-        now = time.monotonic()
+        now = self._now()
         running = Running(job, offer.engine, now, self.status.gpu_time.begin(now))
         self._jobs[job.job] = running
         self._seat.jobs += 1
@@ -237,7 +237,7 @@ class V1Session:
 
     def _emit(self, running: Running, data: bytes) -> None:
         if not running.sent:
-            running.sent, running.first = True, time.monotonic()
+            running.sent, running.first = True, self._now()
         if running.stream:
             running.events += data.count(TOKEN_MARK)
         self._out.piece(running.job.job, data)
@@ -254,7 +254,7 @@ class V1Session:
 
     def _done(self, running: Running, outcome: Outcome) -> None:
         if running.sent and running.stream:
-            self.status.end_stream(running.began, running.first, time.monotonic(), outcome.usage)
+            self.status.end_stream(running.began, running.first, self._now(), outcome.usage)
         self._leave(running)
         self._tell_end(running, result_of(running, outcome))
 
@@ -265,7 +265,7 @@ class V1Session:
 
     def _leave(self, running: Running) -> None:
         """It is no longer under way."""
-        now = time.monotonic()
+        now = self._now()
         running.gpu_seconds = self.status.gpu_time.end(running.gpu_mark, now)
         running.asking = None
         del self._jobs[running.job.job]

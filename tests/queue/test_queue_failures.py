@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from virtual_queue import VirtualQueue, VirtualWorker, error
 
-from headrace_queue.exchange import Call, End
+from headrace_queue.exchange import Call, End, Exchange
 from headrace_queue.schedule.health import Health
 
 BROKEN = End(500, {"error": {"message": "x", "type": "server_error", "param": None, "code": None}})
@@ -205,3 +205,44 @@ def test_a_stream_that_moves_and_whose_first_worker_dies_is_not_lost() -> None:
     assert (moves.strikes, moves.attempts) == (1, 2)
     other.finish(next(iter(other.jobs)))
     assert moves.over
+
+
+def two_suspects(queue: VirtualQueue) -> tuple[Exchange, Exchange, VirtualWorker]:
+    """Of two models, with one worker that could take both, were they no suspects: it has the first one."""
+    first, second = queue.ask("x", model="x"), queue.ask("y", model="y")
+    queue.worker("x", "y", credit=2).die()
+    worker = queue.worker("x", "y", credit=2)
+    assert worker.asked == ["x"]
+    return first, second, worker
+
+
+def test_a_suspect_whose_client_leaves_makes_room_for_one_of_another_model() -> None:
+    queue = VirtualQueue(max_attempts=2)
+    first, _, worker = two_suspects(queue)
+    queue.dispatcher.leave(first)
+    assert worker.asked == ["x", "y"]
+
+
+def test_a_suspect_that_its_worker_does_not_take_makes_room_likewise() -> None:
+    queue = VirtualQueue(max_attempts=2)
+    _, _, worker = two_suspects(queue)
+    worker.hand_back(next(iter(worker.jobs)), failed=False)
+    assert worker.asked == ["y"]
+
+
+def test_a_probe_that_fails_where_the_worker_may_not_rest_makes_room() -> None:
+    queue = VirtualQueue()
+    ill, other = queue.worker("m"), queue.worker("m")
+    ill.grant(4)
+    for number in range(3):
+        queue.ask(f"fails {number}")
+        ill.finish(next(iter(ill.jobs)), End(500))
+    queue.clock.pass_(5)  # it probes, with a credit for more than that
+    queue.ask("probe")
+    assert ill.asked == ["probe"]
+    other.die()
+    ill.grant()
+    queue.ask("next")
+    assert ill.asked == ["probe"]
+    ill.finish(next(iter(ill.jobs)), End(500))
+    assert ill.asked == ["next"]

@@ -63,6 +63,9 @@ class Liar:
     def _credit(self) -> str:
         return json.dumps({"type": "credit", "n": self._rng.choice((1, 2, 10**5, 10**9))})
 
+    def _recall(self) -> str:
+        return json.dumps({"type": "recall", "n": self._rng.choice((1, 2, 10**5))})
+
     def _result(self) -> str:
         counts = {"prompt_tokens": self._rng.choice((-5, 0, 10**12)), "completion_tokens": self._rng.choice((-1, 7))}
         result = {
@@ -93,6 +96,6 @@ class Liar:
 
 
 _SAYINGS: tuple[Callable[[Liar], str | bytes], ...] = (
-    Liar._credit, Liar._credit, Liar._result, Liar._result, Liar._pieces, Liar._pieces, Liar._handback, Liar._report,
+    Liar._credit, Liar._credit, Liar._recall, Liar._result, Liar._result, Liar._pieces, Liar._pieces, Liar._handback, Liar._report,
     Liar._serving, Liar._nonsense,
 )  # fmt: skip

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from headrace_queue.access import Open
 from headrace_queue.clock import LoopClock, Timer
+from headrace_queue.demand_teller import DemandTeller
 from headrace_queue.dispatch import Dispatcher
 from headrace_queue.http.connection import Connection, HttpLimits
 from headrace_queue.keys.worker_tokens import WorkerTokens
@@ -21,6 +22,7 @@ from headrace_queue.models import ModelNames
 from headrace_queue.openai_api import OpenAiApi, Parts
 from headrace_queue.schedule import Schedule
 from headrace_queue.worker_door import WorkerDoor
+from headrace_queue.worker_socket import Replica
 from tests.simulation import network
 from tests.simulation.books import Book
 from tests.simulation.database import Database, Writer
@@ -84,7 +86,10 @@ class QueueActor:
         books = Bookkeeper(self.ledger, METRICS, clock, loop.time)
         books.receipts = Receipts("secret")
         self.dispatcher = Dispatcher(self.schedule, names, plan.limits, books, METRICS, clock)
-        self.door = WorkerDoor(self.dispatcher, METRICS, log, WorkerTokens(), 15)
+        teller = DemandTeller(self.dispatcher)
+        teller._asking.chance = rng
+        self.process.start(teller.run())
+        self.door = WorkerDoor(Replica(self.dispatcher, teller, name), METRICS, log, WorkerTokens(), 15)
         self.api = OpenAiApi(Parts(self.dispatcher, names, Open(), METRICS, log), {}, _COMMENT_S)
         self.api._ids = self  # type: ignore[assignment]  # `new` below: the plan has the ids
         self.house = _House(self.api)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from random import Random
@@ -13,8 +14,8 @@ from headrace_worker.engines.protocol import text_api
 from headrace_worker.life import State
 from headrace_worker.metrics import Metrics
 from headrace_worker.puller import retry_delay
+from headrace_worker.shared import Shared
 from headrace_worker.status import Offer, Status
-from headrace_worker.unacked import Unacked
 from headrace_worker.v1 import V1Session
 from tests.simulation.engine import FakeEngine
 from tests.simulation.loop import Process
@@ -37,7 +38,8 @@ class WorkerActor:
         self.process = Process(name)
         self.engine = FakeEngine(plan.pace_s, iter(plan.tempers))
         self.status = Status(METRICS, State.LOADING)
-        self.unacked = Unacked()
+        self.shared = Shared.of(self.status, asyncio.get_running_loop().time)
+        self.shared.slots._turns = itertools.count(rng.randrange(2**16))
         self.session: V1Session | None = None
         self.connection: Connection | None = None
         self.gone = False
@@ -70,7 +72,7 @@ class WorkerActor:
         self.gone = True
 
     async def _serve(self, end: Any) -> bool:
-        session = self.session = V1Session(end, self.register(), self.status, self.unacked)
+        session = self.session = V1Session(end, self.register(), self.shared, end.peer.process.name)
         if self._stopping:
             await end.close()
         try:
@@ -83,7 +85,9 @@ class WorkerActor:
         machine = {"cpu_count": 1, "disk_space": 1, "vram": 0}
         name, models = f"w{self.plan.number}", list(self.plan.models)
         state = self.status.state.value
-        return wire.Register(worker=name, models=models, fingerprint="f", state=state, continues=True, **machine)
+        return wire.Register(
+            worker=name, models=models, fingerprint="f", state=state, continues=True, shares=True, **machine
+        )
 
     def kill(self) -> None:
         self.process.kill()
