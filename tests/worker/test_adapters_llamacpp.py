@@ -39,8 +39,8 @@ async def test_each_adapter_answers_as_itself_and_the_model_as_without(tmp_path:
         assert said[1] == said[4]
         assert len({said[0], said[1], said[3]}) == 3
         await connection.ask(9, QUESTION, model="public-name:gone")
-        await connection.expect(Credit)
         assert "has no model 'public-name:gone'" in (await connection.expect(HandBack)).reason
+        await connection.expect(Credit)
         assert 'headrace_worker_adapters{state="served"} 2.0' in (await process.probe("/metrics"))[1]
 
         log = process.log.read_text()
