@@ -96,6 +96,6 @@ class Liar:
 
 
 _SAYINGS: tuple[Callable[[Liar], str | bytes], ...] = (
-    Liar._credit, Liar._credit, Liar._recall, Liar._result, Liar._result, Liar._pieces, Liar._pieces, Liar._handback, Liar._report,
-    Liar._serving, Liar._nonsense,
+    Liar._credit, Liar._credit, Liar._recall, Liar._result, Liar._result, Liar._pieces, Liar._pieces, Liar._handback,
+    Liar._report, Liar._serving, Liar._nonsense,
 )  # fmt: skip

@@ -7,6 +7,9 @@ import traceback
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+_ROUNDS = 5
+"""Of cancelling: what is cancelled may start something to clean up."""
+
 
 class StuckError(AssertionError):
     """Nothing will ever happen again, or things happen without end."""
@@ -73,7 +76,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._ending = True
         for timer in list(self._scheduled):
             timer.cancel()
-        if tasks := asyncio.all_tasks(self):
+        for _ in range(_ROUNDS):
+            if not (tasks := asyncio.all_tasks(self)):
+                break
             for task in tasks:
                 task.cancel()
             self.run_until_complete(asyncio.wait(tasks, timeout=1))

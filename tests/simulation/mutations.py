@@ -13,7 +13,7 @@ from headrace_queue.room import Room
 from headrace_queue.schedule import Schedule
 from headrace_queue.worker_socket import V1Link
 from headrace_worker import v1
-from headrace_worker.v1 import V1Session
+from headrace_worker.unacked import Tell, Unacked
 
 Break = Callable[[pytest.MonkeyPatch], None]
 
@@ -40,7 +40,7 @@ def a_job_costs_no_credit(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_broken_job_gives_no_credit_back(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(v1, "ending_of_stopped", lambda _running: None)
+    patch.setattr(v1, "ending_of_stopped", lambda _running, _why: None)
 
 
 def rows_are_not_written(patch: pytest.MonkeyPatch) -> None:
@@ -65,11 +65,10 @@ def results_are_acknowledged_before_the_commit(patch: pytest.MonkeyPatch) -> Non
 
 
 def results_are_not_told_again(patch: pytest.MonkeyPatch) -> None:
-    def forget(self: V1Session) -> None:
-        self.registered.set()
-        self._grant()
+    def forget(self: Unacked, home: str, tell: Tell) -> None:
+        self._here[home] = tell
 
-    patch.setattr(V1Session, "_on_registered", forget)
+    patch.setattr(Unacked, "arrive", forget)
 
 
 def clients_that_leave_go_unnoticed_by_engines(patch: pytest.MonkeyPatch) -> None:
