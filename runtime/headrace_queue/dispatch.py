@@ -6,15 +6,15 @@ Nothing here awaits, so that every change is whole before anything else happens;
 import asyncio
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 
 from headrace_api.load import Starting
-from headrace_queue import demand, errors
+from headrace_queue import demand, errors, retries
 from headrace_queue.clock import Clock
-from headrace_queue.continuation import Over
+from headrace_queue.deadlines import Deadlines
 from headrace_queue.exchange import Call, End, Exchange
 from headrace_queue.failures import Failures
 from headrace_queue.ledger.bookkeeper import Bookkeeper, Told
+from headrace_queue.ledger.open_rows import OpenRows
 from headrace_queue.limits import Limits
 from headrace_queue.metrics import Metrics
 from headrace_queue.models import ModelNames
@@ -22,12 +22,9 @@ from headrace_queue.patience import Patience
 from headrace_queue.schedule import Schedule
 from headrace_queue.seats import Seat, Seats, WorkerLink
 from headrace_queue.steps import Steps, Wait
-from headrace_queue.timeouts import Timeouts
 from headrace_queue.waiting_room import WaitingRoom
 from headrace_queue.watching import Watchers
 
-_BROKEN = (502, 503)
-"""After a part of the answer: the engine, or its worker, did not finish."""
 _LAST_WORDS_SECONDS = 1
 """How long clients have to read the error that ends their answers when the queue stops."""
 
@@ -56,15 +53,15 @@ class Dispatcher:
         self._places = Seats()
         self._seats, self._jobs = self._places.workers, self._places.jobs
         self._exchanges: dict[int, Exchange] = {}
-        self._unbooked: dict[str, Exchange] = {}
-        """Those that have no row in the ledger yet, by their requests' ids."""
+        self._rows = OpenRows(books)
+        self._unbooked, self._book = self._rows.exchanges, self._rows.book
         self.waiting_room = WaitingRoom(schedule, limits, clock, self._give_up)
-        self.eta = self.waiting_room.eta_of
+        self.eta, self._release = self.waiting_room.eta_of, self.waiting_room.leave
         self._room = self.waiting_room.room
         self._forecast = self.waiting_room.forecast
         self._failures = Failures(schedule, clock, limits.max_attempts, self._resume)
         self._patience = Patience(schedule, clock, limits, self._jobs, self._move)
-        self._bounds = Timeouts[Exchange](clock, limits.request_seconds, self._expire)
+        self._deadlines = Deadlines(clock, limits.request_seconds, self._break_off)
         self._numbers = itertools.count(1)
         self._watchers = Watchers()
         self.watch = self._watchers.watch
@@ -89,11 +86,9 @@ class Dispatcher:
         buffer = self.limits.client_buffer_bytes
         exchange = Exchange(call, next(self._numbers), label, buffer, abort, news, began)
         self._exchanges[exchange.ticket] = exchange
-        self._unbooked[call.request_id] = exchange
+        self._rows.open(exchange)
         self._open.add(exchange)
-        self._bounds.add(exchange)
-        if call.deadline_s is not None and call.deadline_s < self.limits.request_seconds:
-            exchange.deadline = self._clock.call_later(call.deadline_s, partial(self._expire, exchange))
+        self._deadlines.add(exchange)
         self.schedule.enqueue(exchange.ticket, call, began)
         self._assign([call.model])
         if exchange.job is None:
@@ -225,7 +220,8 @@ class Dispatcher:
         if is_its:
             self._take(job)
         if given is None or given.abandoned or not is_its:
-            self._told_again(worker, request_id, end, receipt, committed)
+            model = min(self.schedule.models_of(worker) or (), default="")
+            self._rows.told_again(Told(request_id, end, receipt, self._seats[worker].name, model), committed)
             return
         exchange = given.exchange
         exchange.used = end = exchange.whole(end)
@@ -234,7 +230,7 @@ class Dispatcher:
         if exchange.over:
             self._book(exchange)
             return
-        if self._can_move(exchange, end):
+        if not self._dismissing and retries.can_move(exchange, end, self.limits.max_attempts):
             exchange.strikes += 1
             self.schedule.give_back(exchange.ticket)
             self._try_again(exchange)
@@ -332,7 +328,7 @@ class Dispatcher:
             seat.link.give(job, exchange.call, waited_s, self._books.receipt(exchange.call, waited_s))
             self._forecast.handed_out(exchange.call.base, now)
             if exchange.call.continues and not seat.continues:
-                self._close(exchange, self._broken_off(exchange))  # it would say something else
+                self._close(exchange, retries.broken_off(exchange))  # it would say something else
                 closed = True
         if closed:
             self._assign(None)  # as in `_go_on_without`, but not amid the decisions
@@ -344,44 +340,19 @@ class Dispatcher:
     def _try_again(self, exchange: Exchange) -> None:
         """For an exchange that the schedule has waiting again after a worker failed it."""
         exchange.job = None
-        spent = self._dismissing or exchange.strikes >= self.limits.max_attempts
-        goes_on = not exchange.sent or exchange.go_on()
+        end = retries.ending(exchange, self.limits.max_attempts, dismissing=self._dismissing)
         self._hold(exchange)
-        if isinstance(goes_on, Over):
-            exchange.put_last(goes_on.data)
-            self._close(exchange, End(200, usage=goes_on.usage))
-        elif exchange.sent and (spent or not goes_on):
-            self._close(exchange, self._broken_off(exchange))
-        elif self._dismissing:
-            self._close(exchange, End.failed(errors.draining()))
-        elif spent:
-            self._close(exchange, End.failed(errors.too_many_attempts(exchange.attempts)))
-        else:
+        if end is None:
             exchange.restart()
-
-    def _can_move(self, exchange: Exchange, end: End) -> bool:
-        """Whether a stream that its worker has broken off may be had from another one."""
-        if not (end.status in _BROKEN and exchange.call.stream and exchange.begun) or self._dismissing:
-            return False
-        return exchange.strikes + 1 < self.limits.max_attempts and (not exchange.sent or bool(exchange.go_on()))
-
-    @staticmethod
-    def _broken_off(exchange: Exchange) -> End:
-        """The end of a stream that nobody can continue; tells what the client has got."""
-        error, usage = errors.worker_lost(), exchange.given()
-        told = {} if usage is None else {"usage": usage.model_dump(include={"completion_tokens"})}
-        end = End(error.status, {**error.body(), **told}, usage)
-        exchange.used = exchange.used or end
-        return end
+        else:
+            self._close(exchange, end)
 
     def _close(self, exchange: Exchange, end: End) -> None:
         """End an exchange; a job that a worker still has for it is cancelled."""
         exchange.over = True
         waited = exchange.held
         self._release(exchange)
-        self._bounds.discard(exchange)
-        if exchange.deadline:
-            exchange.deadline.cancel()
+        self._deadlines.discard(exchange)
         del self._exchanges[exchange.ticket]
         self.schedule.withdraw(exchange.ticket)
         if waited:
@@ -401,37 +372,11 @@ class Dispatcher:
         if given is not None:
             self._go_on_without(exchange, given.worker)
 
-    def _book(self, exchange: Exchange) -> None:
-        """Write its row: it has ended, and no worker has it any more."""
-        if self._unbooked.pop(exchange.call.request_id, None):
-            self._books.close(exchange)
-
-    def _told_again(
-        self, worker: int, request_id: str, end: End, receipt: str, committed: Callable[[], None] | None
-    ) -> None:
-        exchange = self._unbooked.get(request_id)
-        if exchange is not None:
-            # Another attempt is under way: the row will be that one's.
-            exchange.acks += [committed] if committed else []
-            return
-        model = min(self.schedule.models_of(worker) or (), default="")
-        told = Told(request_id, end, receipt, self._seats[worker].name, model)
-        self._books.told(told, committed)
-
     def _hold(self, exchange: Exchange) -> None:
         self.waiting_room.enter(exchange)
 
-    def _release(self, exchange: Exchange) -> None:
-        self.waiting_room.leave(exchange)
-
     def _give_up(self, exchange: Exchange) -> None:
         self._close(exchange, End.failed(self.waiting_room.too_long(exchange.call)))
-
-    def _expire(self, exchange: Exchange) -> None:
-        """Its time is over: that of all requests, or the one that its client has set."""
-        wanted, most = exchange.call.deadline_s, self.limits.request_seconds
-        is_late = wanted is not None and wanted < most
-        self._break_off(exchange, End.failed(errors.too_late(wanted) if is_late else errors.timed_out(most)))
 
     def _resume(self, worker: int) -> None:
         if worker in self._seats:

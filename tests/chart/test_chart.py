@@ -288,7 +288,7 @@ def queue_container(objects):
 def test_no_keys_are_needed_by_default_and_the_admin_key_is_where_its_service_says(rendered):
     objects = rendered()
     _, queue = queue_container(objects)
-    assert not [word for word in queue["args"] if "key" in word or "limit" in word]
+    assert not [word for word in queue["args"] if word.startswith(("--keys", "--default-limit"))]
     secrets = {one["metadata"]["name"]: one for one in kinds(objects, "Secret")}
     services = {one["metadata"]["name"]: one["metadata"].get("annotations", {}) for one in kinds(objects, "Service")}
     name, key = services["release-queue-admin"]["headrace.dev/admin-key-secret"].split("/")

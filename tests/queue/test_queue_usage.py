@@ -185,10 +185,8 @@ async def run(*arguments: str, **environment: str) -> tuple[int, str, str]:
     return process.returncode or 0, out.decode(), err.decode()
 
 
-async def test_the_command_asks_by_url_and_through_the_api_server(
-    start: Start, database_url: str, tmp_path: Path
-) -> None:
-    queue = await filled(start, database_url)
+async def test_the_command_asks_by_url_and_through_the_api_server(start: Start, tmp_path: Path) -> None:
+    queue = await filled(start, f"sqlite:///{tmp_path / 'queue.db'}")
     kubectl = tmp_path / "bin" / "kubectl"
     kubectl.parent.mkdir()
     kubectl.write_text(PROXY)

@@ -60,7 +60,6 @@ async def cut_off(worker: V1Worker, code: int, words: str) -> None:
         {"usage": wire.Usage(completion_tokens=10**9)},
         {"usage": wire.Usage(prompt_tokens=1, cached_tokens=2)},
         {"gpu_seconds": 3600.0},
-        {"gpu_seconds": -1.0},
     ],
 )
 async def test_who_lies_about_usage_is_cut_off_and_the_answer_stands(queue: Queue, lie: dict[str, Any]) -> None:
@@ -71,6 +70,19 @@ async def test_who_lies_about_usage_is_cut_off_and_the_answer_stands(queue: Queu
         assert (await asked).choices[0].message.content == "fine"
         assert (await worker.expect(wire.Ack)).request_id == job.request_id
         await cut_off(worker, 1008, "cannot be")
+
+
+@pytest.mark.parametrize("seconds", ["-1.0", "NaN", "Infinity"])
+async def test_numbers_that_are_no_seconds_are_no_result(queue: Queue, seconds: str) -> None:
+    async with honest(queue), V1Worker(queue.worker_url, "m", credit=1) as worker:
+        asked = queue.ask("m")
+        job = await worker.expect(wire.Job)
+        ended = wire.Result(job=job.job, request_id=job.request_id, body=ANSWER, gpu_seconds=0.5)
+        await worker.socket.send(ended.model_dump_json().replace("0.5", seconds))
+        await cut_off(worker, 1002, "result.gpu_seconds")
+        async with V1Worker(queue.worker_url, "m", credit=1) as other:
+            await other.result(await other.expect(wire.Job), body=ANSWER)
+            assert (await asked).choices[0].message.content == "fine"
 
 
 async def test_who_floods_with_bytes_nobody_asked_for_is_cut_off(queue: Queue) -> None:
