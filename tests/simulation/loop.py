@@ -79,7 +79,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         for _ in range(_ROUNDS):
             if not (tasks := asyncio.all_tasks(self)):
                 break
-            for task in tasks:
+            for task in sorted(tasks, key=lambda one: one.get_name()):
                 task.cancel()
             self.run_until_complete(asyncio.wait(tasks, timeout=1))
         self.close()
