@@ -2,9 +2,11 @@
 
 import importlib
 import json
+import os
 import re
 from pathlib import Path
 
+import psutil
 import pytest
 
 from headrace_api.wire import Credit, Result, Serving
@@ -52,6 +54,14 @@ def the_cache_is_as_large_as_expected(log: str) -> None:
     assert expected
     assert reported
     assert int(expected[1]) == pytest.approx(int(reported[1].replace(",", "")), rel=0.001)
+
+
+def give_way(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Have an engine whose threads spin leave the processor to those who wait for it."""
+    for process in processes:
+        for thread in process.threads() if "VLLM::" in process.name() else ():
+            os.setpriority(os.PRIO_PROCESS, thread.id, 19)
+    return processes
 
 
 async def adapters_come_and_go(connection: Connection, folder: Path) -> None:
@@ -116,9 +126,9 @@ async def test_answers_then_fails_with_its_engine_core(
 
         # so many tokens that the answer is not complete before the kill, however slow this process is
         connection.piece.clear()
+        everything = give_way(process.children())
         await connection.ask(4, QUESTION, stream=True, ignore_eos=True, max_tokens=900, temperature=0)
         await connection.first_piece()
-        everything = process.children()
         next(child for child in everything if "EngineCore" in child.name()).kill()
         assert (await connection.expect(Result)).status == 502
         for request in (*range(1, 8), 20):
