@@ -31,7 +31,7 @@ MODELS = "inferencemodels.headrace.dev"
 ROOT = Path(__file__).resolve().parents[2]
 HEADRACE = Path(sys.executable).parent / "headrace"
 GGUF = ROOT / "runtime" / "sample_model" / "sample-chat" / "sample-chat-f16.gguf"
-PADDING = bytes(20 * 2**20)
+PADDING = bytes(150 * 2**20)
 """Behind the weights, where llama.cpp does not look: the file then comes in three requests."""
 QUESTION = [{"role": "user", "content": "Who won the world series in 2020?"}]
 ANSWER = "The Los Angeles Dodgers won the World Series in 2020."
