@@ -1,4 +1,4 @@
-"""What a decision of the schedule costs: `python tests/bench/queue/schedule_cost.py`.
+"""What a decision of the schedule costs: `python tests/bench/queue_costs/schedule_cost.py`.
 
 CPU microseconds per operation, by how many requests wait (of 100 keys) and how many workers there are, to be compared
 with each other: the cost must grow with the logarithm at most.

@@ -1,6 +1,6 @@
 """What queue and worker cost, and what they add, against other proxies in front of the same fake engine, in one run.
 
-    python -m tests.bench.queue [--repeat 3] [--install-peers] [--peer NAME=COMMAND ...]
+    python -m tests.bench.queue_costs [--repeat 3] [--install-peers] [--peer NAME=COMMAND ...]
 
 Of each subject the CPU-seconds of its processes are counted, those of engine and load generator are not. All subjects
 take turns, so that a slow moment of the machine meets all; what is compared is the median of the ratios of the turns.
@@ -22,10 +22,10 @@ from typing import Any
 
 import aiohttp
 
-from tests.bench.queue import peers, subjects
-from tests.bench.queue.loads import BURST, LOADS, ONE, ONE_STREAM, OPEN, Kind, Round, Rounds
-from tests.bench.queue.report import table
-from tests.bench.queue.subjects import CHAT, FOLDER, Subject
+from tests.bench.queue_costs import peers, subjects
+from tests.bench.queue_costs.loads import BURST, LOADS, ONE, ONE_STREAM, OPEN, Kind, Round, Rounds
+from tests.bench.queue_costs.report import table
+from tests.bench.queue_costs.subjects import CHAT, FOLDER, Subject
 
 _SETTLE_S = 0.3
 _WARM = Kind("warm", "requests", 8, 200, 4, stream=True)

@@ -1,6 +1,6 @@
 """The load generator, a process of its own: so many connections, each with one request after the other.
 
-    python tests/bench/queue/client.py '{"url": ..., "connections": 64, ...}'
+    python tests/bench/queue_costs/client.py '{"url": ..., "connections": 64, ...}'
 
 The words are those of `Load`. It prints one JSON object: what came, how long it took, and the first errors in words.
 Every answer must be whole.

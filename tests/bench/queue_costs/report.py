@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tests.bench.queue.loads import BURST, CLUMPED, LOADS, ONE, ONE_STREAM, OPEN, PACED, REQUESTS, Kind, Rounds
+from tests.bench.queue_costs.loads import BURST, CLUMPED, LOADS, ONE, ONE_STREAM, OPEN, PACED, REQUESTS, Kind, Rounds
 
 BOTH = {REQUESTS: 2620.0, CLUMPED: 141_000.0, PACED: 26_000.0}
 QUEUE = {REQUESTS: 3930.0, CLUMPED: 282_000.0, PACED: 52_000.0}

@@ -17,7 +17,7 @@ import aiohttp
 import psutil
 
 from headrace_worker.engine_process import free_port
-from tests.bench.queue import engine_type
+from tests.bench.queue_costs import engine_type
 
 FOLDER = Path(__file__).parent
 _START_S = 120.0

@@ -1,6 +1,6 @@
 """A fake engine that costs little: OpenAI's answers, made beforehand, over bare asyncio protocols.
 
-    python tests/bench/queue/engine.py PORT MODEL
+    python tests/bench/queue_costs/engine.py PORT MODEL
 
 `POST /pace` with `{"ms": 10}` has every stream give a token each 10 ms, in a rhythm of its own; with 0 a stream's
 tokens are written one after the other without a pause, so that they come in clumps.

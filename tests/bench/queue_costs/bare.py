@@ -1,6 +1,6 @@
 """The physical peer: the least that a proxy in plain Python can do, asyncio protocols and httptools, bytes passed on.
 
-    python tests/bench/queue/bare.py PORT ENGINE_PORT
+    python tests/bench/queue_costs/bare.py PORT ENGINE_PORT
 
 It reads each request's body, looks its model up, and sends it on over a pooled connection. It has no errors, no bounds
 and no accounts: a limit to compare with, not a program to use.
