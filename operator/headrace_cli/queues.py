@@ -51,6 +51,7 @@ def _listed(kubectl: Kubectl) -> list[Place]:
         Place(one["metadata"]["namespace"], one["metadata"]["name"])
         for one in services
         if any(port.get("name") == _ADMIN for port in one["spec"].get("ports", []))
+        and one["spec"].get("clusterIP") != "None"  # that one is for those who talk to every replica
     ]
     if not found:
         raise Trouble(f"there is no queue (a Service with the label {_QUEUE} and a port called {_ADMIN})")

@@ -165,6 +165,7 @@ PROXY = """#!/bin/sh
 case "$*" in
     *"get inferencemodels"*) echo '{"kind": "List", "items": []}' ;;
     *"get services"*) echo '{"kind": "List", "items": [
+        {"metadata": {"namespace": "ns", "name": "all"}, "spec": {"clusterIP": "None", "ports": [{"name": "admin"}]}},
         {"metadata": {"namespace": "ns", "name": "q-admin"}, "spec": {"ports": [{"name": "admin"}]}}]}' ;;
     *"--raw"*) for word; do case "$word" in */proxy/*) path="${word#*/proxy}";; esac; done
         exec curl --silent --fail-with-body "$ADMIN$path&timeout=5s" ;;
