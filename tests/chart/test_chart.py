@@ -405,3 +405,8 @@ def test_the_queue_tells_the_webhook_with_the_secrets_key(rendered):
     assert "--webhook-url=https://billing/x" in deployment["spec"]["template"]["spec"]["containers"][0]["args"]
     secret = environment["HEADRACE_QUEUE_WEBHOOK_SECRET"]["valueFrom"]["secretKeyRef"]
     assert secret == {"name": "hook", "key": "secret"}
+
+
+@pytest.mark.parametrize(("values", "url"), [((), "http://127"), (("queue.tls.secretName=mine",), "https://127")])
+def test_the_notes_say_how_the_api_is_spoken_to(notes, values, url):
+    assert f"then use {url}.0.0.1:8080/v1" in notes(*values)

@@ -2,9 +2,7 @@
 
 import json
 import re
-import shutil
 import subprocess
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -187,15 +185,8 @@ def test_pod_monitors_find_the_pods_and_their_ports(rendered):
         (("monitoring.podMonitors.enabled=true", "networkPolicies.prometheus[0].podSelector.a=b"), False),
     ],
 )
-def test_metrics_that_no_policy_lets_out_are_warned_of(helm, tmp_path, values, warned):
-    chart = shutil.copytree(ROOT / "charts/headrace", tmp_path / "chart")
-    # helm shows the notes after an installation only, so they are made an object's text
-    notes = (chart / "templates/NOTES.txt").read_text()
-    (chart / "templates/notes.yaml").write_text("kind: Notes\ntext: |\n" + textwrap.indent(notes, "  "))
-    options = [word for value in values for word in ("--set", value)]
-    result = helm("template", "release", str(chart), "--show-only", "templates/notes.yaml", *options)
-    assert result.returncode == 0, result.stderr
-    text = yaml.safe_load(result.stdout)["text"]
+def test_metrics_that_no_policy_lets_out_are_warned_of(notes, values, warned):
+    text = notes(*values)
     assert text.startswith("Headrace ")
     assert ("WARNING: networkPolicies.prometheus is empty" in text) == warned
 
