@@ -5,6 +5,8 @@ where a transaction that becomes a writer only later would fail. Those that only
 (write-ahead log).
 """
 
+import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from sqlalchemy.exc import ArgumentError
 
 _READING = "headrace_reading"
 _LOCK_SECONDS = 10
+_AGAIN_SECONDS = 0.01
 _POSTGRESQL = {
     "application_name": "headrace-queue",
     "connect_timeout": 5,
@@ -71,8 +74,23 @@ def _parse(url: str) -> URL:
 
 def _prepare_sqlite(connection: Any, _: object) -> None:
     connection.isolation_level = None  # or the driver begins transactions on its own, and never for a CREATE TABLE
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    _write_ahead(connection)
+    for pragma in ("synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _write_ahead(connection: Any) -> None:
+    """Turn the log on. Where several do so at once SQLite fails at once, whatever time it was given to wait."""
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL").close()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
+                raise
+            time.sleep(_AGAIN_SECONDS)
+        else:
+            return
 
 
 def _begin_sqlite(connection: Connection) -> None:
