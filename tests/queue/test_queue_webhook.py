@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from ledger_setup import entry, stored
 from postgres import Postgres
 from queue_setup import PLAIN, Queue, Start, eventually
 from sqlalchemy import Engine
+from tests.serving import served
 from v1_worker import V1Worker
 
 from headrace_api import wire
@@ -62,20 +63,9 @@ async def billing(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Billing]:
     monkeypatch.setattr(webhook, "_LONGEST_RETRY_SECONDS", 0.2)
     system, app = Billing(), web.Application()
     app.router.add_post("/rows", system.take)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    system.url = f"http://127.0.0.1:{runner.addresses[0][1]}/rows"
-    yield system
-    await runner.cleanup()
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    made = make_engine(database_url)
-    upgrade(made)
-    yield made
-    made.dispose()
+    async with served(app) as port:
+        system.url = f"http://127.0.0.1:{port}/rows"
+        yield system
 
 
 async def answered(queue: Queue, requests: int) -> None:

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from aiohttp import web
+from tests.serving import served
 from tests.waiting import until
 
 from headrace_api.load import Catalogue, Load, ModelLoad
@@ -32,13 +33,9 @@ async def queue():
     queue = Queue()
     app = web.Application()
     app.router.add_get("/operator", queue.handle)
-    runner = web.AppRunner(app, shutdown_timeout=1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    queue.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield queue
-    await runner.cleanup()
+    async with served(app, shutdown_timeout=1) as port:
+        queue.url = f"http://127.0.0.1:{port}"
+        yield queue
 
 
 @pytest.fixture

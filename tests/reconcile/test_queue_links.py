@@ -5,6 +5,7 @@ import contextlib
 
 import pytest
 from aiohttp import web
+from tests.serving import served
 from tests.waiting import until
 
 from headrace_api import feeds as queue_feeds
@@ -119,13 +120,8 @@ class Replica:
     async def serving(self, address, port):
         app = web.Application()
         app.router.add_get("/operator", self.handle)
-        runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, address, port).start()
-        try:
-            yield runner.addresses[0][1]
-        finally:
-            await runner.cleanup()
+        async with served(app, address, port) as found:
+            yield found
 
 
 async def test_every_replica_gets_the_catalogue_and_is_summed(monkeypatch):

@@ -8,6 +8,8 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.serving import served
+
 USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
 CHUNKS = [
     b'data: {"choices":[{"delta":{"content":"one \\"usage\\":{ "}}]}\n\n',
@@ -81,11 +83,6 @@ class ScriptedEngine:
         app.router.add_get("/health", self.health)
         app.router.add_post("/v1/chat/completions", self.answer)
         app.router.add_post("/v1/completions", self.answer)
-        runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        try:
+        async with served(app, handler_cancellation=True) as port:
+            self.url = f"http://127.0.0.1:{port}"
             yield self
-        finally:
-            await runner.cleanup()

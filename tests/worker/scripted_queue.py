@@ -21,6 +21,7 @@ from headrace_api.wire import (
     decode_pieces,
     read_worker_messages,
 )
+from tests.serving import served
 
 M = TypeVar("M", bound=BaseModel)
 PATIENCE_S = 60
@@ -58,6 +59,12 @@ class Connection:
     async def expect(self, kind: type[M]) -> M:
         message = await asyncio.wait_for(self.messages.get(), PATIENCE_S)
         assert isinstance(message, kind), message
+        return message
+
+    async def expect_after(self, kind: type[M]) -> M:
+        """The next one of the kind, whatever comes before it."""
+        while not isinstance(message := await asyncio.wait_for(self.messages.get(), PATIENCE_S), kind):
+            pass
         return message
 
     async def results(self, count: int, granted: int | None = None) -> list[Result]:
@@ -132,11 +139,5 @@ class ScriptedQueue:
     async def serving(self, host: str = "127.0.0.1") -> AsyncIterator["ScriptedQueue"]:
         app = web.Application()
         app.router.add_get("/worker", self.accept)
-        runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, host, self.port).start()
-        self.port = runner.addresses[0][1]
-        try:
+        async with served(app, host, self.port) as self.port:
             yield self
-        finally:
-            await runner.cleanup()

@@ -19,6 +19,7 @@ from headrace_queue.app import QueueServer
 from headrace_queue.logs import make_logger
 from headrace_queue.settings import Settings
 from headrace_worker.queue_poll import poll_url
+from tests.serving import served
 from tests.waiting import until
 from tests.worker.conftest import Pulling
 from tests.worker.scripted_engine import CHUNKS, DONE, ScriptedEngine
@@ -55,14 +56,9 @@ class Proxy:
     async def serving(self) -> AsyncIterator["Proxy"]:
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", self.handle)
-        runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        try:
+        async with served(app, handler_cancellation=True) as port:
+            self.url = f"http://127.0.0.1:{port}"
             yield self
-        finally:
-            await runner.cleanup()
 
 
 @pytest.fixture

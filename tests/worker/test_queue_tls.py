@@ -12,6 +12,7 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from headrace_worker import queue_tls, settings
+from tests.serving import served
 from tests.waiting import until
 from tests.worker.conftest import Pulling
 from tests.worker.scripted_queue import ScriptedQueue
@@ -29,16 +30,11 @@ def made(folder: Path, name: str) -> tuple[Path, Path]:
 
 
 @contextlib.asynccontextmanager
-async def served(queue: ScriptedQueue, context: ssl.SSLContext) -> AsyncIterator[str]:
+async def serving(queue: ScriptedQueue, context: ssl.SSLContext) -> AsyncIterator[str]:
     app = web.Application()
     app.router.add_get("/worker", queue.accept)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
-    try:
-        yield f"https://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
+    async with served(app, tls=context) as port:
+        yield f"https://127.0.0.1:{port}"
 
 
 async def test_an_authority_of_its_own_and_a_certificate_of_its_own(tmp_path: Path, pulling: Start) -> None:
@@ -47,7 +43,7 @@ async def test_an_authority_of_its_own_and_a_certificate_of_its_own(tmp_path: Pa
     asking.verify_mode = ssl.CERT_REQUIRED
     asking.load_cert_chain(*certificate)
     queue = ScriptedQueue()
-    async with served(queue, asking) as url:
+    async with serving(queue, asking) as url:
         both = queue_tls.context(certificate[0], *own)
         async with pulling(url, tls=both) as worker:
             await (await queue.connection()).greet()
