@@ -332,7 +332,7 @@ def _frame_of(messages: list[str]) -> str:
 
 def encode_pieces(pieces: Iterable[tuple[int, bytes]]) -> bytes:
     """One binary frame of `(job, bytes)` pieces: for each, job and length as big-endian u32, then the bytes."""
-    return b"".join(_PIECE_HEADER.pack(job, len(data)) + data for job, data in pieces)
+    return b"".join([part for job, data in pieces for part in (_PIECE_HEADER.pack(job, len(data)), data)])
 
 
 def decode_pieces(frame: bytes) -> Iterator[tuple[int, bytes]]:

@@ -1,6 +1,7 @@
 """The command line of `headrace-queue`."""
 
 import asyncio
+import gc
 import signal
 from pathlib import Path
 from typing import Annotated, Literal
@@ -199,9 +200,21 @@ async def run(settings: Settings, log: structlog.typing.FilteringBoundLogger) ->
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with QueueServer(settings, CollectorRegistry(), log) as server:
+        _look_for_garbage_seldom()
         await stop.wait()
         await server.drain()
     log.info("stopped")
+
+
+def _look_for_garbage_seldom() -> None:
+    """Let Python leave alone what is there once the program runs, and look through the rest less often.
+
+    A request leaves no cycles of references behind. With Python's own settings a seventh of the queue's time went into
+    looking for some, and every few thousand requests everybody waited for a quarter of a second.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ from headrace_queue.request_ids import HEADER
 
 _STREAM = b"content-type: text/event-stream\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
 _ETA = "x-headrace-eta-seconds"
+_LAST = b"data: [DONE]\n\n"
 GRACE_SECONDS = 30
 """After the time that a request may take, for a client to read what it has not read yet."""
 
@@ -127,7 +128,8 @@ class Answer:
 
     def lost(self) -> None:
         """The client is gone."""
-        self.status = 499
+        if not (self.exchange and self.exchange.complete):  # many leave with the last event
+            self.status = 499
         self._queued = True  # nothing is written any more
         self._desk.ended(self)
 
@@ -166,6 +168,7 @@ class Answer:
             end = self.exchange.end
             if end is None or end.status != 200:
                 self._reply.write(item)
+                self.exchange.complete = item.endswith(_LAST)
                 item = end
             else:
                 self._reply.end(item)

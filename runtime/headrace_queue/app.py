@@ -22,7 +22,6 @@ from headrace_queue.aiohttp_errors import openai_errors
 from headrace_queue.clock import LoopClock
 from headrace_queue.console.door import Console
 from headrace_queue.console.sight import look
-from headrace_queue.console.viewer import viewer
 from headrace_queue.database.engine import shown, sqlite_url
 from headrace_queue.database.opening import open_database
 from headrace_queue.demand_teller import DemandTeller
@@ -32,6 +31,7 @@ from headrace_queue.http.server import HttpServer
 from headrace_queue.http.tls import Certificate
 from headrace_queue.keys.admin import KeyAdmin
 from headrace_queue.keys.service import KeyService
+from headrace_queue.keys.viewer import Viewer, viewer
 from headrace_queue.ledger.bookkeeper import Bookkeeper
 from headrace_queue.ledger.deliverer import Deliverer
 from headrace_queue.ledger.entry import Entry
@@ -41,7 +41,6 @@ from headrace_queue.ledger.receipts import Receipts
 from headrace_queue.ledger.rows import LedgerRows
 from headrace_queue.ledger.secrets import RECEIPTS, shared_secret
 from headrace_queue.ledger.usage_api import USAGE_PATH, UsageApi
-from headrace_queue.ledger.viewers import whose_usage
 from headrace_queue.ledger.webhook import enqueue
 from headrace_queue.metrics import LoadCollector, Metrics, OutlookCollector
 from headrace_queue.models import ModelNames
@@ -92,13 +91,12 @@ class QueueServer:
             pages,
             settings.waiting_comment_seconds,
         )
-        self._schedule = schedule
         self._teller = DemandTeller(self.dispatcher)
         self._replica = replica = Replica(self.dispatcher, self._teller, secrets.token_hex(8), settings.replicas)
         self._door = WorkerDoor(replica, metrics, log, self.keys.worker_tokens, settings.heartbeat_seconds)
         self._console = Console(
             lambda: look(self.dispatcher, names, registry, clock.now),
-            lambda shown: viewer(self.keys.access, settings.keys.admin_key, shown, time.time()),
+            self._viewer,
         )
         self._operators = OperatorSocket(self.dispatcher, names, log, replica.id)
         self._registry = registry
@@ -163,7 +161,9 @@ class QueueServer:
         from headrace_queue.keda.server import serving  # noqa: PLC0415
 
         settings = self._settings
-        own = Own(self._replica.id, lambda: self._schedule.load(self._names.announced()), self.dispatcher.watch)
+        own = Own(
+            self._replica.id, lambda: self.dispatcher.schedule.load(self._names.announced()), self.dispatcher.watch
+        )
         loads = AllReplicas(own, settings.replicas.rpartition(":")[0].strip("[]"), self.admin_port, self._log)
         self._beside.append(asyncio.create_task(loads.run()))
         return await self._leaving.enter_async_context(serving(loads, settings.host, port, self._log))
@@ -219,10 +219,10 @@ class QueueServer:
     def _usage(self) -> UsageApi:
         if self._database is None:
             raise RuntimeError("the database is open before the ports are")
-        return UsageApi(self._database, self._whose)
+        return UsageApi(self._database, lambda authorization: self._viewer(authorization).key)
 
-    def _whose(self, authorization: str) -> str | None:
-        return whose_usage(self.keys.access, self._settings.keys.admin_key, authorization, time.time())
+    def _viewer(self, authorization: str) -> Viewer:
+        return viewer(self.keys.access, self._settings.keys.admin_key, authorization, time.time())
 
     def _readiness(self) -> tuple[int, str]:
         if self.dispatcher.draining:

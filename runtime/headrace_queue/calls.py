@@ -1,8 +1,8 @@
 """Reads a client's body: checks what the queue needs and leaves everything else to the engine."""
 
-from dataclasses import replace
 from typing import Any
 
+from msgspec.structs import replace
 from pydantic_core import from_json, to_json
 
 from headrace_queue import prefixes

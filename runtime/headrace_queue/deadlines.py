@@ -20,7 +20,7 @@ class Deadlines:
 
     def add(self, exchange: Exchange) -> None:
         """Its time begins now."""
-        self._bounds.add(exchange)
+        self._bounds.add(exchange, exchange.began)
         wanted = exchange.call.deadline_s
         if wanted is not None and wanted < self._most:
             exchange.deadline = self._clock.call_later(wanted, partial(self._expire, exchange))

@@ -54,10 +54,9 @@ class Dispatcher:
         self._seats, self._jobs = self._places.workers, self._places.jobs
         self._exchanges: dict[int, Exchange] = {}
         self._rows = OpenRows(books)
-        self._unbooked, self._book = self._rows.exchanges, self._rows.book
+        self._book = self._rows.book
         self.waiting_room = WaitingRoom(schedule, limits, clock, self._give_up)
-        self.eta, self._release = self.waiting_room.eta_of, self.waiting_room.leave
-        self._room = self.waiting_room.room
+        self.eta = self.waiting_room.eta_of
         self._forecast = self.waiting_room.forecast
         self._failures = Failures(schedule, clock, limits.max_attempts, self._resume)
         self._patience = Patience(schedule, clock, limits, self._jobs, self._move)
@@ -82,25 +81,25 @@ class Dispatcher:
         if error := (errors.draining() if self._draining else self.waiting_room.refusal(call)):
             self._books.refuse(call, error.status)
             raise error
-        label, began = self._names.label(call.model), self._clock.now()
+        label, now = self._names.label(call.model), self._clock.now()
         buffer = self.limits.client_buffer_bytes
-        exchange = Exchange(call, next(self._numbers), label, buffer, abort, news, began)
+        exchange = Exchange(call, next(self._numbers), label, buffer, abort, news, now)
         self._exchanges[exchange.ticket] = exchange
         self._rows.open(exchange)
         self._open.add(exchange)
         self._deadlines.add(exchange)
-        self.schedule.enqueue(exchange.ticket, call, began)
-        self._assign([call.model])
+        self._carry_out(self.schedule.place(exchange.ticket, call, now))
         if exchange.job is None:
             self._hold(exchange)
         return exchange
 
     def leave(self, exchange: Exchange) -> None:
         """The client has its answer, or has gone: what is still under way for it is stopped."""
-        if not exchange.over:
+        if not (exchange.over or exchange.complete):
             self._break_off(exchange, End(499))
         self._open.discard(exchange)
-        self._notify()
+        if self._stopping:
+            self._stopping.look()
 
     def settle(self) -> None:
         """The operator's first catalogue has come, or is waited for no longer: decide on what was held until then."""
@@ -240,7 +239,7 @@ class Dispatcher:
         exchange.note_first_byte(self._clock.now())
         if end.usage is not None:
             self.schedule.settle(exchange.ticket, end.usage)
-        self._close(exchange, end)
+        self._close(exchange, retries.told(exchange, end))
         if takes_more or exchange.suspect:
             self._carry_out(self.schedule.decide_for(worker))
 
@@ -316,17 +315,10 @@ class Dispatcher:
         self._carry_out(self.schedule.decide_for(worker))
 
     def _carry_out(self, decisions: Iterable[tuple[int, int]]) -> None:
-        now, closed = self._clock.now(), False
+        closed = False
         for ticket, worker in decisions:
-            exchange, job = self._exchanges[ticket], next(self._numbers) % 2**32
-            self._release(exchange)
-            seat = self._places.give(job, exchange, worker, now)
-            if seat.continues:
-                exchange.keep()
-            self._patience.add(job)
-            waited_s = now - exchange.began
-            seat.link.give(job, exchange.call, waited_s, self._books.receipt(exchange.call, waited_s))
-            self._forecast.handed_out(exchange.call.base, now)
+            exchange = self._exchanges[ticket]
+            seat = self._give(exchange, worker)
             if exchange.call.continues and not seat.continues:
                 self._close(exchange, retries.broken_off(exchange))  # it would say something else
                 closed = True
@@ -336,6 +328,20 @@ class Dispatcher:
         if self.schedule.waiting:
             self.waits.set()
         self._notify()
+
+    def _give(self, exchange: Exchange, worker: int) -> Seat:
+        call, now, job = exchange.call, self._clock.now(), next(self._numbers) % 2**32
+        if exchange.held:
+            self.waiting_room.leave(exchange)
+        seat = self._places.give(job, exchange, worker, now)
+        if seat.continues:
+            exchange.keep()
+        if call.stream:
+            self._patience.add(job)
+        waited_s = now - exchange.began
+        seat.link.give(job, call, waited_s, self._books.receipt(call, waited_s))
+        self._forecast.handed_out(call.base, now)
+        return seat
 
     def _try_again(self, exchange: Exchange) -> None:
         """For an exchange that the schedule has waiting again after a worker failed it."""
@@ -350,13 +356,11 @@ class Dispatcher:
     def _close(self, exchange: Exchange, end: End) -> None:
         """End an exchange; a job that a worker still has for it is cancelled."""
         exchange.over = True
-        waited = exchange.held
-        self._release(exchange)
         self._deadlines.discard(exchange)
         del self._exchanges[exchange.ticket]
         self.schedule.withdraw(exchange.ticket)
-        if waited:
-            self.waiting_room.gave_up(exchange.call)
+        if exchange.held:
+            self.waiting_room.gave_up(exchange)
         given = None if exchange.job is None else self._jobs[exchange.job]
         if given is not None and exchange.job is not None:
             self._seats[given.worker].link.cancel(exchange.job)
@@ -396,8 +400,8 @@ class Dispatcher:
         self._go_on_without(exchange, given.worker)
 
     def _take(self, job: int) -> None:
-        self._places.take(job)
-        self._patience.discard(job)
+        if self._places.take(job).exchange.call.stream:
+            self._patience.discard(job)
 
     def _dismiss(self, worker: int) -> None:
         self.schedule.drain(worker)

@@ -2,6 +2,8 @@
 
 import logging
 import sys
+from collections.abc import MutableMapping
+from datetime import UTC, datetime
 from typing import Any, TextIO, cast
 
 import structlog
@@ -14,14 +16,19 @@ def make_logger(level: str = "info", stream: TextIO | None = None) -> structlog.
     """A logger that writes to `stream` (standard output by default) from `level` on."""
     made = structlog.wrap_logger(
         structlog.WriteLogger(stream or sys.stdout),
-        processors=[*_SHARED, structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_json)],
+        processors=[_line],
         wrapper_class=structlog.make_filtering_bound_logger(level),
     )
     return cast("structlog.typing.FilteringBoundLogger", made)
 
 
-def _json(line: Any, **_: Any) -> str:
-    return to_json(line, fallback=repr).decode()  # a line is written for each request: this takes a third of the time
+def _line(logger: Any, method: str, fields: MutableMapping[str, Any]) -> str:
+    """All that there is to do for a line, at once: one is written for each request, and a chain costs more."""
+    if "exc_info" in fields:
+        fields = structlog.processors.format_exc_info(logger, method, fields)
+    fields["level"] = method
+    fields["timestamp"] = datetime.now(UTC)
+    return to_json(fields, fallback=repr).decode()
 
 
 def capture_libraries() -> None:

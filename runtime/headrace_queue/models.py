@@ -75,7 +75,7 @@ class ModelNames:
 
     def label(self, model: str) -> str:
         """The value of the metrics' label `model`."""
-        return model if self._named(model) or self._schedule.has_dedicated(model) else OTHER
+        return model if self._schedule.has_dedicated(model) or self._named(model) else OTHER
 
     def _named(self, model: str) -> bool:
         return model in self._fixed or any(model in names for names in self._names.values())

@@ -3,10 +3,11 @@
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
 import structlog
+from msgspec.structs import replace
 from pydantic_core import to_json
 
 from headrace_queue import errors
@@ -162,6 +163,7 @@ class OpenAiApi:
             fields |= {name: getattr(usage, name) for name in _USAGE}
         took = asyncio.get_running_loop().time() - answer.began
         self._log.info("request", ms=round(took * 1000, 1), **fields)
+        answer.exchange = None  # as that has the answer's `news`: a cycle would keep the bodies of both for long
 
     # ---- what there is to read
 

@@ -27,9 +27,9 @@ class Patience:
         self._silent = Timeouts[int](clock, limits.first_token_seconds, self._look)
 
     def add(self, job: int) -> None:
-        """A worker gets it. Only a stream gives a sign before its end."""
-        if self._limits.first_token_seconds and self._jobs[job].exchange.call.stream:
-            self._silent.add(job)
+        """A worker gets it, of a stream: nothing else gives a sign before its end."""
+        if self._limits.first_token_seconds:
+            self._silent.add(job, self._jobs[job].given_at)
 
     def discard(self, job: int) -> None:
         """Something has come, or nothing will."""
@@ -49,9 +49,10 @@ class Patience:
         if given is None or given.exchange.over:
             return
         usual = self._schedule.usual_first_token(given.worker)
-        is_late = usual is None or self._clock.now() - given.given_at >= _FACTOR * usual
+        now = self._clock.now()
+        is_late = usual is None or now - given.given_at >= _FACTOR * usual
         is_last = given.exchange.strikes + 1 >= self._limits.max_attempts
         if is_late and not is_last and self._schedule.has_other(given.exchange.ticket):
             self._move(job)
         else:
-            self._silent.add(job)
+            self._silent.add(job, now)

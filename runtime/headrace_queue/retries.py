@@ -4,6 +4,10 @@ A request begins anew as long as its client has seen nothing; after that only th
 where what the client has got is known.
 """
 
+from typing import Any
+
+from msgspec.structs import replace
+
 from headrace_queue import errors
 from headrace_queue.continuation import Over
 from headrace_queue.exchange import End, Exchange
@@ -36,10 +40,23 @@ def ending(exchange: Exchange, max_attempts: int, *, dismissing: bool) -> End | 
     return End.failed(errors.too_many_attempts(exchange.attempts)) if spent else None
 
 
+def told(exchange: Exchange, end: End) -> End:
+    """What a client is told, given its last worker's end: of a stream that broke off, also how much there was of it."""
+    if not (end.status in _BROKEN and exchange.call.stream and exchange.sent):
+        return end
+    return _counted(exchange, end.status, end.body or errors.worker_lost().body())
+
+
 def broken_off(exchange: Exchange) -> End:
-    """The end of a stream that nobody can continue; tells what the client has got."""
-    error, usage = errors.worker_lost(), exchange.given()
-    told = {} if usage is None else {"usage": usage.model_dump(include={"completion_tokens"})}
-    end = End(error.status, {**error.body(), **told}, usage)
-    exchange.used = exchange.used or end
+    """The end of a stream whose worker was lost and that nobody can continue; tells what the client has got."""
+    error = errors.worker_lost()
+    return _counted(exchange, error.status, error.body())
+
+
+def _counted(exchange: Exchange, status: int, body: dict[str, Any]) -> End:
+    usage, used = exchange.given(), exchange.used
+    said = {} if usage is None else {"usage": usage.model_dump(include={"completion_tokens"})}
+    end = End(status, {**body, **said}, usage)
+    if used is None or used.usage is None:
+        exchange.used = replace(end, gpu_seconds=used.gpu_seconds if used else 0.0)
     return end

@@ -1,7 +1,5 @@
 """How much waits, and whether there is room for more: bounds in count and bytes, for all, by model and by key."""
 
-from collections import Counter
-
 from headrace_queue.exchange import Call
 from headrace_queue.limits import Limits
 
@@ -14,9 +12,9 @@ class Room:
         self.bytes = 0
         """Of all that waits."""
         self._count = 0
-        self._models: Counter[str] = Counter()
-        self._keys: Counter[str] = Counter()
-        self._key_bytes: Counter[str] = Counter()
+        self._models: dict[str, int] = {}
+        self._keys: dict[str, int] = {}
+        self._key_bytes: dict[str, int] = {}
 
     def add(self, call: Call) -> None:
         """It waits."""
@@ -36,12 +34,12 @@ class Room:
             return f"{self._count} requests wait"
         if self.bytes + size > limits.max_waiting_bytes:
             return f"{self.bytes} bytes of requests wait"
-        if self._models[call.model] >= limits.max_waiting_per_model:
-            return f"{self._models[call.model]} requests wait for this model"
-        if key and self._keys[key] >= limits.max_waiting_per_key:
-            return f"{self._keys[key]} requests of this key wait"
-        if key and self._key_bytes[key] + size > limits.max_waiting_bytes_per_key:
-            return f"{self._key_bytes[key]} bytes of this key's requests wait"
+        if (count := self._models.get(call.model, 0)) >= limits.max_waiting_per_model:
+            return f"{count} requests wait for this model"
+        if key and (count := self._keys.get(key, 0)) >= limits.max_waiting_per_key:
+            return f"{count} requests of this key wait"
+        if key and (count := self._key_bytes.get(key, 0)) + size > limits.max_waiting_bytes_per_key:
+            return f"{count} bytes of this key's requests wait"
         return None
 
     def _change(self, call: Call, sign: int) -> None:
@@ -53,6 +51,6 @@ class Room:
             (self._keys, call.key, sign),
             (self._key_bytes, call.key, size),
         ):
-            counter[name] += change
-            if not counter[name]:
+            counter[name] = after = counter.get(name, 0) + change
+            if not after:
                 del counter[name]

@@ -73,12 +73,13 @@ class Seats:
         given = self.jobs.get(job)
         return given if given is not None and given.worker == worker else None
 
-    def take(self, job: int) -> None:
+    def take(self, job: int) -> Job:
         """A worker has a job no longer."""
         given = self.jobs.pop(job)
         self.workers[given.worker].jobs.discard(job)
         if not given.abandoned:
             given.exchange.job = None
+        return given
 
     def lose(self, worker: int) -> list[Job]:
         """A worker is gone: what it had, without what was given up before."""

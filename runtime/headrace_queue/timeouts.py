@@ -19,10 +19,9 @@ class Timeouts(Generic[_T]):
         self._due: OrderedDict[_T, float] = OrderedDict()
         self._armed = False
 
-    def add(self, item: _T) -> None:
-        """Its time begins now."""
-        self._due.pop(item, None)
-        self._due[item] = self._clock.now() + self._seconds
+    def add(self, item: _T, now: float) -> None:
+        """Its time begins now; it must not be here already."""
+        self._due[item] = now + self._seconds
         if not self._armed:
             self._arm()
 

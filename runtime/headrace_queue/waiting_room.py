@@ -34,30 +34,32 @@ class WaitingRoom:
         """What the client of a further request is told, if no worker takes it at once and it may not wait."""
         if call.deadline_s is not None and call.deadline_s <= 0:
             return errors.too_late(call.deadline_s)
-        if self._schedule.free(call.model, call.needs) or not (full := self._full(call)):
+        if not (full := self._full(call)) or self._schedule.free(call.model, call.needs):
             return None
         starting = [] if self._schedule.is_ready(call.model) else self._schedule.starting(call.model)
         return errors.saturated(full, starting, self._next_eta(call))
 
     def enter(self, exchange: Exchange) -> None:
         """It waits; nothing of this is done for what is handed out at once."""
+        now = self._clock.now()
         exchange.held = True
         self.room.add(exchange.call)
-        self._holds.add(exchange)
+        self._holds.add(exchange, now)
         if not self._schedule.serves(exchange.call.model):
-            self.forecast.cold.hold(exchange.call.base, self._clock.now())
+            self.forecast.cold.hold(exchange.call.base, now)
 
     def leave(self, exchange: Exchange) -> None:
-        """It waits no longer, if it did."""
-        if exchange.held:
-            exchange.held = False
-            self.room.remove(exchange.call)
-            self._holds.discard(exchange)
-            if self._places and not self._schedule.waiting_for(exchange.call.model):
-                self._places.pop(exchange.call.model, None)
+        """It waits no longer."""
+        exchange.held = False
+        self.room.remove(exchange.call)
+        self._holds.discard(exchange)
+        if self._places and not self._schedule.waiting_for(exchange.call.model):
+            self._places.pop(exchange.call.model, None)
 
-    def gave_up(self, call: Call) -> None:
-        """A request that waited is over, and the schedule does not know it any more."""
+    def gave_up(self, exchange: Exchange) -> None:
+        """It is over before it was served, and the schedule does not know it any more."""
+        self.leave(exchange)
+        call = exchange.call
         if not self._schedule.waiting_for(call.model):
             self._places.pop(call.model, None)
             self.forecast.cold.release(call.base, self._clock.now())

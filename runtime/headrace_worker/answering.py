@@ -2,17 +2,15 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from headrace_api.wire import Usage
+from headrace_worker.endings import Usage
 from headrace_worker.sse import UsageTap, usage_of
 
 Emit = Callable[[bytes], None]
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How a request ended: `body` only where nothing was emitted."""
 
     status: int
@@ -20,8 +18,7 @@ class Outcome:
     body: dict[str, Any] | None = None
 
 
-@dataclass(frozen=True)
-class Ends:
+class Ends(NamedTuple):
     """Who is told of an answer. Exactly one of `done` and `lost` is, last."""
 
     emit: Emit
@@ -77,7 +74,8 @@ class Answering:
 
     def _end_of_whole(self, data: bytes) -> Outcome:
         if self._status != 200:
-            return Outcome(self._status, body=_error_of(data, self._status))
+            status = self._status if 200 <= self._status < 600 else 502  # no others are known to the queue
+            return Outcome(status, body=_error_of(data, self._status))
         self._ends.emit(data)
         return Outcome(200, usage_of(data))
 

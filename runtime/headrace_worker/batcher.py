@@ -67,7 +67,11 @@ class Batcher:
 
     def message(self, message: BaseModel) -> None:
         """Send a control message, after all pieces added so far."""
-        self._messages.append(message.model_dump_json())
+        self.text(message.model_dump_json())
+
+    def text(self, message: str) -> None:
+        """Send a control message that is JSON already, likewise."""
+        self._messages.append(message)
         self.wake()
 
     def piece(self, job: int, data: bytes) -> None:
@@ -82,8 +86,9 @@ class Batcher:
 
     def wake(self) -> None:
         """Have `last_words` asked and everything sent."""
-        self._filled.set()
-        self._emptied.clear()
+        if not self._filled.is_set():
+            self._filled.set()
+            self._emptied.clear()
 
     async def flushed(self) -> None:
         """Wait until everything added so far has been handed to the connection."""
@@ -91,17 +96,13 @@ class Batcher:
 
     async def run(self) -> None:
         """Send for ever; ends by cancellation or with the connection's error."""
-        loop = asyncio.get_running_loop()
-        sent = 0.0
         while True:
             await self._filled.wait()
-            if (space := sent + min(_SPACE_PER_JOB_S * self._jobs(), _LONGEST_SPACE_S) - loop.time()) > 0:
-                await asyncio.sleep(space)
-            sent = loop.time()
             await self._send()
             if not self._filled.is_set():
                 self._emptied.set()
                 self._go_on()
+            await asyncio.sleep(min(_SPACE_PER_JOB_S * self._jobs(), _LONGEST_SPACE_S))
 
     async def _send(self) -> None:
         self._last_words()

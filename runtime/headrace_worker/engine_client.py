@@ -149,8 +149,9 @@ class EngineClient:
 
     def prepared(self, path: str, request: Mapping[str, Any]) -> dict[str, Any]:
         """The request as the engine gets it: its own names, default stops first, usage asked for in streams."""
-        renamed = self._api.renamed.get(path, {})
-        body = {renamed.get(name, name): value for name, value in request.items()} | {"model": self._served_name}
+        body = {**request, "model": self._served_name}
+        if renamed := self._api.renamed.get(path):
+            body = {renamed.get(name, name): value for name, value in body.items()}
         body |= self.routes.fields(request.get("model")) or {}
         return self._generating(body) if path in _GENERATES else body
 

@@ -5,8 +5,9 @@ from typing import Literal
 
 import structlog
 
-from headrace_api.wire import HandBack, Job, Result, Usage
+from headrace_api.wire import Job
 from headrace_worker.answering import Outcome, error_body
+from headrace_worker.endings import HandBack, Result, Usage
 from headrace_worker.engine_client import EngineClient
 from headrace_worker.transports.protocol import Asking
 
@@ -21,7 +22,7 @@ Stop = Literal["cancelled", "cut short", "connection lost"]
 log = structlog.get_logger()
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Running:
     """A job under way."""
 
@@ -31,6 +32,8 @@ class Running:
     """On the monotonic clock, as is `first`."""
     gpu_mark: float
     """See `SharedTime.begin`."""
+    stream: bool
+    """Whether its answer comes in pieces."""
     asking: Asking | None = None
     sent: bool = False
     """Whether a piece went out: from then on the job cannot be given to another worker."""
@@ -42,11 +45,6 @@ class Running:
     """Of its stream, that went out with some of the answer."""
     held: bool = False
     """Whether the engine is made to wait, because the connection to the queue is full."""
-
-    @property
-    def stream(self) -> bool:
-        """Whether its answer comes in pieces."""
-        return self.job.openai_req.get("stream") is True
 
 
 def result_of(running: Running, outcome: Outcome) -> Result:

@@ -1,16 +1,18 @@
 """The worker's Prometheus metrics, in a registry of their own.
 
-What is counted per request costs microseconds a request; nothing is counted per token.
+What is counted per request is in `headrace_worker.tallies`; nothing is counted per token.
 """
 
 import time
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+import prometheus_client
+from prometheus_client import CollectorRegistry, Gauge
 
-from headrace_api.wire import HandBack, Result, Usage
+from headrace_worker.endings import HandBack, Result, Usage
 from headrace_worker.life import State
-from headrace_worker.reconciliation import Drift, counted
+from headrace_worker.reconciliation import Growth, counted
+from headrace_worker.tallies import Counter, Histogram
 
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _FIRST_TOKEN_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -27,14 +29,17 @@ class Metrics:
         self.state_seconds = self._made(
             Gauge, "state_seconds", "How long a state lasts, or lasted before the next began.", labelnames=["state"]
         )
-        self.requests = self._made(
-            Counter, "requests", "Requests ended, by HTTP status or handback.", labelnames=["status"]
+        self.requests = Counter(
+            "headrace_worker_requests", "Requests ended, by HTTP status or handback.", label="status"
         )
-        self.tokens = self._made(Counter, "tokens", "Tokens, as the engine counts them.", labelnames=["kind"])
-        self._by_status: dict[int, Counter] = {}
-        self._tokens = {kind: self.tokens.labels(kind) for kind in ("prompt", "completion")}
+        self.tokens = Counter(
+            "headrace_worker_tokens",
+            "Tokens, as the engine counts them.",
+            label="kind",
+            begun=("prompt", "completion"),
+        )
         self.engine_tokens = self._made(
-            Counter, "engine_tokens", "Tokens by the engine's own counters.", labelnames=["kind"]
+            prometheus_client.Counter, "engine_tokens", "Tokens by the engine's own counters.", labelnames=["kind"]
         )
         self.drift = self._made(
             Gauge,
@@ -42,35 +47,35 @@ class Metrics:
             "Tokens that the engine has counted and the worker has not told the queue of.",
             labelnames=["kind"],
         )
-        self._drift = Drift()
+        self._growth = Growth()
         self.in_flight = self._made(Gauge, "requests_in_flight", "Requests under way.")
         self.slots = self._made(Gauge, "slots", "Requests taken at a time.")
         self.credits = self._made(Gauge, "credits", "Further requests that the queue may send now.")
-        self.seconds = self._made(Histogram, "request_seconds", "Time a request took.", buckets=_SECONDS)
-        self.queue_wait = self._made(
-            Histogram, "queue_wait_seconds", "Time a request was in the queue before it came.", buckets=_SECONDS
+        self.seconds = Histogram("headrace_worker_request_seconds", "Time a request took.", buckets=_SECONDS)
+        self.queue_wait = Histogram(
+            "headrace_worker_queue_wait_seconds", "Time a request was in the queue before it came.", buckets=_SECONDS
         )
-        self.first_token = self._made(
-            Histogram,
-            "time_to_first_token_seconds",
+        self.first_token = Histogram(
+            "headrace_worker_time_to_first_token_seconds",
             "From a request's coming to the first piece of its stream.",
             buckets=_FIRST_TOKEN_SECONDS,
         )
-        self.inter_token = self._made(
-            Histogram,
-            "inter_token_seconds",
+        self.inter_token = Histogram(
+            "headrace_worker_inter_token_seconds",
             "Mean time between the tokens of a stream, once per request.",
             buckets=_INTER_TOKEN_SECONDS,
         )
+        for each in (self.requests, self.tokens, self.seconds, self.queue_wait, self.first_token, self.inter_token):
+            self.registry.register(each)
         self.fetched = self._made(Gauge, "fetch_bytes", "Bytes of the model that are here.")
         self.to_fetch = self._made(Gauge, "fetch_total_bytes", "Bytes of the model, as far as its size is known.")
-        self.connections = self._made(Counter, "queue_connections", "Connections made to the queue.")
+        self.connections = self._made(prometheus_client.Counter, "queue_connections", "Connections made to the queue.")
         self.adapters = self._made(
             Gauge, "adapters", "Adapters that are wanted, by whether they are served.", labelnames=["state"]
         )
         self.registered = self._made(Gauge, "registered", "1 while registered.")
         self.engine_healthy = self._made(Gauge, "engine_healthy", "1 while healthy.")
-        self.engine_starts = self._made(Counter, "engine_starts", "How often the engine was started.")
+        self.engine_starts = self._made(prometheus_client.Counter, "engine_starts", "How often the engine was started.")
         self.engine_start_seconds = self._made(Gauge, "engine_start_seconds", "How long the engine took to start.")
         self.engine_metrics = self._made(
             Gauge, "engine_metrics_up", "1 when the engine's own metrics are on this page."
@@ -96,9 +101,9 @@ class Metrics:
     def reconcile(self, page: str) -> None:
         """Hold the engine's own counters against what the queue was told."""
         for kind, value in counted(page).items():
-            grown, ahead = self._drift.seen(kind, value)
+            grown, together = self._growth.seen(kind, value)
             self.engine_tokens.labels(kind).inc(grown)
-            self.drift.labels(kind).set(ahead)
+            self.drift.labels(kind).set(together - self.tokens[kind])
 
     def progress(self, done_bytes: int | None, total_bytes: int | None) -> None:
         """Note how much of the model is here."""
@@ -110,21 +115,12 @@ class Metrics:
     def count(self, ending: Result | HandBack) -> None:
         """Count a job's end."""
         if isinstance(ending, HandBack):
-            self.requests.labels("handback").inc()
+            self.requests.add("handback")
             return
-        self._ended(ending.status).inc()
-        if ending.usage:
-            told = {"prompt": ending.usage.prompt_tokens, "completion": ending.usage.completion_tokens}
-            for kind, tokens in told.items():
-                self._tokens[kind].inc(tokens)
-                self._drift.told(kind, tokens)
-
-    def _ended(self, status: int) -> Counter:
-        """Looking a label up costs more than counting."""
-        found = self._by_status.get(status)
-        if found is None:
-            found = self._by_status[status] = self.requests.labels(str(status))
-        return found
+        self.requests.add(ending.status)
+        if usage := ending.usage:
+            self.tokens.add("prompt", usage.prompt_tokens)
+            self.tokens.add("completion", usage.completion_tokens)
 
     def streamed(self, began: float, first: float, ended: float, usage: Usage | None) -> None:
         """Count a stream's times, on the monotonic clock: when its request came, its first piece and its end."""

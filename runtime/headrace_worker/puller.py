@@ -205,6 +205,12 @@ class Puller:
             self._gives_up_because = f"the queue at {self._plan.url} refuses {self._refusal}"
             self._tell()
 
+    async def finish(self, reason: str, patience_s: float) -> None:
+        """Take no more requests and finish those under way (see `Session.finish`), without connecting again."""
+        self._stopping.set()
+        if self._session:
+            await self._session.finish(reason, patience_s)
+
     async def drain(self, reason: str, patience_s: float) -> None:
         """Leave the queue in good order (see `Session.drain`); afterwards `run` ends."""
         self._stopping.set()

@@ -26,21 +26,17 @@ def counted(page: str) -> dict[str, float]:
     return found
 
 
-class Drift:
-    """Both sums, by kind. The engine's goes on when it is started anew, and its counters begin at zero."""
+class Growth:
+    """By how much an engine's counters have grown, by kind: also over its being started anew, when they begin at 0."""
 
     def __init__(self) -> None:
         self._last: dict[str, float] = {}
-        self._ahead: dict[str, float] = {}
-
-    def told(self, kind: str, tokens: float) -> None:
-        """The queue was told of so many."""
-        self._ahead[kind] = self._ahead.get(kind, 0.0) - tokens
+        self._together: dict[str, float] = {}
 
     def seen(self, kind: str, value: float) -> tuple[float, float]:
-        """The engine's counter is at `value`: by how much it has grown, and how far it is ahead of what was told."""
+        """The engine's counter is at `value`: by how much it has grown since it was seen last, and altogether."""
         last = self._last.get(kind, 0.0)
         grown = value - last if value >= last else value
         self._last[kind] = value
-        self._ahead[kind] = self._ahead.get(kind, 0.0) + grown
-        return grown, self._ahead[kind]
+        self._together[kind] = together = self._together.get(kind, 0.0) + grown
+        return grown, together

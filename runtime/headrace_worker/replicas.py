@@ -82,10 +82,17 @@ class Replicas:
             await _cancelled([*self._pullers.values(), *self._beside])
 
     async def drain(self, reason: str, patience_s: float) -> None:
-        """Leave the queue in good order (see `Session.drain`); afterwards `run` ends."""
+        """Leave the queue in good order (see `Session.drain`); afterwards `run` ends.
+
+        No connection is left before the requests of all have ended: should a replica die meanwhile, another one is told
+        what its requests have cost.
+        """
         self._stopping = True
         self._shared.unacked.hand_over()
         self._news.set()
+        began = time.monotonic()
+        await asyncio.gather(*(puller.finish(reason, patience_s) for puller in self._pullers))
+        patience_s = max(0.0, patience_s - (time.monotonic() - began))
         await asyncio.gather(*(puller.drain(reason, patience_s) for puller in self._pullers))
 
     # ---- connections

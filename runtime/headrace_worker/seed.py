@@ -7,6 +7,7 @@ time, in the order they came.
 import asyncio
 import contextlib
 import json
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,11 +59,15 @@ class SeedSession:
 
     async def drain(self, reason: str, patience_s: float) -> None:
         """Finish the request under way; the protocol cannot hand back others, closing tells the Spider."""
+        await self.finish(reason, patience_s)
+        await self.socket.close()
+
+    async def finish(self, reason: str, patience_s: float) -> None:
+        """Finish the request under way, and begin no other."""
         self._draining = True
         log.info("leaving the Spider", reason=reason)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), patience_s)
-        await self.socket.close()
 
     async def _read(self) -> None:
         async for frame in self.socket:
@@ -86,13 +91,14 @@ class SeedSession:
             text = await self._requests.get()
             if self._draining:
                 return
+            began = time.monotonic()
             self.status.begin_request(stream=False)
             try:
-                with self.status.metrics.seconds.time():
-                    answer = await self._answer(engine, text)
+                answer = await self._answer(engine, text)
             finally:
                 self.status.end_request(stream=False)
-            self.status.metrics.requests.labels("error" if "error" in answer else "200").inc()
+                self.status.metrics.seconds.observe(time.monotonic() - began)
+            self.status.metrics.requests.add("error" if "error" in answer else 200)
             await self.socket.send_str(json.dumps(answer))
             if self._requests.empty():
                 self._idle.set()

@@ -40,5 +40,8 @@ class Session(Protocol):
     async def run(self) -> None:
         """Serve until the connection ends, for whatever reason."""
 
+    async def finish(self, reason: str, patience_s: float) -> None:
+        """Take no more requests, and give those under way `patience_s` seconds; the connection stays."""
+
     async def drain(self, reason: str, patience_s: float) -> None:
         """Take no more requests, give those under way `patience_s` seconds, account for the rest, and close."""

@@ -27,6 +27,9 @@ class Slots:
     _seats: dict[Send, Seat] = field(default_factory=dict)
     _turns: "itertools.count[int]" = field(default_factory=lambda: itertools.count(random.randrange(2**16)))  # noqa: S311
 
+    def __post_init__(self) -> None:
+        self.status.metrics.credits.set_function(lambda: sum(seat.credits for seat in self._seats.values()))
+
     def join(self, send: Send, *, returns: bool) -> Seat:
         """A connection is registered."""
         seat = self._seats[send] = Seat(returns=returns)
@@ -43,7 +46,6 @@ class Slots:
             while due := moves(self.now(), offer.slots, self._seats, next(self._turns)):
                 for send, number in due.items():
                     self._move(send, number)
-        self.status.metrics.credits.set(sum(seat.credits for seat in self._seats.values()))
 
     def _move(self, send: Send, number: int) -> None:
         if number > 0:

@@ -3,10 +3,11 @@
 import json
 import re
 from collections.abc import Callable
+from typing import Any
 
-from pydantic import ValidationError
+import msgspec
 
-from headrace_api.wire import Usage
+from headrace_worker.endings import Usage
 
 _END = b"\n\n"
 _HAS_USAGE = re.compile(rb'"usage"\s*:\s*\{')
@@ -16,13 +17,35 @@ _DECODER = json.JSONDecoder()
 _LONGEST_USAGE = 10_000
 
 
+class _Told(Usage, frozen=True):
+    """The same as engines write it."""
+
+    prompt_tokens_details: Any = None
+
+    def usage(self) -> Usage:
+        details = self.prompt_tokens_details
+        cached = details.get("cached_tokens") if isinstance(details, dict) else None
+        cached = cached if isinstance(cached, int) and 0 <= cached <= self.prompt_tokens else self.cached_tokens
+        return Usage(self.prompt_tokens, cached, self.completion_tokens, self.total_tokens)
+
+
+class _Chunk(msgspec.Struct):
+    """An event of a stream that tells usage."""
+
+    usage: _Told
+    choices: Any = None
+
+
+_CHUNKS = msgspec.json.Decoder(_Chunk, strict=False)
+
+
 def usage_of(data: bytes) -> Usage | None:
     """The usage in a whole answer, without reading the rest of it: an answer with many embeddings is large."""
     for found in _HAS_USAGE.finditer(data):
         try:
             told, _ = _DECODER.raw_decode(data[found.end() - 1 : found.end() + _LONGEST_USAGE].decode(errors="replace"))
-            return Usage.model_validate(told)
-        except (ValueError, ValidationError):
+            return msgspec.convert(told, _Told, strict=False).usage()
+        except ValueError:  # msgspec's are ones, too
             continue
     return None
 
@@ -53,15 +76,17 @@ class UsageTap:
 
     def feed(self, data: bytes) -> bytes:
         """The bytes to pass on: whole events only, because the end of one may decide whether it is passed on."""
-        data = self._rest + data
-        end = data.rfind(_END) + len(_END)
-        if end < len(_END):
-            self._rest = data
-            return b""
-        block, self._rest = data[:end], data[end:]
-        if not _HAS_USAGE.search(block):
-            return block
-        return b"".join(event + _END for event in block.split(_END)[:-1] if self._passes(event))
+        if self._rest:
+            data, self._rest = self._rest + data, b""
+        if not data.endswith(_END):
+            end = data.rfind(_END) + len(_END)
+            if end < len(_END):
+                self._rest = data
+                return b""
+            data, self._rest = data[:end], data[end:]
+        if not _HAS_USAGE.search(data):
+            return data
+        return b"".join(event + _END for event in data.split(_END)[:-1] if self._passes(event))
 
     def finish(self) -> bytes:
         """What is left when the stream has ended."""
@@ -72,8 +97,8 @@ class UsageTap:
         if not _HAS_USAGE.search(event):
             return True
         try:
-            chunk = json.loads(event.removeprefix(b"data:"))
-            self.usage = Usage.model_validate(chunk["usage"])
-        except (ValueError, KeyError, TypeError, ValidationError):
+            chunk = _CHUNKS.decode(event.removeprefix(b"data:"))
+        except ValueError:  # msgspec's are ones, too
             return True
-        return self._keep_usage or bool(chunk.get("choices"))
+        self.usage = chunk.usage.usage()
+        return self._keep_usage or bool(chunk.choices)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from headrace_api.wire import Usage
 from headrace_worker.adapters.told import Told
+from headrace_worker.endings import Usage
 from headrace_worker.gpu_time import SharedTime
 from headrace_worker.life import State
 from headrace_worker.metrics import Metrics
@@ -80,6 +80,9 @@ class Status:
     """The GPUs' time, shared among the requests under way."""
     _been_ready: bool = False
     _watchers: set[asyncio.Event] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.metrics.in_flight.set_function(lambda: self.under_way)
 
     @property
     def ready(self) -> bool:
@@ -156,14 +159,12 @@ class Status:
         """Note that the engine gets a request."""
         self.under_way += 1
         self.streams += stream
-        self.metrics.in_flight.inc()
 
     def end_request(self, *, stream: bool) -> None:
         """Note that one has ended."""
         self.under_way -= 1
         self.streams -= stream
         self.traffic.ended += 1
-        self.metrics.in_flight.dec()
 
     def end_stream(self, began: float, first: float, ended: float, usage: Usage | None) -> None:
         """Note a stream's times, on the monotonic clock: when its request came, its first piece and its end."""

@@ -6,11 +6,11 @@ them can account for it.
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import structlog
 
-from headrace_api.wire import Result
+from headrace_worker.endings import Result
 
 _UNACKED_LIMIT = 10_000
 ELSEWHERE_S = 5.0
@@ -21,8 +21,7 @@ Tell = Callable[[Result], None]
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True)
-class _Owed:
+class _Owed(NamedTuple):
     result: Result
     home: str
     """Of the replica that it was told last."""
@@ -36,6 +35,8 @@ class Unacked:
         self._here: dict[str, Tell] = {}
         """Replicas that are connected, by their homes."""
         self._waiting: dict[str, asyncio.TimerHandle] = {}
+        self._hurried = False
+        """Whether the worker stops, and waits for no replica any longer."""
         self.empty = asyncio.Event()
         self.empty.set()
 
@@ -70,12 +71,15 @@ class Unacked:
     def leave(self, home: str) -> None:
         """Its connection has ended; if it does not come back soon, another replica is told."""
         self._here.pop(home, None)
-        if any(owed.home == home for owed in self._owed.values()):
+        if self._hurried:
+            self._elsewhere(home)
+        elif any(owed.home == home for owed in self._owed.values()):
             loop = asyncio.get_running_loop()
             self._waiting[home] = loop.call_later(ELSEWHERE_S, self._elsewhere, home)
 
     def hand_over(self) -> None:
-        """Wait for no replica any longer: those that are here are told everything."""
+        """Wait for no replica any longer, now and later: those that are here are told everything."""
+        self._hurried = True
         for home in list(self._waiting):
             self._waiting[home].cancel()
             self._elsewhere(home)

@@ -15,11 +15,9 @@ from headrace_api.wire import (
     Cancel,
     Demand,
     Drain,
-    HandBack,
     Job,
     Register,
     Registered,
-    Result,
     Returned,
     Serving,
     read_queue_messages,
@@ -27,6 +25,7 @@ from headrace_api.wire import (
 from headrace_worker import transcripts
 from headrace_worker.answering import Emit, Ends, Outcome
 from headrace_worker.batcher import Batcher
+from headrace_worker.endings import HandBack, Result, encoded
 from headrace_worker.jobs import (
     TOKEN_MARK,
     Running,
@@ -134,16 +133,20 @@ class V1Session:
 
     async def drain(self, reason: str, patience_s: float) -> None:
         """Take no more jobs; wait for those under way; hand back or break off what is left; close."""
-        if self.registered.is_set():
-            self._reports.now()
-        self._refuse_more(reason)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), patience_s)
+        await self.finish(reason, patience_s)
         self._stop_jobs("cut short")
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._out.flushed(), _ACK_PATIENCE_S)
             await asyncio.wait_for(self.shared.unacked.empty.wait(), _ACK_PATIENCE_S)
         await self.socket.close()
+
+    async def finish(self, reason: str, patience_s: float) -> None:
+        """Take no more jobs, and wait for those under way; the connection stays."""
+        if self.registered.is_set():
+            self._reports.now()
+        self._refuse_more(reason)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), patience_s)
 
     async def _read(self) -> None:
         async for frame in self.socket:
@@ -189,7 +192,7 @@ class V1Session:
 
     def _on_registered(self, message: Registered) -> None:
         self.replica, self.replicas = message.replica, message.replicas
-        self.shared.unacked.arrive(self.home, self._out.message)
+        self.shared.unacked.arrive(self.home, self._tell_of)
         self.registered.set()
         self._seat = self.shared.slots.join(self._out.message, returns=bool(self.replica))
         if self.draining:
@@ -201,21 +204,22 @@ class V1Session:
         self.status.metrics.queue_wait.observe(job.waited_s)
         offer = self.status.offered
         if offer is None or self.draining or job.job in self._jobs:
-            self._out.message(HandBack(job=job.job, reason=self._why_not(job)))
+            self._tell_of(HandBack(job=job.job, reason=self._why_not(job)))
             return
         if not offer.engine.serves(job.openai_req):
             self._serve(offer)  # first: the queue must not give the job to this worker again
-            self._out.message(HandBack(job=job.job, reason=f"the worker has no model {job.openai_req['model']!r}"))
+            self._tell_of(HandBack(job=job.job, reason=f"the worker has no model {job.openai_req['model']!r}"))
             return
         if job.continues and not offer.engine.continues:
-            self._out.message(HandBack(job=job.job, reason="the engine cannot continue an answer", failed=True))
+            self._tell_of(HandBack(job=job.job, reason="the engine cannot continue an answer", failed=True))
             return
         now = self._now()
-        running = Running(job, offer.engine, now, self.status.gpu_time.begin(now))
+        gpu_mark, stream = self.status.gpu_time.begin(now), job.openai_req.get("stream") is True
+        running = Running(job, offer.engine, now, gpu_mark, stream)
         self._jobs[job.job] = running
         self._seat.jobs += 1
         self._idle.clear()
-        self.status.begin_request(stream=running.stream)
+        self.status.begin_request(stream=stream)
         self._begin(running)
 
     def _why_not(self, job: Job) -> str:
@@ -279,10 +283,13 @@ class V1Session:
             if isinstance(ending, Result):
                 self.shared.unacked.add(ending, self.home)
                 log_lost(running, ending)
-            self._out.message(ending)
+            self._tell_of(ending)
         if not self._jobs:
             self._idle.set()
         self._close_when_idle()
+
+    def _tell_of(self, ending: Result | HandBack) -> None:
+        self._out.text(encoded(ending))
 
     def _stop_taking(self, reason: str) -> None:
         """Say so before the lost job is handed back: the queue must not give it to this worker again.

@@ -12,9 +12,11 @@ import pytest
 from postgres import Postgres
 from prometheus_client import CollectorRegistry
 from queue_setup import BASE, Queue, Start
+from sqlalchemy import Engine
 
 from headrace_queue.app import QueueServer
-from headrace_queue.database.engine import sqlite_url
+from headrace_queue.database.engine import make_engine, sqlite_url
+from headrace_queue.database.migrate import upgrade
 from headrace_queue.limits import Limits
 from headrace_queue.logs import make_logger
 
@@ -56,3 +58,12 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return sqlite_url(tmp_path)
     server: Postgres = request.getfixturevalue("postgres_server")
     return server.emptied()
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    """Of a database with all tables."""
+    made = make_engine(database_url)
+    upgrade(made)
+    yield made
+    made.dispose()

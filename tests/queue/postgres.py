@@ -31,6 +31,8 @@ _NOBODY = 65534
 class Postgres:
     folder: Path
     port: int
+    host: str = "127.0.0.1"
+    """A further address to listen at, where users need a password."""
     _server: "subprocess.Popen[bytes] | None" = field(default=None)
 
     @property
@@ -51,7 +53,7 @@ class Postgres:
         options = [part for one in settings for part in ("-c", one)]
         with (self.folder / "log").open("ab") as log:
             self._server = self._spawn(
-                "postgres", "-D", "data", "-h", "127.0.0.1", "-p", str(self.port), *options, log=log
+                "postgres", "-D", "data", "-h", f"127.0.0.1,{self.host}", "-p", str(self.port), *options, log=log
             )
         for _ in range(300):
             with contextlib.suppress(psycopg.OperationalError):
@@ -72,6 +74,8 @@ class Postgres:
             options = ("-D", "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
             if self._spawn("initdb", *options, log=log).wait():
                 raise RuntimeError((self.folder / "log").read_text())
+        with (self.folder / "data" / "pg_hba.conf").open("a") as rules:
+            rules.write("host all all all scram-sha-256\n")  # whoever is not on this machine
 
     def _spawn(self, name: str, *options: str, log: IO[bytes]) -> "subprocess.Popen[bytes]":
         program = next(self.folder.glob(f"root/usr/lib/postgresql/*/bin/{name}"))
@@ -90,7 +94,7 @@ class Postgres:
 
 
 @contextlib.contextmanager
-def postgres() -> Iterator[Postgres]:
+def postgres(host: str = "127.0.0.1") -> Iterator[Postgres]:
     """A running server; its folder is where any user can read it, unlike the cache and pytest's folders."""
     with tempfile.TemporaryDirectory(prefix="headrace-postgres-") as name:
         folder = Path(name)
@@ -99,7 +103,7 @@ def postgres() -> Iterator[Postgres]:
         shutil.copytree(debian.unpacked(*_PACKAGES), folder / "root", symlinks=True, ignore=unneeded)
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
-            server = Postgres(folder, listener.getsockname()[1])
+            server = Postgres(folder, listener.getsockname()[1], host)
         if os.geteuid() == 0:
             os.chown(folder, _NOBODY, _NOBODY)
         server.initialise()

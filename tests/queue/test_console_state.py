@@ -7,7 +7,7 @@ import pytest
 from headrace_api.load import ModelLoad, ModelState, Starting
 from headrace_queue.console import state
 from headrace_queue.console.state import Sight, document
-from headrace_queue.console.viewer import EVERYTHING, Viewer
+from headrace_queue.keys.viewer import EVERYTHING, Viewer
 from headrace_queue.snapshot import WaitingView, WorkerView
 
 ONE = Viewer("k1", lambda model: model == "a")

@@ -201,3 +201,19 @@ async def test_a_stream_that_nobody_can_continue_ends_with_an_error(queue: Queue
                 await anext(answer)
             assert (await second.expect(wire.Job)).continues
             await second.expect(wire.Cancel)
+
+
+async def test_a_broken_stream_tells_what_was_sent_of_it(queue: Queue) -> None:
+    async with V1Worker(queue.worker_url, "m", credit=1, continues=True) as worker:
+        task = queue.ask(stream=True, logprobs=True)
+        job = await worker.expect(wire.Job)
+        await worker.pieces((job.job, says("1", role="assistant", content="a") + says("1", content="b")))
+        answer = await task
+        assert [(await anext(answer)).choices[0].delta.content for _ in range(2)] == ["a", "b"]
+        broken = {"error": {"message": "the engine died", "type": "x", "param": None, "code": "response_broken_off"}}
+        await worker.result(job, status=502, body=broken, gpu_seconds=0.5)
+        with pytest.raises(openai.APIError, match="the engine died") as raised:
+            await anext(answer)
+    assert raised.value.code == "response_broken_off"
+    line = next(line for line in queue.logged() if line["event"] == "request")
+    assert (line["status"], line["completion_tokens"]) == (502, 2)

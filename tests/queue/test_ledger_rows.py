@@ -4,9 +4,8 @@ import io
 import itertools
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -17,8 +16,6 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 
 from headrace_api.wire import Usage
-from headrace_queue.database.engine import make_engine
-from headrace_queue.database.migrate import upgrade
 from headrace_queue.ledger.counts import Counts, possible
 from headrace_queue.ledger.entry import Entry, merged
 from headrace_queue.ledger.metrics import LedgerMetrics
@@ -28,14 +25,6 @@ from headrace_queue.ledger.rows import LedgerRows, day_of, storable
 from headrace_queue.ledger.secrets import shared_secret
 from headrace_queue.ledger.writer import Batch, Writer
 from headrace_queue.logs import make_logger
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    made = make_engine(database_url)
-    upgrade(made)
-    yield made
-    made.dispose()
 
 
 def nothing(_connection: Connection, _new: Sequence[Entry]) -> None:
@@ -93,7 +82,7 @@ TEXTS = st.text()
 def test_a_receipt_comes_back_as_it_was(request_id: str, receipt: Receipt) -> None:
     receipts = Receipts("secret")
     given_out = receipts.make(request_id, receipt)
-    assert receipts.read(request_id, given_out) == replace(receipt, received_at=round(receipt.received_at, 3))
+    assert receipts.read(request_id, given_out) == receipt._replace(received_at=round(receipt.received_at, 3))
     assert receipts.read(request_id + "x", given_out) is None
     assert Receipts("other").read(request_id, given_out) is None
 

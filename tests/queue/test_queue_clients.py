@@ -1,16 +1,17 @@
 """What clients see beside the answers: ids, names, keys, comments while they wait, and TLS."""
 
 import asyncio
+import gc
 import json
 import ssl
 import subprocess
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 from queue_setup import BASE, DONE, PLAIN, Queue, Start, chunk, eventually
 from raw_http import RawClient, request
@@ -21,7 +22,7 @@ from headrace_queue.access import Open
 from headrace_queue.answer import Answer
 from headrace_queue.app import QueueServer
 from headrace_queue.errors import ApiError
-from headrace_queue.exchange import Call
+from headrace_queue.exchange import Call, Exchange
 from headrace_queue.http import server as http_server
 from headrace_queue.logs import make_logger
 from headrace_queue.waiting_room import WaitingRoom
@@ -314,3 +315,26 @@ async def test_the_certificate_is_renewed_without_a_restart(tls: tuple[Queue, Pa
     async with asyncio.timeout(5):
         while await served_name() != "next":
             await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+def no_garbage_collection() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_garbage_collection")
+@pytest.mark.parametrize("leaves", [False, True])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_a_request_has_used_is_free_at_once(queue: Queue, *, stream: bool, leaves: bool) -> None:
+    async with V1Worker(queue.worker_url, "m", credit=1) as worker:
+        async with RawClient(queue.server.port) as client:
+            client.post(CHAT | {"stream": stream})
+            job = await worker.expect(wire.Job)
+            if leaves:
+                client.writer.transport.abort()
+                await worker.expect(wire.Cancel)
+            await worker.result(job, body=PLAIN, status=499 if leaves else 200)
+        await eventually(lambda: not any(type(each) is Exchange for each in gc.get_objects()))

@@ -19,6 +19,7 @@ from v1_worker import V1Worker
 from headrace_api import wire
 from headrace_queue.database.engine import make_engine
 from headrace_queue.ledger.entry import Entry
+from headrace_queue.ledger.receipts import Receipt, Receipts
 
 USAGE = wire.Usage(prompt_tokens=12, cached_tokens=4, completion_tokens=7, total_tokens=19)
 
@@ -196,8 +197,9 @@ async def test_another_replica_writes_what_a_dead_one_cannot(start: Start, datab
 
 async def test_replicas_can_be_given_their_secret(start: Start, database_url: str) -> None:
     queue = await start(database_url=database_url, receipt_secret="a")
+    receipt = Receipt("k", "m", "", 1.0, 5)
     assert queue.server._books.receipts is not None
-    assert queue.server._books.receipts._secret == b"a"
+    assert queue.server._books.receipts.make("r", receipt) == Receipts("a").make("r", receipt)
 
 
 # ---- the database is away
@@ -322,3 +324,17 @@ def database(queue: Queue) -> str:
     assert engine is not None
     assert make_engine(engine.url.render_as_string()).url == engine.url
     return engine.url.render_as_string()
+
+
+async def test_a_client_that_leaves_with_the_last_event_has_its_answer(queue: Queue, database: str) -> None:
+    async with V1Worker(queue.worker_url, "m", credit=1) as worker:
+        task = queue.ask(stream=True)
+        job = await worker.expect(wire.Job)
+        await worker.pieces((job.job, chunk("x")), (job.job, DONE))
+        stream = await task
+        assert [part async for part in stream]  # until [DONE]: there is no end of the connection yet
+        await stream.response.aclose()
+        await eventually(lambda: any(one.get("status") == 200 for one in queue.logged()))
+        await worker.result(job, usage=USAGE)
+    row = only(database)
+    assert (row.outcome, row.completion_tokens, row.doubt) == ("completed", 7, "")

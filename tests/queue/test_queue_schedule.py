@@ -194,16 +194,20 @@ class ScheduleMachine(RuleBasedStateMachine):
         key=st.sampled_from(sorted(WEIGHTS)),
         priority=st.sampled_from([0, 0, 0, 1, -2]),
         size=st.sampled_from([10, 1000, 10_000]),
+        waits=st.booleans(),
     )
-    def arrive(self, model: str, key: str, priority: int, size: int) -> None:
+    def arrive(self, model: str, key: str, priority: int, size: int, waits: bool) -> None:
         ticket = next(self.numbers)
         call = Call(str(ticket), model, "", b"x" * size, key=key, weight=WEIGHTS[key], priority=priority)
         fits = self.schedule.free(model)
-        self.schedule.enqueue(ticket, call, self.now)
+        decisions = self.schedule.place(ticket, call, self.now) if not waits else ()
+        if waits:
+            self.schedule.enqueue(ticket, call, self.now)
         book = self.books.setdefault(model, Book())
         if not any(one.call.key == key for one in self.waiting(model).values()):
             book.counters[key] = max(book.counters.get(key, 0.0), book.floor)
         self.tickets[ticket] = Ticket(call, self.now, self.estimates.work(call))
+        self.follow(decisions)
         self.decide(frozenset([model]))
         assert fits == (self.tickets[ticket].worker is not None)
 

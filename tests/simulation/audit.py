@@ -25,7 +25,7 @@ def step(world: "World") -> None:
     exchanges = dispatcher._exchanges.values()
     held = [exchange for exchange in exchanges if exchange.held]
     assert len(held) == schedule.waiting, f"{len(held)} are held, {schedule.waiting} wait"
-    assert dispatcher._room.bytes == sum(len(exchange.call.raw) for exchange in held), "waiting bytes"
+    assert dispatcher.waiting_room.room.bytes == sum(len(exchange.call.raw) for exchange in held), "waiting bytes"
     at_work = sum(1 for exchange in exchanges if exchange.job is not None)
     assert at_work == schedule.running, f"{at_work} are with workers, {schedule.running} run"
     for exchange in exchanges:
@@ -103,7 +103,7 @@ def settled(world: "World") -> None:
         dispatcher._exchanges,
         dispatcher._jobs,
         dispatcher._open,
-        dispatcher._unbooked,
+        dispatcher._rows.exchanges,
         queue.schedule._demands.entries,
     ):
         assert not what, f"left over: {what}"

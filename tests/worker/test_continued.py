@@ -1,5 +1,6 @@
 """Two whole workers with real engines behind a real queue: the one that streams is killed in the middle."""
 
+import asyncio
 import contextlib
 import json
 from collections.abc import Awaitable, Callable
@@ -29,6 +30,10 @@ CHAT = ("/v1/chat/completions", {"messages": [{"role": "user", "content": "Tell 
 COMPLETION = ("/v1/completions", {"prompt": "The world series"})
 ASKED = {"model": "public-name", "stream": True, "temperature": 0, "max_tokens": 900, "ignore_eos": True}
 Case = tuple[str, dict[str, Any]]
+_TRIES = 10
+"""On a slow machine an answer may be complete before its worker is found."""
+_SURE = 4
+"""Characters that have come before the worker is killed."""
 
 
 async def streamed(url: str, case: Case, in_the_middle: Callable[[], Awaitable[None]] | None = None) -> bytes:
@@ -59,15 +64,16 @@ def usage(stream: bytes) -> tuple[int, int]:
 
 
 async def kill_the_busy_one(workers: list[WorkerProcess]) -> None:
-    pages = [(await one.probe("/metrics"))[1] for one in workers]
-    (busy,) = [number for number, page in enumerate(pages) if "requests_in_flight 1.0" in page]
-    workers.pop(busy).process.kill()
+    """None, if the answer is complete by now."""
+    pages = await asyncio.gather(*(one.probe("/metrics") for one in workers))
+    for number in [number for number, (_, page) in enumerate(pages) if "requests_in_flight 1.0" in page]:
+        workers.pop(number).process.kill()
 
 
 async def is_continued(
     folder: Path, generator: dict[str, Any], case: Case, start_s: float, same: bool = True, **environment: str
 ) -> None:
-    """`same`: whether the text so far stands for the tokens so far, so that nothing else may follow."""
+    """`same`: whether the text so far stands for the tokens so far, wherever it breaks off."""
     async with contextlib.AsyncExitStack() as stack:
         url = await stack.enter_async_context(queue_process())
         workers: list[WorkerProcess] = []
@@ -77,11 +83,14 @@ async def is_continued(
             await started.until_ready(start_s)
             workers.append(started)
         undisturbed = await streamed(url, case)
-        disturbed = await streamed(url, case, lambda: kill_the_busy_one(workers))
+        disturbed, tries = b"", 0
+        while len(workers) == 2 and (tries := tries + 1) < _TRIES:
+            disturbed = await streamed(url, case, lambda: kill_the_busy_one(workers))
         assert len(workers) == 1
         assert b'"error"' not in disturbed
         assert disturbed.count(b"data: [DONE]") == 1
         assert disturbed.endswith(b"data: [DONE]\n\n")
+        assert text(disturbed).startswith(text(undisturbed)[:_SURE])
         assert not same or text(disturbed) == text(undisturbed)
         assert usage(disturbed)[1] == usage(undisturbed)[1]
         assert abs(usage(disturbed)[0] - usage(undisturbed)[0]) <= 1  # as the text so far may become other tokens
@@ -95,6 +104,6 @@ async def test_llamacpp(tmp_path: Path, case: Case) -> None:
 @pytest.mark.vllm
 @pytest.mark.parametrize("case", [CHAT, COMPLETION], ids=["chat", "completion"])
 async def test_vllm(tmp_path: Path, vllm_python: str, case: Case) -> None:
-    # The model ends its completion early; with `ignore_eos` it goes on after tokens without text, which are lost.
-    same = case is CHAT
-    await is_continued(tmp_path, VLLM, case, VLLM_START_S, same, HEADRACE_VLLM_PYTHON=vllm_python)
+    # Its tokenizer makes others of a text that breaks off within a word. And the model ends its completion early; with
+    # `ignore_eos` it goes on after tokens without text, which are lost.
+    await is_continued(tmp_path, VLLM, case, VLLM_START_S, same=False, HEADRACE_VLLM_PYTHON=vllm_python)

@@ -57,7 +57,8 @@ async def test_answers_streamed_and_whole_then_leaves_on_sigterm(tmp_path: Path,
         assert text_of(connection.answers[1]) == ANSWER
         assert json.loads(connection.answers[2])["choices"][0]["message"]["content"] == ANSWER
         assert streamed.usage
-        assert streamed.usage == whole.usage
+        assert streamed.usage.cached_tokens < whole.usage.cached_tokens < whole.usage.prompt_tokens
+        assert streamed.usage == whole.usage.model_copy(update={"cached_tokens": streamed.usage.cached_tokens})
         assert streamed.usage.completion_tokens > 5
         assert 'requests_total{status="200"} 2.0' in (await process.probe("/metrics"))[1]
 

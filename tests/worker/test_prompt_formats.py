@@ -137,7 +137,7 @@ async def check_that_the_prompt_is_the_formats(connection: Connection) -> int:
     plain, completion = await told(connection, 2, COMPLETIONS, prompt=PROMPT, **same)
     assert answer["choices"][0]["message"]["content"].strip() == completion["choices"][0]["text"].strip()
     assert chat.usage
-    assert chat.usage == plain.usage
+    assert chat.usage.model_copy(update={"cached_tokens": 0}) == plain.usage.model_copy(update={"cached_tokens": 0})
     refused, _ = await told(connection, 3, CHAT, messages=TWO_SYSTEMS)
     assert refused.status == 400
     assert refused.body

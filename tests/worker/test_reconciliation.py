@@ -1,8 +1,8 @@
 """The engine's own counters against what the queue was told."""
 
-from headrace_api.wire import Result, Usage
+from headrace_worker.endings import Result, Usage
 from headrace_worker.metrics import Metrics
-from headrace_worker.reconciliation import Drift, counted
+from headrace_worker.reconciliation import Growth, counted
 
 VLLM = """# HELP vllm:prompt_tokens_total Number of prefill tokens processed.
 # TYPE vllm:prompt_tokens_total counter
@@ -24,10 +24,9 @@ def test_each_engines_counters_are_found() -> None:
 
 
 def test_an_engine_that_begins_anew_does_not_take_back_what_was_counted() -> None:
-    drift = Drift()
-    drift.told("prompt", 90)
-    seen = [drift.seen("prompt", value) for value in (100.0, 150.0, 20.0, 30.0)]
-    assert seen == [(100.0, 10.0), (50.0, 60.0), (20.0, 80.0), (10.0, 90.0)]
+    growth = Growth()
+    seen = [growth.seen("prompt", value) for value in (100.0, 150.0, 20.0, 30.0)]
+    assert seen == [(100.0, 100.0), (50.0, 150.0), (20.0, 170.0), (10.0, 180.0)]
 
 
 def test_what_the_queue_was_not_told_of_is_drift() -> None:

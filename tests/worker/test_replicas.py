@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 from prometheus_client import CollectorRegistry
 
-from headrace_api.wire import Credit, Recall, Register, Registered, Result, Returned
+from headrace_api.wire import Credit, Drain, Job, Recall, Register, Registered, Result, Returned
 from headrace_queue.app import QueueServer
 from headrace_queue.logs import make_logger
 from headrace_queue.settings import Settings
@@ -210,3 +210,28 @@ async def test_a_result_goes_to_another_replica_when_its_own_does_not_come_back(
             while not isinstance(again := await asyncio.wait_for(second.messages.get(), 5), Result):
                 pass
             assert again == result
+
+
+async def test_a_worker_that_stops_tells_another_replica_what_those_of_one_that_dies_meanwhile_have_cost(
+    service: Service, pulling: Start
+) -> None:
+    queues = [ScriptedQueue(), ScriptedQueue()]
+    async with contextlib.AsyncExitStack() as stack:
+        for number, queue in enumerate(queues, 1):
+            queue.port = service.port
+            await stack.enter_async_context(queue.serving(f"127.0.0.{number}"))
+        service.addresses = {"127.0.0.1", "127.0.0.2"}
+        async with pulling(service.url, slots=2) as worker:
+            first = await greeted(queues[0], "one")
+            second = await greeted(queues[1], "two")
+            held = {"model": "public-name", "stream": True, "messages": [{"role": "user", "content": "held"}]}
+            url = "/v1/chat/completions"
+            await first.send(Job(job=1, request_id="r", openai_url=url, openai_req=held, receipt="signed"))
+            await first.first_piece()
+            stopping = asyncio.create_task(worker.puller.drain("stopping", 30))
+            await second.expect_after(Drain)
+            await first.socket.close()
+            told = await second.expect_after(Result)
+            assert (told.request_id, told.receipt, told.status) == ("r", "signed", 502)
+            await second.ack("r")
+            await asyncio.wait_for(stopping, 1.5)  # without an acknowledgement it would take longer

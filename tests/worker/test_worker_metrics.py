@@ -6,11 +6,14 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import aiohttp
+import prometheus_client
 from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from headrace_api.wire import Job, Result
-from headrace_worker import probes
+from headrace_worker import probes, tallies
 from headrace_worker.engine_metrics import Source
 from headrace_worker.engine_process import free_port
 from headrace_worker.life import State
@@ -124,3 +127,15 @@ async def test_the_engines_metrics_are_behind_the_workers() -> None:
     assert "nonsense" not in text
     await runner.cleanup()
     assert "headrace_worker_engine_metrics_up 0.0" in await page(status), "the engine has died"
+
+
+@given(st.lists(st.one_of(st.sampled_from([0.05, 1, 5]), st.floats(0, 9)), max_size=30))
+def test_a_tallied_histogram_is_what_prometheus_own_would_be(values: list[float]) -> None:
+    registry, bounds = prometheus_client.CollectorRegistry(), (0.05, 1, 5)
+    theirs = prometheus_client.Histogram("h", "text", buckets=bounds, registry=registry)
+    ours = tallies.Histogram("h", "text", buckets=bounds)
+    for one in values:
+        theirs.observe(one)
+        ours.observe(one)
+    expected = [sample for family in registry.collect() for sample in family.samples if sample.name != "h_created"]
+    assert [sample for family in ours.collect() for sample in family.samples] == expected

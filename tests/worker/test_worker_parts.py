@@ -7,13 +7,16 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import aiohttp
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace_api.wire import Gpu, Usage, decode_pieces
-from headrace_worker import probes, termination
+from headrace_api import wire
+from headrace_api.wire import Gpu, decode_pieces
+from headrace_worker import endings, probes, termination
 from headrace_worker.batcher import Batcher
+from headrace_worker.endings import Usage
 from headrace_worker.engine_process import exit_text, free_port
 from headrace_worker.errors import ProbesError
 from headrace_worker.life import State
@@ -82,7 +85,7 @@ def test_usage_is_taken_out_wherever_the_stream_is_cut(cuts: list[int], keep: bo
         out += tap.feed(rest[:cut])
         rest = rest[cut:]
     out += tap.feed(rest) + tap.finish()
-    assert tap.usage == Usage.model_validate(USAGE)
+    assert tap.usage == Usage(**USAGE)
     assert out == (stream if keep else b"".join(CHUNKS) + DONE)
 
 
@@ -302,3 +305,31 @@ async def test_probes_follow_the_state() -> None:
         with pytest.raises(ProbesError, match=f"metrics_port: cannot listen on port {metrics_port}"):
             async with probes.serving(status, metrics_port, []):
                 pass
+
+
+def test_ends_of_jobs_are_what_the_wire_says() -> None:
+    usage = endings.Usage(prompt_tokens=9, cached_tokens=4, completion_tokens=2, total_tokens=11)
+    body = {"error": {"message": "é", "code": None}}
+    whole = endings.Result(job=1, request_id="r", status=502, usage=usage, gpu_seconds=0.5, receipt="signed", body=body)
+    ends = (
+        whole,
+        endings.Result(job=1, request_id="r"),
+        endings.HandBack(job=2, reason="why", failed=True),
+        endings.HandBack(job=2, reason="why"),
+    )
+    for end in ends:
+        read = wire.worker_messages.validate_json(endings.encoded(end))
+        assert set(type(read).model_fields) == {*end.__struct_fields__, "type"}
+        told = {"usage": msgspec.structs.asdict(usage)} if end is whole else {}
+        assert read.model_dump(exclude={"type"}) == {**msgspec.structs.asdict(end), **told}
+
+
+@pytest.mark.parametrize(
+    ("details", "cached"),
+    [({"cached_tokens": 2}, 2), ({"cached_tokens": None}, 0), (None, 0), ([], 0), ({"cached_tokens": 99}, 0)],
+)
+def test_what_a_prompt_had_in_the_cache_is_in_the_usage(details: object, cached: int) -> None:
+    body = json.dumps({"usage": {**USAGE, "prompt_tokens_details": details}}).encode()
+    tap = UsageTap(keep_usage=False)
+    tap.feed(b"data: " + body + b"\n\n")
+    assert usage_of(body) == tap.usage == Usage(**USAGE, cached_tokens=cached)

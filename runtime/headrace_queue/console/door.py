@@ -9,7 +9,7 @@ from importlib import resources
 from aiohttp import web
 
 from headrace_queue.console.state import Sight, document
-from headrace_queue.console.viewer import Viewer
+from headrace_queue.keys.viewer import Viewer
 
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 _HEADERS = {

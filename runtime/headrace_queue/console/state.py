@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from headrace_api.load import ModelLoad, ModelState
-from headrace_queue.console.viewer import Viewer
+from headrace_queue.keys.viewer import Viewer
 from headrace_queue.snapshot import WaitingView, WorkerView
 
 MOST_WAITING = 200

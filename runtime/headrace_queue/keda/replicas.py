@@ -7,7 +7,7 @@ peers in the same way, so that any of them can answer for all, and there is no l
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import aiohttp
@@ -15,6 +15,7 @@ import structlog
 
 from headrace_api.feeds import Feeds
 from headrace_api.load import EVERY_REPLICA, OPERATOR_PATH, Load, ModelLoad, summed
+from headrace_queue.watching import Watchers
 
 _LOOK_SECONDS = 2.0
 _RETRY_SECONDS = 0.5
@@ -42,21 +43,12 @@ class AllReplicas:
         self._log = log
         self._feeds = Feeds(asyncio.get_running_loop().time)
         self._readers: dict[str, asyncio.Task[None]] = {}
-        self._watchers: set[asyncio.Event] = set()
+        self._watchers = Watchers()
+        self.watch = self._watchers.watch
 
     def load(self) -> Mapping[str, ModelLoad]:
         """By model."""
         return summed([self._own.load(), self._feeds.now()])
-
-    @contextlib.contextmanager
-    def watch(self) -> Iterator[asyncio.Event]:
-        """An event that is set when the load may have changed; whoever waits for it clears it."""
-        event = asyncio.Event()
-        self._watchers.add(event)
-        try:
-            yield event
-        finally:
-            self._watchers.discard(event)
 
     async def run(self) -> None:
         """Listen, until cancelled."""
@@ -73,7 +65,7 @@ class AllReplicas:
             while True:
                 await changed.wait()
                 changed.clear()
-                self._tell()
+                self._watchers.notify()
 
     async def _follow(self) -> None:
         loop = asyncio.get_running_loop()
@@ -85,7 +77,7 @@ class AllReplicas:
             else:
                 self._keep({str(address[0]) for *_, address in found})
             await asyncio.sleep(_LOOK_SECONDS)
-            self._tell()  # numbers of a lost replica may count no more
+            self._watchers.notify()  # numbers of a lost replica may count no more
 
     def _keep(self, addresses: set[str]) -> None:
         for gone in self._readers.keys() - addresses:
@@ -113,8 +105,4 @@ class AllReplicas:
                 load = Load.model_validate_json(message.data)
                 if load.replica != self._own.id:
                     self._feeds.hear(address, load)
-                    self._tell()
-
-    def _tell(self) -> None:
-        for event in self._watchers:
-            event.set()
+                    self._watchers.notify()

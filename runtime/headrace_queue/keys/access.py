@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterable, Mapping
 
+from msgspec.structs import replace
+
 from headrace_api.wire import Usage
 from headrace_queue.access import Admission, Open
 from headrace_queue.exchange import Call
@@ -59,7 +61,8 @@ class KeyAccess:
         key = self._ring.find(authorization, now)
         if not key.allows(call.model):
             raise refusals.model_denied(key.id, call.model)
-        call = call.of_key(key.id, key.info.weight, _priority(key, call.wished_priority))
+        priority = _priority(key, call.wished_priority)
+        call = replace(call, key=key.id, weight=key.info.weight, priority=priority)
         account = self._accounts.get(key.id)
         if account is None:
             account = self._accounts[key.id] = _Account(Meter(key.limits))

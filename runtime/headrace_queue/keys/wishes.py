@@ -1,7 +1,8 @@
 """What a client may ask for by headers: a lower priority, and an end of its patience."""
 
 import math
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from headrace_queue.errors import ApiError, bad_body
 from headrace_queue.exchange import Call

@@ -120,14 +120,7 @@ class Schedule:
 
     def waits(self) -> list[tuple[str, int, int]]:
         """Every model that has requests waiting: its name, how many, and the oldest ticket."""
-        number = {name: demand.waiting for name, demand in self._demands.models.items() if demand.waiting}
-        oldest: dict[str, int] = {}
-        for ticket, entry in self._demands.entries.items() if number else ():  # oldest first: tickets grow
-            if entry.worker is None and entry.call.model not in oldest:
-                oldest[entry.call.model] = ticket
-                if len(oldest) == len(number):
-                    break
-        return [(name, number[name], ticket) for name, ticket in oldest.items()]
+        return self._demands.waits()
 
     def ready_for(self, model: str) -> list[int]:
         """The dedicated workers that take requests for `model`."""
@@ -137,9 +130,24 @@ class Schedule:
 
     def enqueue(self, ticket: int, call: Call, now: float = 0.0) -> None:
         """A request waits."""
-        if call.model in self._taken:
-            self._taken[call.model] += 1
-        self._demands.enter(ticket, call, now, self._estimates.work(call))
+        self._demands.wait(self._admit(ticket, call, now))
+
+    def place(self, ticket: int, call: Call, now: float = 0.0) -> Iterable[tuple[int, int]]:
+        """A request comes: `enqueue`, then `decide` for its model, but faster if nothing waits there.
+
+        Then it is the only one to decide on: it goes to the worker that is chosen without having waited.
+        """
+        entry = self._admit(ticket, call, now)
+        shares = entry.demand.shares
+        if shares.waiting:
+            self._demands.wait(entry)
+            return self._decide({shares})
+        worker = self._force.choose(entry.line.lane, call.prefixes)
+        if worker is None:
+            self._demands.wait(entry)
+            return ()
+        self._hand_out(entry, worker)
+        return ((ticket, worker.number),)
 
     def give_back(self, ticket: int) -> None:
         """A running ticket waits again, at its old place."""
@@ -178,8 +186,10 @@ class Schedule:
         names = demands.keys() if models is None else demands.keys() & models
         yield from self._decide({demands[model].shares for model in names})
 
-    def decide_for(self, worker: int) -> Iterator[tuple[int, int]]:
+    def decide_for(self, worker: int) -> Iterable[tuple[int, int]]:
         """The same, for a worker that has got credits."""
+        if not self.waiting:
+            return ()
         models = self._force.workers[worker].models
         return self._decide_for_generalists() if models is None else self.decide(models)
 
@@ -330,6 +340,11 @@ class Schedule:
         self._force.leave(worker)
         self._demands.reconsider(worker.models)
 
+    def _admit(self, ticket: int, call: Call, now: float) -> Entry:
+        if call.model in self._taken:
+            self._taken[call.model] += 1
+        return self._demands.enter(ticket, call, now, self._estimates.work(call))
+
     def _decide(self, among: set[Shares]) -> Iterator[tuple[int, int]]:
         closed: set[Lane] = set()
         heads = [(entry.ticket, entry) for shares in among if (entry := shares.head())]
@@ -340,6 +355,7 @@ class Schedule:
             if worker is None:
                 closed.add(entry.line.lane)
             else:
+                self._demands.wait_no_more(entry)
                 self._hand_out(entry, worker)
             if following := entry.demand.shares.head(closed):
                 heapq.heappush(heads, (following.ticket, following))
@@ -355,6 +371,7 @@ class Schedule:
             worker = self._force.choose(lane, avoid=entry.avoid) if entry else None
             if worker is None or entry is None:
                 return
+            self._demands.wait_no_more(entry)
             self._hand_out(entry, worker)
             if lane in homeless:
                 homeless.move_to_end(lane)
@@ -377,8 +394,6 @@ class Schedule:
             raise ValueError(f"ticket {entry.ticket} is with no worker")
         worker = self._force.workers[entry.worker]
         del worker.entries[entry.ticket]
-        if entry.line.lane.alone:
-            worker.suspects -= 1
-            self._force.rank(worker)
-        elif worker.health.probing:
+        worker.suspects -= entry.line.lane.alone
+        if entry.line.lane.alone or worker.health.probing:
             self._force.rank(worker)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from headrace_queue.exchange import Call
-from headrace_queue.schedule.shares import Entry, Lane, Line, Shares
+from headrace_queue.schedule.shares import Entry, Lane, Line, Shares, line_of
 
 
 @dataclass(slots=True, eq=False)
@@ -34,17 +34,25 @@ class Demands:
         self._for_generalists = for_generalists
         self._shares: dict[str, Shares] = {}
 
-    def enter(self, ticket: int, call: Call, now: float, work: float) -> None:
-        """A request waits."""
+    def enter(self, ticket: int, call: Call, now: float, work: float) -> Entry:
+        """A request is there: it is to wait, or to be served."""
         demand = self.models.get(call.model) or self._begin(call)
-        line = Line(Lane(call.model, call.needs), call.priority)
+        line = line_of(call.model, call.needs, call.priority)
         self.entries[ticket] = entry = Entry(ticket, call, now, work, demand, demand.shares.flow(call.key), line)
+        return entry
+
+    def wait(self, entry: Entry) -> None:
+        """It waits from now on."""
         self._wait(entry)
-        demand.shares.push(entry)
+        entry.demand.shares.push(entry)
+
+    def wait_no_more(self, entry: Entry) -> None:
+        """A worker is going to get it, or its client has left."""
+        self._wait_no_more(entry)
+        entry.demand.shares.drop(entry)
 
     def serve(self, entry: Entry, worker: int) -> None:
         """A worker gets it."""
-        self._wait_no_more(entry)
         entry.demand.shares.serve(entry)
         entry.worker = worker
         entry.demand.running += 1
@@ -68,8 +76,7 @@ class Demands:
         del self.entries[entry.ticket]
         demand = entry.demand
         if entry.worker is None:
-            demand.shares.drop(entry)
-            self._wait_no_more(entry)
+            self.wait_no_more(entry)
         else:
             demand.shares.end(entry)
             self._run_no_more(entry)
@@ -87,6 +94,17 @@ class Demands:
         """How many requests for `model` workers have."""
         demand = self.models.get(model)
         return demand.running if demand else 0
+
+    def waits(self) -> list[tuple[str, int, int]]:
+        """Every model that has requests waiting: its name, how many, and the oldest ticket."""
+        number = {name: demand.waiting for name, demand in self.models.items() if demand.waiting}
+        oldest: dict[str, int] = {}
+        for ticket, entry in self.entries.items() if number else ():  # oldest first: tickets grow
+            if entry.worker is None and entry.call.model not in oldest:
+                oldest[entry.call.model] = ticket
+                if len(oldest) == len(number):
+                    break
+        return [(name, number[name], ticket) for name, ticket in oldest.items()]
 
     def reconsider(self, models: Collection[str] | None) -> None:
         """Dedicated workers may have come to serve these models, or none may any more; None for no models."""

@@ -18,6 +18,7 @@ adapter, tags, a quarantine) waits in a `Lane` of its own, so that it never stan
 
 from collections.abc import Collection, Hashable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from headrace_queue.exchange import Call
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T", bound=Hashable)
 _MANY_FLOWS = 1024
+_MANY_LINES = 1024
 
 
 class Lane(NamedTuple):
@@ -45,6 +47,12 @@ class Line(NamedTuple):
 
     lane: Lane
     priority: int
+
+
+@lru_cache(_MANY_LINES)
+def line_of(model: str, needs: frozenset[str], priority: int) -> Line:
+    """Where a request waits that is under no suspicion: for most the same, so that it is rarely made anew."""
+    return Line(Lane(model, needs), priority)
 
 
 @dataclass(slots=True, eq=False)
@@ -143,10 +151,9 @@ class Shares:
         self.push(entry)
 
     def serve(self, entry: Entry) -> None:
-        """A worker gets it."""
+        """A worker gets it; it has never waited, or does no longer."""
         flow = entry.flow
-        self.drop(entry)
-        self._floor = max(self._floor, flow.counter)
+        self._floor = max(self._floor, flow.counter) if self.waiting else self._top
         entry.charged = entry.work / entry.call.weight
         self._charge(flow, entry.charged)
         flow.running += 1
@@ -171,19 +178,18 @@ class Shares:
 
     def head(self, closed: Collection[Lane] = (), only: Lane | None = None) -> Entry | None:
         """What is next, but for the lanes that are closed, or of one lane only; None if there is nothing."""
-        heads: dict[int, tuple[float, int]] = {}
-        found: dict[int, Entry] = {}
+        heads: dict[int, tuple[tuple[float, int], Entry]] = {}
         for line, flows in self.lines.items():
-            if line.lane in closed or (only is not None and line.lane != only):
+            if (closed and line.lane in closed) or (only is not None and line.lane != only):
                 continue
             flow = _first(flows)
             rank = flows.rank(flow)
-            if line.priority not in heads or rank < heads[line.priority]:
-                heads[line.priority] = rank
-                found[line.priority] = _first(flow.waiting[line])
+            if line.priority not in heads or rank < heads[line.priority][0]:
+                heads[line.priority] = rank, _first(flow.waiting[line])
+        found = [entry for _, entry in heads.values()]
         if len(found) > 1:
-            return max(found.values(), key=self.urgency)
-        return next(iter(found.values()), None)
+            return max(found, key=self.urgency)
+        return found[0] if found else None
 
     def urgency(self, entry: Entry) -> tuple[float, int]:
         """Of those that are next of their priorities, the one with the greatest goes first."""

@@ -41,6 +41,8 @@ class Worker:
     turn: int = 0
     """When that was; the greater, the later."""
     health: Health = field(default_factory=Health)
+    pool: "Pool | None" = None
+    """Where it is ranked; None while it takes nothing for good."""
 
     @property
     def free(self) -> bool:
@@ -71,13 +73,14 @@ class Pool:
     def add(self, worker: Worker) -> None:
         """It serves, or is going to."""
         self.members[worker.number] = worker
+        worker.pool = self
         self.ready += worker.starting is None
         self.rank(worker)
 
     def drop(self, worker: Worker) -> None:
         """It does not any more; `starting` is as it was."""
-        if self.members.pop(worker.number, None) is None:
-            return
+        del self.members[worker.number]
+        worker.pool = None
         self.ready -= worker.starting is None
         for ranking in self._kinds.values():
             ranking.drop(worker)
@@ -91,9 +94,14 @@ class Pool:
 
     def rank(self, worker: Worker) -> None:
         """Its credits, or whatever else counts, have changed."""
+        if not worker.free:
+            for ranking in self._kinds.values():
+                ranking.drop(worker)
+            return
+        rank = -self.score(worker)
         for (needs, alone), ranking in self._kinds.items():
-            if worker.free and needs <= worker.offers and not (alone and worker.suspects):
-                ranking.put(worker, -self.score(worker))
+            if needs <= worker.offers and not (alone and worker.suspects):
+                ranking.put(worker, rank)
             else:
                 ranking.drop(worker)
 

@@ -16,6 +16,8 @@ from headrace_queue.schedule.generalists import Generalists
 from headrace_queue.schedule.shares import Lane
 from headrace_queue.schedule.worker import Pool, Worker
 
+_NO_POOLS: dict[frozenset[str], Pool] = {}
+
 
 class Workforce:
     """All workers, by the models that they serve."""
@@ -46,11 +48,12 @@ class Workforce:
 
     def leave(self, worker: Worker) -> None:
         """The opposite of `enter`; before any of its fields change."""
-        self.generalists.drop(worker)
-        pool = self._pools.get(worker.models) if worker.models is not None else None
-        if pool is None or worker.models is None or worker.number not in pool.members:
+        pool = worker.pool
+        if pool is None:
             return
         pool.drop(worker)
+        if worker.models is None:
+            return
         pool.wake()
         if not pool.members:
             del self._pools[worker.models]
@@ -61,9 +64,8 @@ class Workforce:
 
     def rank(self, worker: Worker) -> None:
         """Its credits, or whatever else counts, have changed."""
-        pool = self.generalists if worker.models is None else self._pools.get(worker.models)
-        if pool is not None and worker.number in pool.members:
-            pool.rank(worker)
+        if worker.pool is not None:
+            worker.pool.rank(worker)
 
     def pool_of(self, worker: Worker) -> Pool | None:
         """The one that it is in, or would be."""
@@ -85,13 +87,15 @@ class Workforce:
 
         Those to `avoid` only if there is no other.
         """
-        if not self.is_served(lane.model):
-            return self.generalists.best(lane, avoid) if self.for_generalists(lane.model) else None
-        found = [best for pool in self._pools_of[lane.model].values() if (best := pool.best(lane, avoid))]
-        if not found:
-            return None
-        best = max(found, key=lambda one: (one.number not in avoid, one.credits)) if len(found) > 1 else found[0]
-        return self._one_that_knows(lane, prefixes, avoid, best) if prefixes else best
+        best, is_served = None, False
+        for pool in self._pools_of.get(lane.model, _NO_POOLS).values():
+            is_served = is_served or pool.ready > 0
+            one = pool.best(lane, avoid)
+            if best is None or (one is not None and _merit(one, avoid) > _merit(best, avoid)):
+                best = one
+        if not is_served:
+            return self.generalists.best(lane, avoid) if self.matches(lane.model) else None
+        return self._one_that_knows(lane, prefixes, avoid, best) if prefixes and best is not None else best
 
     def offered(self, lane: Lane) -> bool:
         """Whether a worker that is ready could take a request of this lane, if it had room."""
@@ -113,7 +117,7 @@ class Workforce:
 
     def is_served(self, model: str) -> bool:
         """Whether a dedicated worker that is ready serves `model`."""
-        for pool in self._pools_of.get(model, {}).values():  # noqa: SIM110 - for every decision; `any` takes twice as long
+        for pool in self._pools_of.get(model, _NO_POOLS).values():  # noqa: SIM110 - for every decision; `any` takes twice as long
             if pool.ready:
                 return True
         return False
@@ -137,3 +141,8 @@ class Workforce:
 
     def __contains__(self, model: str) -> bool:
         return model in self._pools_of
+
+
+def _merit(worker: Worker, avoid: Collection[int]) -> tuple[bool, int]:
+    """Of those that are best in their pools, the one with the greatest takes a request."""
+    return worker.number not in avoid, worker.credits

@@ -27,6 +27,8 @@ def check(kwargs: Mapping[str, Any]) -> None:
 
 def merged(kwargs: Mapping[str, Any], request: Mapping[str, Any]) -> dict[str, Any]:
     """The request, with `kwargs` for what it leaves out or has as null; it may name a limit by either of two names."""
+    if not kwargs:
+        return dict(request)
     given = {name for name, value in request.items() if value is not None}
     if given.intersection(_SAME):
         given.update(_SAME)

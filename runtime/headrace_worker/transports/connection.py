@@ -32,6 +32,10 @@ class Connection(asyncio.BufferedProtocol):
 
     def __init__(self, over: "Callable[[Connection, bool], None]") -> None:
         self._over = over
+        self._parts: list[bytes] = []
+        self.on_body = self._parts.append
+        """The parser has found a part of the body: in a stream each token is one, a read has many, and no Python runs
+        for each."""
         self._parser = httptools.HttpResponseParser(self)
         self._receiver: Receiver | None = None
         self._silent = True
@@ -71,6 +75,15 @@ class Connection(asyncio.BufferedProtocol):
         except httptools.HttpParserError as error:
             self._why = f"{type(error).__name__}: {error}"
             self.transport.abort()
+        if self._parts:
+            self._tell()
+
+    def _tell(self) -> None:
+        """Pass on what has been read of the body."""
+        data = b"".join(self._parts)
+        self._parts.clear()
+        if self._receiver:
+            self._receiver.received(data)
 
     def connection_lost(self, error: Exception | None) -> None:
         """See `asyncio.BaseProtocol`."""
@@ -107,13 +120,10 @@ class Connection(asyncio.BufferedProtocol):
         if self._receiver:
             self._receiver.begun(self._parser.get_status_code())
 
-    def on_body(self, data: bytes) -> None:
-        """The parser has found a part of the body."""
-        if self._receiver:
-            self._receiver.received(data)
-
     def on_message_complete(self) -> None:
         """The parser has found the end of the response."""
+        if self._parts:
+            self._tell()
         receiver, self._receiver = self._receiver, None
         if self._keep:
             self._over(self, True)

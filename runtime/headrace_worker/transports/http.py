@@ -21,14 +21,15 @@ class Http:
         self._base_url = base_url
         parts = urlsplit(base_url)
         self.host, self.port = parts.hostname or "127.0.0.1", parts.port or 80
-        self._head = f"HTTP/1.1\r\nHost: {parts.netloc}\r\nUser-Agent: headrace-worker\r\n".encode()
+        headers = f"Host: {parts.netloc}\r\nUser-Agent: headrace-worker\r\nContent-Type: application/json\r\n"
+        self._head = f"HTTP/1.1\r\n{headers}Content-Length: "
         self._idle: dict[Connection, None] = {}
         self._all: set[Connection] = set()
 
     def start(self, path: str, body: bytes, sink: Sink, /) -> "Request":
         """See `Transport.start`."""
-        head = b"POST %s %sContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-        request = Request(self, head % (path.encode(), self._head, len(body)) + body, sink)
+        head = f"POST {path} {self._head}{len(body)}\r\n\r\n"
+        request = Request(self, head.encode() + body, sink)
         request.go(self._idle.popitem()[0] if self._idle else None)
         return request
 

@@ -23,11 +23,14 @@ from typing import Any
 import aiohttp
 
 from tests.bench.queue_costs import peers, subjects
+from tests.bench.queue_costs.leaving import leave
 from tests.bench.queue_costs.loads import BURST, LOADS, ONE, ONE_STREAM, OPEN, Kind, Round, Rounds
 from tests.bench.queue_costs.report import table
 from tests.bench.queue_costs.subjects import CHAT, FOLDER, Subject
 
 _SETTLE_S = 0.3
+_LEAVING = 100
+_LEAVING_PACE_MS = 20
 _WARM = Kind("warm", "requests", 8, 200, 4, stream=True)
 
 
@@ -103,13 +106,15 @@ async def compare(given: argparse.Namespace) -> bool:
             for turn in range(given.repeat):
                 await take(rounds, LOADS, _turned(all_of_them, turn), engine_port)
                 await take(rounds, (ONE, ONE_STREAM), _turned([*all_of_them, engine], turn), engine_port)
+            await pace(engine_port, _LEAVING_PACE_MS)
+            gone = {one.name: await leave(one.url, engine_port, _LEAVING) for one in all_of_them}
             memory: dict[str, float] = {}
             if not given.quick:
                 ours = all_of_them[:1]
                 await take(rounds, (BURST,), ours, engine_port)
                 one, memory = await memory_of_open(ours[0], engine_port)
                 rounds["headrace"].add(OPEN, one)
-    text, reached = table(rounds, memory)
+    text, reached = table(rounds, gone, memory)
     sys.stdout.write(text)
     return reached
 

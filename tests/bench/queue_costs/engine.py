@@ -3,12 +3,14 @@
     python tests/bench/queue_costs/engine.py PORT MODEL
 
 `POST /pace` with `{"ms": 10}` has every stream give a token each 10 ms, in a rhythm of its own; with 0 a stream's
-tokens are written one after the other without a pause, so that they come in clumps.
+tokens are written one after the other without a pause, so that they come in clumps. `GET /gone` tells when streams were
+broken off, on the system's monotonic clock, and forgets it.
 """
 
 import asyncio
 import json
 import sys
+import time
 from typing import Any
 
 import httptools
@@ -25,6 +27,7 @@ class Answers:
     def __init__(self, model: str) -> None:
         self._head = {"id": _ID, "created": 1700000000, "model": model}
         self.pace_s = 0.0
+        self.gone: list[float] = []
         said = {"index": 0, "delta": {"content": " word"}, "logprobs": None, "finish_reason": None}
         self.token = self._event({"choices": [said]})
         said = {"index": 0, "delta": {"content": ""}, "logprobs": None, "finish_reason": "length"}
@@ -77,6 +80,7 @@ class Engine(asyncio.Protocol):
     def connection_lost(self, _: Exception | None) -> None:
         if self._timer:
             self._timer.cancel()
+            self._answers.gone.append(time.monotonic())
 
     def data_received(self, data: bytes) -> None:
         self._parser.feed_data(data)
@@ -96,6 +100,9 @@ class Engine(asyncio.Protocol):
             self._answers.pace_s = asked["ms"] / 1000
         if self._url in {b"/pace", b"/health"}:
             self._transport.write(with_length(b"{}"))
+        elif self._url == b"/gone":
+            self._transport.write(with_length(json.dumps(self._answers.gone).encode()))
+            self._answers.gone.clear()
         elif self._url == b"/v1/models":
             model = {"id": self._answers._head["model"], "object": "model", "created": 1, "owned_by": "bench"}
             self._transport.write(with_length(json.dumps({"object": "list", "data": [model]}).encode()))
@@ -119,6 +126,7 @@ class Engine(asyncio.Protocol):
 
     def _give(self, left: int, end: bytes, pace: float, due: float) -> None:
         if not left:
+            self._timer = None
             self._transport.write(end)
             return
         self._transport.write(self._answers.token)

@@ -1,5 +1,6 @@
 """The table of one run, and which targets it reaches."""
 
+import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ QUEUE = {REQUESTS: 3930.0, CLUMPED: 282_000.0, PACED: 52_000.0}
 """Per CPU-second: two or one times, and three or two times, what KubeAI's proxy was measured at elsewhere."""
 _FIRST_P50_MS, _FIRST_P99_MS = 1.0, 5.0
 _OPEN_MIB = 400.0
+_GONE_MS = 100.0
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ def _cell(rounds: Rounds, ours: Rounds, kind: Kind, part: str | None) -> str:
     return f"{figure}{errors}  {ours.ratio(rounds, kind):.2f}/{ours.ratio(rounds, kind, 'queue'):.2f}"
 
 
-def lines(subjects: dict[str, Rounds], memory: dict[str, float]) -> Iterator[Line]:
+def lines(subjects: dict[str, Rounds], gone: dict[str, list[float]], memory: dict[str, float]) -> Iterator[Line]:
     """Headrace's figures against their targets."""
     ours = subjects["headrace"]
     for name, targets, part in (("queue + worker", BOTH, None), ("queue alone", QUEUE, "queue")):
@@ -51,6 +53,13 @@ def lines(subjects: dict[str, Rounds], memory: dict[str, float]) -> Iterator[Lin
             got = ours.figure(kind, part)
             yield Line(f"{name}, {kind.name}", f"{got:,.0f} {kind.unit}/CPU-s", f">= {target:,.0f}", got >= target)
     yield from _added(subjects)
+    for name, ms in gone.items():
+        mine = name == "headrace"
+        what = f"{name}, from a client's leaving to the engine's hearing"
+        yield Line(f"{what}, p50", f"{statistics.median(ms):.2f} ms")
+        yield Line(
+            f"{what}, most", f"{max(ms):.2f} ms", f"< {_GONE_MS:.0f} ms" if mine else "", max(ms) < _GONE_MS or not mine
+        )
     errors = sum(ours.errors(kind) for kind in LOADS)
     yield Line("errors in these loads", str(errors), "0", errors == 0)
     if BURST.name in ours.taken:
@@ -78,11 +87,11 @@ def _added(subjects: dict[str, Rounds]) -> Iterator[Line]:
             yield Line(f"{name}, 200 paced streams, between tokens p99", f"{ms:.2f} ms")
 
 
-def table(subjects: dict[str, Rounds], memory: dict[str, float]) -> tuple[str, bool]:
-    """For people; and whether every target is reached."""
-    found = list(lines(subjects, memory))
+def table(subjects: dict[str, Rounds], gone: dict[str, list[float]], memory: dict[str, float]) -> tuple[str, bool]:
+    """For people; and whether every target is reached. `gone` is what `leave` found, by subject."""
+    found = list(lines(subjects, gone, memory))
     text = [*throughput(subjects), "(peers: headrace's queue + worker / queue alone in times of the peer)", ""]
     text += [
-        f"{one.name:52}{one.figure:>24}  {one.target:>12}  {'' if one.reached else 'MISSED'}".rstrip() for one in found
+        f"{one.name:60}{one.figure:>24}  {one.target:>12}  {'' if one.reached else 'MISSED'}".rstrip() for one in found
     ]
     return "\n".join(text) + "\n", all(one.reached for one in found)

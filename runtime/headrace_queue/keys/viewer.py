@@ -13,7 +13,7 @@ class Viewer:
     """Who looks."""
 
     key: str | None
-    """The id of the key whose requests are shown; None for those of all keys."""
+    """The id of the key whose requests and usage are shown; None for those of all keys."""
     may_use: Callable[[str], bool]
     """Whether a model is one of the key's: others are not shown."""
 
