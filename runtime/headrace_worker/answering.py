@@ -80,7 +80,7 @@ class Answering:
         return Outcome(200, usage_of(data))
 
 
-def json_object(data: bytes) -> dict[str, Any] | None:
+def json_object(data: bytes | str) -> dict[str, Any] | None:
     """What is a JSON object; None for anything else."""
     try:
         body = json.loads(data)

@@ -15,13 +15,22 @@ from headrace_worker import health
 from headrace_worker.adapters.routes import Routes
 from headrace_worker.answering import Answering, Emit, Ends, Outcome, error_body, json_object
 from headrace_worker.engines import generate_kwargs, prompt_formats
-from headrace_worker.engines.protocol import CHAT_PATH, COMPLETIONS_PATH, AdapterDialect, Call, EngineApi, text_api
+from headrace_worker.engines.protocol import (
+    CHAT_PATH,
+    COMPLETIONS_PATH,
+    TOKENIZE_PATH,
+    AdapterDialect,
+    Call,
+    EngineApi,
+    text_api,
+)
 from headrace_worker.sse import UsageTap
 from headrace_worker.transports.http import Http
 from headrace_worker.transports.protocol import Asking, EngineLostError, Transport
 
 _GENERATES = (CHAT_PATH, COMPLETIONS_PATH)
 """The paths whose requests have generation parameters."""
+_COUNTING_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -83,6 +92,33 @@ class EngineClient:
                 return response.status, await response.text(errors="replace")
         except (aiohttp.ClientError, ConnectionError, TimeoutError) as error:
             raise EngineLostError(f"{type(error).__name__}: {error}") from error
+
+    async def prompt_tokens(self, path: str, request: Mapping[str, Any]) -> int:
+        """How many tokens the prompt of a request has that was begun; 0 where the engine does not say it soon."""
+        counting = self._api.counting
+        if counting is None or path not in _GENERATES:
+            return 0
+        body = self.prepared(path, self._checked(path, request)[1])
+        try:
+            async with asyncio.timeout(_COUNTING_S):
+                if path == CHAT_PATH and counting.template_path:
+                    body = {"prompt": (await self._told(Call(counting.template_path, body)))["prompt"]}
+                if "prompt" not in body:
+                    return await self._tokens(body)
+                prompts = _prompts(body["prompt"])
+                texts = [{"prompt": one, **counting.options} for one in prompts if isinstance(one, str)]
+                return sum(len(one) for one in prompts if isinstance(one, list)) + sum(
+                    [await self._tokens(text) for text in texts]
+                )
+        except (EngineLostError, TimeoutError, KeyError, TypeError):
+            return 0
+
+    async def _tokens(self, prompt: Mapping[str, Any]) -> int:
+        return len((await self._told(Call(TOKENIZE_PATH, self.prepared(TOKENIZE_PATH, prompt))))["tokens"])
+
+    async def _told(self, call: Call) -> dict[str, Any]:
+        _, text = await self.call(call)
+        return json_object(text) or {}
 
     async def metrics(self, path: str, prefix: str | tuple[str, ...]) -> str | None:
         """See `health.metrics`."""
@@ -164,6 +200,12 @@ class EngineClient:
             options = body.get("stream_options")
             body["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
         return body
+
+
+def _prompts(prompt: Any) -> list[Any]:
+    """A completion's prompts, each a text or a list of tokens: the field holds one of them, or a list of them."""
+    several = isinstance(prompt, list) and prompt and not isinstance(prompt[0], int)
+    return list(prompt) if several else [prompt]
 
 
 def _wants_usage(request: Mapping[str, Any]) -> bool:

@@ -43,6 +43,8 @@ class Running:
     """Known at its end."""
     events: int = 0
     """Of its stream, that went out with some of the answer."""
+    prompt_tokens: int = 0
+    """Known at its end where the engine was asked."""
     held: bool = False
     """Whether the engine is made to wait, because the connection to the queue is full."""
 
@@ -99,7 +101,9 @@ def log_lost(running: Running, result: Result) -> None:
 
 def _estimate(running: Running, outcome: Outcome) -> Usage | None:
     """Where a stream broke off before the engine's count: each event had a token, or some more."""
-    return Usage(completion_tokens=running.events) if outcome.status != 200 and running.events else None
+    if outcome.status == 200 or not running.events:
+        return None
+    return Usage(prompt_tokens=running.prompt_tokens, completion_tokens=running.events)
 
 
 def _broken_off(running: Running, reason: str, status: int, *, failed: bool = False) -> Result | HandBack:

@@ -71,6 +71,7 @@ class V1Session:
     _served: tuple[str, ...] = ()
     """The adapters that the queue knows of."""
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
+    _counting: set[asyncio.Task[None]] = field(default_factory=set)
     _closing: asyncio.Task[None] | None = None
     _closes_when_idle: bool = False
 
@@ -172,7 +173,7 @@ class V1Session:
             case Job():
                 self._accept(message)
             case Cancel() if message.job in self._jobs:
-                self._stop(self._jobs[message.job], "cancelled")
+                self._cancel(self._jobs[message.job])
             case Ack():
                 self.shared.unacked.acknowledge(message.request_id)
             case Demand():
@@ -309,6 +310,25 @@ class V1Session:
         """Here nobody else waits for the last job; closing lets the worker connect anew."""
         if self._closes_when_idle and not self._jobs and self._closing is None:
             self._closing = asyncio.create_task(self.drain("idle", 0))
+
+    def _cancel(self, running: Running) -> None:
+        """Stop it at once. Its end is told when it is known how many tokens the prompt had: a stream says so last."""
+        asking, running.asking = running.asking, None
+        if asking is None:
+            return
+        asking.cancel()
+        if not running.events:
+            self._stop(running, "cancelled")
+            return
+        task = asyncio.create_task(self._count(running))
+        self._counting.add(task)
+        task.add_done_callback(self._counting.discard)
+
+    async def _count(self, running: Running) -> None:
+        job = running.job
+        running.prompt_tokens = await running.engine.prompt_tokens(job.openai_url, job.openai_req)
+        if self._jobs.get(job.job) is running:
+            self._stop(running, "cancelled")
 
     def _stop_jobs(self, why: Stop) -> None:
         for running in list(self._jobs.values()):

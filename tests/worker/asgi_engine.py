@@ -10,7 +10,7 @@ import uvicorn
 
 from headrace_worker.engines.in_vllm.headrace_multiplexer import Multiplexer
 from tests.waiting import until
-from tests.worker.scripted_engine import CHUNKS, DONE, ERROR_CHUNK, HUGE, USAGE, USAGE_CHUNK, ScriptedEngine
+from tests.worker.scripted_engine import CHUNKS, DONE, ERROR_CHUNK, HUGE, USAGE, USAGE_CHUNK, ScriptedEngine, tokenized
 
 
 class Served:
@@ -76,6 +76,10 @@ class AsgiEngine(ScriptedEngine):
             return
         body = json.loads(await body_of(receive))
         self.requests.append(body)
+        if scope["path"] == "/tokenize":
+            await begin(send, 200)
+            await finish(send, json.dumps(tokenized(body)).encode())
+            return
         answering = asyncio.create_task(self.parts(body, send))
         leaving = asyncio.create_task(receive())
         await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)

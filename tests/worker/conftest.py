@@ -5,13 +5,14 @@ import contextlib
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import aiohttp
 import pytest
 
 from headrace_api.wire import Register
 from headrace_worker.engine_client import Dialect, EngineClient
+from headrace_worker.engines.protocol import Counting, text_api
 from headrace_worker.life import State
 from headrace_worker.metrics import Metrics
 from headrace_worker.puller import PullPlan, worker_url
@@ -76,7 +77,8 @@ def pulling(engine: ScriptedEngine) -> Callable[..., AbstractAsyncContextManager
         status = Status(Metrics())
         async with aiohttp.ClientSession() as session:
             transport = Multiplexed(session, engine.url) if engine.multiplexed else Http(engine.url)
-            client = EngineClient(session, engine.url, Dialect("public-name", {"stop": ["</s>"]}), transport)
+            dialect = Dialect("public-name", {"stop": ["</s>"]}, api=replace(text_api(), counting=Counting()))
+            client = EngineClient(session, engine.url, dialect, transport)
             status.set_offer(Offer(client, slots))
             if ready:
                 status.set_state(State.READY)

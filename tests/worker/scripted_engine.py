@@ -21,6 +21,12 @@ DONE = b"data: [DONE]\n\n"
 HUGE = b'{"pad":"' + b"x" * (9 << 20) + b'"}'
 
 
+def tokenized(body: dict[str, Any]) -> dict[str, Any]:
+    """As the engines' tokenizer would: a token for each letter of a prompt or of a chat's first message."""
+    text = body.get("prompt") or body["messages"][0]["content"]
+    return {"error": {}} if text == "bad" else {"tokens": list(text.encode())}
+
+
 class ScriptedEngine:
     """A request's first message says how it is answered: `quick`, `held`, `held back`, `broken`, `huge` or `bad`."""
 
@@ -77,9 +83,22 @@ class ScriptedEngine:
             await response.write(data)
         return response
 
+    async def template(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        return web.json_response({"prompt": "".join(f"<{one['content']}>" for one in body["messages"])})
+
+    async def tokenize(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        self.requests.append(body)
+        if body.get("prompt") == "held":
+            await self.go_on.wait()
+        return web.json_response(tokenized(body))
+
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator["ScriptedEngine"]:
         app = web.Application()
+        app.router.add_post("/template", self.template)
+        app.router.add_post("/tokenize", self.tokenize)
         app.router.add_get("/health", self.health)
         app.router.add_post("/v1/chat/completions", self.answer)
         app.router.add_post("/v1/completions", self.answer)

@@ -16,6 +16,7 @@ from headrace_worker.engines.vllm import Vllm
 
 FACTS = EngineFacts("/models/m", "public-name", 12345, Programs("/venv/bin/python", "/vllm/bin/python"))
 MULTIPLEXER = ("--middleware", "headrace_multiplexer.Multiplexer")
+CACHED = "--enable-prompt-tokens-details"
 VLLM_START = [
     *("/vllm/bin/python", "-m", "vllm.entrypoints.openai.api_server"),
     *("--model", "/models/m", "--served-model-name", "public-name", "--host", "127.0.0.1", "--port", "12345"),
@@ -32,7 +33,8 @@ def llamacpp(**keys: Any) -> Generator:
 
 def test_vllm_with_nothing_but_a_model_on_a_cpu() -> None:
     command = Vllm().command(vllm(), FACTS)
-    assert command.argv == [*VLLM_START, "--max-num-seqs", "256", *MULTIPLEXER, "--disable-uvicorn-access-log"]
+    more = ("--max-num-seqs", "256", CACHED, *MULTIPLEXER, "--disable-uvicorn-access-log")
+    assert command.argv == [*VLLM_START, *more]
     assert command.env == {}
     assert (Path(command.python_path) / "headrace_multiplexer.py").is_file()
 
@@ -78,10 +80,17 @@ def test_vllm_with_everything_on_gpus() -> None:
         *("--hf-overrides", '{"rope_theta": 2.0}', "--allowed-media-domains", "a", "b"),
         *("--middleware", "m.a", "--middleware", "m.b", *MULTIPLEXER, "--compilation-config.cudagraph_mode", "NONE"),
         *("--allowed-origins", '["x"]', "--quantization", "awq"),
+        CACHED,
         "--disable-uvicorn-access-log",
     ]
     assert command.env == {"A": "b"}
     assert Vllm().slots(generator) == 64
+
+
+def test_whether_vllm_tells_of_cached_tokens_can_be_said() -> None:
+    argv = Vllm().command(vllm(engine_kwargs={"enable-prompt-tokens-details": False}), FACTS).argv
+    assert CACHED not in argv
+    assert "--no-enable-prompt-tokens-details" in argv
 
 
 def test_vllm_takes_a_given_share_of_memory() -> None:

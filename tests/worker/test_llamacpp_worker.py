@@ -12,7 +12,7 @@ import psutil
 import pytest
 from websockets.asyncio.server import serve
 
-from headrace_api.wire import Credit, Drain, HandBack, Result
+from headrace_api.wire import Cancel, Credit, Drain, HandBack, Result, Usage
 from tests.waiting import until
 from tests.worker.scripted_queue import Connection, ScriptedQueue
 from tests.worker.seed_spider import Spider, url
@@ -24,7 +24,7 @@ QUESTION = "Who won the world series in 2020?"
 ANSWER = "The Los Angeles Dodgers won the World Series in 2020."
 GENERATOR = {"type": "LlamaCppEngine", "model_id": str(GGUF), "max_total_tokens": 256}
 START_S = 60
-ENDLESS = {"stream": True, "ignore_eos": True, "max_tokens": 200, "temperature": 0}
+ENDLESS: dict[str, Any] = {"stream": True, "ignore_eos": True, "max_tokens": 200, "temperature": 0}
 
 
 @contextlib.asynccontextmanager
@@ -129,6 +129,42 @@ async def test_answers_are_the_engines_own(tmp_path: Path, queue: ScriptedQueue)
         assert json.loads(connection.answers[10]) == json.loads(direct)
         assert len(json.loads(direct)["tokens"]) > 5
         assert "llamacpp:" in await process.engine_metrics()
+
+
+async def cancelled(connection: Connection, path: str, first_job: int, request: dict[str, Any]) -> Usage:
+    """Of a stream; on a slow machine one may be complete before it is cancelled."""
+    for job in range(first_job, first_job + 10):
+        connection.piece.clear()
+        await connection.ask_path(path, job, **request, **ENDLESS)
+        await connection.first_piece()
+        await connection.send(Cancel(job=job))
+        result = await connection.expect(Result)
+        await connection.expect(Credit)
+        await connection.ack(f"request-{job}")
+        if result.status == 499:
+            assert result.usage
+            return result.usage
+    raise AssertionError("no stream was cancelled")
+
+
+async def told_of_what_is_cancelled(connection: Connection, first_job: int) -> None:
+    """A stream that is cancelled has as many prompt tokens as the same request that is not."""
+    chat = {"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": QUESTION}]}
+    asked = [("/v1/chat/completions", chat), ("/v1/completions", {"prompt": QUESTION})]
+    for job, (path, request) in enumerate(asked, first_job):
+        await connection.ask_path(path, job, **request, max_tokens=1)
+        whole = (await connection.expect(Result)).usage
+        await connection.expect(Credit)
+        await connection.ack(f"request-{job}")
+        usage = await cancelled(connection, path, 100 * job, request)
+        assert whole
+        assert usage.prompt_tokens == whole.prompt_tokens > 5
+        assert 0 < usage.completion_tokens < ENDLESS["max_tokens"]
+
+
+async def test_what_is_cancelled_is_accounted_for(tmp_path: Path, queue: ScriptedQueue) -> None:
+    async with serving(tmp_path, queue) as (_, connection):
+        await told_of_what_is_cancelled(connection, 1)
 
 
 async def test_a_spider_is_served(tmp_path: Path) -> None:

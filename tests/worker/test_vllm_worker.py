@@ -12,7 +12,13 @@ import pytest
 from headrace_api.wire import Credit, Result, Serving
 from tests.worker import lora_files, scripted_queue
 from tests.worker.scripted_queue import Connection, ScriptedQueue
-from tests.worker.test_llamacpp_worker import ANSWER, QUESTION, same_as_the_engines_own, text_of
+from tests.worker.test_llamacpp_worker import (
+    ANSWER,
+    QUESTION,
+    same_as_the_engines_own,
+    text_of,
+    told_of_what_is_cancelled,
+)
 from tests.worker.worker_process import ROOT, SAMPLE_MODEL, all_gone, worker
 
 pytestmark = [pytest.mark.engine, pytest.mark.vllm]
@@ -54,6 +60,14 @@ def the_cache_is_as_large_as_expected(log: str) -> None:
     assert expected
     assert reported
     assert int(expected[1]) == pytest.approx(int(reported[1].replace(",", "")), rel=0.001)
+
+
+def the_log_is_discreet(log: str) -> None:
+    assert "GZipMiddleware" in log
+    assert "WebSocket /headrace/requests" in log
+    assert "each request goes to the engine by HTTP" not in log
+    assert QUESTION not in log
+    assert ANSWER not in log
 
 
 def give_way(processes: list[psutil.Process]) -> list[psutil.Process]:
@@ -98,18 +112,14 @@ async def test_answers_then_fails_with_its_engine_core(
         assert "is served by VLLMEngine, which loads config.json, model.safetensors" in process.log.read_text()
         assert text_of(connection.answers[1]) == ANSWER
         assert json.loads(connection.answers[2])["choices"][0]["message"]["content"] == ANSWER
-        assert streamed.usage == whole.usage
+        assert whole.usage
+        assert streamed.usage == whole.usage.model_copy(update={"cached_tokens": streamed.usage.cached_tokens})
+        assert 0 < whole.usage.cached_tokens < whole.usage.prompt_tokens
         page = (await process.probe("/metrics"))[1]
         (generated,) = [line for line in page.splitlines() if line.startswith("vllm:generation_tokens_total{")]
         assert 'headrace_model="public-name",headrace_engine="VLLMEngine"' in generated
         assert float(generated.rpartition(" ")[2]) >= 2 * streamed.usage.completion_tokens
-        log = process.log.read_text()
-        assert "GZipMiddleware" in log
-        assert "WebSocket /headrace/requests" in log
-        assert "each request goes to the engine by HTTP" not in log
-        assert QUESTION not in log
-        assert ANSWER not in log
-
+        the_log_is_discreet(process.log.read_text())
         the_cache_is_as_large_as_expected(process.log.read_text())
         await adapters_come_and_go(connection, tmp_path)
 
@@ -123,6 +133,8 @@ async def test_answers_then_fails_with_its_engine_core(
         assert (await connection.expect(Result)).status == 200
         await connection.expect(Credit)
         assert json.loads(connection.answers[20])["count"] > 5
+
+        await told_of_what_is_cancelled(connection, 21)
 
         # so many tokens that the answer is not complete before the kill, however slow this process is
         connection.piece.clear()

@@ -11,6 +11,7 @@ from headrace_api.worker_config import Generator
 from headrace_worker.engines import arguments, gguf, prompt_formats
 from headrace_worker.engines.protocol import (
     TOKENIZE_PATH,
+    Counting,
     EngineApi,
     EngineCommand,
     EngineConfigError,
@@ -86,6 +87,7 @@ class LlamaCpp:
             metrics_path="" if generator.engine_kwargs.get("endpoint_metrics") is False else "/metrics",
             metrics_prefix="llamacpp:",
             continues=not embeds,
+            counting=None if embeds else Counting("/apply-template", {"add_special": True, "parse_special": True}),
             renamed={TOKENIZE_PATH: {"prompt": "content"}},
         )
 

@@ -93,6 +93,16 @@ class AdapterDialect(Protocol):
 
 
 @dataclass(frozen=True)
+class Counting:
+    """How the engine counts the tokens of a prompt that it does not answer: `/tokenize` tells them all as `tokens`."""
+
+    template_path: str = ""
+    """Where it makes a chat's messages a `prompt`; empty where `/tokenize` takes messages."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Of `/tokenize` for a text, so that it counts what a completion would."""
+
+
+@dataclass(frozen=True)
 class EngineApi:
     """An engine's HTTP side, as far as engines differ."""
 
@@ -110,6 +120,8 @@ class EngineApi:
     """Whether it was started to take all requests over one WebSocket (`in_vllm.headrace_multiplexer`) as well."""
     continues: bool = False
     """Whether it says the rest where a chat's last message is the beginning of the answer."""
+    counting: Counting | None = None
+    """None where it cannot tell how many tokens a prompt has."""
     renamed: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """By path: fields of a request that this engine knows under another name, as `{"prompt": "content"}`."""
 

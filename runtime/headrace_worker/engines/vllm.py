@@ -13,6 +13,7 @@ from headrace_worker.engines.in_vllm import headrace_multiplexer
 from headrace_worker.engines.protocol import (
     TOKENIZE_PATH,
     Call,
+    Counting,
     EngineApi,
     EngineCommand,
     EngineConfigError,
@@ -62,6 +63,7 @@ class Vllm:
         kwargs = {table.canonical(name): value for name, value in generator.engine_kwargs.items()}
         kwargs["max_num_seqs"] = self.slots(generator)
         if self._multiplexed(generator):
+            kwargs.setdefault("enable_prompt_tokens_details", True)  # the ledger has a column for them
             kwargs["middleware"] = [*_given(kwargs.get("middleware")), _MULTIPLEXER]
         flags = [part for name, value in {**own, **kwargs}.items() for part in _arguments(name, value)]
         # Without this, the answers to our own health checks would push the useful lines out of the log's tail.
@@ -83,7 +85,8 @@ class Vllm:
 
     def api(self, generator: Generator) -> EngineApi:
         """A server that was told to be a pooling one embeds; any other generates text."""
-        text = replace(text_api(TOKENIZE_PATH), adapters=VllmAdapters(), multiplexed=True, continues=True)
+        text = text_api(TOKENIZE_PATH)
+        text = replace(text, adapters=VllmAdapters(), multiplexed=True, continues=True, counting=Counting())
         api = text if self._multiplexed(generator) else embedding_api()
         # Without statistics its page is there, too, but nothing on it moves: a busy engine would look like a hung one.
         table = engine_arguments.table("vllm")
