@@ -15,10 +15,10 @@ from headrace_queue.calls import CHAT
 from headrace_queue.exchange import Call, End, Exchange
 from headrace_queue.http.reply import JSON, Reply, field
 from headrace_queue.request_ids import HEADER
+from headrace_queue.sse import DONE
 
 _STREAM = b"content-type: text/event-stream\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
 _ETA = "x-headrace-eta-seconds"
-_LAST = b"data: [DONE]\n\n"
 GRACE_SECONDS = 30
 """After the time that a request may take, for a client to read what it has not read yet."""
 
@@ -168,7 +168,7 @@ class Answer:
             end = self.exchange.end
             if end is None or end.status != 200:
                 self._reply.write(item)
-                self.exchange.complete = item.endswith(_LAST)
+                self.exchange.complete = item.endswith(DONE)
                 item = end
             else:
                 self._reply.end(item)

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic_core import from_json, to_json
 
 from headrace_api.wire import Usage
+from headrace_queue.sse import DONE
 
 CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
@@ -20,7 +21,7 @@ PATHS = (CHAT, COMPLETIONS)
 """Where streams are that can be continued."""
 
 _END = b"\n\n"
-_DONE = b"data: [DONE]"
+_DONE = DONE.rstrip()
 _HARMLESS = frozenset({
     "cache_prompt", "chat_template_kwargs", "frequency_penalty", "ignore_eos", "logit_bias", "max_completion_tokens",
     "max_tokens", "messages", "metadata", "min_p", "model", "presence_penalty", "prompt", "repetition_penalty",
@@ -124,7 +125,7 @@ def _over(openai_url: str, told: _Told, *, wants_usage: bool, said: bool) -> Ove
         return None  # no engine has counted, and the client was promised that
     events = [] if said else [_event({**(told.head or {}), "choices": [_finish(openai_url, told.finish)]})]
     usage = Usage.model_validate(told.usage) if told.usage else None
-    return Over(b"".join([*events, _DONE + _END]), usage)
+    return Over(b"".join([*events, DONE]), usage)
 
 
 def _finish(openai_url: str, reason: str | None) -> dict[str, Any]:

@@ -90,7 +90,7 @@ class Dispatcher:
         self._deadlines.add(exchange)
         self._carry_out(self.schedule.place(exchange.ticket, call, now))
         if exchange.job is None:
-            self._hold(exchange)
+            self.waiting_room.enter(exchange)
         return exchange
 
     def leave(self, exchange: Exchange) -> None:
@@ -347,7 +347,7 @@ class Dispatcher:
         """For an exchange that the schedule has waiting again after a worker failed it."""
         exchange.job = None
         end = retries.ending(exchange, self.limits.max_attempts, dismissing=self._dismissing)
-        self._hold(exchange)
+        self.waiting_room.enter(exchange)
         if end is None:
             exchange.restart()
         else:
@@ -375,9 +375,6 @@ class Dispatcher:
         self._close(exchange, end)
         if given is not None:
             self._go_on_without(exchange, given.worker)
-
-    def _hold(self, exchange: Exchange) -> None:
-        self.waiting_room.enter(exchange)
 
     def _give_up(self, exchange: Exchange) -> None:
         self._close(exchange, End.failed(self.waiting_room.too_long(exchange.call)))

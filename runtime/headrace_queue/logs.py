@@ -9,8 +9,6 @@ from typing import Any, TextIO, cast
 import structlog
 from pydantic_core import to_json
 
-_SHARED: tuple[Any, ...] = (structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True))
-
 
 def make_logger(level: str = "info", stream: TextIO | None = None) -> structlog.typing.FilteringBoundLogger:
     """A logger that writes to `stream` (standard output by default) from `level` on."""
@@ -34,7 +32,7 @@ def _line(logger: Any, method: str, fields: MutableMapping[str, Any]) -> str:
 def capture_libraries() -> None:
     """Give the warnings and errors of libraries, which use the standard `logging`, the same form."""
     formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=list(_SHARED),
+        foreign_pre_chain=[structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True)],
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.format_exc_info,

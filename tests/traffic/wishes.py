@@ -10,6 +10,7 @@ QUESTION = "Who won the world series in 2020?"
 ANSWER = "The Los Angeles Dodgers won the World Series in 2020."
 """The sample model has learned it by heart."""
 DIMENSIONS = 384
+_PATH = "/v1/chat/completions"
 _LEAVES = 0.06
 _OWN_ID = 0.25
 
@@ -47,29 +48,30 @@ def embedder(chance: random.Random) -> Wish:
 
 def known(model: str = SLEEPER, *, stream: bool = False) -> Wish:
     """A question whose answer is known."""
-    body: dict[str, Any] = {"model": f"traffic/{model}", "messages": [{"role": "user", "content": QUESTION}]}
-    body |= {"temperature": 0, "max_tokens": 60}
-    if stream:
-        body |= {"stream": True, "stream_options": {"include_usage": True}}
-    return Wish("chat stream" if stream else "chat", "/v1/chat/completions", body, ANSWER, continuable=stream)
+    kind = "chat stream" if stream else "chat"
+    return Wish(kind, _PATH, _question(model, stream=stream), ANSWER, continuable=stream)
 
 
 def _chat(chance: random.Random, model: str, *, stream: bool, known: bool) -> Wish:
     own = _own(chance)
-    body: dict[str, Any] = {"model": f"traffic/{model}", "messages": [{"role": "user", "content": QUESTION}]}
-    body |= {"temperature": 0, "max_tokens": 60}
+    body = _question(model, stream=stream)
     if not known:
         body |= {"ignore_eos": True, "max_tokens": chance.randint(100, 500)}
     kind = f"{'' if known else 'long '}chat"
     if not stream:
-        return Wish(kind, "/v1/chat/completions", body, ANSWER if known else "", headers=own)
-    body |= {"stream": True, "stream_options": {"include_usage": True}}
+        return Wish(kind, _PATH, body, ANSWER if known else "", headers=own)
     with_logprobs = not known and chance.random() < 0.2  # which no other worker can go on with
     body |= {"logprobs": True} if with_logprobs else {}
     leaves = not known and chance.random() < _LEAVES / 0.4
     kind = f"{kind} stream{' with logprobs' if with_logprobs else ''}{', left' if leaves else ''}"
     text = ANSWER if known else ""
-    return Wish(kind, "/v1/chat/completions", body, text, leaves, not with_logprobs, own)
+    return Wish(kind, _PATH, body, text, leaves, not with_logprobs, own)
+
+
+def _question(model: str, *, stream: bool) -> dict[str, Any]:
+    messages = [{"role": "user", "content": QUESTION}]
+    body = {"model": f"traffic/{model}", "messages": messages, "temperature": 0, "max_tokens": 60}
+    return body | ({"stream": True, "stream_options": {"include_usage": True}} if stream else {})
 
 
 def _own(chance: random.Random) -> dict[str, str]:

@@ -178,6 +178,18 @@ async def test_two_addresses_of_one_replica_get_one_connection(service: Service,
             assert log.getvalue().count('"worker joined"') == 2
 
 
+@contextlib.asynccontextmanager
+async def scripted(service: Service) -> AsyncIterator[list[ScriptedQueue]]:
+    """Two replicas that do what the test says."""
+    queues = [ScriptedQueue(), ScriptedQueue()]
+    service.addresses = {"127.0.0.1", "127.0.0.2"}
+    async with contextlib.AsyncExitStack() as stack:
+        for address, queue in zip(sorted(service.addresses), queues, strict=True):
+            queue.port = service.port
+            await stack.enter_async_context(queue.serving(address))
+        yield queues
+
+
 async def greeted(queue: ScriptedQueue, replica: str) -> Connection:
     """A scripted replica's connection, registered."""
     connection = await queue.connection()
@@ -190,48 +202,34 @@ async def test_a_result_goes_to_another_replica_when_its_own_does_not_come_back(
     service: Service, pulling: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(unacked, "ELSEWHERE_S", 0.2)
-    queues = [ScriptedQueue(), ScriptedQueue()]
-    async with contextlib.AsyncExitStack() as stack:
-        for number, queue in enumerate(queues, 1):
-            queue.port = service.port
-            await stack.enter_async_context(queue.serving(f"127.0.0.{number}"))
-        service.addresses = {"127.0.0.1", "127.0.0.2"}
-        async with pulling(service.url, slots=2):
-            first = await greeted(queues[0], "one")
-            second = await greeted(queues[1], "two")
-            assert (await first.expect(Credit)).n == 2
-            await first.expect(Recall)  # for the other one
-            await first.send(Returned(n=1))
-            assert (await second.expect(Credit)).n == 1
-            await first.ask(1, "quick")
-            result = await first.expect(Result)
-            queues[0].refuse = 503
-            await first.socket.close()
-            while not isinstance(again := await asyncio.wait_for(second.messages.get(), 5), Result):
-                pass
-            assert again == result
+    async with scripted(service) as queues, pulling(service.url, slots=2):
+        first = await greeted(queues[0], "one")
+        second = await greeted(queues[1], "two")
+        assert (await first.expect(Credit)).n == 2
+        await first.expect(Recall)  # for the other one
+        await first.send(Returned(n=1))
+        assert (await second.expect(Credit)).n == 1
+        await first.ask(1, "quick")
+        result = await first.expect(Result)
+        queues[0].refuse = 503
+        await first.socket.close()
+        assert await second.expect_after(Result) == result
 
 
 async def test_a_worker_that_stops_tells_another_replica_what_those_of_one_that_dies_meanwhile_have_cost(
     service: Service, pulling: Start
 ) -> None:
-    queues = [ScriptedQueue(), ScriptedQueue()]
-    async with contextlib.AsyncExitStack() as stack:
-        for number, queue in enumerate(queues, 1):
-            queue.port = service.port
-            await stack.enter_async_context(queue.serving(f"127.0.0.{number}"))
-        service.addresses = {"127.0.0.1", "127.0.0.2"}
-        async with pulling(service.url, slots=2) as worker:
-            first = await greeted(queues[0], "one")
-            second = await greeted(queues[1], "two")
-            held = {"model": "public-name", "stream": True, "messages": [{"role": "user", "content": "held"}]}
-            url = "/v1/chat/completions"
-            await first.send(Job(job=1, request_id="r", openai_url=url, openai_req=held, receipt="signed"))
-            await first.first_piece()
-            stopping = asyncio.create_task(worker.puller.drain("stopping", 30))
-            await second.expect_after(Drain)
-            await first.socket.close()
-            told = await second.expect_after(Result)
-            assert (told.request_id, told.receipt, told.status) == ("r", "signed", 502)
-            await second.ack("r")
-            await asyncio.wait_for(stopping, 1.5)  # without an acknowledgement it would take longer
+    async with scripted(service) as queues, pulling(service.url, slots=2) as worker:
+        first = await greeted(queues[0], "one")
+        second = await greeted(queues[1], "two")
+        held = {"model": "public-name", "stream": True, "messages": [{"role": "user", "content": "held"}]}
+        url = "/v1/chat/completions"
+        await first.send(Job(job=1, request_id="r", openai_url=url, openai_req=held, receipt="signed"))
+        await first.first_piece()
+        stopping = asyncio.create_task(worker.puller.drain("stopping", 30))
+        await second.expect_after(Drain)
+        await first.socket.close()
+        told = await second.expect_after(Result)
+        assert (told.request_id, told.receipt, told.status) == ("r", "signed", 502)
+        await second.ack("r")
+        await asyncio.wait_for(stopping, 1.5)  # without an acknowledgement it would take longer
