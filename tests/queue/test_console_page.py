@@ -54,6 +54,10 @@ class Page:
     async def open(self, url: str) -> None:
         await self.do(lambda driver: driver.get(url))
 
+    async def complaints(self) -> list[str]:
+        """What the browser has logged since this was asked last."""
+        return [line["message"] for line in await self.do(lambda driver: driver.get_log("browser"))]
+
     async def use_key(self, key: str) -> None:
         def enter(driver: webdriver.Chrome) -> None:
             driver.find_element(By.ID, "key").send_keys(key)
@@ -91,6 +95,16 @@ async def queue(start: Start, tmp_path: Path) -> Queue:
 
 
 @pytest.fixture
+async def page(queue: Queue, chromium: webdriver.Chrome) -> AsyncIterator[Page]:
+    """With the console open. It is left before its queue goes, or it would ask on and complain in the next test."""
+    page = Page(chromium)
+    await page.open(f"{queue.url}/console")
+    yield page
+    await page.open("about:blank")
+    await page.complaints()
+
+
+@pytest.fixture
 async def told(queue: Queue) -> AsyncIterator[None]:
     """An operator that has a model which cannot run."""
     async with operator(queue) as socket:
@@ -109,9 +123,7 @@ async def answer(worker: V1Worker, *words: str) -> wire.Job:
 
 
 @pytest.mark.usefixtures("told")
-async def test_a_key_opens_what_it_may_see(queue: Queue, chromium: webdriver.Chrome) -> None:
-    page = Page(chromium)
-    await page.open(f"{queue.url}/console")
+async def test_a_key_opens_what_it_may_see(queue: Queue, page: Page) -> None:
     await page.until("#news", "key")
     assert await page.until("#models tbody") == ""
     async with V1Worker(queue.worker_url, "warm", "hidden", credit=2, name="warm-0") as worker:
@@ -131,10 +143,9 @@ async def test_a_key_opens_what_it_may_see(queue: Queue, chromium: webdriver.Chr
 
 
 @pytest.mark.usefixtures("told")
-async def test_the_admin_key_shows_everything(queue: Queue, chromium: webdriver.Chrome) -> None:
-    page, client = Page(chromium), queue.client.with_options(api_key=OWN)
+async def test_the_admin_key_shows_everything(queue: Queue, page: Page) -> None:
+    client = queue.client.with_options(api_key=OWN)
     waiting = asyncio.create_task(_ask(client, "warm"))
-    await page.open(f"{queue.url}/console")
     await page.use_key(ADMIN)
     await page.until("#models tbody", "cold", "NotEnoughGpus", CAUSE)
     await page.until("#waiting tbody", "warm", "k1", "unknown")
@@ -150,9 +161,7 @@ async def test_the_admin_key_shows_everything(queue: Queue, chromium: webdriver.
     bars = await page.do(lambda driver: [float(bar.get_attribute("height") or 0) for bar in _bars(driver)])
     assert len(bars) == 7
     assert [height > 0 for height in bars] == [False] * 6 + [True]
-    assert not [
-        line for line in await page.do(lambda driver: driver.get_log("browser")) if "401" not in line["message"]
-    ]
+    assert not [line for line in await page.complaints() if "401" not in line]
 
 
 async def _ask(client: openai.AsyncOpenAI, model: str) -> None:

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from setup import install
+from tests.traffic import keda
 from tests.traffic.at_zero import at_zero
 from tests.traffic.load import names
 from tests.traffic.run import Result, traffic
@@ -29,8 +30,13 @@ def main() -> int:
     parser.add_argument(
         "--at-zero", type=int, metavar="N", help="N requests at once to a model at zero, and nothing else"
     )
+    parser.add_argument(
+        "--keda", type=Path, metavar="FOLDER", help="with --at-zero: KEDA scales the model (see `tests.traffic.keda`)"
+    )
     parser.add_argument("--books", type=Path, metavar="FOLDER", help="where to keep the books, as JSON lines")
     options = parser.parse_args()
+    if options.keda and not options.at_zero:
+        parser.error("--keda: goes with --at-zero N only")
     seed = int(time.time()) if options.seed is None else options.seed
     install.cluster_and_images(nodes=1, embedded=True)
     result = asyncio.run(_run(options, seed))
@@ -41,7 +47,12 @@ def main() -> int:
 
 
 async def _run(options: argparse.Namespace, seed: int) -> Result:
-    async with installed(names(), options.replicas) as site:
+    async with installed(names(), options.replicas, keda=bool(options.keda)) as site:
+        if options.keda:
+            async with keda.scaling(options.keda):
+                done = await at_zero(site, options.at_zero)
+                done.notes.extend(await keda.has_scaled())
+                return done
         if options.at_zero:
             return await at_zero(site, options.at_zero)
         return await traffic(site, options.minutes * 60, seed, steps.say)

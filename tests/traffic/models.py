@@ -20,12 +20,15 @@ TO_ZERO = {
 }
 
 
-def manifests() -> list[Object]:
-    """All three."""
+def manifests(*, asleep_by_others: bool = False) -> list[Object]:
+    """All three; `asleep_by_others`: Headrace does not scale the one that sleeps."""
+    asleep: Object = {"deployment": {"autoscaling": TO_ZERO, "maxConcurrentQueries": 8}}
+    if asleep_by_others:
+        asleep = {"deployment": {"autoscaling": None, "maxConcurrentQueries": 8}, "replicas": 0}
     llama = {"type": "LlamaCppEngine", "hfModelId": SAMPLE, "maxTotalTokens": 1024, "engineKwargs": {"n_threads": 1}}
     return [
         _model(CHAT, llama, replicas=WORKERS),
-        _model(SLEEPER, llama, deployment={"autoscaling": TO_ZERO, "maxConcurrentQueries": 8}),
+        _model(SLEEPER, llama, **asleep),
         _embedder(),
     ]
 

@@ -30,14 +30,14 @@ async def run(*command: str | Path, text: str | None = None) -> str:
     return said.decode()
 
 
-async def kubectl(*arguments: str, text: str | None = None) -> str:
-    """kubectl in the installation's namespace."""
-    return await run(*install.kubectl_command(*arguments, namespace=NAMESPACE), text=text)
+async def kubectl(*arguments: str, text: str | None = None, namespace: str = NAMESPACE) -> str:
+    """kubectl in the installation's namespace, or in another one."""
+    return await run(*install.kubectl_command(*arguments, namespace=namespace), text=text)
 
 
-async def apply(*objects: Object) -> None:
+async def apply(*objects: Object, namespace: str = NAMESPACE) -> None:
     """`kubectl apply` the objects."""
-    await kubectl("apply", "-f", "-", text="\n---\n".join(json.dumps(one) for one in objects))
+    await kubectl("apply", "-f", "-", text="\n---\n".join(json.dumps(one) for one in objects), namespace=namespace)
 
 
 async def get(*arguments: str) -> Object:

@@ -46,8 +46,8 @@ class Site:
 
 
 @contextlib.asynccontextmanager
-async def installed(clients: Sequence[str], replicas: int) -> AsyncIterator[Site]:
-    """Install, and wait for the models; take all of it away again."""
+async def installed(clients: Sequence[str], replicas: int, *, keda: bool = False) -> AsyncIterator[Site]:
+    """Install, and wait for the models; take all of it away again. `keda`: the model that sleeps is left to KEDA."""
     billing = Billing()
     keys = {client: f"sk-{secrets.token_urlsafe(24)}" for client in clients}
     with postgres(layout.HOST_ADDRESS) as server:
@@ -55,8 +55,8 @@ async def installed(clients: Sequence[str], replicas: int) -> AsyncIterator[Site
             try:
                 with steps.step("traffic: chart and models"):
                     await _secrets(_guarded(server), keys, billing)
-                    await _chart(replicas, hook)
-                    await apply(*models.manifests())
+                    await _chart(replicas, hook, keda=keda)
+                    await apply(*models.manifests(asleep_by_others=keda))
                     await until("the models are ready", _models_ready)
                 yield Site(await _url(), server.url, keys, billing, replicas)
             finally:
@@ -116,7 +116,7 @@ async def _secrets(database: str, keys: dict[str, str], billing: Billing) -> Non
     )
 
 
-async def _chart(replicas: int, hook: str) -> None:
+async def _chart(replicas: int, hook: str, *, keda: bool) -> None:
     runtime = {"tag": images.tag("runtime-llamacpp")}
     values: dict[str, Any] = {
         "operator": {"image": {"tag": images.tag("operator")}},
@@ -126,6 +126,7 @@ async def _chart(replicas: int, hook: str) -> None:
             "service": {"type": "NodePort"},
             "database": {"existingSecret": "traffic-database"},
             "keys": {"existingSecret": "traffic-keys"},
+            "keda": {"enabled": keda},
             "webhook": {"url": hook, "existingSecret": "traffic-webhook"},
         },
         "runtime": {
