@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import http.client
 import json
 import os
 import random
@@ -180,12 +181,14 @@ class Stirring:
     def _run(self) -> None:
         while not self._stop.wait(0.03):
             name, replicas = random.choice(self._names), random.randrange(5)  # noqa: S311  # no secret
-            base = f"{self._plane.url}/apis/headrace.dev/v1alpha1/namespaces/{NAMESPACE}/inferencemodels"
+            path = f"/apis/headrace.dev/v1alpha1/namespaces/{NAMESPACE}/inferencemodels/{name}"
             headers = {
                 "Authorization": f"Bearer {self._plane.tokens['admin']}",
                 "Content-Type": "application/merge-patch+json",
             }
             body = json.dumps({"spec": {"replicas": replicas}}).encode()
-            request = urllib.request.Request(f"{base}/{name}", body, headers, method="PATCH")  # noqa: S310
-            with contextlib.suppress(OSError), urllib.request.urlopen(request, timeout=5, context=self._context):  # noqa: S310
-                pass
+            connection = http.client.HTTPSConnection("127.0.0.1", self._plane.port, timeout=5, context=self._context)
+            # closed also where the API server is away, or refuses
+            with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(connection):
+                connection.request("PATCH", path, body, headers)
+                connection.getresponse().read()

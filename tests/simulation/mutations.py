@@ -11,6 +11,7 @@ from headrace_queue.ledger.bookkeeper import Bookkeeper
 from headrace_queue.ledger.ledger import Ledger
 from headrace_queue.room import Room
 from headrace_queue.schedule import Schedule
+from headrace_queue.waiting_room import WaitingRoom
 from headrace_queue.worker_socket import V1Link
 from headrace_worker import v1
 from headrace_worker.unacked import Tell, Unacked
@@ -19,13 +20,13 @@ Break = Callable[[pytest.MonkeyPatch], None]
 
 
 def requests_of_a_lost_worker_are_forgotten(patch: pytest.MonkeyPatch) -> None:
-    real = Dispatcher._hold
+    real = WaitingRoom.enter
 
-    def forget(self: Dispatcher, exchange: Exchange) -> None:
+    def forget(self: WaitingRoom, exchange: Exchange) -> None:
         if not exchange.attempts:
             real(self, exchange)
 
-    patch.setattr(Dispatcher, "_hold", forget)
+    patch.setattr(WaitingRoom, "enter", forget)
 
 
 def a_job_costs_no_credit(patch: pytest.MonkeyPatch) -> None:

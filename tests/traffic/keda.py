@@ -39,7 +39,7 @@ async def scaling(folder: Path) -> AsyncIterator[None]:
                 _program(folder / "adapter", *_adapter(certificates)),
             ):
                 await apply(await _scaled_object())
-                await until("KEDA has made its autoscaler", _autoscaler)
+                await until("KEDA has made its autoscaler", _autoscaler, 60)
                 yield
                 await kubectl("delete", "scaledobjects.keda.sh", SLEEPER, "--wait")  # KEDA must let go of it
         finally:
@@ -56,7 +56,7 @@ async def has_scaled() -> list[str]:
     async def counted() -> bool:
         return bool((await _hpa())["status"].get("currentMetrics"))
 
-    await until("the autoscaler has figures from KEDA", counted)
+    await until("the autoscaler has figures from KEDA", counted, 60)
     hpa = await _hpa()
     await until("KEDA has taken the model back to zero", asleep)
     model = await get(MODELS, SLEEPER)
@@ -94,7 +94,7 @@ async def _scaled_object() -> Object:
             "minReplicaCount": 0,
             "maxReplicaCount": 2,
             "pollingInterval": 2,
-            "cooldownPeriod": 5,
+            "cooldownPeriod": 45,  # seconds; its autoscaler looks every 15 and not at zero
             "triggers": [{"type": "external-push", "metadata": metadata}],
         },
     }
@@ -157,6 +157,7 @@ def _adapter(certificates: Path) -> list[str]:
 async def _program(program: Path, *options: str) -> AsyncIterator[None]:
     """Its log lies beside it."""
     environment = {**os.environ, "KUBECONFIG": str(local.kubeconfig()), "POD_NAMESPACE": _KEDA, "WATCH_NAMESPACE": ""}
+    environment["KEDA_CLUSTER_OBJECT_NAMESPACE"] = _KEDA
     with program.with_suffix(".log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             program, *options, stdin=DEVNULL, stdout=log, stderr=log, env=environment
