@@ -9,16 +9,11 @@ from tests.traffic.books import Act, Disturbance
 from tests.traffic.client import ask, session
 from tests.traffic.models import SLEEPER
 from tests.traffic.run import Result, result
-from tests.traffic.shell import pods
-from tests.traffic.site import Site, until
+from tests.traffic.site import Site, asleep, until
 
 
 async def at_zero(site: Site, count: int) -> Result:
     """Ask; a request that is not answered is a problem, as nothing explains it."""
-
-    async def asleep() -> bool:
-        return not await pods(f"headrace.dev/model={SLEEPER}")
-
     await until("the model is at zero", asleep)
     began = time.time()
     keys = itertools.cycle(site.keys.items())

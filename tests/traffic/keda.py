@@ -14,8 +14,8 @@ from pathlib import Path
 
 from embedded import layout, local
 from tests.traffic.models import SLEEPER
-from tests.traffic.shell import MODELS, NAMESPACE, Object, apply, get, kubectl, pods, run
-from tests.traffic.site import RELEASE, until
+from tests.traffic.shell import MODELS, NAMESPACE, Object, apply, get, kubectl, run
+from tests.traffic.site import RELEASE, asleep, until
 
 TARGET = 8
 """Requests for each worker."""
@@ -49,9 +49,6 @@ async def scaling(folder: Path) -> AsyncIterator[None]:
 
 async def has_scaled() -> list[str]:
     """What KEDA and its autoscaler have done, once the model is back at zero."""
-
-    async def asleep() -> bool:
-        return not await pods(f"headrace.dev/model={SLEEPER}")
 
     async def counted() -> bool:
         return bool((await _hpa())["status"].get("currentMetrics"))

@@ -11,8 +11,7 @@ from tests.traffic import wishes
 from tests.traffic.books import Act, Asked, Disturbance
 from tests.traffic.client import ask, session
 from tests.traffic.models import SLEEPER
-from tests.traffic.shell import pods
-from tests.traffic.site import Site
+from tests.traffic.site import Site, asleep
 from tests.traffic.wishes import Wish
 
 CHATS, EMBEDDERS, SLEEPERS = 12, 3, 6
@@ -69,7 +68,7 @@ class Load:
             await asyncio.gather(*(self._burst(name) for name in self.site.keys if name.startswith("wake")))
             self.acts.append(Disturbance(Act.SLEPT, SLEEPER, asleep_since, time.time()))
             asleep_since = time.time()
-            while not self.stopping and await pods(f"headrace.dev/model={SLEEPER}"):
+            while not (self.stopping or await asleep()):
                 await asyncio.sleep(1)
 
     async def _burst(self, name: str) -> None:

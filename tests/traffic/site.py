@@ -92,6 +92,11 @@ async def all_ready(selector: str, count: int) -> bool:
     return len(found) == count and all(map(is_ready, found))
 
 
+async def asleep() -> bool:
+    """Whether the model that sleeps has no pod."""
+    return not await pods(f"headrace.dev/model={models.SLEEPER}")
+
+
 def _guarded(server: Postgres) -> str:
     """The URL for pods, which need a password."""
     password = secrets.token_urlsafe(16)
