@@ -241,7 +241,7 @@ async def test_how_far_a_worker_is_comes_to_the_status_in_few_writes(installed, 
     def far():
         model = installed.model(name)
         versions.add(model["metadata"]["resourceVersion"])
-        return next((one for one in model["status"].get("starting") or () if one["doneBytes"] > 10**9), None)
+        return next((one for one in model["status"].get("starting") or () if one.get("doneBytes", 0) > 10**9), None)
 
     async with V1Worker(installed.worker_url, MODEL, name="lab", state="fetching") as worker:
         total, done, found = 14 * 10**9, 0, None
