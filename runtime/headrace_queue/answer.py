@@ -35,12 +35,13 @@ class Desk:
         """Called once for each answer, when it has been sent or its client is lost."""
         self.eta = eta
         """In how many seconds a worker takes what waits, as far as that is known."""
+        self._loop = asyncio.get_running_loop()
         self._waiting: list[Answer] = []
 
     def add(self, answer: "Answer") -> None:
         """Have `answer` flushed soon."""
         if not self._waiting:
-            asyncio.get_running_loop().call_soon(self._flush)
+            self._loop.call_soon(self._flush)
         self._waiting.append(answer)
 
     def _flush(self) -> None:
@@ -50,7 +51,7 @@ class Desk:
                 answer.flush()
             except Exception as error:  # noqa: BLE001 - one answer's fault must not keep the others back
                 report = {"message": "an answer cannot be written", "exception": error}
-                asyncio.get_running_loop().call_exception_handler(report)
+                self._loop.call_exception_handler(report)
                 answer.abort()
 
 

@@ -75,6 +75,7 @@ class OpenAiApi:
         self._pages = pages
         self._comment_seconds = comment_seconds
         self._ids = RequestIds()
+        self._now = asyncio.get_running_loop().time
         self._desk = Desk(self._account, self._dispatcher.eta)
         self._started = int(time.time())
 
@@ -112,7 +113,7 @@ class OpenAiApi:
         self._answer(_shown(head.path) if head else "", reply).refuse(error)
 
     def _answer(self, path: str, reply: Reply) -> Answer:
-        answer = Answer(reply, path, self._ids.new(), asyncio.get_running_loop().time(), self._desk)
+        answer = Answer(reply, path, self._ids.new(), self._now(), self._desk)
         reply.client = answer
         return answer
 
@@ -161,7 +162,7 @@ class OpenAiApi:
             fields["attempts"] = exchange.attempts
         if usage is not None:
             fields |= {name: getattr(usage, name) for name in _USAGE}
-        took = asyncio.get_running_loop().time() - answer.began
+        took = self._now() - answer.began
         self._log.info("request", ms=round(took * 1000, 1), **fields)
         answer.exchange = None  # as that has the answer's `news`: a cycle would keep the bodies of both for long
 

@@ -84,9 +84,12 @@ class UsageTap:
                 self._rest = data
                 return b""
             data, self._rest = data[:end], data[end:]
-        if not _HAS_USAGE.search(data):
+        found = _HAS_USAGE.search(data)
+        if not found:
             return data
-        return b"".join(event + _END for event in data.split(_END)[:-1] if self._passes(event))
+        before, mark, _ = data[: found.start()].rpartition(_END)
+        events = data[len(before + mark) :].split(_END)[:-1]
+        return before + mark + b"".join([event + _END for event in events if self._passes(event)])
 
     def finish(self) -> bytes:
         """What is left when the stream has ended."""

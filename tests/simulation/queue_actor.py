@@ -43,6 +43,7 @@ class _Clock(LoopClock):
     """The loop's, for as long as the process lives."""
 
     def __init__(self, process: Process) -> None:
+        super().__init__()
         self._process = process
 
     def call_later(self, seconds: float, callback: Callable[[], object], /) -> Timer:
