@@ -35,6 +35,11 @@ def job_message(job: int, call: Call, waited_s: float, receipt: str) -> str:
     return head + tail + call.raw.decode() + "}"
 
 
+def ack_message(request_id: str) -> str:
+    """A `wire.Ack` as JSON: there is one for each request, as of jobs."""
+    return f'{{"type":"ack","request_id":{quoted(request_id)}}}'
+
+
 @dataclass(frozen=True)
 class Replica:
     """What sessions need of the queue that they belong to."""
@@ -173,7 +178,7 @@ class V1Session:
 
     def _acknowledge(self, request_id: str, doubt: str) -> None:
         """The ledger holds what it was told to what can be; whoever told it is cut off once it need not tell again."""
-        self._outbox.put(wire.Ack(request_id=request_id).model_dump_json())
+        self._outbox.put(ack_message(request_id))
         if doubt:
             self._log.error("worker cut off", reason=doubt)
             self._outbox.close(WSCloseCode.POLICY_VIOLATION, f"what the worker says it used cannot be: {doubt}")

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -101,10 +102,10 @@ class Ledger:
 
     def _tell(self, batch: Batch, new: Sequence[Entry]) -> None:
         self._unwritten -= len(batch)
-        for entry in new:
-            self._metrics.rows.labels(entry.outcome).inc()
-            for doubt in entry.doubt.split():
-                self._metrics.doubtful.labels(doubt).inc()
+        for outcome, rows in Counter(entry.outcome for entry in new).items():
+            self._metrics.rows.labels(outcome).inc(rows)
+        for doubt, rows in Counter(doubt for entry in new for doubt in entry.doubt.split()).items():
+            self._metrics.doubtful.labels(doubt).inc(rows)
         self._news(new)
         for _, committed in batch:
             if committed is not None:
