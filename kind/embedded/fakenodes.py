@@ -30,7 +30,8 @@ def ensure(count: int, kubectl: Path) -> None:
     kwok = programs.fetch(recipes.KWOK) / "kwok"
     process.ensure(process.Program("kwok", [kwok, *_options()]))
     items = {"apiVersion": "v1", "kind": "List", "items": objects(count)}
-    apply = ["apply", "--server-side", "--field-manager=headrace-kind", "--filename=-"]
+    # forced: on a node that kwok had left alone the controller manager owns the taints, with its own beside ours
+    apply = ["apply", "--server-side", "--force-conflicts", "--field-manager=headrace-kind", "--filename=-"]
     steps.run([kubectl, "--kubeconfig", layout.kubeconfig(), *apply], log="fake-nodes", stdin=json.dumps(items))
     deadline = time.monotonic() + _READY_SECONDS
     while (ready := _ready(kubectl)) < count:
