@@ -1,12 +1,10 @@
 """One control plane with controllers and one operator, as a plain process, for all tests of this folder."""
 
-import asyncio
 import json
-import urllib.error
-import urllib.request
 
 import pytest
 from tests import plane as planes
+from tests.election.installation import until
 
 from headrace_operator.render.config import RenderConfig
 
@@ -29,20 +27,6 @@ def operator(plane):
         "namespaces": "default",
     }
     plane.start_operator(options)
-    asyncio.run(_ready(port))
+    until("the operator is ready", lambda: planes.answers(port, "/readyz"))
     yield plane.children["operator"]
     plane.stop("operator")
-
-
-async def _ready(port):
-    async with asyncio.timeout(60):
-        while not await asyncio.to_thread(_answers, port):
-            await asyncio.sleep(0.1)
-
-
-def _answers(port):
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2) as answer:
-            return answer.status == 200
-    except (urllib.error.URLError, OSError):
-        return False

@@ -9,14 +9,13 @@ import json
 import os
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import aiohttp
 import pytest
 from tests import plane as planes
+from tests.election.installation import until
 from tests.plane import Plane
 from v1_worker import V1Worker
 
@@ -62,6 +61,10 @@ class Installed:
     def model(self, name):
         return self.plane.get("inferencemodels.headrace.dev", name)
 
+    def status(self, name):
+        """Empty until the operator has written one."""
+        return self.model(name).get("status") or {}
+
     def pods(self, name):
         found = self.plane.get("pods", "-l", f"headrace.dev/model={name}")["items"]
         return {one["metadata"]["name"]: one for one in found if not one["metadata"].get("deletionTimestamp")}
@@ -85,6 +88,7 @@ def installed() -> Iterator[Installed]:
             "health-port": str(planes.free_port()),
         }
         plane.start_operator(operator)
+        until("the queue is ready", lambda: planes.answers(port, "/readyz"))
         yield Installed(plane, port)
         for name in ("operator", "queue"):
             print((plane.folder / f"{name}.log").read_text()[-4000:])  # noqa: T201  # shown with a failure
@@ -106,15 +110,6 @@ async def eventually(what, check, seconds=60.0):
     return value
 
 
-def models(installed):
-    """Ids of the models that the queue knows; none while it does not listen yet."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{installed.queue_port}/v1/models", timeout=2) as answer:
-            return [one["id"] for one in json.load(answer)["data"]]
-    except urllib.error.URLError:
-        return []
-
-
 def ask(installed, http):
     body = {"model": MODEL, "messages": [{"role": "user", "content": "Hello"}]}
     url = f"http://127.0.0.1:{installed.queue_port}/v1/chat/completions"
@@ -128,9 +123,9 @@ def ask(installed, http):
 
 async def test_a_request_for_a_model_without_workers_is_held_and_answered(installed, name):
     installed.apply(name, deployment={"autoscaling": FAST})
-    await eventually("the first decision", lambda: (installed.model(name).get("status") or {}).get("scaling"))
+    await eventually("the first decision", lambda: installed.status(name).get("scaling"))
     assert installed.replicas(name) == 0
-    await eventually("the queue knows the model", lambda: MODEL in models(installed))
+    await eventually("the queue knows the model", lambda: planes.answers(installed.queue_port, f"/v1/models/{MODEL}"))
     async with aiohttp.ClientSession() as http:
         answer = ask(installed, http)
         pod = await eventually("a pod", lambda: next(iter(installed.pods(name)), None))
@@ -176,7 +171,7 @@ async def test_scaling_down_takes_the_least_loaded_and_loses_nothing(installed, 
 
 async def test_an_operator_that_starts_anew_goes_on_from_the_status(installed, name):
     installed.apply(name, deployment={"autoscaling": FAST | {"initialReplicas": 2, "downscaleDelaySeconds": 600}})
-    before = await eventually("a decision", lambda: (installed.model(name).get("status") or {}).get("scaling"))
+    before = await eventually("a decision", lambda: installed.status(name).get("scaling"))
     await eventually("two", lambda: installed.replicas(name) == 2)
     plane = installed.plane
     command, environment = plane.children["operator"].args, {"KUBECONFIG": str(plane.kubeconfig)}
@@ -184,9 +179,7 @@ async def test_an_operator_that_starts_anew_goes_on_from_the_status(installed, n
     plane.start("operator", command, environment | {"PYTHONPATH": os.pathsep.join(sys.path)})
     installed.apply(name, deployment={"autoscaling": FAST | {"initialReplicas": 1, "downscaleDelaySeconds": 600}})
     generation = installed.model(name)["metadata"]["generation"]
-    await eventually(
-        "it looked", lambda: (installed.model(name).get("status") or {}).get("observedGeneration") == generation
-    )
+    await eventually("it looked", lambda: installed.status(name).get("observedGeneration") == generation)
     assert installed.model(name)["status"]["scaling"] == before
     assert installed.replicas(name) == 2
 
@@ -206,7 +199,7 @@ async def test_kubectl_scale_and_a_horizontal_pod_autoscaler_scale_through_the_s
     await eventually("one pod", lambda: len(installed.pods(name)) == 1)
     installed.plane.kubectl("scale", f"inferencemodels.headrace.dev/{name}", "--replicas=2")
     await eventually("two pods", lambda: len(installed.pods(name)) == 2)
-    await eventually("status.replicas", lambda: (installed.model(name).get("status") or {}).get("replicas") == 2)
+    await eventually("status.replicas", lambda: installed.status(name).get("replicas") == 2)
     scale = json.loads(
         installed.plane.kubectl(
             "get", "--raw", f"/apis/headrace.dev/v1alpha1/namespaces/default/inferencemodels/{name}/scale"
@@ -245,7 +238,7 @@ async def test_kubectl_scale_and_a_horizontal_pod_autoscaler_scale_through_the_s
 async def test_how_far_a_worker_is_comes_to_the_status_in_few_writes(installed, name):
     """A download is told ten times a second by a worker on somebody's own machine, which no pod stands for."""
     installed.apply(name, replicas=0)
-    await eventually("at rest", lambda: (installed.model(name).get("status") or {}).get("readyReplicas") == 0)
+    await eventually("at rest", lambda: installed.status(name).get("readyReplicas") == 0)
     versions = set()
 
     def far():
