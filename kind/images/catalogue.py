@@ -53,6 +53,11 @@ class Image:
         return ("headrace_api", self.program.replace("-", "_")) if self.program else ()
 
     @property
+    def core(self) -> str:
+        """Of which program modules are compiled; empty for none."""
+        return {"headrace-queue": "queue", "headrace-worker": "worker"}.get(self.program, "")
+
+    @property
     def worker(self) -> bool:
         """Whether a container of it runs a model, so that the sample model belongs in it."""
         return self.program == "headrace-worker"

@@ -29,7 +29,9 @@ def packages(root: Path) -> list[str]:
 def source_key(image: Image, root: Path) -> str:
     """Changes with the code that the image's program uses; the wheel's other packages are there but asleep."""
     used = [folder for folder in packages(root) if Path(folder).name in image.packages]
-    return paths.content_key(tree_key(root, ["pyproject.toml", *used]), _HERE / "programs.py")
+    core = ["runtime/compile_core.py"] if image.core else []
+    build = [_HERE / "programs.py", _HERE / "core.py"]
+    return paths.content_key(tree_key(root, ["pyproject.toml", *core, *used]), *build)
 
 
 def dependency_key(image: Image, root: Path) -> str:

@@ -7,7 +7,7 @@ Both are made with Debian's Python at the path that the image has too, and are r
 import shutil
 from pathlib import Path
 
-from images import catalogue, inputs
+from images import catalogue, core, inputs
 from images.catalogue import Image
 from toolbox import debian, paths, steps
 from toolbox.uv import uv
@@ -37,7 +37,7 @@ def dependencies(image: Image, root: Path) -> Path:
 
 
 def sources(image: Image, root: Path) -> Path:
-    """A folder to lay over the dependencies: headrace, its console scripts and, for a worker, the sample model."""
+    """A folder to lay over the dependencies: headrace with what is compiled of it, and a worker's sample model."""
     key = paths.content_key(inputs.source_key(image, root), inputs.model_key(image, root))
 
     def build(target: Path) -> None:
@@ -48,6 +48,8 @@ def sources(image: Image, root: Path) -> Path:
         install += ["--link-mode", "copy", "--python", fresh / "bin/python", *wheels.glob("*.whl")]
         steps.run(install, log="images", env=_BYTECODE)
         _take(fresh, venv)
+        if image.core:
+            shutil.copytree(core.ensure(image.core, root, PYTHON), venv / _SITE_PACKAGES, dirs_exist_ok=True)
         shutil.rmtree(wheels)
         shutil.rmtree(fresh)
         if image.worker:

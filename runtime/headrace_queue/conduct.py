@@ -41,13 +41,15 @@ class Budget:
         return self._left >= 0
 
 
-@dataclass
 class Given:
     """A job that a worker has."""
 
-    asked_bytes: int
-    since: float
-    answered_bytes: int = 0
+    __slots__ = ("answered_bytes", "asked_bytes", "since")
+
+    def __init__(self, asked_bytes: int, since: float, answered_bytes: int = 0) -> None:
+        self.asked_bytes = asked_bytes
+        self.since = since
+        self.answered_bytes = answered_bytes
 
     def doubt(self, usage: Usage | None, gpu_seconds: float, gpus: int, now: float) -> str:
         """What cannot be true of what a worker says it used, in words; empty where all may be."""

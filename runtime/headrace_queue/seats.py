@@ -34,17 +34,19 @@ class Seat:
     """When its engine was lost with a request that was under suspicion: what else it had then is innocent."""
 
 
-@dataclass(slots=True)
 class Job:
     """One attempt of a worker at a request."""
 
-    exchange: Exchange
-    worker: int
-    given_at: float
-    begun: bool = False
-    """Whether anything of its answer came."""
-    abandoned: bool = False
-    """Whether another worker has the request now: what still comes of this attempt counts for nothing."""
+    __slots__ = ("abandoned", "begun", "exchange", "given_at", "worker")
+
+    def __init__(self, exchange: Exchange, worker: int, given_at: float) -> None:
+        self.exchange = exchange
+        self.worker = worker
+        self.given_at = given_at
+        self.begun = False
+        """Whether anything of its answer came."""
+        self.abandoned = False
+        """Whether another worker has the request now: what still comes of this attempt counts for nothing."""
 
     @property
     def is_live(self) -> bool:

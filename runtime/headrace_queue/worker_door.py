@@ -8,6 +8,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from pydantic import ValidationError
 
 from headrace_api import wire
+from headrace_queue.conduct import ConductError
 from headrace_queue.connection import PatientSocket, keep_alive
 from headrace_queue.invalid import in_words
 from headrace_queue.keys.worker_tokens import WorkerRights, WorkerTokens
@@ -120,7 +121,7 @@ class WorkerDoor:
         log.info("worker joined", **told)
         try:
             if isinstance(registration, wire.Register):
-                await V1Session(self._replica, outbox, registration, rights, log).run(socket)
+                await _serve_v1(V1Session(self._replica, outbox, registration, rights, log), socket, log)
             else:
                 await SeedSession(self._replica.dispatcher, outbox, registration.vram).run(socket)
         finally:
@@ -137,6 +138,22 @@ class WorkerDoor:
                 outbox.close(wire.CLOSE_BAD_TOKEN, "the worker token is not accepted any more")
             elif rights != before:
                 outbox.close(WSCloseCode.SERVICE_RESTART, "the rights of the worker token have changed")
+
+
+async def _serve_v1(session: V1Session, socket: Socket, log: structlog.typing.FilteringBoundLogger) -> None:
+    """Serve a worker until its connection ends."""
+    try:
+        async for frame in socket:
+            session.take(frame)
+    except ValidationError as error:
+        await close(socket, WSCloseCode.PROTOCOL_ERROR, in_words(error))
+    except ValueError as error:
+        await close(socket, WSCloseCode.PROTOCOL_ERROR, str(error))
+    except ConductError as error:
+        log.error("worker cut off", reason=str(error))  # noqa: TRY400 (the reason says it all)
+        await close(socket, WSCloseCode.POLICY_VIOLATION, str(error))
+    finally:
+        session.leave()
 
 
 def _excess(rights: WorkerRights, registration: wire.Registration) -> str:

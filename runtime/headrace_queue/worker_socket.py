@@ -8,20 +8,18 @@ from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 
 import structlog
-from aiohttp import WSCloseCode, WSMsgType
-from pydantic import ValidationError
+from aiohttp import WSCloseCode, WSMessage, WSMsgType
 
 from headrace_api import wire
 from headrace_api.load import Starting
 from headrace_queue import sse
-from headrace_queue.conduct import Conduct, ConductError
+from headrace_queue.conduct import Conduct
 from headrace_queue.demand_teller import DemandTeller
 from headrace_queue.dispatch import Dispatcher
 from headrace_queue.exchange import Call, End
-from headrace_queue.invalid import in_words
 from headrace_queue.keys.worker_tokens import WorkerRights
 from headrace_queue.needs import offers
-from headrace_queue.outbox import Outbox, Socket, close
+from headrace_queue.outbox import Outbox
 
 _REASON_CHARACTERS = 300
 """Of what a worker says; a log line is no place for more."""
@@ -109,25 +107,23 @@ class V1Session:
             self._teller.join(self._worker, link)
         self._take(report)  # a worker that drains comes back only for what is not acknowledged yet
 
-    async def run(self, socket: Socket) -> None:
-        """Serve the worker until its connection ends."""
-        try:
-            async for frame in socket:
-                if frame.type is WSMsgType.BINARY:
-                    self._take_pieces(frame.data)
-                elif frame.type is WSMsgType.TEXT:
-                    for message in wire.read_worker_messages(frame.data):
-                        self._handle(message)
-        except ValidationError as error:
-            await close(socket, WSCloseCode.PROTOCOL_ERROR, in_words(error))
-        except ValueError as error:
-            await close(socket, WSCloseCode.PROTOCOL_ERROR, str(error))
-        except ConductError as error:
-            self._log.error("worker cut off", reason=str(error))
-            await close(socket, WSCloseCode.POLICY_VIOLATION, str(error))
-        finally:
-            self._teller.leave(self._worker)
-            self._dispatcher.lose(self._worker)
+    def take(self, frame: WSMessage) -> None:
+        """Take a frame of the worker's.
+
+        Raises:
+            ValueError: it is none of the protocol's; pydantic's are ones, too.
+            ConductError: the worker does what no honest worker does.
+        """
+        if frame.type is WSMsgType.BINARY:
+            self._take_pieces(frame.data)
+        elif frame.type is WSMsgType.TEXT:
+            for message in wire.read_worker_messages(frame.data):
+                self._handle(message)
+
+    def leave(self) -> None:
+        """The connection has ended."""
+        self._teller.leave(self._worker)
+        self._dispatcher.lose(self._worker)
 
     def _take_pieces(self, frame: bytes) -> None:
         now = self._now()

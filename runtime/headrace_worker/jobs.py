@@ -1,6 +1,5 @@
 """A job of a `headrace.v1` connection: what is known of it while it runs, and how the queue is told of its end."""
 
-from dataclasses import dataclass
 from typing import Literal
 
 import structlog
@@ -22,31 +21,31 @@ Stop = Literal["cancelled", "cut short", "connection lost"]
 log = structlog.get_logger()
 
 
-@dataclass(eq=False, slots=True)
 class Running:
     """A job under way."""
 
-    job: Job
-    engine: EngineClient
-    began: float
-    """On the monotonic clock, as is `first`."""
-    gpu_mark: float
-    """See `SharedTime.begin`."""
-    stream: bool
-    """Whether its answer comes in pieces."""
-    asking: Asking | None = None
-    sent: bool = False
-    """Whether a piece went out: from then on the job cannot be given to another worker."""
-    first: float = 0.0
-    """When that was."""
-    gpu_seconds: float = 0.0
-    """Known at its end."""
-    events: int = 0
-    """Of its stream, that went out with some of the answer."""
-    prompt_tokens: int = 0
-    """Known at its end where the engine was asked."""
-    held: bool = False
-    """Whether the engine is made to wait, because the connection to the queue is full."""
+    def __init__(self, job: Job, engine: EngineClient, began: float, gpu_mark: float, *, stream: bool) -> None:
+        self.job = job
+        self.engine = engine
+        self.began = began
+        """On the monotonic clock, as is `first`."""
+        self.gpu_mark = gpu_mark
+        """See `SharedTime.begin`."""
+        self.stream = stream
+        """Whether its answer comes in pieces."""
+        self.asking: Asking | None = None
+        self.sent = False
+        """Whether a piece went out: from then on the job cannot be given to another worker."""
+        self.first = 0.0
+        """When that was."""
+        self.gpu_seconds = 0.0
+        """Known at its end."""
+        self.events = 0
+        """Of its stream, that went out with some of the answer."""
+        self.prompt_tokens = 0
+        """Known at its end where the engine was asked."""
+        self.held = False
+        """Whether the engine is made to wait, because the connection to the queue is full."""
 
 
 def result_of(running: Running, outcome: Outcome) -> Result:

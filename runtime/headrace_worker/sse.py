@@ -10,7 +10,8 @@ import msgspec
 from headrace_worker.endings import Usage
 
 _END = b"\n\n"
-_HAS_USAGE = re.compile(rb'"usage"\s*:\s*\{')
+_USAGE = b'"usage"'
+_HAS_USAGE = re.compile(_USAGE + rb"\s*:\s*\{")
 """Matches outside of JSON strings only: within one, the quotes would be escaped."""
 
 _DECODER = json.JSONDecoder()
@@ -84,8 +85,8 @@ class UsageTap:
                 self._rest = data
                 return b""
             data, self._rest = data[:end], data[end:]
-        found = _HAS_USAGE.search(data)
-        if not found:
+        # the first look is the cheap one: a plain search in bytes is several times as fast as the pattern's
+        if _USAGE not in data or not (found := _HAS_USAGE.search(data)):
             return data
         before, mark, _ = data[: found.start()].rpartition(_END)
         events = data[len(before + mark) :].split(_END)[:-1]

@@ -1,13 +1,16 @@
 """What clients see beside the answers: ids, names, keys, comments while they wait, and TLS."""
 
 import asyncio
+import dataclasses
 import gc
+import io
 import json
 import ssl
 import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import openai
 import pytest
@@ -18,8 +21,7 @@ from raw_http import RawClient, request
 from v1_worker import V1Worker
 
 from headrace_api import wire
-from headrace_queue.access import Open
-from headrace_queue.answer import Answer
+from headrace_queue.access import Admission
 from headrace_queue.app import QueueServer
 from headrace_queue.errors import ApiError
 from headrace_queue.exchange import Call, Exchange
@@ -217,33 +219,39 @@ async def test_access_is_asked_and_told_once() -> None:
             await eventually(lambda: access.settled == [None, usage, None])
 
 
-async def test_a_fault_of_the_queue_is_an_error_of_one_request(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with RawClient(queue.server.port) as client:
-        monkeypatch.setattr(Open, "admit", lambda *_: 1 // 0)
+class Faulty:
+    def admit(self, *_: object) -> Admission:
+        raise ZeroDivisionError
+
+    def visible(self, _: str, models: Iterable[str], /) -> list[str]:
+        return list(models)
+
+
+async def test_a_fault_of_the_queue_is_an_error_of_one_request(tmp_path: Path) -> None:
+    settings, log = dataclasses.replace(BASE, data_folder=tmp_path), io.StringIO()
+    async with (
+        QueueServer(settings, CollectorRegistry(), make_logger(stream=log), Faulty()) as server,
+        RawClient(server.port) as client,
+    ):
         client.post(CHAT)
         answer = await client.response()
         assert (answer.status, answer.error["code"]) == (500, "internal_error")
         client.send(request("GET", "/healthz"))
         assert (await client.response()).status == 200
-    (line,) = [line for line in queue.logged() if line["event"] == "a request has failed"]
+    logged = [json.loads(line) for line in log.getvalue().splitlines()]
+    (line,) = [line for line in logged if line["event"] == "a request has failed"]
     assert "ZeroDivisionError" in line["exception"]
     assert line["request_id"] == answer.headers["x-request-id"]
 
 
-async def test_a_fault_in_one_answer_leaves_the_others_alone(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_fault_in_one_answer_leaves_the_others_alone(queue: Queue) -> None:
     reported: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
     async with V1Worker(queue.worker_url, "m", credit=2) as worker:
-        tasks = [queue.ask(stream=True), queue.ask(stream=True, user="bad")]
+        tasks = [queue.ask(stream=True), queue.ask(stream=True)]
         jobs = [await worker.expect(wire.Job) for _ in tasks]
-        begin = Answer._begin
-
-        def faulty(answer: Answer, _more: bytes = b"") -> None:
-            if answer.call and b'"bad"' in answer.call.raw:
-                raise ZeroDivisionError
-            begin(answer)
-
-        monkeypatch.setattr(Answer, "_begin", faulty)
+        (one, _) = queue.server._http._connections
+        one._transport.write = Mock(side_effect=ZeroDivisionError)
         await worker.pieces(*((job.job, chunk("x") + DONE) for job in jobs))
         cancelled = await worker.expect(wire.Cancel)
         (good,) = [job for job in jobs if job.job != cancelled.job]

@@ -51,7 +51,7 @@ class Gauge:
     def __init__(self, kind: Kind, limit: int) -> None:
         self.kind = kind
         self.limit = limit
-        self.allotted: float = limit
+        self.allotted: float = float(limit)
         """How far this replica may go."""
         self.low_water = math.inf
         """From where on it should ask for more."""
@@ -158,7 +158,7 @@ class Meter:
             limit = getattr(limits, kind.value)
             if isinstance(limit, int):
                 gauge = before.get(kind) or Gauge(kind, limit)
-                gauge.limit, gauge.allotted, gauge.low_water = limit, limit, math.inf
+                gauge.limit, gauge.allotted, gauge.low_water = limit, float(limit), math.inf
                 gauges.append(gauge)
         self.gauges = tuple(gauges)
         self._by_kind = {gauge.kind: gauge for gauge in gauges}

@@ -41,7 +41,8 @@ class Ranking(Generic[_T]):
         heap, places = self._heap, self._places
         while heap:
             place = heap[0]
-            if places.get(place[2]) is place:
+            current = places.get(place[2])
+            if current is not None and current[1] == place[1]:
                 return place[2]
             heapq.heappop(heap)
         return None

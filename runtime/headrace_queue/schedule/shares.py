@@ -66,24 +66,28 @@ class Flow:
     waiting: "dict[Line, Ranking[Entry]]" = field(default_factory=dict)
 
 
-@dataclass(slots=True, eq=False)
 class Entry:
     """A request that the schedule knows."""
 
-    ticket: int
-    call: Call
-    since: float
-    """When it came."""
-    work: float
-    """How much it asks for, estimated; in tokens, see `headrace_queue.schedule.work`."""
-    demand: "Demand"
-    flow: Flow
-    line: Line
-    charged: float = 0.0
-    """What its flow's counter was raised by for it."""
-    worker: int | None = None
-    avoid: tuple[int, ...] = ()
-    """Workers that have failed it."""
+    __slots__ = ("avoid", "call", "charged", "demand", "flow", "line", "since", "ticket", "work", "worker")
+
+    def __init__(  # noqa: PLR0913, PLR0917 - what is known of it; one is made for each request, see decision 28
+        self, ticket: int, call: Call, since: float, work: float, demand: "Demand", flow: Flow, line: Line
+    ) -> None:
+        self.ticket = ticket
+        self.call = call
+        self.since = since
+        """When it came."""
+        self.work = work
+        """How much it asks for, estimated; in tokens, see `headrace_queue.schedule.work`."""
+        self.demand = demand
+        self.flow = flow
+        self.line = line
+        self.charged = 0.0
+        """What its flow's counter was raised by for it."""
+        self.worker: int | None = None
+        self.avoid: tuple[int, ...] = ()
+        """Workers that have failed it."""
 
 
 class Shares:
