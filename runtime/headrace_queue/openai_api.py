@@ -3,7 +3,8 @@
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 from urllib.parse import unquote_to_bytes
 
 import structlog
@@ -18,7 +19,8 @@ from headrace_queue.dispatch import Dispatcher
 from headrace_queue.errors import ApiError
 from headrace_queue.exchange import Call
 from headrace_queue.http.head import Head
-from headrace_queue.http.reply import JSON, Reply, field
+from headrace_queue.http.reply import JSON, Reply
+from headrace_queue.http.reply import field as header
 from headrace_queue.keys.wishes import DEADLINE, PRIORITY, with_wishes
 from headrace_queue.metrics import Metrics
 from headrace_queue.models import ModelNames
@@ -52,6 +54,13 @@ def json_page(body: object) -> Page:
     return lambda: (200, JSON, data)
 
 
+class Ids(Protocol):
+    """Where the ids of requests come from."""
+
+    def new(self) -> str:
+        """One that no other request has, of this replica or another."""
+
+
 @dataclass(frozen=True)
 class Parts:
     """What the API works with."""
@@ -61,6 +70,7 @@ class Parts:
     access: Access
     metrics: Metrics
     log: structlog.typing.FilteringBoundLogger
+    ids: Ids = field(default_factory=RequestIds)
 
 
 class OpenAiApi:
@@ -74,7 +84,7 @@ class OpenAiApi:
         self._log = parts.log.bind()  # once, and not for each line
         self._pages = pages
         self._comment_seconds = comment_seconds
-        self._ids = RequestIds()
+        self._ids = parts.ids
         self._now = asyncio.get_running_loop().time
         self._desk = Desk(self._account, self._dispatcher.eta)
         self._started = int(time.time())
@@ -193,7 +203,7 @@ class OpenAiApi:
         return self._json(self._model(name))
 
     def _json(self, body: object) -> tuple[int, bytes, bytes]:
-        return 200, JSON + field("x-request-id", self._ids.new()), to_json(body)
+        return 200, JSON + header("x-request-id", self._ids.new()), to_json(body)
 
     def _model(self, name: str) -> dict[str, str | int]:
         return {"id": name, "object": "model", "created": self._started, "owned_by": "headrace"}

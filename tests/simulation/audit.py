@@ -58,9 +58,9 @@ def _credits_agree(world: "World", queue: QueueActor) -> None:
             continue
         theirs = queue.schedule.workers[number]
         if not theirs.draining:
-            assert not session._seat.recalled, f"{worker.process.name}: a recall has no answer"
-            assert theirs.credits == session._seat.credits, (
-                f"{worker.process.name}: {session._seat.credits} credits, the queue has {theirs.credits}"
+            assert not session._jobs.seat.recalled, f"{worker.process.name}: a recall has no answer"
+            assert theirs.credits == session._jobs.seat.credits, (
+                f"{worker.process.name}: {session._jobs.seat.credits} credits, the queue has {theirs.credits}"
             )
 
 
@@ -118,7 +118,7 @@ def settled(world: "World") -> None:
         assert not worker.shared.unacked._owed, f"not acknowledged: {worker.shared.unacked._owed}"
         offer = worker.status.offered
         assert offer is not None
-        assert worker.session._seat.credits >= offer.slots, f"{worker.process.name} lost credits"
+        assert worker.session._jobs.seat.credits >= offer.slots, f"{worker.process.name} lost credits"
     _credits_agree(world, queue)
 
 

@@ -13,7 +13,7 @@ from headrace_queue.room import Room
 from headrace_queue.schedule import Schedule
 from headrace_queue.waiting_room import WaitingRoom
 from headrace_queue.worker_socket import V1Link
-from headrace_worker import v1
+from headrace_worker import job_runner
 from headrace_worker.unacked import Tell, Unacked
 
 Break = Callable[[pytest.MonkeyPatch], None]
@@ -41,7 +41,7 @@ def a_job_costs_no_credit(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_broken_job_gives_no_credit_back(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(v1, "ending_of_stopped", lambda _running, _why: None)
+    patch.setattr(job_runner, "ending_of_stopped", lambda _running, _why: None)
 
 
 def rows_are_not_written(patch: pytest.MonkeyPatch) -> None:

@@ -39,15 +39,16 @@ _COMMENT_S = 3.0
 _LAST_COMMIT_S = 30.0
 
 
-class _Clock(LoopClock):
+class _Clock:
     """The loop's, for as long as the process lives."""
 
     def __init__(self, process: Process) -> None:
-        super().__init__()
         self._process = process
+        self._clock = LoopClock()
+        self.now = self._clock.now
 
     def call_later(self, seconds: float, callback: Callable[[], object], /) -> Timer:
-        return super().call_later(seconds, lambda: callback() if self._process.alive else None)
+        return self._clock.call_later(seconds, lambda: callback() if self._process.alive else None)
 
 
 class _House:
@@ -91,8 +92,8 @@ class QueueActor:
         teller._asking.chance = rng
         self.process.start(teller.run())
         self.door = WorkerDoor(Replica(self.dispatcher, teller, name), METRICS, log, WorkerTokens(), 15)
-        self.api = OpenAiApi(Parts(self.dispatcher, names, Open(), METRICS, log), {}, _COMMENT_S)
-        self.api._ids = self  # type: ignore[assignment]  # `new` below: the plan has the ids
+        parts = Parts(self.dispatcher, names, Open(), METRICS, log, ids=self)  # `new` below: the plan has the ids
+        self.api = OpenAiApi(parts, {}, _COMMENT_S)
         self.house = _House(self.api)
         self.lines: dict[str, Line] = {}
         self._asked = ""
