@@ -19,6 +19,7 @@ SOURCES = Path(__file__).resolve().parent
 
 MODULES = {
     "queue": {
+        "headrace_api": ("pieces",),
         "headrace_queue": (
             *(
                 "access",

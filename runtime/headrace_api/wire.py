@@ -14,9 +14,9 @@ With the subprotocol `headrace.v1` it carries many requests at once and is pull-
 - Until it is ready a worker is given nothing; granting credits says that it is. One that falls back from `ready` keeps
   its jobs and its credits, which are not used until it is ready again. `draining` and `stopped` mean what `Drain` does.
 - The worker grants credits; each `Job` that the queue sends uses up one of them.
-- Response bytes are binary frames; one frame carries pieces of any number of jobs (`encode_pieces`). For a streamed
-  request the pieces, put together, are the engine's server-sent events; otherwise they are the response body. The
-  pieces of one job are in order and all come before its `Result`.
+- Response bytes are binary frames; one frame carries pieces of any number of jobs (`headrace_api.pieces`). For a
+  streamed request the pieces, put together, are the engine's server-sent events; otherwise they are the response body.
+  The pieces of one job are in order and all come before its `Result`.
 - `Result` ends a job. The queue acknowledges it; a worker sends it again, on its next connection, until it is.
 - `HandBack` returns a job of which no piece was sent: the queue gives it to another worker. `failed` says that the
   engine was lost while it had the job: a request that crashes engines must not go from worker to worker for ever.
@@ -27,11 +27,15 @@ With the subprotocol `headrace.v1` it carries many requests at once and is pull-
   `Returned`, below.
 """
 
-import struct
+import re
+import sys
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter
+import msgspec
+from msgspec import Meta
+from pydantic import Field
+from pydantic_core import from_json
 
 from headrace_api.base import Message
 
@@ -50,8 +54,6 @@ MOST_CREDITS = 100_000
 CLOSE_BAD_REGISTRATION = 4400
 CLOSE_BAD_TOKEN = 4401
 """WebSocket close codes: the registration cannot be understood; the worker's token is not accepted."""
-
-_PIECE_HEADER = struct.Struct(">II")
 
 
 class Gpu(Message):
@@ -117,38 +119,39 @@ class Register(Registration):
     """Whether it knows of `Job.continues`."""
 
 
-class Report(Message):
+class _Tagged(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", tag=str.lower):
+    """A message that is one of many, in the `type` of its name; what the other side may add to it is ignored."""
+
+
+class Report(_Tagged, frozen=True):
     """How far a worker is; told when its state changes, and for its progress no more than once a second."""
 
-    type: Literal["report"] = "report"
     state: WorkerState
     detail: str = ""
     """For people: which file it fetches, why it has to begin again, or what is amiss although it is ready."""
-    done_bytes: int | None = Field(default=None, ge=0)
-    total_bytes: int | None = Field(default=None, ge=0)
+    done_bytes: Annotated[int, Meta(ge=0)] | None = None
+    total_bytes: Annotated[int, Meta(ge=0)] | None = None
     """Of the weights that are being fetched, as far as their size is known."""
 
 
-class Serving(Message):
+class Serving(_Tagged, frozen=True):
     """The models that a worker answers to from now on."""
 
-    type: Literal["serving"] = "serving"
-    models: list[str] = Field(min_length=1)
+    models: Annotated[list[str], Meta(min_length=1)]
     adapters: list[str] = []
 
 
-class Credit(Message):
+class Credit(_Tagged, frozen=True):
     """The worker can take `n` more jobs than it said before."""
 
-    type: Literal["credit"] = "credit"
-    n: int = Field(gt=0, le=MOST_CREDITS)
+    n: Annotated[int, Meta(gt=0, le=MOST_CREDITS)]
 
 
-Count = Annotated[int, Field(ge=0, lt=2**31)]
+Count = Annotated[int, Meta(ge=0, lt=2**31)]
 """Of tokens: what a metric can be raised by and a database's integer holds, whoever says it."""
 
 
-class Usage(Message):
+class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     """Tokens counted by the engine."""
 
     prompt_tokens: Count = 0
@@ -158,46 +161,42 @@ class Usage(Message):
     total_tokens: Count = 0
 
 
-class Result(Message):
+class Result(_Tagged, frozen=True):
     """The end of a job.
 
     `status` is the HTTP status for the client. When no piece was sent, `body` is the response (an OpenAI error object
     where `status` is not 200). After pieces were sent, a status other than 200 means that the response broke off.
     """
 
-    type: Literal["result"] = "result"
     job: int
     request_id: str
-    status: int = Field(default=200, ge=200, lt=600)
+    status: Annotated[int, Meta(ge=200, lt=600)] = 200
     usage: Usage | None = None
-    gpu_seconds: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    gpu_seconds: Annotated[float, Meta(ge=0, le=sys.float_info.max)] = 0.0
     """Of the worker's GPUs, shared among the jobs under way at each moment."""
     receipt: str = ""
     """The job's, as it came: with it any queue can account for a request whose own queue has died."""
     body: dict[str, Any] | None = None
 
 
-class HandBack(Message):
+class HandBack(_Tagged, frozen=True):
     """The worker will not do this job, and has sent no piece of it."""
 
-    type: Literal["handback"] = "handback"
     job: int
     reason: str
     failed: bool = False
     """Whether the engine was lost while it had the job; otherwise the worker has no room for it, or stops."""
 
 
-class Drain(Message):
+class Drain(_Tagged, frozen=True):
     """No further jobs (see the module's text)."""
 
-    type: Literal["drain"] = "drain"
     reason: str = ""
 
 
-class Registered(Message):
+class Registered(_Tagged, frozen=True):
     """The queue accepts the worker."""
 
-    type: Literal["registered"] = "registered"
     replica: str = ""
     """The id of this replica of the queue, another one at each start.
 
@@ -207,11 +206,10 @@ class Registered(Message):
     """`host:port` where all replicas are, this one among them, one address each; empty: the worker's URL."""
 
 
-class Job(Message):
+class Job(_Tagged, frozen=True):
     """A request for the worker; `job` is the number that pieces and messages on this connection refer to."""
 
-    type: Literal["job"] = "job"
-    job: int = Field(ge=0, lt=2**32)
+    job: Annotated[int, Meta(ge=0, lt=2**32)]
     request_id: str
     openai_url: str
     """The path the client asked for, e.g. `/v1/chat/completions`."""
@@ -227,17 +225,15 @@ class Job(Message):
     hands the job back as failed."""
 
 
-class Cancel(Message):
+class Cancel(_Tagged, frozen=True):
     """Stop this job."""
 
-    type: Literal["cancel"] = "cancel"
     job: int
 
 
-class Ack(Message):
+class Ack(_Tagged, frozen=True):
     """The queue has recorded the `Result` of this request: the worker may forget it."""
 
-    type: Literal["ack"] = "ack"
     request_id: str
 
 
@@ -251,65 +247,103 @@ class Ack(Message):
 # together. When a connection ends, and when either side says `Drain`, its unused credits are void on both sides.
 
 
-class Demand(Message):
+class Demand(_Tagged, frozen=True):
     """Requests wait at this replica that the worker could serve; the newest one counts.
 
     It is sent to some of the workers, in turn, and again when it has changed for a worker that was told.
     """
 
-    type: Literal["demand"] = "demand"
-    n: int = Field(ge=0)
+    n: Annotated[int, Meta(ge=0)]
     """More credits of this worker that would be used at once; 0: nothing waits any more."""
-    waited_s: float = Field(default=0.0, ge=0)
+    waited_s: Annotated[float, Meta(ge=0)] = 0.0
     """How long the oldest of these requests has been here."""
 
 
-class Recall(Message):
+class Recall(_Tagged, frozen=True):
     """The worker asks for as many unused credits back. One at a time: the next one after the `Returned`."""
 
-    type: Literal["recall"] = "recall"
-    n: int = Field(gt=0)
+    n: Annotated[int, Meta(gt=0)]
 
 
-class Returned(Message):
+class Returned(_Tagged, frozen=True):
     """The answer to `Recall`, always exactly one: so many unused credits are void, no more than were asked for."""
 
-    type: Literal["returned"] = "returned"
-    n: int = Field(ge=0)
+    n: Annotated[int, Meta(ge=0)]
 
 
-WorkerMessage = Annotated[
-    Register | Report | Serving | Credit | Recall | Result | HandBack | Drain, Field(discriminator="type")
-]
-QueueMessage = Annotated[Registered | Job | Cancel | Ack | Demand | Returned | Drain, Field(discriminator="type")]
+class _RegisterAgain(_Tagged, frozen=True, tag="register"):
+    """A `Register` that is not the first message."""
 
-worker_messages: TypeAdapter[WorkerMessage] = TypeAdapter(WorkerMessage)
-"""Reads one message of a worker's: `worker_messages.validate_json(text)`."""
-queue_messages: TypeAdapter[QueueMessage] = TypeAdapter(QueueMessage)
-"""Reads one message of a queue's: `queue_messages.validate_json(text)`."""
-_worker_frames: TypeAdapter[list[WorkerMessage]] = TypeAdapter(list[WorkerMessage])
-_queue_frames: TypeAdapter[list[QueueMessage]] = TypeAdapter(list[QueueMessage])
+
+WorkerMessage = Report | Serving | Credit | Recall | Result | HandBack | Drain
+"""What a worker says after its `Register`."""
+QueueMessage = Registered | Job | Cancel | Ack | Demand | Returned | Drain
+"""What a queue says."""
+
+_of_worker = msgspec.json.Decoder(WorkerMessage | _RegisterAgain | list[WorkerMessage | _RegisterAgain])
+_of_queue = msgspec.json.Decoder(QueueMessage | list[QueueMessage])
+_encoder = msgspec.json.Encoder()
 
 _LARGEST_ARRAY = 1 << 20
 """Characters of messages that share a frame; a message that is larger has one to itself."""
+_LONGEST_TYPE = 20
+_WHERE = re.compile(r"(?P<what>.*) - at `\$(\[(?P<number>\d+)\])?\.?(?P<field>.*)`", re.DOTALL)
+"""As msgspec ends what it says."""
+
+
+class MessageError(ValueError):
+    """A frame that is none of the protocol's; tells which field is wrong and what it should be, never what it holds."""
+
+
+def encoded(message: Register | WorkerMessage | QueueMessage) -> str:
+    """A message as JSON."""
+    return message.model_dump_json() if isinstance(message, Register) else _encoder.encode(message).decode()
 
 
 def read_worker_messages(frame: str | bytes) -> list[WorkerMessage]:
     """What a worker sent in one text frame.
 
     Raises:
-        pydantic.ValidationError: it is neither a message nor an array of messages.
+        MessageError: it is neither a message nor an array of messages.
     """
-    if frame[:1] in {"[", b"["}:
-        return _worker_frames.validate_json(frame)
-    return [worker_messages.validate_json(frame)]
+    messages = _read(_of_worker, frame)
+    if any(isinstance(each, _RegisterAgain) for each in messages):
+        raise MessageError("a worker registers once per connection")
+    return messages
 
 
 def read_queue_messages(frame: str | bytes) -> list[QueueMessage]:
     """What a queue sent in one text frame; raises as `read_worker_messages`."""
-    if frame[:1] in {"[", b"["}:
-        return _queue_frames.validate_json(frame)
-    return [queue_messages.validate_json(frame)]
+    return _read(_of_queue, frame)
+
+
+def _read(decoder: msgspec.json.Decoder[Any], frame: str | bytes) -> list[Any]:
+    try:
+        read = decoder.decode(frame)
+    except msgspec.DecodeError:
+        read = _read_again(decoder.type, frame)
+    return read if isinstance(read, list) else [read]
+
+
+def _read_again(kind: Any, frame: str | bytes) -> Any:
+    """What is wrong with it, if anything: a `Job` has numbers as clients write them, and msgspec reads no 1e999."""
+    try:
+        said = from_json(frame, allow_inf_nan=False)
+    except ValueError as error:
+        raise MessageError(f"not JSON: {error}") from None
+    try:
+        return msgspec.convert(said, kind)
+    except msgspec.ValidationError as error:
+        raise MessageError(_in_words(str(error), said)) from None
+
+
+def _in_words(error: str, said: Any) -> str:
+    """The field by its message's type and its path."""
+    found = _WHERE.fullmatch(error)
+    what, number, field = found.group("what", "number", "field") if found else (error, None, "")
+    message = said[int(number)] if number else said
+    kind = str(message.get("type", ""))[:_LONGEST_TYPE] if isinstance(message, dict) and field != "type" else ""
+    return f"{'.'.join(filter(None, (kind, field))) or 'message'}: {what}"
 
 
 def encode_messages(messages: Iterable[str]) -> Iterator[str]:
@@ -328,26 +362,3 @@ def encode_messages(messages: Iterable[str]) -> Iterator[str]:
 
 def _frame_of(messages: list[str]) -> str:
     return messages[0] if len(messages) == 1 else f"[{','.join(messages)}]"
-
-
-def encode_pieces(pieces: Iterable[tuple[int, bytes]]) -> bytes:
-    """One binary frame of `(job, bytes)` pieces: for each, job and length as big-endian u32, then the bytes."""
-    return b"".join([part for job, data in pieces for part in (_PIECE_HEADER.pack(job, len(data)), data)])
-
-
-def decode_pieces(frame: bytes) -> Iterator[tuple[int, bytes]]:
-    """The pieces of a binary frame, in order.
-
-    Raises:
-        ValueError: the frame ends in the middle of a piece.
-    """
-    offset = 0
-    while offset < len(frame):
-        if offset + _PIECE_HEADER.size > len(frame):
-            raise ValueError(f"the frame ends within a piece's header, at byte {len(frame)}")
-        job, length = _PIECE_HEADER.unpack_from(frame, offset)
-        offset += _PIECE_HEADER.size
-        if offset + length > len(frame):
-            raise ValueError(f"the frame ends within a piece of job {job}: {length} bytes announced at byte {offset}")
-        yield job, frame[offset : offset + length]
-        offset += length

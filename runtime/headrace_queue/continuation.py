@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 from pydantic_core import from_json, to_json
 
 from headrace_api.wire import Usage
@@ -124,7 +125,7 @@ def _over(openai_url: str, told: _Told, *, wants_usage: bool, said: bool) -> Ove
     if wants_usage and told.usage is None:
         return None  # no engine has counted, and the client was promised that
     events = [] if said else [_event({**(told.head or {}), "choices": [_finish(openai_url, told.finish)]})]
-    usage = Usage.model_validate(told.usage) if told.usage else None
+    usage = msgspec.convert(told.usage, Usage, strict=False) if told.usage else None
     return Over(b"".join([*events, DONE]), usage)
 
 
@@ -236,4 +237,4 @@ class Stitch:
         """What the whole answer used, from what the last worker has told."""
         if told is None:
             return None
-        return Usage.model_validate(self._summed(told.model_dump()))
+        return Usage(**self._summed(msgspec.structs.asdict(told)))

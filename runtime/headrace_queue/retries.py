@@ -55,7 +55,7 @@ def broken_off(exchange: Exchange) -> End:
 
 def _counted(exchange: Exchange, status: int, body: dict[str, Any]) -> End:
     usage, used = exchange.given(), exchange.used
-    said = {} if usage is None else {"usage": usage.model_dump(include={"completion_tokens"})}
+    said = {} if usage is None else {"usage": {"completion_tokens": usage.completion_tokens}}
     end = End(status, {**body, **said}, usage)
     if used is None or used.usage is None:
         exchange.used = replace(end, gpu_seconds=used.gpu_seconds if used else 0.0)

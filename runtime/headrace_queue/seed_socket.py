@@ -3,8 +3,8 @@
 import asyncio
 from typing import Any
 
+import msgspec
 from aiohttp import WSCloseCode, WSMsgType
-from pydantic import ValidationError
 from pydantic_core import from_json
 
 from headrace_api.wire import SeedRequest, Usage
@@ -55,8 +55,8 @@ def end_of(reply: Any) -> End:
 def usage_of(reply: dict[str, Any]) -> Usage | None:
     """What a worker counted; an answer without a count is better than none."""
     try:
-        return Usage.model_validate(reply["usage"]) if reply.get("usage") else None
-    except ValidationError:
+        return msgspec.convert(reply["usage"], Usage, strict=False) if reply.get("usage") else None
+    except msgspec.ValidationError:
         return None
 
 

@@ -145,8 +145,6 @@ async def _serve_v1(session: V1Session, socket: Socket, log: structlog.typing.Fi
     try:
         async for frame in socket:
             session.take(frame)
-    except ValidationError as error:
-        await close(socket, WSCloseCode.PROTOCOL_ERROR, in_words(error))
     except ValueError as error:
         await close(socket, WSCloseCode.PROTOCOL_ERROR, str(error))
     except ConductError as error:

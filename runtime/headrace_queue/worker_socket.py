@@ -12,6 +12,7 @@ from aiohttp import WSCloseCode, WSMessage, WSMsgType
 
 from headrace_api import wire
 from headrace_api.load import Starting
+from headrace_api.pieces import decode_pieces
 from headrace_queue import sse
 from headrace_queue.conduct import Conduct
 from headrace_queue.demand_teller import DemandTeller
@@ -65,15 +66,15 @@ class V1Link:
 
     def cancel(self, job: int) -> None:
         """Ask to stop a job."""
-        self._outbox.put(wire.Cancel(job=job).model_dump_json())
+        self._outbox.put(wire.encoded(wire.Cancel(job=job)))
 
     def drain(self, reason: str) -> None:
         """Say that no further job will come."""
-        self._outbox.put(wire.Drain(reason=reason).model_dump_json())
+        self._outbox.put(wire.encoded(wire.Drain(reason=reason)))
 
     def demand(self, demand: wire.Demand, /) -> None:
         """Say that requests wait."""
-        self._outbox.put(demand.model_dump_json())
+        self._outbox.put(wire.encoded(demand))
 
 
 class V1Session:
@@ -92,7 +93,7 @@ class V1Session:
         self._outbox = outbox
         self._log = log
         self._rights = rights
-        outbox.put(wire.Registered(replica=replica.id, replicas=replica.replicas).model_dump_json())
+        outbox.put(wire.encoded(wire.Registered(replica=replica.id, replicas=replica.replicas)))
         self._state = register.state
         self._note = ""
         report = wire.Report(state=register.state)
@@ -111,7 +112,7 @@ class V1Session:
         """Take a frame of the worker's.
 
         Raises:
-            ValueError: it is none of the protocol's; pydantic's are ones, too.
+            ValueError: it is none of the protocol's.
             ConductError: the worker does what no honest worker does.
         """
         if frame.type is WSMsgType.BINARY:
@@ -127,7 +128,7 @@ class V1Session:
 
     def _take_pieces(self, frame: bytes) -> None:
         now = self._now()
-        for job, data in wire.decode_pieces(frame):
+        for job, data in decode_pieces(frame):
             self._conduct.piece(job, len(data), now)
             self._dispatcher.piece(self._worker, job, data)
 
@@ -140,7 +141,7 @@ class V1Session:
             case wire.Recall():
                 self._conduct.said(self._now())
                 returned = self._dispatcher.take_back(self._worker, message.n)
-                self._outbox.put(wire.Returned(n=returned).model_dump_json())
+                self._outbox.put(wire.encoded(wire.Returned(n=returned)))
             case wire.Result():
                 self._finish(message)
             case wire.HandBack():
@@ -159,8 +160,6 @@ class V1Session:
                 if why := self._rights.excess(message.models):
                     raise ValueError(why)
                 self._dispatcher.replace_models(self._worker, message.models)
-            case wire.Register():
-                raise ValueError("a worker registers once per connection")
 
     def _finish(self, message: wire.Result) -> None:
         now = self._now()

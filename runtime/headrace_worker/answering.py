@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from headrace_worker.endings import Usage
+from headrace_api.wire import Usage
 from headrace_worker.sse import UsageTap, usage_of
 
 Emit = Callable[[bytes], None]

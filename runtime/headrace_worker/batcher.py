@@ -4,9 +4,8 @@ import asyncio
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from pydantic import BaseModel
-
-from headrace_api.wire import encode_messages, encode_pieces
+from headrace_api.pieces import encode_pieces
+from headrace_api.wire import Register, WorkerMessage, encode_messages, encoded
 
 _HIGH_WATER_BYTES = 1 << 20
 _LARGEST_PIECE_BYTES = 1 << 20
@@ -65,9 +64,9 @@ class Batcher:
         """Have `callback` called once everything has been handed to the connection."""
         self._waiting.append(callback)
 
-    def message(self, message: BaseModel) -> None:
+    def message(self, message: Register | WorkerMessage) -> None:
         """Send a control message, after all pieces added so far."""
-        self.text(message.model_dump_json())
+        self.text(encoded(message))
 
     def text(self, message: str) -> None:
         """Send a control message that is JSON already, likewise."""

@@ -4,11 +4,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
-from headrace_api.wire import Job
+from headrace_api.wire import HandBack, Job, Result, encoded
 from headrace_worker import transcripts
 from headrace_worker.answering import Emit, Ends, Outcome
 from headrace_worker.batcher import Batcher
-from headrace_worker.endings import HandBack, Result, encoded
 from headrace_worker.jobs import (
     TOKEN_MARK,
     Running,

@@ -4,9 +4,8 @@ from typing import Literal
 
 import structlog
 
-from headrace_api.wire import Job
+from headrace_api.wire import HandBack, Job, Result, Usage
 from headrace_worker.answering import Outcome, error_body
-from headrace_worker.endings import HandBack, Result, Usage
 from headrace_worker.engine_client import EngineClient
 from headrace_worker.transports.protocol import Asking
 

@@ -9,7 +9,7 @@ from typing import Any
 import prometheus_client
 from prometheus_client import CollectorRegistry, Gauge
 
-from headrace_worker.endings import HandBack, Result, Usage
+from headrace_api.wire import HandBack, Result, Usage
 from headrace_worker.life import State
 from headrace_worker.reconciliation import Growth, counted
 from headrace_worker.tallies import Counter, Histogram

@@ -5,8 +5,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pydantic import BaseModel
-
 from headrace_api.wire import Report
 from headrace_worker.life import State
 from headrace_worker.status import Status
@@ -19,7 +17,7 @@ class Reports:
     """The reports of one connection. What `Register` said is not said again."""
 
     status: Status
-    send: Callable[[BaseModel], None]
+    send: Callable[[Report], None]
     _last: Report | None = None
     _told_at: float = -math.inf
     """On the event loop's clock."""

@@ -6,14 +6,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from pydantic import BaseModel
-
 from headrace_api.wire import Credit, Recall
 from headrace_worker.sharing import Seat, moves
 from headrace_worker.status import Status
 from headrace_worker.unacked import Unacked
 
-Send = Callable[[BaseModel], None]
+Send = Callable[[Credit | Recall], None]
 """Sends a message over a connection; neither waits nor raises."""
 
 

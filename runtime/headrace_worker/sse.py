@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from headrace_worker.endings import Usage
+from headrace_api.wire import Usage
 
 _END = b"\n\n"
 _USAGE = b'"usage"'

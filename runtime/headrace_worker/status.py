@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from headrace_api.wire import Usage
 from headrace_worker.adapters.told import Told
-from headrace_worker.endings import Usage
 from headrace_worker.gpu_time import SharedTime
 from headrace_worker.life import State
 from headrace_worker.metrics import Metrics

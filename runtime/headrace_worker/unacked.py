@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import structlog
 
-from headrace_worker.endings import Result
+from headrace_api.wire import Result
 
 _UNACKED_LIMIT = 10_000
 ELSEWHERE_S = 5.0

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import aiohttp
 import structlog
-from pydantic import BaseModel, ValidationError
 
 from headrace_api.wire import (
     Ack,
@@ -15,6 +14,8 @@ from headrace_api.wire import (
     Demand,
     Drain,
     Job,
+    MessageError,
+    QueueMessage,
     Register,
     Registered,
     Returned,
@@ -147,15 +148,13 @@ class V1Session:
     def _handle_text(self, text: str) -> None:
         try:
             messages = read_queue_messages(text)
-        except ValidationError as error:
-            # The input itself may hold a prompt: only where and why it is wrong may be logged.
-            problems = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
-            log.warning("the queue sent a message that cannot be understood", problems=problems)
+        except MessageError as error:
+            log.warning("the queue sent a message that cannot be understood", problem=str(error))
             return
         for message in messages:
             self._handle(message)
 
-    def _handle(self, message: BaseModel) -> None:
+    def _handle(self, message: QueueMessage) -> None:
         match message:
             case Job():
                 self._jobs.accept(message)

@@ -1,13 +1,17 @@
 """The shared vocabulary."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from headrace_api import wire
 from headrace_api.crd import custom_resource_definition
 from headrace_api.inference_model import InferenceModelSpec
+from headrace_api.pieces import decode_pieces, encode_pieces
 from headrace_api.worker_config import Generator, WorkerConfig, fingerprint
 
 pieces = st.lists(st.tuples(st.integers(0, 2**32 - 1), st.binary(max_size=50)))
@@ -15,15 +19,15 @@ pieces = st.lists(st.tuples(st.integers(0, 2**32 - 1), st.binary(max_size=50)))
 
 @given(pieces)
 def test_pieces_survive_a_frame(some):
-    assert list(wire.decode_pieces(wire.encode_pieces(some))) == some
+    assert decode_pieces(encode_pieces(some)) == some
 
 
 @given(pieces.filter(bool), st.data())
 def test_a_cut_frame_is_an_error_or_whole_pieces(some, data):
-    frame = wire.encode_pieces(some)
+    frame = encode_pieces(some)
     cut = frame[: data.draw(st.integers(0, len(frame) - 1))]
     try:
-        got = list(wire.decode_pieces(cut))
+        got = decode_pieces(cut)
     except ValueError:
         return
     assert got == some[: len(got)]
@@ -31,10 +35,50 @@ def test_a_cut_frame_is_an_error_or_whole_pieces(some, data):
 
 
 def test_messages_are_told_apart_by_type():
-    message = wire.worker_messages.validate_json('{"type": "credit", "n": 4, "later": true}')
-    assert message == wire.Credit(n=4)
-    with pytest.raises(ValidationError, match=r"register.*credit"):
-        wire.worker_messages.validate_json('{"type": "other"}')
+    assert wire.read_worker_messages('{"type": "credit", "n": 4, "later": true}') == [wire.Credit(n=4)]
+    assert wire.read_queue_messages('[{"type": "returned", "n": 0}, {"job": 7, "type": "cancel"}]') == [
+        wire.Returned(n=0),
+        wire.Cancel(job=7),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("frame", "words"),
+    [
+        ('{"type": "other"}', "type: Invalid value 'other'"),
+        ('{"n": 1}', "message: Object missing required field `type`"),
+        ('{"type": "credit", "n": 0}', "credit.n: Expected `int` >= 1"),
+        ('{"type": "credit", "n": 0, "and": ', "not JSON"),
+        ("[[]]", "message: Expected `object`, got `array`"),
+        ('[{"type": "credit", "n": 1}, {"type": "credit"}]', "credit: Object missing required field `n`"),
+        ('[{"type": "credit", "n": 1}, {"type": "recall", "n": "1"}]', "recall.n: Expected `int`, got `str`"),
+        (
+            '{"type": "result", "job": 1, "request_id": "x", "usage": {"prompt_tokens": -1}}',
+            "result.usage.prompt_tokens",
+        ),
+        ('{"type": "result", "job": 1, "request_id": "x", "gpu_seconds": NaN}', "not JSON"),
+        ('{"type": "report", "state": "tired"}', "report.state: Invalid enum value 'tired'"),
+        ('{"type": "register", "worker": "w"}', "a worker registers once"),
+        ("7", "message: Expected `object | array`, got `int`"),
+        ("", "not JSON"),
+        (b"\xff", "not JSON"),
+    ],
+)
+def test_what_is_wrong_with_a_message_is_said_in_words(frame, words):
+    with pytest.raises(wire.MessageError, match=f"^{re.escape(words)}"):
+        wire.read_worker_messages(frame)
+
+
+def test_a_job_has_numbers_as_clients_may_write_them():
+    body = '{"seed": 123456789012345678901234567890, "temperature": 1e999, "top_p": 0.10000000000000000001}'
+    head = '{"type": "job", "job": 1, "request_id": "r", "openai_url": "/v1/completions", "openai_req": '
+    [job] = wire.read_queue_messages(head + body + "}")
+    assert job.openai_req == from_json(body)
+
+
+@pytest.mark.parametrize("message", [wire.Registered(), wire.Job(1, "r", "/v1/embeddings", {}), wire.Demand(0)])
+def test_what_is_written_is_read(message):
+    assert wire.read_queue_messages(wire.encoded(message)) == [message]
 
 
 def test_fingerprint_ignores_how_defaults_are_written():

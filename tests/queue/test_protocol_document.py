@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import get_args
 
+import msgspec
 import pytest
 from pydantic import BaseModel
 from queue_setup import Queue, eventually
@@ -18,21 +19,27 @@ DOCUMENT = (ROOT / "docs" / "protocol.md").read_text()
 NAMED = set(re.findall(r"`\"?([a-z_]+)\"?`", DOCUMENT)) | set(re.findall(r'"([a-z_]+)":', DOCUMENT))
 
 
-def messages() -> list[type[BaseModel]]:
+def messages() -> list[type[BaseModel | msgspec.Struct]]:
     """Every message of both modules."""
     return [
         each
         for module in (wire, wire_poll)
         for _, each in inspect.getmembers(module, inspect.isclass)
-        if issubclass(each, BaseModel) and each.__module__ == module.__name__
+        if issubclass(each, (BaseModel, msgspec.Struct))
+        and each.__module__ == module.__name__
+        and each.__name__[0] != "_"
     ]
 
 
 @pytest.mark.parametrize("message", messages(), ids=lambda each: each.__name__)
-def test_every_field_is_named(message: type[BaseModel]) -> None:
-    assert not set(message.model_fields) - NAMED
-    if kind := message.model_fields.get("type"):
-        assert f"`{kind.default}`" in DOCUMENT
+def test_every_field_is_named(message: type[BaseModel | msgspec.Struct]) -> None:
+    fields = set(message.__struct_fields__ if issubclass(message, msgspec.Struct) else message.model_fields)
+    assert not fields - NAMED
+
+
+@pytest.mark.parametrize("message", [wire.Register, *get_args(wire.WorkerMessage), *get_args(wire.QueueMessage)])
+def test_every_type_is_named(message: type[wire.Register | wire.WorkerMessage | wire.QueueMessage]) -> None:
+    assert f"`{message.__name__.lower()}`" in DOCUMENT
 
 
 def test_every_state_and_close_code_is_named() -> None:

@@ -15,6 +15,7 @@ from queue_setup import Queue, eventually
 from v1_worker import MACHINE, V1Worker
 
 from headrace_api import wire
+from headrace_api.pieces import encode_pieces
 from headrace_queue.conduct import Budget, Conduct, ConductError, Given
 
 ANSWER = {"choices": [{"message": {"role": "assistant", "content": "fine"}}]}
@@ -72,14 +73,23 @@ async def test_who_lies_about_usage_is_cut_off_and_the_answer_stands(queue: Queu
         await cut_off(worker, 1008, "cannot be")
 
 
-@pytest.mark.parametrize("seconds", ["-1.0", "NaN", "Infinity"])
-async def test_numbers_that_are_no_seconds_are_no_result(queue: Queue, seconds: str) -> None:
+@pytest.mark.parametrize(
+    ("seconds", "why"),
+    [
+        ("-1.0", "result.gpu_seconds"),
+        ("1e999", "result.gpu_seconds"),
+        ('"1"', "result.gpu_seconds"),
+        ("NaN", "not JSON"),
+        ("Infinity", "not JSON"),
+    ],
+)
+async def test_numbers_that_are_no_seconds_are_no_result(queue: Queue, seconds: str, why: str) -> None:
     async with honest(queue), V1Worker(queue.worker_url, "m", credit=1) as worker:
         asked = queue.ask("m")
         job = await worker.expect(wire.Job)
         ended = wire.Result(job=job.job, request_id=job.request_id, body=ANSWER, gpu_seconds=0.5)
-        await worker.socket.send(ended.model_dump_json().replace("0.5", seconds))
-        await cut_off(worker, 1002, "result.gpu_seconds")
+        await worker.socket.send(wire.encoded(ended).replace("0.5", seconds))
+        await cut_off(worker, 1002, why)
         async with V1Worker(queue.worker_url, "m", credit=1) as other:
             await other.result(await other.expect(wire.Job), body=ANSWER)
             assert (await asked).choices[0].message.content == "fine"
@@ -94,7 +104,7 @@ async def test_who_floods_with_bytes_nobody_asked_for_is_cut_off(queue: Queue) -
 
 async def test_who_reports_all_the_time_is_cut_off(queue: Queue) -> None:
     async with honest(queue), V1Worker(queue.worker_url, "m") as worker:
-        report = wire.Report(state="ready").model_dump_json()
+        report = wire.encoded(wire.Report(state="ready"))
         await worker.socket.send(f"[{','.join([report] * 5000)}]")
         await cut_off(worker, 1008, "too many reports")
 
@@ -169,9 +179,7 @@ def garbage(rng: random.Random) -> str | bytes:
     if kind == 3:
         return rng.randbytes(rng.randrange(64))
     if kind == 4:
-        return wire.encode_pieces(
-            [(rng.randrange(4), rng.randbytes(rng.randrange(99))) for _ in range(rng.randrange(4))]
-        )
+        return encode_pieces([(rng.randrange(4), rng.randbytes(rng.randrange(99))) for _ in range(rng.randrange(4))])
     return "[" * rng.randrange(5000)
 
 

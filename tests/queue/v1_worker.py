@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self, TypeVar
 
-from pydantic import BaseModel
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from headrace_api import wire
+from headrace_api.pieces import encode_pieces
 
 MACHINE = {"cpu_count": 2, "disk_space": 10, "vram": 0}
-_M = TypeVar("_M", bound=BaseModel)
+_M = TypeVar("_M", bound=wire.QueueMessage)
 
 
 class V1Worker:
@@ -45,7 +45,7 @@ class V1Worker:
         )
         self._credit = credit
         self.socket: ClientConnection
-        self._came: deque[BaseModel] = deque()
+        self._came: deque[wire.QueueMessage] = deque()
 
     async def __aenter__(self) -> Self:
         self.socket = await self._connecting
@@ -66,8 +66,8 @@ class V1Worker:
         """The network cable is pulled."""
         self.socket.transport.abort()
 
-    async def send(self, message: BaseModel) -> None:
-        await self.socket.send(message.model_dump_json())
+    async def send(self, message: wire.Register | wire.WorkerMessage) -> None:
+        await self.socket.send(wire.encoded(message))
 
     async def expect(self, kind: type[_M]) -> _M:
         async with asyncio.timeout(5):
@@ -88,7 +88,7 @@ class V1Worker:
         return False
 
     async def pieces(self, *pieces: tuple[int, bytes]) -> None:
-        await self.socket.send(wire.encode_pieces(pieces))
+        await self.socket.send(encode_pieces(pieces))
 
     async def result(self, job: wire.Job, **fields: object) -> None:
         """Send the result and wait for its acknowledgement."""

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from random import Random
 
 from headrace_api import wire
+from headrace_api.pieces import encode_pieces
 from tests.simulation.loop import Process
 from tests.simulation.network import Connection, End
 from tests.simulation.plan import WorkerPlan
@@ -47,7 +48,7 @@ class Liar:
     async def _talk(self, end: End) -> None:
         machine = {"cpu_count": 1, "disk_space": 1, "vram": 0}
         register = wire.Register(worker="w0", models=["a"], fingerprint="f", **machine)
-        await end.send_str(register.model_dump_json())
+        await end.send_str(wire.encoded(register))
         for _ in range(self._rng.randint(1, 20)):
             said = self._rng.choice(_SAYINGS)(self)
             await (end.send_bytes(said) if isinstance(said, bytes) else end.send_str(said))
@@ -79,17 +80,17 @@ class Liar:
         return json.dumps(result)
 
     def _pieces(self) -> bytes:
-        return wire.encode_pieces((self._number(), b"x" * self._rng.choice((0, 1, 900))) for _ in range(3))
+        return encode_pieces((self._number(), b"x" * self._rng.choice((0, 1, 900))) for _ in range(3))
 
     def _handback(self) -> str:
-        return wire.HandBack(job=self._number(), reason="?", failed=self._rng.random() < 0.5).model_dump_json()
+        return wire.encoded(wire.HandBack(job=self._number(), reason="?", failed=self._rng.random() < 0.5))
 
     def _report(self) -> str:
         state = self._rng.choice(("ready", "loading", "draining", "failed"))
-        return wire.Report(state=state).model_dump_json()
+        return wire.encoded(wire.Report(state=state))
 
     def _serving(self) -> str:
-        return wire.Serving(models=self._rng.choice((["a"], ["b"], ["a", "b"]))).model_dump_json()
+        return wire.encoded(wire.Serving(models=self._rng.choice((["a"], ["b"], ["a", "b"]))))
 
     def _nonsense(self) -> str | bytes:
         return self._rng.choice((b"\0\0\0\1\0\0\0\11abc", "{", '{"type": "register"}', '{"type": "credit", "n": -1}'))

@@ -7,23 +7,25 @@ from collections.abc import AsyncIterator
 from typing import Any, TypeVar
 
 from aiohttp import WSMsgType, web
-from pydantic import BaseModel
 
+from headrace_api.pieces import decode_pieces
 from headrace_api.wire import (
     SUBPROTOCOL,
     Ack,
     Credit,
     Job,
+    QueueMessage,
     Register,
     Registered,
     Report,
     Result,
-    decode_pieces,
+    WorkerMessage,
+    encoded,
     read_worker_messages,
 )
 from tests.serving import served
 
-M = TypeVar("M", bound=BaseModel)
+M = TypeVar("M", bound=Register | WorkerMessage)
 PATIENCE_S = 60
 
 
@@ -36,7 +38,7 @@ class Connection:
     def __init__(self, socket: web.WebSocketResponse, headers: dict[str, str]) -> None:
         self.socket = socket
         self.headers = headers
-        self.messages: asyncio.Queue[BaseModel] = asyncio.Queue()
+        self.messages: asyncio.Queue[Register | WorkerMessage] = asyncio.Queue()
         """All but the reports."""
         self.reports: list[Report] = []
         self.frames: list[list[tuple[int, bytes]]] = []
@@ -45,12 +47,13 @@ class Connection:
         self.closed = asyncio.Event()
 
     async def read(self) -> None:
+        self.messages.put_nowait(Register.model_validate_json(await self.socket.receive_str()))
         async for frame in self.socket:
             if frame.type is WSMsgType.TEXT:
                 for message in read_worker_messages(frame.data):
                     self.reports.append(message) if isinstance(message, Report) else self.messages.put_nowait(message)
             elif frame.type is WSMsgType.BINARY:
-                self.frames.append(list(decode_pieces(frame.data)))
+                self.frames.append(decode_pieces(frame.data))
                 for job, data in self.frames[-1]:
                     self.answers[job] += data
                 self.piece.set()
@@ -85,8 +88,8 @@ class Connection:
     async def first_piece(self) -> None:
         await asyncio.wait_for(self.piece.wait(), PATIENCE_S)
 
-    async def send(self, message: BaseModel) -> None:
-        await self.socket.send_str(message.model_dump_json())
+    async def send(self, message: QueueMessage) -> None:
+        await self.socket.send_str(encoded(message))
 
     async def ask(self, job: int, content: str, **more: Any) -> None:
         await self.ask_path(CHAT, job, messages=[{"role": "user", "content": content}], **more)

@@ -1,6 +1,6 @@
 """The engine's own counters against what the queue was told."""
 
-from headrace_worker.endings import Result, Usage
+from headrace_api.wire import Result, Usage
 from headrace_worker.metrics import Metrics
 from headrace_worker.reconciliation import Growth, counted
 

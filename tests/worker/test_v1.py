@@ -34,7 +34,7 @@ async def test_registers_grants_its_slots_and_answers(queue: ScriptedQueue, pull
         await connection.ask(7, "quick")
         result = await connection.expect(Result)
         assert (result.job, result.request_id, result.status) == (7, "request-7", 200)
-        assert result.usage == Usage.model_validate(USAGE)
+        assert result.usage == Usage(**USAGE)
         assert json.loads(connection.answers[7])["choices"][0]["message"]["content"] == "quick"
         assert (await connection.expect(Credit)).n == 1
         assert worker.registered == [True]
@@ -47,7 +47,7 @@ async def test_streams_bytes_and_keeps_the_usage_chunk_to_itself(
         connection = await queue.connection()
         await connection.greet()
         await connection.ask(1, "quick", stream=True, stop="END")
-        assert (await connection.expect(Result)).usage == Usage.model_validate(USAGE)
+        assert (await connection.expect(Result)).usage == Usage(**USAGE)
         assert connection.answers[1] == b"".join(CHUNKS) + DONE
         assert engine.requests[0]["stream_options"] == {"include_usage": True}
         assert engine.requests[0]["stop"] == ["</s>", "END"]
@@ -58,7 +58,7 @@ async def test_passes_the_usage_chunk_on_to_a_client_that_asked(queue: ScriptedQ
         connection = await queue.connection()
         await connection.greet()
         await connection.ask(1, "quick", stream=True, stream_options={"include_usage": True})
-        assert (await connection.expect(Result)).usage == Usage.model_validate(USAGE)
+        assert (await connection.expect(Result)).usage == Usage(**USAGE)
         assert connection.answers[1] == b"".join(CHUNKS) + USAGE_CHUNK + DONE
 
 
@@ -159,7 +159,7 @@ async def test_results_are_sent_again_until_acknowledged(queue: ScriptedQueue, p
         await second.expect(type(REGISTER))
         await second.send(Registered())
         again = await second.expect(Result)
-        assert (again.request_id, again.usage) == ("request-2", Usage.model_validate(USAGE))
+        assert (again.request_id, again.usage) == ("request-2", Usage(**USAGE))
         assert (await second.expect(Credit)).n == 4
         await second.ack("request-2")
         await second.socket.close()
@@ -233,7 +233,7 @@ async def test_a_dead_engine_hands_back_what_it_had_not_begun_to_answer(
         for _ in range(2):
             message = await asyncio.wait_for(connection.messages.get(), PATIENCE_S)
             ends[type(message)] = message
-        assert ends[HandBack].model_dump()["job"] == 2
+        assert ends[HandBack].job == 2
         result = ends[Result]
         assert isinstance(result, Result)
         assert (result.job, result.status) == (1, 502)

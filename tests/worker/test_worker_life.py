@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
-from headrace_api.wire import WORKER_PATH, Credit, Drain, HandBack, Result, Serving
+from headrace_api.wire import WORKER_PATH, Credit, Drain, HandBack, Report, Result, Serving
 from headrace_api.worker_config import Generator
 from headrace_worker import health, life, puller
 from headrace_worker.adapters.told import Told
@@ -66,13 +66,7 @@ async def test_registers_at_once_reports_how_far_it_is_and_grants_when_ready(
         assert (register.state, register.capacity, register.models) == ("fetching", None, ["m"])
         await until(lambda: [report.done_bytes for report in connection.reports][-1:] == [90])
         assert len(connection.reports) <= 3  # of ten within 0.2 s
-        assert connection.reports[-1].model_dump() == {
-            "type": "report",
-            "state": "fetching",
-            "detail": "model.safetensors",
-            "done_bytes": 90,
-            "total_bytes": 100,
-        }
+        assert connection.reports[-1] == Report("fetching", "model.safetensors", done_bytes=90, total_bytes=100)
         assert (await worker.probe("/readyz"))[1]["missing"][0] == "the worker is fetching"
         assert (await worker.probe("/startedz"))[0] == 503
         assert connection.messages.empty()
@@ -301,7 +295,7 @@ async def test_a_hung_engine_is_killed(  # noqa: PLR0917 (fixtures)
         await connection.ask(2, "hello", stream=True)
         await connection.expect(Drain)
         ends = [await asyncio.wait_for(connection.messages.get(), 15) for _ in range(2)]
-        assert {type(end): end.model_dump()["job"] for end in ends} == {Result: 1, HandBack: 2}
+        assert {type(end): end.job for end in ends} == {Result: 1, HandBack: 2}
         assert [end.status for end in ends if isinstance(end, Result)] == [502]
         assert [end.failed for end in ends if isinstance(end, HandBack)] == [True]
         await connection.ack("request-1")

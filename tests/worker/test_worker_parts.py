@@ -7,16 +7,14 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import aiohttp
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace_api import wire
-from headrace_api.wire import Gpu, decode_pieces
-from headrace_worker import endings, probes, termination
+from headrace_api.pieces import decode_pieces
+from headrace_api.wire import Drain, Usage
+from headrace_worker import probes, termination
 from headrace_worker.batcher import Batcher
-from headrace_worker.endings import Usage
 from headrace_worker.engine_process import exit_text, free_port
 from headrace_worker.errors import ProbesError
 from headrace_worker.life import State
@@ -132,7 +130,7 @@ async def test_a_full_connection_says_so_and_loses_nothing() -> None:
         batcher.piece(job, data)
     assert batcher.full
     batcher.when_emptied(emptied.set)
-    batcher.message(Gpu(name="last"))
+    batcher.message(Drain(reason="last"))
     await asyncio.sleep(0.02)
     assert not emptied.is_set()
     sender.go_on.set()
@@ -148,8 +146,8 @@ async def test_a_full_connection_says_so_and_loses_nothing() -> None:
 async def test_messages_share_a_frame_and_come_after_the_pieces() -> None:
     sender = SlowSender()
     sender.go_on.set()
-    batcher = Batcher(sender, last_words=lambda: batcher.message(Gpu(name="last")))
-    batcher.message(Gpu(name="first"))
+    batcher = Batcher(sender, last_words=lambda: batcher.message(Drain(reason="last")))
+    batcher.message(Drain(reason="first"))
     batcher.piece(1, b"a")
     batcher.piece(2, b"b")
     running = asyncio.create_task(batcher.run())
@@ -157,8 +155,8 @@ async def test_messages_share_a_frame_and_come_after_the_pieces() -> None:
     running.cancel()
     pieces, messages = sender.sent[:2]
     assert isinstance(pieces, bytes)
-    assert list(decode_pieces(pieces)) == [(1, b"a"), (2, b"b")]
-    assert [each["name"] for each in json.loads(messages)] == ["first", "last"]
+    assert decode_pieces(pieces) == [(1, b"a"), (2, b"b")]
+    assert [each["reason"] for each in json.loads(messages)] == ["first", "last"]
 
 
 @pytest.mark.parametrize(
@@ -305,23 +303,6 @@ async def test_probes_follow_the_state() -> None:
         with pytest.raises(ProbesError, match=f"metrics_port: cannot listen on port {metrics_port}"):
             async with probes.serving(status, metrics_port, []):
                 pass
-
-
-def test_ends_of_jobs_are_what_the_wire_says() -> None:
-    usage = endings.Usage(prompt_tokens=9, cached_tokens=4, completion_tokens=2, total_tokens=11)
-    body = {"error": {"message": "é", "code": None}}
-    whole = endings.Result(job=1, request_id="r", status=502, usage=usage, gpu_seconds=0.5, receipt="signed", body=body)
-    ends = (
-        whole,
-        endings.Result(job=1, request_id="r"),
-        endings.HandBack(job=2, reason="why", failed=True),
-        endings.HandBack(job=2, reason="why"),
-    )
-    for end in ends:
-        read = wire.worker_messages.validate_json(endings.encoded(end))
-        assert set(type(read).model_fields) == {*end.__struct_fields__, "type"}
-        told = {"usage": msgspec.structs.asdict(usage)} if end is whole else {}
-        assert read.model_dump(exclude={"type"}) == {**msgspec.structs.asdict(end), **told}
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ async def test_the_grace_period_ends_what_does_not_end_by_itself(tmp_path: Path,
         worker.sigterm()
         await connection.expect(Drain)
         ends = [await asyncio.wait_for(connection.messages.get(), 15) for _ in range(2)]
-        assert {type(end): end.model_dump()["job"] for end in ends} == {Result: 1, HandBack: 2}
+        assert {type(end): end.job for end in ends} == {Result: 1, HandBack: 2}
         assert [end.status for end in ends if isinstance(end, Result)] == [503]
         assert [end.failed for end in ends if isinstance(end, HandBack)] == [False]
         await connection.ack("request-1")
