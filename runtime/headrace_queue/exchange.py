@@ -160,8 +160,8 @@ class Exchange:
         self._size = 0
 
     def finish(self, end: End) -> None:
-        """No more bytes will come."""
-        self.end = end
+        """No more bytes will come; who has all of a stream is told of nothing that failed after it."""
+        self.end = End(200, usage=end.usage) if self.complete else end
         self.news()
 
     def take(self) -> bytes | End | None:

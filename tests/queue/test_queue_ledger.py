@@ -338,3 +338,27 @@ async def test_a_client_that_leaves_with_the_last_event_has_its_answer(queue: Qu
         await worker.result(job, usage=USAGE)
     row = only(database)
     assert (row.outcome, row.completion_tokens, row.doubt) == ("completed", 7, "")
+
+
+@pytest.mark.parametrize("trouble", ["the worker dies", "the engine was lost", "the queue stops"])
+async def test_what_a_client_has_whole_cannot_fail(queue: Queue, database: str, trouble: str) -> None:
+    async with V1Worker(queue.worker_url, "m", credit=1) as worker:
+        task = queue.ask(stream=True)
+        job = await worker.expect(wire.Job)
+        await worker.pieces((job.job, chunk("x")), (job.job, DONE))
+        lines = (await task).response.aiter_lines()
+        while await anext(lines) != "data: [DONE]":
+            pass
+        match trouble:
+            case "the worker dies":
+                worker.die()
+            case "the engine was lost":
+                await worker.result(job, status=502, usage=USAGE)
+            case "the queue stops":
+                queue.server.dispatcher.drain(0.1, lambda: None)
+                await worker.expect(wire.Drain)
+                await worker.expect(wire.Cancel)
+                await worker.result(job, usage=USAGE)
+        assert not [line async for line in lines if line], "nothing comes after the end"
+    await written(queue)
+    assert only(database).outcome == "completed"
