@@ -224,7 +224,7 @@ class Stitch:
     def _summed(self, usage: dict[str, Any]) -> dict[str, Any]:
         """The second engine's prompt ends in what was the first one's answer."""
         try:
-            before = min(self.tokens, int(usage["prompt_tokens"]))
+            before = max(0, min(self.tokens, int(usage["prompt_tokens"])))
             counts = {
                 "prompt_tokens": int(usage["prompt_tokens"]) - before,
                 "completion_tokens": int(usage["completion_tokens"]) + before,

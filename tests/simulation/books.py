@@ -81,10 +81,8 @@ def _said(client: ClientPlan, status: int, body: bytes) -> _Said:
     except ValueError:
         chunks = [{"error": "no JSON"}]
     error = chunks.pop()["error"] if chunks and "error" in chunks[-1] else None
-    assert lines.index(b"[DONE]") == len(lines) - 1 - bool(error) if complete else error, (
-        f"{client.request_id}: {body!r}"
-    )
-    return _Said(status, chunks, complete and not error, error)
+    assert lines.index(b"[DONE]") == len(lines) - 1 if complete else error, f"{client.request_id}: {body!r}"
+    return _Said(status, chunks, complete, error)
 
 
 def _check_whole(client: ClientPlan, said: _Said) -> None:
