@@ -10,6 +10,7 @@ from headrace_api.wire import Usage
 from headrace_queue.clock import Timer
 from headrace_queue.continuation import PATHS, Again, Over, Stitch, resumed, tokens_in
 from headrace_queue.errors import ApiError
+from headrace_queue.sse import DONE
 from headrace_queue.transcript import Transcript
 
 
@@ -116,7 +117,7 @@ class Exchange:
         self.sent = False
         """Whether a part of the answer is with the client, so that nobody can begin anew."""
         self.complete = False
-        """Whether the client has all of a stream, the last event included; its worker may not have told the end yet."""
+        """Whether the client has all of a stream, the last event included."""
         self.over = False
         self.first_byte: float | None = None
         """When the first bytes came, on the dispatcher's clock."""
@@ -160,8 +161,8 @@ class Exchange:
         self._size = 0
 
     def finish(self, end: End) -> None:
-        """No more bytes will come; who has all of a stream is told of nothing that failed after it."""
-        self.end = End(200, usage=end.usage) if self.complete else end
+        """No more bytes will come; who has all of a stream, or will have, is told of nothing that failed after it."""
+        self.end = End(200, usage=end.usage) if self.has_all else end
         self.news()
 
     def take(self) -> bytes | End | None:
@@ -177,6 +178,11 @@ class Exchange:
         return self.end
 
     # ---- streams that another worker may have to continue
+
+    @property
+    def has_all(self) -> bool:
+        """Whether all of a stream is with the client, or here for it; its worker may not have told the end yet."""
+        return self.complete or (self.call.stream and bool(self._pieces) and self._pieces[-1].endswith(DONE))
 
     @property
     def begun(self) -> bool:

@@ -20,7 +20,7 @@ def can_move(exchange: Exchange, end: End, max_attempts: int) -> bool:
     """Whether a stream that its worker has broken off may be had from another one."""
     if not (end.status in _BROKEN and exchange.call.stream and exchange.begun):
         return False
-    if exchange.complete or exchange.strikes + 1 >= max_attempts:
+    if exchange.has_all or exchange.strikes + 1 >= max_attempts:
         return False
     return not exchange.sent or bool(exchange.go_on())
 
@@ -30,7 +30,7 @@ def ending(exchange: Exchange, max_attempts: int, *, dismissing: bool) -> End | 
 
     Afterwards its call is what the next worker is asked for. `dismissing`: no worker gets anything any more.
     """
-    if exchange.complete:
+    if exchange.has_all:
         return End(200)  # only its worker's word is missing
     spent = dismissing or exchange.strikes >= max_attempts
     goes_on = not exchange.sent or exchange.go_on()
