@@ -4,7 +4,8 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,9 +42,7 @@ def cached(name: str, key: str, build: Callable[[Path], None]) -> Path:
     target = cache_dir() / f"{name}-{key}"
     if target.exists():
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with (target.parent / f".{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(name):
         if not target.exists():
             partial = target.with_name(f".{target.name}.partial")
             shutil.rmtree(partial, ignore_errors=True)
@@ -51,3 +50,12 @@ def cached(name: str, key: str, build: Callable[[Path], None]) -> Path:
             build(partial)
             partial.rename(target)
     return target
+
+
+@contextmanager
+def locked(name: str) -> Iterator[None]:
+    """Let only one process at a time do what is called `name` to the cache."""
+    cache_dir().mkdir(parents=True, exist_ok=True)
+    with (cache_dir() / f".{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
