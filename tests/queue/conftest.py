@@ -1,4 +1,5 @@
 import io
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -20,6 +21,9 @@ from headrace_queue.database.migrate import upgrade
 from headrace_queue.limits import Limits
 from headrace_queue.logs import make_logger
 
+_NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""A client that has none loads all of the system's certificates: longer than most tests take."""
+
 
 @pytest.fixture
 async def start(tmp_path: Path) -> AsyncIterator[Start]:
@@ -33,7 +37,8 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
             server = await stack.enter_async_context(QueueServer(settings, registry, make_logger(stream=log)))
             http = await stack.enter_async_context(aiohttp.ClientSession())
             url = f"http://{settings.host}:{server.port}/v1"
-            client = openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0, timeout=10)
+            plain = openai.DefaultAsyncHttpxClient(verify=_NO_TLS)
+            client = openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0, timeout=10, http_client=plain)
             await stack.enter_async_context(client)
             return Queue(server, registry, client, http, log)
 
