@@ -6,6 +6,8 @@ import pytest
 
 from headrace_operator.kinds import CHILDREN
 
+pytestmark = pytest.mark.cluster  # the control plane's programs are built for it
+
 LABEL = "--selector=app.kubernetes.io/managed-by=headrace-operator,headrace.dev/model="
 ALL = ",".join(kind.plural for kind in CHILDREN)
 

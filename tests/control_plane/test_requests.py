@@ -21,6 +21,8 @@ from headrace_operator.work_queue import Unavailable
 
 from .conftest import CONFIG
 
+pytestmark = pytest.mark.cluster  # the control plane's programs are built for it
+
 KUBECONFIG = "kubernetes.aio.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION"
 """The variable KUBECONFIG is read once, when the client is imported."""
 
