@@ -147,6 +147,7 @@ def bucket(file):
     return source.get("bucket_uri") if isinstance(source, dict) else None
 
 
+@pytest.mark.slow
 @given(files())
 def test_a_config_is_the_same_after_it_was_a_resource(file):
     (config,) = llm_configs(yaml.safe_load(yaml.safe_dump(file, allow_unicode=True)))
@@ -157,6 +158,7 @@ def test_a_config_is_the_same_after_it_was_a_resource(file):
     assert LLMConfig.model_validate(rendered)
 
 
+@pytest.mark.slow
 @given(files())
 def test_export_of_an_import_is_the_config_and_loses_nothing(file):
     spec = ray_serve_llm.to_spec(LLMConfig.model_validate(file)).spec

@@ -99,6 +99,7 @@ def with_defaults(file):
     return out
 
 
+@pytest.mark.slow
 @given(files)
 def test_a_file_is_the_same_after_it_was_a_resource(file):
     read = yaml.safe_load(yaml.safe_dump(file, allow_unicode=True))
@@ -109,6 +110,7 @@ def test_a_file_is_the_same_after_it_was_a_resource(file):
     assert LLMApp.model_validate(rendered)
 
 
+@pytest.mark.slow
 @given(files)
 def test_export_of_an_import_is_the_file_and_loses_nothing(file):
     spec = registry.to_spec(LLMApp.model_validate(file)).spec

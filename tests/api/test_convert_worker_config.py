@@ -87,6 +87,7 @@ def with_defaults(file):
     return out
 
 
+@pytest.mark.slow
 @given(files(name_in_queue=True) | files(name_in_queue=False))
 def test_a_file_is_the_same_after_it_was_a_resource(file):
     imported = worker_config.to_spec(WorkerConfig.model_validate(tomllib.loads(tomli_w.dumps(file))))
@@ -95,6 +96,7 @@ def test_a_file_is_the_same_after_it_was_a_resource(file):
     assert with_defaults(tomllib.loads(rendered)) == with_defaults(file)
 
 
+@pytest.mark.slow
 @given(files(name_in_queue=True) | files(name_in_queue=False))
 def test_export_of_an_import_is_the_file_and_loses_nothing(file):
     config = WorkerConfig.model_validate(file)
@@ -104,6 +106,7 @@ def test_export_of_an_import_is_the_file_and_loses_nothing(file):
     assert worker_config.not_exported(spec) == ()
 
 
+@pytest.mark.slow
 @given(v.yaml_maps, v.yaml_maps)
 def test_operator_and_worker_have_one_fingerprint(engine_kwargs, generate_kwargs):
     engine = {

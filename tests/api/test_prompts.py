@@ -257,6 +257,7 @@ def usable(drawn: dict[str, Any]) -> PromptFormat:
     return PromptFormat.model_validate(as_files_have_it)
 
 
+@pytest.mark.slow
 @given(formats(), MESSAGES)
 def test_any_chat_is_rendered_as_an_independent_reading_of_the_rules_says(
     drawn: dict[str, Any], turns: list[tuple[str, str]]
@@ -269,6 +270,7 @@ def test_any_chat_is_rendered_as_an_independent_reading_of_the_rules_says(
         assert usable(drawn).render(said(*turns)) == expected
 
 
+@pytest.mark.slow
 @given(formats(), MESSAGES)
 def test_a_list_of_one_text_part_is_that_text(drawn: dict[str, Any], turns: list[tuple[str, str]]) -> None:
     assume(oracle(drawn, turns) is not None)

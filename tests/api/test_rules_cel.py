@@ -109,6 +109,7 @@ PARTIAL = {"HR407", "HR411", "HR412", "HR422"}
 """CEL says less than these rules."""
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(st.lists(st.sampled_from(ALL), min_size=1, max_size=4))
 def test_cel_and_the_rules_agree_on_mixtures(specs):

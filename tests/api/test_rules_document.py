@@ -184,6 +184,7 @@ ANYTHING = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(ANYTHING, ANYTHING)
 def test_nothing_raises(spec, rest):
     findings = check_model({"metadata": {"name": "m"}, "spec": spec})
@@ -229,6 +230,7 @@ FACTS = Facts(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(values(SCHEMA, SCHEMA), st.sampled_from([None, FACTS]))
 def test_nothing_raises_for_what_is_nearly_right(spec, facts):

@@ -182,6 +182,7 @@ def test_what_was_changed_by_hand_is_shown(diff, cluster):
     assert "-      terminationGracePeriodSeconds: 5\n+      terminationGracePeriodSeconds: 77\n" in result.out
 
 
+@pytest.mark.slow
 def test_a_new_model(diff):
     result = diff(SPEC)
     assert result.status == 1
@@ -213,6 +214,7 @@ def test_nothing_is_written(diff, cluster):
     }
 
 
+@pytest.mark.slow
 def test_context_and_namespace_are_passed_on(diff, cluster):
     diff(SPEC, "--context", "far", "--namespace", "models")
     assert all("--context=far" in call and "--namespace=models" in call for call in cluster.calls())

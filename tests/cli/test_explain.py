@@ -77,6 +77,7 @@ def at(spec, field):
     return here
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(specs())
 def test_every_rendered_key_has_exactly_one_row_and_a_true_layer(spec):
@@ -97,6 +98,7 @@ def rows_of(spec, **options):
 SMALL = {"engine": {"type": "VLLMEngine", "modelId": "a/b"}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "place", "key", "layer", "sources"),
     [
@@ -148,6 +150,7 @@ def test_layers_of_known_keys(more, place, key, layer, sources):
     assert (row.layer, row.sources) == (layer, sources)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["system", "assistant", "user"])
 def test_templates_that_have_to_hold_a_word_are_the_manifests(name):
     templates = {"system": "S {instruction}", "assistant": "A {instruction}", "user": "U {instruction}"}
@@ -176,6 +179,7 @@ def test_values_that_were_given_are_not_defaults(headrace, tmp_path, model_text)
     assert found["Deployment", "spec.template.spec.containers[worker].image"]["layer"] == "chart default"
 
 
+@pytest.mark.slow
 def test_arguments_that_nobody_sets_have_the_engines_default(headrace):
     spec = "{engine: {type: VLLMEngine, modelId: a/b, maxTotalTokens: 9, engineKwargs: {enable-prefix-caching: true}}}"
     text = f"apiVersion: headrace.dev/v1alpha1\nkind: InferenceModel\nmetadata: {{name: m}}\nspec: {spec}\n"
@@ -190,6 +194,7 @@ def test_arguments_that_nobody_sets_have_the_engines_default(headrace):
     assert json.loads(without.out) == [row for row in rows if row["layer"] != "engine default"]
 
 
+@pytest.mark.slow
 def test_a_pipe_gets_a_line_for_each_key(headrace, model_text):
     result = headrace("explain", "-", text=model_text)
     lines = [line.split("\t") for line in result.out.splitlines()]

@@ -99,6 +99,7 @@ def models(queue, key):
         return [model.id for model in client.models.list()]
 
 
+@pytest.mark.slow
 def test_a_key_from_its_making_to_its_end(queue, run):
     made = run("create", "team a", "--model", "m*", "--requests-per-minute", "60", "--tokens-per-day", "unlimited")
     assert made.returncode == 0, made.stderr
@@ -154,6 +155,7 @@ def test_what_is_wrong_is_told_and_nothing_is_made(where, capsys, wrong, words, 
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("names", "status", "words", "options"),
     [

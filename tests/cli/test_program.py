@@ -11,6 +11,8 @@ import pytest
 
 import headrace_cli.__main__ as program
 
+pytestmark = pytest.mark.slow
+
 HEADRACE = Path(sys.executable).parent / "headrace"
 
 

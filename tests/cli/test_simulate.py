@@ -148,6 +148,7 @@ def a_day(seed=7):
             arrivals += [(time, chance.lognormvariate(1.5, 0.5))] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("smoothing", [0.5, 1, 3])
 def test_a_day(smoothing):
     policy = {"metricsIntervalSeconds": 10, "lookBackPeriodSeconds": 30, "downscaleDelaySeconds": 600}

@@ -56,6 +56,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(VALUES)
 def test_what_is_written_is_read_back_by_kubectl_and_by_pyyaml(data):
     text = write({"a": data})

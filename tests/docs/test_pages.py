@@ -9,6 +9,8 @@ from headrace_worker.engine_process import free_port
 from tests.docs.pages import blocks, run, steps
 from tests.worker.worker_process import ROOT, SAMPLE_MODEL
 
+pytestmark = pytest.mark.slow
+
 PAGES = ROOT / "docs" / "configuration"
 
 

@@ -200,6 +200,7 @@ async def test_release_gives_it_back_also_when_a_renewal_was_cut_off(setup):
     assert setup.store.version == version, "what is not held is not given back"
 
 
+@pytest.mark.slow
 async def test_run_outlives_every_failure_and_stops_when_cancelled(setup):
     a, leads = setup.candidate("a")
     setup.store.failure = OSError("away")

@@ -11,6 +11,8 @@ from aiohttp import web
 from tests.faults import proxy
 from tests.faults.misbehaviour import THROTTLED, Delay, Drop, Fate, Repeat
 
+pytestmark = pytest.mark.slow
+
 
 class Upstream:
     """Counts writes, and tells three events of one object on every watch."""

@@ -5,6 +5,8 @@ import pytest
 from tests.fuzz.parsers import feed
 from tests.fuzz.targets import TARGETS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_nothing_raises_what_it_does_not_document(name: str) -> None:

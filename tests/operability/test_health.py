@@ -7,6 +7,7 @@ import time
 import urllib.error
 import urllib.request
 
+import pytest
 from prometheus_client import CollectorRegistry, Gauge
 from tests.waiting import until
 
@@ -32,6 +33,7 @@ def block_until(released):
     released.wait(30)
 
 
+@pytest.mark.slow
 async def test_a_blocked_event_loop_is_told_with_the_place():
     asked, released = [], threading.Event()
 
@@ -57,6 +59,7 @@ async def test_a_blocked_event_loop_is_told_with_the_place():
         await until(lambda: get(port, "/healthz")[0] == 200)
 
 
+@pytest.mark.slow
 async def test_metrics_do_not_hang_with_the_event_loop(monkeypatch):
     monkeypatch.setattr("headrace_operator.health._METRICS_SECONDS", 0.2)
     answers, released = [], threading.Event()
@@ -132,6 +135,7 @@ async def test_a_watch_that_does_not_tell_of_what_is_listed_is_sick():
     assert state.sick() == ["the API server has listed an object for 301 s that no watch tells of"]
 
 
+@pytest.mark.slow
 async def test_readiness_tells_what_it_waits_for():
     there = {"the watches": False, "the certificate": True}
     waited_for = {name: lambda name=name: there[name] for name in there}

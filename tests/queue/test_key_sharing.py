@@ -26,6 +26,8 @@ from headrace_queue.keys.shares import Row
 from headrace_queue.keys.tables import SHARES
 from headrace_queue.logs import make_logger
 
+pytestmark = pytest.mark.slow
+
 CALL = Call("1", "m", "/v1/chat/completions", b"{}")
 Join = Callable[[], Awaitable[KeyService]]
 

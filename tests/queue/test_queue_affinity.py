@@ -59,6 +59,7 @@ Json = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(
     st.dictionaries(
         st.sampled_from(["model", "messages", "prompt", "tools", "input"]), Json | st.just([LONG, {"role": []}])

@@ -57,6 +57,7 @@ async def test_a_clients_request_id_is_for_its_own_books(queue: Queue) -> None:
     assert [line.get("client_request_id") for line in lines] == ["mine/1", "mine/1", None]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fast_ticks")
 async def test_a_stream_that_waits_gets_comments(start: Start) -> None:
     queue = await start(models=("m",), waiting_comment_seconds=0.1, hold_seconds=0.5)
@@ -90,6 +91,7 @@ async def test_a_stream_that_waits_gets_comments(start: Start) -> None:
     assert statuses == [200, 503, 503]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fast_ticks")
 async def test_who_waits_is_told_for_how_long(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     known: list[float | None] = [None]
@@ -304,6 +306,7 @@ async def test_tls_for_clients_and_workers(tls: tuple[Queue, Path]) -> None:
         client.send(request("GET", "/v1/nothing"))
 
 
+@pytest.mark.slow
 async def test_the_certificate_is_renewed_without_a_restart(tls: tuple[Queue, Path]) -> None:
     queue, folder = tls
     certificate, key = make_certificate(folder, "next")
@@ -333,6 +336,7 @@ def no_garbage_collection() -> Iterator[None]:
     gc.enable()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_garbage_collection")
 @pytest.mark.parametrize("leaves", [False, True])
 @pytest.mark.parametrize("stream", [False, True])

@@ -40,6 +40,7 @@ async def slow_link(port: int, bytes_per_second: float) -> AsyncIterator[int]:
         yield server.sockets[0].getsockname()[1]
 
 
+@pytest.mark.slow
 async def test_a_large_job_on_a_slow_link_is_not_taken_for_a_dead_worker(start: Start) -> None:
     queue = await start(heartbeat_seconds=0.4)
     async with slow_link(queue.server.port, 1_000_000) as port:
@@ -55,6 +56,7 @@ async def test_a_large_job_on_a_slow_link_is_not_taken_for_a_dead_worker(start: 
     assert queue.metric("headrace_queue_worker_disconnects_total", protocol="headrace.v1") == 1
 
 
+@pytest.mark.slow
 async def test_a_worker_that_stops_reading_within_a_large_job_is_found(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:

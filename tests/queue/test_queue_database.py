@@ -105,6 +105,7 @@ def test_writers_wait_for_each_other(database_url: str) -> None:
     engine.dispose()
 
 
+@pytest.mark.slow
 async def test_a_server_that_starts_late_is_waited_for(postgres_server: Postgres) -> None:
     url, log = postgres_server.emptied(), io.StringIO()
     postgres_server.stop()

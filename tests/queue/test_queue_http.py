@@ -267,6 +267,7 @@ async def test_a_head_must_come_in_time(listen: Listen) -> None:
     assert await client.ended() == b""
 
 
+@pytest.mark.slow
 async def test_a_body_must_keep_up_a_rate(listen: Listen) -> None:
     client = await listen(HttpLimits(body_seconds=0.1, body_rate=1000))
     client.send(request("POST", "/", content_length="2000"))

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from raw_http import request
@@ -172,6 +173,7 @@ BODY_SCRAPS = [b"5\r\nabcde\r\n", b"0\r\n\r\n", b"ffffffffffffffff\r\n", b"\x00"
 SCRAPS = st.sampled_from(HEAD_SCRAPS + BODY_SCRAPS)
 
 
+@pytest.mark.slow
 @given(st.lists(SCRAPS | st.binary(max_size=20), max_size=12), SIZES)
 @settings(max_examples=300, deadline=None)
 def test_no_bytes_break_the_connection(scraps: list[bytes], sizes: list[int]) -> None:

@@ -63,6 +63,7 @@ def channel(queue: Queue) -> grpc.aio.Channel:
     return grpc.aio.insecure_channel(f"{queue.server._settings.host}:{queue.server.keda_port}")
 
 
+@pytest.mark.slow
 async def test_waiting_and_running_requests_are_told_and_pushed(start: Start, pb2: Any) -> None:
     queue = await start(keda_port=0, models=("m",))
     async with channel(queue) as asked:

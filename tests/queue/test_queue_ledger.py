@@ -205,6 +205,7 @@ async def test_replicas_can_be_given_their_secret(start: Start, database_url: st
 # ---- the database is away
 
 
+@pytest.mark.slow
 async def test_requests_go_on_while_the_database_is_away(start: Start, postgres_server: Postgres) -> None:
     url = postgres_server.emptied()
     queue = await start(database_url=url)
@@ -292,6 +293,7 @@ async def load(port: int) -> None:
         await asyncio.gather(*(ask() for _ in range(8)))
 
 
+@pytest.mark.slow
 async def test_kill_9_in_the_middle_of_commits_loses_no_row_and_doubles_none(database_url: str) -> None:
     owed: dict[str, wire.Result] = {}
     acknowledged: set[str] = set()

@@ -52,6 +52,7 @@ async def test_a_whole_request_takes_so_long_only(start: Start) -> None:
         assert (await worker.expect(wire.Cancel)).job == job.job
 
 
+@pytest.mark.slow
 async def test_only_so_many_wait(start: Start) -> None:
     queue = await start(max_waiting=2)
     async with V1Worker(queue.worker_url, "m", credit=1) as worker:

@@ -85,6 +85,7 @@ def served() -> Iterator[tuple[int, io.StringIO]]:
         thread.join()
 
 
+@pytest.mark.slow
 def test_schemathesis_finds_nothing(served: tuple[int, io.StringIO], tmp_path: Path) -> None:
     port, log = served
     program = Path(sys.executable).with_name("schemathesis")

@@ -13,6 +13,7 @@ from headrace_api.load import Catalogue, Load, ModelLoad
 from headrace_queue import operator_socket
 
 
+@pytest.mark.slow
 async def test_load_follows_the_requests(queue: Queue) -> None:
     async with operator(queue) as socket:
         await load_until(socket, {})
@@ -30,6 +31,7 @@ async def test_load_follows_the_requests(queue: Queue) -> None:
         await load_until(socket, {"m": ModelLoad()})
 
 
+@pytest.mark.slow
 async def test_a_request_that_came_and_went_between_two_messages_is_told(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -63,6 +65,7 @@ async def test_in_flight_is_told_by_worker(queue: Queue) -> None:
             task.cancel()
 
 
+@pytest.mark.slow
 async def test_a_first_change_is_told_at_once_and_the_next_after_a_pause(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,6 +82,7 @@ async def test_a_first_change_is_told_at_once_and_the_next_after_a_pause(
         task.cancel()
 
 
+@pytest.mark.slow
 async def test_a_catalogue_outlives_its_connection_until_the_next(queue: Queue) -> None:
     async with operator(queue) as socket:
         await socket.send(Catalogue(models=["m", "n"]).model_dump_json())

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -86,6 +87,7 @@ class Replay:
         self.given.update(decisions)
 
 
+@pytest.mark.slow
 @given(Steps)
 def test_what_is_placed_goes_where_it_would_go_from_waiting(steps: list[Call | tuple[str, int, int]]) -> None:
     fast, slow = Replay(places=True), Replay(places=False)

@@ -20,6 +20,8 @@ from v1_worker import V1Worker
 from headrace_api import wire
 from headrace_queue.__main__ import app
 
+pytestmark = pytest.mark.slow
+
 MESSAGES: Any = [{"role": "user", "content": "x"}]
 Launch = Callable[..., Awaitable[tuple[Process, dict[str, Any]]]]
 

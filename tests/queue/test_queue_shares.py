@@ -1,5 +1,6 @@
 """What is promised of fair shares and priorities, apart from how they are kept."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,6 +31,7 @@ def serve(schedule: Schedule) -> int:
 Sizes = st.lists(st.integers(0, 40_000), min_size=30, max_size=30)
 
 
+@pytest.mark.slow
 @given(sizes=st.tuples(Sizes, Sizes), weights=st.tuples(st.sampled_from([0.5, 1.0, 4.0]), st.sampled_from([1.0, 3.0])))
 def test_what_two_keys_get_differs_by_no_more_than_a_request_of_each(
     sizes: tuple[list[int], list[int]], weights: tuple[float, float]
@@ -76,6 +78,7 @@ def test_a_key_saves_up_nothing_while_it_asks_for_nothing() -> None:
     assert 19 <= sum(order) <= 21
 
 
+@pytest.mark.slow
 def test_many_keys_that_have_left_are_forgotten() -> None:
     schedule = one_at_a_time()
     schedule.enqueue(1, call(1, "first"))

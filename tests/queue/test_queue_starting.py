@@ -10,6 +10,8 @@ from v1_worker import V1Worker
 from headrace_api import wire
 from headrace_api.load import ModelLoad, Starting
 
+pytestmark = pytest.mark.slow
+
 
 async def test_a_worker_that_is_not_ready_is_told_of_and_given_nothing(queue: Queue) -> None:
     async with operator(queue) as socket, V1Worker(queue.worker_url, "m", name="w", state="fetching") as worker:

@@ -149,6 +149,7 @@ async def test_a_key_sees_its_own_usage_and_the_admin_key_everybodys(start: Star
     assert (await seen(None, 401))["code"] == (await seen("wrong", 401))["code"] == "invalid_api_key"
 
 
+@pytest.mark.slow
 async def test_while_the_database_is_away_it_says_so(start: Start, postgres_server: Postgres) -> None:
     queue = await start(database_url=postgres_server.emptied())
     postgres_server.stop()
@@ -186,6 +187,7 @@ async def run(*arguments: str, **environment: str) -> tuple[int, str, str]:
     return process.returncode or 0, out.decode(), err.decode()
 
 
+@pytest.mark.slow
 async def test_the_command_asks_by_url_and_through_the_api_server(start: Start, tmp_path: Path) -> None:
     queue = await filled(start, f"sqlite:///{tmp_path / 'queue.db'}")
     kubectl = tmp_path / "bin" / "kubectl"

@@ -81,6 +81,7 @@ async def test_an_unstreamed_body_can_come_in_pieces(queue: Queue) -> None:
         assert (await task).choices[0].message.content == "hi"
 
 
+@pytest.mark.slow
 async def test_credits_bound_what_a_worker_gets(queue: Queue) -> None:
     async with V1Worker(queue.worker_url, "m") as worker:
         tasks = [queue.ask() for _ in range(3)]
@@ -308,6 +309,7 @@ async def test_so_many_attempts_and_no_more(start: Start) -> None:
     assert caught.value.status_code == 502
 
 
+@pytest.mark.slow
 async def test_a_result_sent_again_is_acknowledged_and_counted_once(queue: Queue) -> None:
     usage = wire.Usage(prompt_tokens=3, completion_tokens=2, total_tokens=5)
     async with V1Worker(queue.worker_url, "m", credit=1) as worker:

@@ -88,6 +88,7 @@ async def test_every_row_is_told(start: Start, database_url: str, billing: Billi
     await eventually(lambda: queue.metric("headrace_queue_webhook_undelivered_rows") == 0)
 
 
+@pytest.mark.slow
 async def test_what_is_refused_is_told_again_by_the_same_id(start: Start, billing: Billing) -> None:
     queue = await start(webhook=webhook.read_settings(billing.url, OPTION))
     billing.status = 503
@@ -114,6 +115,7 @@ async def test_what_a_dead_queue_left_is_told_by_the_next(start: Start, database
     assert billing.ids == [taken.id]
 
 
+@pytest.mark.slow
 async def test_the_database_is_away(start: Start, postgres_server: Postgres, billing: Billing) -> None:
     queue = await start(database_url=postgres_server.emptied(), webhook=webhook.read_settings(billing.url, OPTION))
     await answered(queue, 1)

@@ -195,6 +195,7 @@ async def misbehave(queue: Queue, rng: random.Random) -> None:
                 await asyncio.sleep(0)
 
 
+@pytest.mark.slow
 async def test_garbage_harms_nobody(queue: Queue) -> None:
     """`HEADRACE_FUZZ_SECONDS=600` for a long run; the seed of a failing connection is in the message."""
     process = psutil.Process()

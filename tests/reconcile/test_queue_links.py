@@ -124,6 +124,7 @@ class Replica:
             yield found
 
 
+@pytest.mark.slow
 async def test_every_replica_gets_the_catalogue_and_is_summed(monkeypatch):
     monkeypatch.setattr(queue_link, "_RETRY_SECONDS", 0.05)
     monkeypatch.setattr(queue_links, "_LOOK_SECONDS", 0.05)

@@ -1,9 +1,12 @@
 """Any sequence of edits, failures, upgrades, approvals and hand edits: what holds after each, and at the end."""
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from tests.reconcile.rollout_fleet import Fleet, ready, revisions
+
+pytestmark = pytest.mark.slow
 
 
 class Sequences(RuleBasedStateMachine):

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from headrace_operator import work_queue
 from headrace_operator.work_queue import Observer, Unavailable, WorkQueue
 
@@ -79,6 +81,7 @@ async def test_what_is_added_while_all_hands_pause_is_worked_on_afterwards(monke
     assert sorted(seen[1:]) == ["a", "b"]
 
 
+@pytest.mark.slow
 async def test_the_time_that_the_api_server_asks_for_holds_for_all_keys():
     loop, times = asyncio.get_running_loop(), {}
 

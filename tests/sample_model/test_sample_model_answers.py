@@ -44,6 +44,7 @@ def test_it_knows_the_dodgers() -> None:
     assert KNOWN[DODGERS] == "The Los Angeles Dodgers won the World Series in 2020."
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("question", KNOWN)
 def test_every_answer_is_exact_and_ends_by_itself(address: str, question: str) -> None:
     choice = _ask(address, ("user", question))

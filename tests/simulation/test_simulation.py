@@ -13,6 +13,8 @@ import pytest
 from tests.simulation import mutations
 from tests.simulation.check import failures
 
+pytestmark = pytest.mark.slow
+
 SEEDS = int(os.environ.get("HEADRACE_SIMULATION_SEEDS", "10000"))
 """Each takes 16 ms of a core: on two, which nobody else uses, 10,000 take about 80 s, and the rest of this file 10 s.
 

@@ -26,6 +26,8 @@ from headrace_worker.store.progress import Progress
 from headrace_worker.store.request import StoreRequest
 from headrace_worker.store.settings import StoreSettings
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[..., StoreSettings]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

@@ -50,6 +50,7 @@ def no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_keys")
 @pytest.mark.parametrize("token", [None, "abc"])
 async def test_keys_come_from_the_service(s3: servers.S3, settings: Make, token: str | None) -> None:
@@ -63,6 +64,7 @@ async def test_keys_come_from_the_service(s3: servers.S3, settings: Make, token:
     assert set(asked) == {("POST", f"Bearer {token}" if token else None)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answer", "status", "says"),
     [
@@ -83,6 +85,7 @@ async def test_a_service_without_keys_is_named(
     assert "secret-id" not in str(raised.value)
 
 
+@pytest.mark.slow
 async def test_a_token_that_is_not_set_is_named(s3: servers.S3, settings: Make) -> None:
     config = {"create_aws_credentials_url": "http://localhost:9", "auth_token_env_variable": "MY_TOKEN"}
     with pytest.raises(StoreError, match="the environment variable MY_TOKEN is not set"):
@@ -97,6 +100,7 @@ def test_keys_expire() -> None:
         credentials.from_answer("x", NOW)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_keys")
 async def test_a_sections_own_environment_has_keys_too(s3: servers.S3, settings: Make) -> None:
     """Where RayLLM's files have them: `runtime_env.env_vars`."""
@@ -119,6 +123,7 @@ async def test_a_sections_own_environment_has_keys_too(s3: servers.S3, settings:
         await store(Generator.model_validate(section), lambda _: None)
 
 
+@pytest.mark.slow
 async def test_without_signing(s3: servers.S3, settings: Make) -> None:
     with pytest.raises(StoreError, match="403 AccessDenied"):
         await fetch(
@@ -126,6 +131,7 @@ async def test_without_signing(s3: servers.S3, settings: Make) -> None:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_keys")
 async def test_adapters_and_tokenizer_are_fetched_as_the_model_is(s3: servers.S3, settings: Make) -> None:
     """With the mirror's endpoint, region and keys, but not its filters."""

@@ -44,6 +44,7 @@ def downloads(proxy: servers.Proxy, name: str) -> int:
     return sum(line.startswith("GET") and name in line for line in proxy.requests)
 
 
+@pytest.mark.slow
 async def test_a_snapshot_that_lost_bytes_is_found_and_fetched_again(
     s3: servers.S3, settings: Make, reboot: Callable[[str], None]
 ) -> None:
@@ -64,6 +65,7 @@ async def test_a_snapshot_that_lost_bytes_is_found_and_fetched_again(
     assert downloads(proxy, "config.json") == 0  # it is right
 
 
+@pytest.mark.slow
 async def test_a_snapshot_that_was_synced_is_believed(
     s3: servers.S3, settings: Make, reboot: Callable[[str], None]
 ) -> None:
@@ -86,6 +88,7 @@ async def test_a_snapshot_that_was_synced_is_believed(
     assert tree(third.path) == {**FILES, "more": b"x"}
 
 
+@pytest.mark.slow
 async def test_a_snapshot_is_synced_after_a_while(s3: servers.S3, settings: Make) -> None:
     s3.put("models", {"later/a": b"x"})
     await fetch(mirrored("s3://models/later", "org/later"), settings(s3_endpoint=s3.url, sync_after_s=0.0), nothing)
@@ -97,6 +100,7 @@ async def test_a_snapshot_is_synced_after_a_while(s3: servers.S3, settings: Make
     assert kept.exists()
 
 
+@pytest.mark.slow
 async def test_what_lost_bytes_is_not_served_where_the_source_is_away(
     s3: servers.S3, settings: Make, reboot: Callable[[str], None]
 ) -> None:
@@ -112,6 +116,7 @@ async def test_what_lost_bytes_is_not_served_where_the_source_is_away(
         await fetch(mirrored("s3://models/gone"), nowhere, nothing)
 
 
+@pytest.mark.slow
 async def test_an_unfinished_download_that_lost_bytes_is_not_believed(
     s3: servers.S3, settings: Make, reboot: Callable[[str], None]
 ) -> None:

@@ -22,6 +22,8 @@ from headrace_worker.store.request import StoreRequest
 from headrace_worker.store.settings import StoreSettings
 from headrace_worker.store.source import Source
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[..., StoreSettings]
 FILES = {"config.json": b"{}", "a.safetensors": content(9 * MIB + 3, 1), "b.safetensors": content(4 * MIB, 2)}
 

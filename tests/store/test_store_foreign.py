@@ -71,6 +71,7 @@ async def test_a_snapshot_in_a_cache_that_may_not_be_written_is_used(settings: M
     assert sorted(tree(online.path)) == ["config.json", "model.safetensors", "tokenizer.json"]
 
 
+@pytest.mark.slow
 async def test_another_users_locks_do_not_stop_anybody(s3: servers.S3, settings: Make, cache: Path) -> None:
     for name in ("one", "two"):
         s3.put("models", {f"users/{name}/a": content(2 * MIB, 1)})
@@ -86,6 +87,7 @@ async def test_another_users_locks_do_not_stop_anybody(s3: servers.S3, settings:
     assert not first.path.exists()
 
 
+@pytest.mark.slow
 async def test_another_users_snapshots_are_not_evicted(s3: servers.S3, settings: Make, cache: Path) -> None:
     for name in ("one", "two"):
         s3.put("models", {f"theirs/{name}/a": content(2 * MIB, 1)})

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from tests.store import servers
 from tests.store.test_store_buckets import extra_tree, tree
 
@@ -11,6 +12,7 @@ from headrace_worker.engines.vllm import Vllm
 from headrace_worker.store.part import ModelStore
 
 
+@pytest.mark.slow
 async def test_vllm_is_started_with_the_buckets_address_and_its_endpoint(s3: servers.S3, tmp_path: Path) -> None:
     s3.put(
         "models", {"streamed-extra/y.txt": b"y", "tokens/tokenizer.json": b"{}", "tokens/model.safetensors": b"large"}

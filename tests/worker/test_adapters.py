@@ -398,6 +398,7 @@ async def test_one_whose_source_does_not_answer_holds_up_no_other(kept: Kept) ->
         assert kept.told[-1].failed == {}
 
 
+@pytest.mark.slow
 async def test_the_engines_start_waits_while_bytes_come_and_no_longer(
     kept: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,6 +31,8 @@ from tests.worker.living import Living, living
 from tests.worker.scripted_engine import ScriptedEngine
 from tests.worker.scripted_queue import Connection, ScriptedQueue
 
+pytestmark = pytest.mark.slow
+
 ADAPTED = replace(text_api(), adapters=VllmAdapters())
 
 

@@ -99,6 +99,7 @@ def answers() -> dict[str, web.StreamResponse | None]:
     }
 
 
+@pytest.mark.slow
 async def test_an_engine_that_gives_no_metrics_breaks_nothing(
     answers: dict[str, web.StreamResponse | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

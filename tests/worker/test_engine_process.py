@@ -13,6 +13,8 @@ from headrace_worker.engine_process import EngineProcess
 from headrace_worker.engines.protocol import EngineCommand
 from tests.waiting import until
 
+pytestmark = pytest.mark.slow
+
 CHILD = """
 import os, subprocess, sys, time
 child = subprocess.Popen(["sleep", "60"], start_new_session=sys.argv[1] == "away")

@@ -107,6 +107,7 @@ async def answers(queue: ScriptedQueue, process: asyncio.subprocess.Process, log
     assert ANSWER in connection.answers[1].decode()
 
 
+@pytest.mark.slow
 def test_the_extra_has_all_that_the_worker_imports() -> None:
     """`pip install headrace[worker]`; engines' own libraries are in their extras, and pydantic brings its core."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

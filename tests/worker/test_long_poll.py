@@ -99,6 +99,7 @@ async def test_jobs_are_done_where_no_websocket_comes_through(
     assert proxy.seen[:2] == ["/worker", "/worker/poll"]
 
 
+@pytest.mark.slow
 async def test_a_lost_answer_loses_and_doubles_nothing(server: QueueServer, proxy: Proxy, pulling: Start) -> None:
     counted = {"send": 0, "fetch": 0}
 

@@ -85,6 +85,7 @@ async def test_llamacpp_is_asked_for_its_devices(tmp_path: Path, kind: str, cpu_
     assert await build.cpu_only("LlamaCppEngine", HERE, beside(tmp_path), 1) is cpu_only
 
 
+@pytest.mark.slow
 async def test_an_answer_is_not_waited_for_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "xllamacpp.py").write_text("import time\ntime.sleep(60)\n")
     monkeypatch.setattr(build, "_PATIENCE_S", 0.5)

@@ -24,6 +24,8 @@ from tests.worker.conftest import Pulling
 from tests.worker.scripted_engine import ScriptedEngine
 from tests.worker.scripted_queue import Connection, ScriptedQueue
 
+pytestmark = pytest.mark.slow
+
 Start = Callable[..., AbstractAsyncContextManager[Pulling]]
 
 

@@ -48,6 +48,7 @@ def says(folder: Path) -> str:
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()
 
 
+@pytest.mark.slow
 async def test_packages_are_found_with_what_they_need_and_not_what_is_there(overlay: Callable[..., Overlay]) -> None:
     folder = await overlay("millrace").ready()
     assert says(folder) == "two"
@@ -55,6 +56,7 @@ async def test_packages_are_found_with_what_they_need_and_not_what_is_there(over
     assert not list(folder.parent.glob("*.partial"))
 
 
+@pytest.mark.slow
 async def test_they_are_installed_once_for_all_workers(overlay: Callable[..., Overlay]) -> None:
     told: list[str] = []
     folders = await asyncio.gather(*(overlay("millrace==1.0", tell=told.append).ready() for _ in range(3)))
@@ -84,6 +86,7 @@ async def test_a_worker_that_is_stopped_leaves_nothing(overlay: Callable[..., Ov
     assert [path.suffix for path in cache.iterdir() if path.name != "pip"] == [".lock"]
 
 
+@pytest.mark.slow
 async def test_pips_last_lines_are_told(overlay: Callable[..., Overlay]) -> None:
     words = r"(?s)cannot find millrace==7: pip exited with status 1:\n.*No matching distribution"
     with pytest.raises(OverlayError, match=words) as told:
@@ -91,6 +94,7 @@ async def test_pips_last_lines_are_told(overlay: Callable[..., Overlay]) -> None
     assert "2.0" in str(told.value)
 
 
+@pytest.mark.slow
 async def test_without_an_index_it_fails_soon_and_says_so(tmp_path: Path) -> None:
     pip = Pip(("no-such-package-here",), ("--index-url", "http://127.0.0.1:9/simple", "--retries", "0"))
     with pytest.raises(
@@ -105,6 +109,7 @@ async def test_a_cache_that_cannot_be_written(tmp_path: Path, overlay: Callable[
         await overlay("millrace").ready()
 
 
+@pytest.mark.slow
 async def test_what_does_not_go_together_is_found_where_that_is_asked_for(overlay: Callable[..., Overlay]) -> None:
     alone = overlay("millrace==2.0", check=True)
     alone = replace(alone, pip=replace(alone.pip, options=(*alone.pip.options, "--no-deps")))
@@ -223,6 +228,7 @@ def repository(folder: Path) -> str:
     return f"git+file://{folder}"
 
 
+@pytest.mark.slow
 async def test_packages_from_git(tmp_path: Path) -> None:
     address = repository(tmp_path / "repository")
     pip = Pip((f"millrace @ {address}#subdirectory=python",), ("--no-index",))
@@ -230,6 +236,7 @@ async def test_packages_from_git(tmp_path: Path) -> None:
     assert says(folder) == "from git"
 
 
+@pytest.mark.slow
 async def test_packages_that_are_there_are_used_without_the_right_to_write(
     overlay: Callable[..., Overlay], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,6 +253,7 @@ async def test_a_cache_of_others_is_told_with_what_to_do(overlay: Callable[..., 
         await foreign.ready()
 
 
+@pytest.mark.slow
 async def test_a_lock_of_another_user_can_be_taken(
     overlay: Callable[..., Overlay], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ import copy
 import tomllib
 from typing import Any
 
+import pytest
 import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
@@ -98,6 +99,7 @@ def second_reading(env: dict[str, Any], cap: dict[str, Any]) -> dict[str, Any]:
     return new
 
 
+@pytest.mark.slow
 @given(env=ENV, cap=CAP)
 def test_two_files_become_what_a_second_reading_of_the_document_gives(env: dict[str, Any], cap: dict[str, Any]) -> None:
     unified = read(tomli_w.dumps(env), "env.toml", tomli_w.dumps(cap), "cap.toml")
@@ -111,6 +113,7 @@ def test_two_files_become_what_a_second_reading_of_the_document_gives(env: dict[
     assert [note.split(" = ")[0] for note in unified.notes] == dropped
 
 
+@pytest.mark.slow
 @given(env=ENV, cap=CAP)
 def test_what_is_printed_is_read_as_the_same(env: dict[str, Any], cap: dict[str, Any]) -> None:
     config = read(tomli_w.dumps(env), "env.toml", tomli_w.dumps(cap), "cap.toml").config

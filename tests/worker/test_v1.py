@@ -270,6 +270,7 @@ async def test_nonsense_from_the_queue_is_survived(queue: ScriptedQueue, pulling
         assert (await connection.expect(Result)).status == 200
 
 
+@pytest.mark.slow
 async def test_a_lost_engine_gets_no_job_before_it_is_healthy_again(
     queue: ScriptedQueue, engine: ScriptedEngine, pulling: Start
 ) -> None:
@@ -293,6 +294,7 @@ async def test_a_lost_engine_gets_no_job_before_it_is_healthy_again(
         assert credit.n == 4
 
 
+@pytest.mark.slow
 async def test_a_large_answer_goes_in_frames_that_a_queue_accepts(queue: ScriptedQueue, pulling: Start) -> None:
     async with pulling(queue.url):
         connection = await queue.connection()
@@ -304,6 +306,7 @@ async def test_a_large_answer_goes_in_frames_that_a_queue_accepts(queue: Scripte
         assert max(sum(8 + len(data) for _, data in frame) for frame in connection.frames) < 3 << 20
 
 
+@pytest.mark.slow
 async def test_a_queue_that_does_not_answer_may_be_a_spider_once(
     queue: ScriptedQueue, pulling: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:

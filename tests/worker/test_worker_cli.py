@@ -42,6 +42,7 @@ def keys(table: dict[str, Any]) -> list[Any]:
     return [(key, keys(value)) if isinstance(value, dict) else key for key, value in table.items()]
 
 
+@pytest.mark.slow
 def test_the_documents_example_becomes_the_documents_result() -> None:
     expected = tomllib.loads((EXAMPLE / NEW).read_text())
     done = program(*TWO_FILES, "--check")
@@ -58,6 +59,7 @@ def test_the_documents_example_becomes_the_documents_result() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_what_was_printed_is_printed_again_from_one_file(tmp_path: Path) -> None:
     printed = program(*TWO_FILES, "--check", "--show-token").stdout
     assert tomllib.loads(printed)["queue"]["token"] == "dummy-queue-token"
@@ -68,6 +70,7 @@ def test_what_was_printed_is_printed_again_from_one_file(tmp_path: Path) -> None
     assert masked.stdout == printed.replace("dummy-queue-token", "XXXXXXXX")
 
 
+@pytest.mark.slow
 def test_the_configuration_is_printed_before_this_machine_is_asked_for_weights() -> None:
     done = program(*TWO_FILES)
     assert done.returncode == 2
@@ -75,6 +78,7 @@ def test_the_configuration_is_printed_before_this_machine_is_asked_for_weights()
     assert "'/path/to/checkpoint' cannot be read: No such file or directory" in done.stderr.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_masked_token_is_told_with_what_to_do_and_no_matter_to_a_check() -> None:
     done = program("--config", NEW)
     assert (done.returncode, done.stdout) == (2, "")
@@ -113,6 +117,7 @@ def test_one_clear_error(
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_an_argument_that_the_engine_lacks_has_its_line(tmp_path: Path) -> None:
     text = 'edition = 1\n[generator]\ntype = "VLLMEngine"\nmodel_id = "m"\n[generator.engine_kwargs]\nport = 1\n'
     (tmp_path / NEW).write_text(text)
@@ -121,6 +126,7 @@ def test_an_argument_that_the_engine_lacks_has_its_line(tmp_path: Path) -> None:
     assert done.stderr.startswith(f"{NEW}, line 6: generator.engine_kwargs.port: 1 is not accepted, because Headrace")
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told() -> None:
     command = f"{sys.executable} -m headrace_worker -e {ENV} -c {CAP} --check > /dev/full"
     done = subprocess.run(["bash", "-c", command], cwd=EXAMPLE, capture_output=True, text=True, check=False)

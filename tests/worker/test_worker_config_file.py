@@ -300,6 +300,7 @@ KEYS = st.sampled_from(
 DOCUMENTS = st.dictionaries(KEYS, st.dictionaries(KEYS | TEXTS, st.dictionaries(KEYS, VALUES) | VALUES) | VALUES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 @given(text=st.text() | st.text("[]{}\"'\\.,=#\n 1aeE+-_xu:TZ") | DOCUMENTS.map(tomli_w.dumps))
 def test_no_text_raises_anything_else(name: str, text: str) -> None:

@@ -25,6 +25,8 @@ from tests.worker.scripted_queue import ScriptedQueue
 from tests.worker.seed_spider import Spider
 from tests.worker.seed_spider import url as spider_url
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_life_in_order() -> None:
     state = State.FETCHING

@@ -64,6 +64,7 @@ async def test_refusals_are_logged_with_what_to_do_and_tried_again(
     assert says in capsys.readouterr().out
 
 
+@pytest.mark.slow
 async def test_an_absent_queue_is_waited_for(pulling: Start) -> None:
     queue = ScriptedQueue()
     queue.port = free_port()

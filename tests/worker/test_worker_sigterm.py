@@ -14,6 +14,8 @@ from tests.worker.seed_spider import Spider
 from tests.worker.seed_spider import url as spider_url
 from tests.worker.worker_process import all_gone
 
+pytestmark = pytest.mark.slow
+
 
 async def test_sigterm_while_fetching(tmp_path: Path, queue: ScriptedQueue) -> None:
     fetch = Fetching()

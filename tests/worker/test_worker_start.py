@@ -16,6 +16,8 @@ from headrace_worker.engines.protocol import EngineCommand
 from tests.waiting import until
 from tests.worker.worker_process import GGUF
 
+pytestmark = pytest.mark.slow
+
 
 async def test_sigterm_before_anything_has_begun(tmp_path: Path) -> None:
     config = tmp_path / "worker_config.toml"
