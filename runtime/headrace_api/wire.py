@@ -292,7 +292,10 @@ _WHERE = re.compile(r"(?P<what>.*) - at `\$(\[(?P<number>\d+)\])?\.?(?P<field>.*
 
 
 class MessageError(ValueError):
-    """A frame that is none of the protocol's; tells which field is wrong and what it should be, never what it holds."""
+    """A frame that is none of the protocol's; tells which field is wrong and what it should be.
+
+    Of what it holds a `type` or a state is told, nothing else: the rest may be a prompt.
+    """
 
 
 def encoded(message: Register | WorkerMessage | QueueMessage) -> str:
@@ -307,8 +310,11 @@ def read_worker_messages(frame: str | bytes) -> list[WorkerMessage]:
         MessageError: it is neither a message nor an array of messages.
     """
     messages = _read(_of_worker, frame)
-    if any(isinstance(each, _RegisterAgain) for each in messages):
-        raise MessageError("a worker registers once per connection")
+    for each in messages:
+        if isinstance(each, _RegisterAgain):
+            raise MessageError("a worker registers once per connection")
+        if isinstance(each, Result) and each.body is not None:
+            _check_depth(each.body)
     return messages
 
 
@@ -320,7 +326,7 @@ def read_queue_messages(frame: str | bytes) -> list[QueueMessage]:
 def _read(decoder: msgspec.json.Decoder[Any], frame: str | bytes) -> list[Any]:
     try:
         read = decoder.decode(frame)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         read = _read_again(decoder.type, frame)
     return read if isinstance(read, list) else [read]
 
@@ -335,6 +341,14 @@ def _read_again(kind: Any, frame: str | bytes) -> Any:
         return msgspec.convert(said, kind)
     except msgspec.ValidationError as error:
         raise MessageError(_in_words(str(error), said)) from None
+
+
+def _check_depth(body: dict[str, Any]) -> None:
+    """Whoever passes it on goes down into it: as deep as pydantic's parser goes, and not as deep as msgspec's."""
+    try:
+        from_json(_encoder.encode(body))
+    except (ValueError, RecursionError) as error:
+        raise MessageError(f"result.body: {error}") from None
 
 
 def _in_words(error: str, said: Any) -> str:

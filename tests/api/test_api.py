@@ -42,6 +42,10 @@ def test_messages_are_told_apart_by_type():
     ]
 
 
+def deep_result(depth):
+    return '{"type": "result", "job": 1, "request_id": "r", "body": {"error": %s}}' % ("[" * depth + "]" * depth)
+
+
 @pytest.mark.parametrize(
     ("frame", "words"),
     [
@@ -61,6 +65,9 @@ def test_messages_are_told_apart_by_type():
         ('{"type": "register", "worker": "w"}', "a worker registers once"),
         ("7", "message: Expected `object | array`, got `int`"),
         ("", "not JSON"),
+        ("[" * 100_000, "not JSON: recursion limit"),
+        (deep_result(900), "result.body: recursion limit"),
+        (deep_result(100_000), "not JSON: recursion limit"),
         (b"\xff", "not JSON"),
     ],
 )
