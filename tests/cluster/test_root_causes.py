@@ -47,9 +47,11 @@ def worker(**container):
     return template(containers=[{"name": "worker", **container}])
 
 
-def beside(image, code):
-    """A patch that runs Python beside the worker."""
-    return template(containers=[{**SIDECAR, "image": image, "args": [code]}])
+def before(image, code, port):
+    """A patch that runs Python beside the worker, which starts when that listens."""
+    started = {"tcpSocket": {"port": port}, "periodSeconds": 1, "failureThreshold": 60}
+    sidecar = {**SIDECAR, "restartPolicy": "Always", "image": image, "args": [code], "startupProbe": started}
+    return template(initContainers=[sidecar])
 
 
 def engine(**fields):
@@ -172,7 +174,7 @@ def manifest(reason, base, image):
     """A model that fails for this reason."""
     patch = dict(CASES[reason][0])
     if reason == "PortTaken":
-        patch |= beside(image, SERVES.format(port=9977))
+        patch |= before(image, SERVES.format(port=9977), 9977)
     spec = {**base["spec"], **patch, "engine": {**base["spec"]["engine"], **patch.get("engine", {})}}
     namespace = "headrace-engines" if reason == "QuotaExceeded" else "headrace"
     metadata = {"name": reason.lower(), "namespace": namespace}
