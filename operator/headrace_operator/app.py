@@ -153,6 +153,17 @@ async def _run_parts(settings: Settings, parts: _Parts) -> None:
                 await parts.candidate.release()  # nothing writes any more; kopf takes seconds to end its watches
             stop.set()
         await watching
+        asyncio.get_running_loop().set_exception_handler(at_the_end)
+
+
+def at_the_end(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What asyncio is told of errors once nothing is done any more: of its own closing of generators they say nothing.
+
+    Kopf leaves those of its watches open. asyncio then closes all of them at the same time, so that now and then one
+    finds another, which it is made of, closing already.
+    """
+    if "asyncgen" not in context:
+        loop.default_exception_handler(context)
 
 
 def _watches(settings: Settings, doors: kopf.OperatorRegistry, stop: asyncio.Event) -> Awaitable[None]:

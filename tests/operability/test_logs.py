@@ -1,5 +1,7 @@
 """The log's form: one JSON object a line, whoever writes it."""
 
+import asyncio
+import contextlib
 import io
 import json
 import logging
@@ -7,7 +9,7 @@ import logging
 import pytest
 import structlog
 
-from headrace_operator import logs
+from headrace_operator import app, logs
 
 
 @pytest.fixture
@@ -119,3 +121,41 @@ def test_levels_hold_for_all_and_bodies_of_requests_are_never_logged(level, stre
         f"kopf {name.lower()}" for name in shown if name != "DEBUG"
     ]
     assert "token" not in stream.getvalue()
+
+
+@contextlib.asynccontextmanager
+async def block():
+    """As kopf waits beside each watch for its pause."""
+    waiter = asyncio.ensure_future(asyncio.sleep(100))
+    try:
+        yield
+    finally:
+        waiter.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await waiter
+
+
+async def watch():
+    async with block():
+        yield
+
+
+@pytest.mark.parametrize("handler", [None, app.at_the_end])
+def test_watches_that_asyncio_closes_at_the_end_say_nothing(caplog, handler):
+    left_open = [watch() for _ in range(9)]
+
+    async def main():
+        asyncio.get_running_loop().set_exception_handler(handler)
+        for each in left_open:
+            await anext(each)
+
+    asyncio.run(main())
+    said = [record for record in caplog.records if "closing of asynchronous generator" in record.message]
+    assert bool(said) == (handler is None)
+
+
+def test_other_errors_are_told_at_the_end_too(caplog):
+    loop = asyncio.new_event_loop()
+    app.at_the_end(loop, {"message": "a task has failed"})
+    loop.close()
+    assert "a task has failed" in caplog.text
