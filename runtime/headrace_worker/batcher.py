@@ -66,11 +66,7 @@ class Batcher:
 
     def message(self, message: Register | WorkerMessage) -> None:
         """Send a control message, after all pieces added so far."""
-        self.text(encoded(message))
-
-    def text(self, message: str) -> None:
-        """Send a control message that is JSON already, likewise."""
-        self._messages.append(message)
+        self._messages.append(encoded(message))
         self.wake()
 
     def piece(self, job: int, data: bytes) -> None:

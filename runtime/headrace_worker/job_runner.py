@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
-from headrace_api.wire import HandBack, Job, Result, encoded
+from headrace_api.wire import HandBack, Job, Result
 from headrace_worker import transcripts
 from headrace_worker.answering import Emit, Ends, Outcome
 from headrace_worker.batcher import Batcher
@@ -113,7 +113,7 @@ class JobRunner:
 
     def tell_of(self, ending: Result | HandBack) -> None:
         """Have the queue know of an end."""
-        self._out.text(encoded(ending))
+        self._out.message(ending)
 
     def _why_not(self, job: Job) -> str:
         if self._connection.draining:
