@@ -1,10 +1,8 @@
 """Buildah with a storage of its own in the cache, so that it shares nothing with a Podman or Buildah of the machine."""
 
-import fcntl
 import json
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +39,7 @@ class Store:
 
         A folder's files become root's; a tar file keeps its owners.
         """
-        with self._lock(tag):
+        with paths.locked(self.home / f"{tag.split(':', maxsplit=1)[0]}.lock"):
             if self.has(tag):
                 return
             work = f"work-{tag.replace(':', '-')}"
@@ -92,12 +90,6 @@ class Store:
 
     def _run(self, *words: str | Path) -> None:
         steps.run([*self._command(), *words], log="images", env=self._env())
-
-    @contextmanager
-    def _lock(self, tag: str) -> Iterator[None]:
-        with (self.home / f"{tag.split(':', maxsplit=1)[0]}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
 
 
 def open_store() -> Store:

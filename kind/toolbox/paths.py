@@ -42,7 +42,7 @@ def cached(name: str, key: str, build: Callable[[Path], None]) -> Path:
     target = cache_dir() / f"{name}-{key}"
     if target.exists():
         return target
-    with locked(name):
+    with locked(target.with_name(f".{name}.lock")):
         if not target.exists():
             partial = target.with_name(f".{target.name}.partial")
             shutil.rmtree(partial, ignore_errors=True)
@@ -53,9 +53,9 @@ def cached(name: str, key: str, build: Callable[[Path], None]) -> Path:
 
 
 @contextmanager
-def locked(name: str) -> Iterator[None]:
-    """Let only one process at a time do what is called `name` to the cache."""
-    cache_dir().mkdir(parents=True, exist_ok=True)
-    with (cache_dir() / f".{name}.lock").open("w") as lock:
+def locked(file: Path) -> Iterator[None]:
+    """Let only one process at a time do what is done under this file's name."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
