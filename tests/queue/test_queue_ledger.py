@@ -205,6 +205,13 @@ async def test_replicas_can_be_given_their_secret(start: Start, database_url: st
 # ---- the database is away
 
 
+async def test_a_queue_without_requests_says_that_its_ledger_can_be_written(start: Start, database_url: str) -> None:
+    queue = await start(database_url=database_url)
+    async with queue.http.get(f"{queue.admin_url}/metrics") as response:
+        lines = (await response.text()).splitlines()
+    assert "headrace_queue_ledger_up 1.0" in lines
+
+
 @pytest.mark.slow
 async def test_requests_go_on_while_the_database_is_away(start: Start, postgres_server: Postgres) -> None:
     url = postgres_server.emptied()

@@ -53,7 +53,8 @@ class Ledger:
         metrics.unwritten.set_function(lambda: self._unwritten)
 
     def start(self, write: Write) -> None:
-        """Write to a database from now on."""
+        """Write to a database, which is open and has its tables, from now on."""
+        self._metrics.up.set(1)
         self._loop = asyncio.get_running_loop()
         self._writer = Writer(write, self._written, self._metrics, self._log)
         self._writer.start()
