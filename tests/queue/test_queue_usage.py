@@ -1,6 +1,7 @@
 """`GET /v1/usage` on both ports, and `headrace usage`, which asks it."""
 
 import asyncio
+import base64
 import csv
 import io
 import json
@@ -107,18 +108,31 @@ async def test_csv_has_everything(start: Start, database_url: str, monkeypatch: 
         ({"limit": "0"}, "from 1 to 1000"),
         ({"limit": "9" * 30}, "from 1 to 1000"),
         ({"limit": "²"}, "from 1 to 1000"),
+        ({"limit": "00000010099999"}, "from 1 to 1000"),
+        ({"limit": "000000001" + "0" * 5000}, "from 1 to 1000"),
         ({"format": "xml"}, "csv or json"),
+        ({"format": "x" * 5000}, "csv or json"),
         ({"after": "x"}, "the `next`"),
         ({"after": "WyJhIiwgImIiLCAiYyJd"}, "the `next`"),
         ({"after": "WzFd", "group_by": "key"}, "the `next`"),
+        ({"after": base64.b64encode(b"[" * 1500).decode()}, "the `next`"),
         ({"key": "a\0"}, "NUL"),
         ({"page": "2"}, "no parameter"),
+        ({"page" * 1000: "2"}, "no parameter"),
     ],
 )
 async def test_wrong_parameters_are_refused_by_name(queue: Queue, parameters: dict[str, str], words: str) -> None:
     error = (await ask(queue, 400, "", **parameters))["error"]
     assert words in error["message"]
-    assert error["param"] in parameters
+    assert len(error["message"]) < 300, "what is long is cut"
+    assert error["param"] in {name[:100] for name in parameters}
+
+
+@pytest.mark.parametrize("end", ["0001-01-01", "0001-01-29", "0001-01-30"])
+async def test_no_day_is_before_the_first_one(queue: Queue, end: str) -> None:
+    answer = await ask(queue, 200, "", end=end)
+    assert (answer["start"], answer["end"], answer["data"]) == ("0001-01-01", end, [])
+    assert (await ask(queue, 200, "", start=end, end=end))["start"] == end
 
 
 async def test_a_key_sees_its_own_usage_and_the_admin_key_everybodys(start: Start, database_url: str) -> None:

@@ -4,7 +4,7 @@ import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import date
 
 from headrace_queue.errors import ApiError, bad_body
 
@@ -53,18 +53,17 @@ def read_query(parameters: Mapping[str, str], accept: str, today: date) -> Usage
         ApiError: status 400; the message names the parameter and what is accepted.
     """
     if unknown := sorted(parameters.keys() - _PARAMETERS):
-        raise bad_body(
-            f"`{unknown[0]}` is no parameter; there are: {', '.join(sorted(_PARAMETERS))}.", param=unknown[0]
-        )
+        name = unknown[0][:100]
+        raise bad_body(f"`{name}` is no parameter; there are: {', '.join(sorted(_PARAMETERS))}.", param=name)
     end = _day(parameters, "end", today)
-    start = _day(parameters, "start", end - timedelta(days=_DEFAULT_DAYS - 1))
+    start = _day(parameters, "start", _days_before(end, _DEFAULT_DAYS - 1))
     if start > end:
         raise bad_body(f"`start` is {start}: it must not be after `end`, {end}.", param="start")
     groups = _groups(parameters.get("group_by"))
     filters = {name: _text(parameters, name) for name in _FILTERS if name in parameters}
     form = parameters.get("format", "csv" if accept.strip().startswith("text/csv") else "json")
     if form not in {"csv", "json"}:
-        raise bad_body(f"`format` is {form!r}: it must be csv or json.", param="format")
+        raise bad_body(f"`format` is {form[:100]!r}: it must be csv or json.", param="format")
     after = read_cursor(parameters["after"], groups) if "after" in parameters else None
     return UsageQuery(
         start, end, groups, filters, _limit(parameters), after, csv=form == "csv", whole="limit" not in parameters
@@ -84,7 +83,7 @@ def read_cursor(text: str, groups: Sequence[str]) -> tuple[str, ...]:
     """
     try:
         values = json.loads(base64.urlsafe_b64decode(text.encode()))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise _bad_cursor(text) from None
     if (
         not isinstance(values, list)
@@ -118,6 +117,10 @@ def _day(parameters: Mapping[str, str], name: str, default: date) -> date:
         ) from None
 
 
+def _days_before(day: date, days: int) -> date:
+    return date.fromordinal(max(day.toordinal() - days, date.min.toordinal()))
+
+
 def _text(parameters: Mapping[str, str], name: str) -> str:
     text = parameters[name]
     if not _is_storable(text):
@@ -144,6 +147,7 @@ def _groups(text: str | None) -> tuple[str, ...]:
 
 def _limit(parameters: Mapping[str, str]) -> int:
     text = parameters.get("limit", str(_DEFAULT_LIMIT))
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MOST_ROWS):
+    short = len(text) <= len(str(MOST_ROWS))  # Python does not read a number of thousands of digits
+    if not (short and text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_ROWS):
         raise bad_body(f"`limit` is {text[:100]!r}: it must be a number from 1 to {MOST_ROWS}.", param="limit")
     return int(text)
