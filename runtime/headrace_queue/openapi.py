@@ -9,6 +9,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from headrace_queue import request_ids
+from headrace_queue.ledger.usage import SUMS
+from headrace_queue.ledger.usage_api import USAGE_PATH
+from headrace_queue.ledger.usage_query import DEFAULT_LIMIT, DIMENSIONS, FILTERS, MOST_ROWS
 
 Schema = Mapping[str, Any]
 
@@ -65,6 +68,50 @@ _REQUEST_ID_BACK: Schema = {request_ids.HEADER: {"required": True, "schema": {"t
 _MODEL_PARAMETER: Schema = {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
 
 
+def _query(name: str, description: str, **schema: Any) -> Schema:
+    return {"name": name, "in": "query", "description": description, "schema": schema}
+
+
+_GROUPS: Schema = {"type": "array", "items": {"enum": [*DIMENSIONS]}, "minItems": 1, "uniqueItems": True}
+_USAGE_PARAMETERS = (
+    _query("start", "The first day, in UTC; else 29 before the last.", type="string", format="date"),
+    _query("end", "The last day, which counts, too; else today.", type="string", format="date"),
+    {
+        "name": "group_by",
+        "in": "query",
+        "description": "What is summed up apart; else day, key and model.",
+        "explode": False,  # with commas between
+        "schema": _GROUPS,
+    },
+    *(_query(name, f"Of one {name} only.", type="string", pattern="^[^\\x00]*$") for name in FILTERS),
+    _query("limit", "Rows.", type="integer", minimum=1, maximum=MOST_ROWS, default=DEFAULT_LIMIT),
+    _query("after", "The `next` of the answer before.", type="string"),
+    _query("format", "Else what `Accept` begins with.", enum=["csv", "json"]),
+)
+_USAGE_ROW: Schema = {
+    "type": "object",
+    "required": ["object", *SUMS],
+    "properties": {
+        "object": {"const": "usage"},
+        **{name: {"type": "string"} for name in DIMENSIONS},
+        **{name: {"type": "integer", "minimum": 0} for name in SUMS},
+        "gpu_seconds": {"type": "number", "minimum": 0},
+    },
+}
+_USAGE: Schema = {
+    "type": "object",
+    "required": ["object", "start", "end", "data", "has_more"],
+    "properties": {
+        "object": {"const": "list"},
+        "start": {"type": "string", "format": "date"},
+        "end": {"type": "string", "format": "date"},
+        "data": {"type": "array", "items": _USAGE_ROW},
+        "has_more": {"type": "boolean"},
+        "next": {"type": "string"},
+    },
+}
+
+
 @dataclass(frozen=True)
 class Operation:
     """One method of one path."""
@@ -79,6 +126,8 @@ class Operation:
     required: tuple[str, ...] = ()
     """Of `fields`."""
     streams: bool = False
+    csv: bool = False
+    """Whether a good answer may be CSV, too."""
     parameters: tuple[Schema, ...] = ()
 
 
@@ -101,6 +150,9 @@ OPERATIONS = (
     Operation("post", "/v1/tokenize", "The same as /tokenize", _ANY, _WHOLE),
     Operation("get", "/v1/models", "The models that there are", _MODEL_LIST),
     Operation("get", "/v1/models/{model}", "One model", _MODEL_OBJECT, parameters=(_MODEL_PARAMETER,)),
+    Operation(
+        "get", USAGE_PATH, "What was used, by key, model and day", _USAGE, csv=True, parameters=_USAGE_PARAMETERS
+    ),
     Operation("get", "/healthz", "Whether the queue runs", None),
     Operation("get", "/readyz", "Whether the queue takes requests", None),
     Operation("get", "/openapi.json", "This document", _ANY),
@@ -152,6 +204,8 @@ def _responses(each: Operation) -> dict[str, Any]:
         content: dict[str, Any] = {"application/json": {"schema": each.answer}}
         if each.streams:
             content["text/event-stream"] = {"schema": _EVENT}
+        if each.csv:
+            content["text/csv"] = {"schema": {"type": "string"}}
         found = {"200": {"description": "The answer.", "content": content}}
         wrong = {"4XX": "The request cannot be answered.", "5XX": "Nobody could answer it."}
     for status, words in wrong.items():

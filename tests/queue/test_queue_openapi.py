@@ -10,6 +10,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from v1_worker import V1Worker
 from headrace_api import wire
 from headrace_queue import calls, openapi
 from headrace_queue.app import QueueServer
+from headrace_queue.ledger.usage_api import USAGE_PATH
 from headrace_queue.logs import make_logger
 
 
@@ -29,14 +31,14 @@ async def test_it_names_what_there_is(start: Start) -> None:
     posts = {each.path for each in openapi.OPERATIONS if each.method == "post"}
     assert posts == {path.decode() for path in calls.PATHS}
     pages = {each.path for each in openapi.OPERATIONS if each.method == "get"}
-    assert pages >= {path.decode() for path in started.server._api._pages}
-    async with RawClient(started.server.port) as client:
-        for each in openapi.OPERATIONS:
-            wrong = "DELETE" if each.method == "post" else "POST"
+    assert pages >= {USAGE_PATH, *(path.decode() for path in started.server._api._pages)}
+    for each in openapi.OPERATIONS:
+        wrong = "DELETE" if each.method == "post" else "POST"
+        async with RawClient(started.server.port) as client:
             client.send(request(wrong, each.path.replace("{model}", "m"), b"{}"))
             answer = await client.response()
-            assert answer.status == 405, each
-            assert each.method.upper() in answer.headers["allow"].upper().split(", ")
+        assert answer.status == 405, each
+        assert each.method.upper() in [word.strip() for word in answer.headers["allow"].upper().split(",")]
     async with started.http.get(f"{started.url}/openapi.json") as response:
         assert await response.json() == openapi.document()
 
@@ -62,8 +64,9 @@ async def answer(worker: V1Worker, job: wire.Job) -> None:
     await worker.send(wire.Credit(n=1))
 
 
-async def serve(started: queue.Queue[int], stop: threading.Event, log: io.StringIO) -> None:
-    async with QueueServer(BASE, CollectorRegistry(), make_logger(stream=log)) as server:
+async def serve(folder: Path, started: queue.Queue[int], stop: threading.Event, log: io.StringIO) -> None:
+    settings = replace(BASE, data_folder=folder)
+    async with QueueServer(settings, CollectorRegistry(), make_logger(stream=log)) as server:
         worker = asyncio.create_task(work(server.port))
         await eventually(lambda: server.dispatcher.schedule.free("m"))
         started.put(server.port)
@@ -73,10 +76,10 @@ async def serve(started: queue.Queue[int], stop: threading.Event, log: io.String
 
 
 @pytest.fixture
-def served() -> Iterator[tuple[int, io.StringIO]]:
+def served(tmp_path: Path) -> Iterator[tuple[int, io.StringIO]]:
     """A queue with a worker, in a thread of its own: its port and its log."""
     log, stop, started = io.StringIO(), threading.Event(), queue.Queue[int]()
-    thread = threading.Thread(target=lambda: asyncio.run(serve(started, stop, log)))
+    thread = threading.Thread(target=lambda: asyncio.run(serve(tmp_path, started, stop, log)))
     thread.start()
     try:
         yield started.get(timeout=10), log

@@ -11,13 +11,13 @@ from headrace_queue.errors import ApiError, bad_body
 DIMENSIONS = ("day", "key", "model", "adapter", "worker", "outcome")
 """What usage can be grouped by."""
 
-_FILTERS = ("key", "model", "adapter", "worker", "outcome")
+FILTERS = ("key", "model", "adapter", "worker", "outcome")
 _DEFAULT_GROUPS = ("day", "key", "model")
 _DEFAULT_DAYS = 30
-_DEFAULT_LIMIT = 100
+DEFAULT_LIMIT = 100
 MOST_ROWS = 1000
 """Of one page."""
-_PARAMETERS = frozenset({"start", "end", "group_by", "limit", "after", "format", *_FILTERS})
+_PARAMETERS = frozenset({"start", "end", "group_by", "limit", "after", "format", *FILTERS})
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def read_query(parameters: Mapping[str, str], accept: str, today: date) -> Usage
     if start > end:
         raise bad_body(f"`start` is {start}: it must not be after `end`, {end}.", param="start")
     groups = _groups(parameters.get("group_by"))
-    filters = {name: _text(parameters, name) for name in _FILTERS if name in parameters}
+    filters = {name: _text(parameters, name) for name in FILTERS if name in parameters}
     form = parameters.get("format", "csv" if accept.strip().startswith("text/csv") else "json")
     if form not in {"csv", "json"}:
         raise bad_body(f"`format` is {form[:100]!r}: it must be csv or json.", param="format")
@@ -146,7 +146,7 @@ def _groups(text: str | None) -> tuple[str, ...]:
 
 
 def _limit(parameters: Mapping[str, str]) -> int:
-    text = parameters.get("limit", str(_DEFAULT_LIMIT))
+    text = parameters.get("limit", str(DEFAULT_LIMIT))
     short = len(text) <= len(str(MOST_ROWS))  # Python does not read a number of thousands of digits
     if not (short and text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_ROWS):
         raise bad_body(f"`limit` is {text[:100]!r}: it must be a number from 1 to {MOST_ROWS}.", param="limit")
