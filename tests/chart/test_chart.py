@@ -6,6 +6,10 @@ from pathlib import Path
 import pytest
 
 from headrace_operator.settings import read
+from headrace_queue import app, dispatch, outbox
+from headrace_queue.database import engine
+from headrace_queue.http import server as http_server
+from headrace_queue.keda import server
 
 pytestmark = pytest.mark.cluster  # helm is one of the cluster's programs
 
@@ -268,6 +272,26 @@ def test_every_pod_meets_the_restricted_profile(rendered):
             assert container["securityContext"]["allowPrivilegeEscalation"] is False
             assert container["securityContext"]["readOnlyRootFilesystem"] is True
             assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_no_variables_come_from_the_namespaces_services(rendered):
+    for deployment in kinds(rendered(), "Deployment"):
+        assert deployment["spec"]["template"]["spec"]["enableServiceLinks"] is False, deployment["metadata"]["name"]
+
+
+def test_the_queue_has_as_long_as_its_stop_may_take(rendered):
+    pod, queue = queue_container(rendered("queue.drainSeconds=100"))
+    assert "--drain-seconds=100" in queue["args"]
+    drained = 100 + dispatch._LAST_WORDS_SECONDS
+    flushed = 2 * app._LEDGER_SECONDS
+    operator, handlers = (
+        2,
+        2 * 2,
+    )  # the timeout of its WebSocket; of both ports' aiohttp, before and after they are cancelled
+    closed = server._STOP_SECONDS + outbox._CLOSE_SECONDS + operator + http_server._CLOSE_SECONDS + handlers
+    unanswered = 2 * engine._POSTGRESQL["connect_timeout"]  # the keys' last words, and a commit that is under way
+    before = queue["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert pod["terminationGracePeriodSeconds"] >= before + drained + flushed + closed + unanswered
 
 
 def test_the_admin_port_stays_inside_the_cluster(rendered):
