@@ -126,6 +126,27 @@ async def test_the_database_is_away(start: Start, postgres_server: Postgres, bil
     await eventually(lambda: len({row["request_id"] for row in billing.rows}) == 2, 10)
 
 
+async def test_a_fault_of_ours_is_logged_and_the_next_message_is_sent(
+    start: Start, billing: Billing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payload, faults = webhook.payload, [TypeError("no such row"), TypeError("no such row")]
+
+    def faulty(created_at: float, rows: str) -> bytes:
+        if faults:
+            raise faults.pop()
+        return payload(created_at, rows)
+
+    monkeypatch.setattr(webhook, "payload", faulty)
+    monkeypatch.setattr(outbox, "LEASE_SECONDS", 0)
+    monkeypatch.setattr(deliverer, "_REST_SECONDS", 0.05)
+    queue = await start(webhook=webhook.read_settings(billing.url, OPTION))
+    await answered(queue, 1)
+    await eventually(lambda: len(billing.rows) == 1)
+    errors = [line for line in queue.logged() if line["level"] == "error"]
+    assert [line["event"] for line in errors] == ["the webhook's messages cannot be sent"] * 2
+    assert "TypeError: no such row" in errors[0]["exception"]
+
+
 def test_messages_that_were_never_sent_go_together(engine: Engine) -> None:
     rows = LedgerRows(engine)
     for number in range(5):

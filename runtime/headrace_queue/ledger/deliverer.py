@@ -62,6 +62,9 @@ class Deliverer:
                 left = await asyncio.to_thread(outbox.backlog, self._engine)
             except SQLAlchemyError:  # the ledger's writer says so
                 rest = _LOOK_SECONDS
+            except Exception:  # noqa: BLE001 - one message must not end all others
+                self._log.exception("the webhook's messages cannot be sent", again_in_seconds=_REST_SECONDS)
+                rest = _REST_SECONDS
             else:
                 self._metrics.show(left.rows, time.time() - left.oldest if left.oldest else 0.0)
             with contextlib.suppress(TimeoutError):
