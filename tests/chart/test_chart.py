@@ -284,10 +284,8 @@ def test_the_queue_has_as_long_as_its_stop_may_take(rendered):
     assert "--drain-seconds=100" in queue["args"]
     drained = 100 + dispatch._LAST_WORDS_SECONDS
     flushed = 2 * app._LEDGER_SECONDS
-    operator, handlers = (
-        2,
-        2 * 2,
-    )  # the timeout of its WebSocket; of both ports' aiohttp, before and after they are cancelled
+    operator = 2  # the timeout of its WebSocket
+    handlers = 2 * 2  # of both ports' aiohttp, before and after they are cancelled
     closed = server._STOP_SECONDS + outbox._CLOSE_SECONDS + operator + http_server._CLOSE_SECONDS + handlers
     unanswered = 2 * engine._POSTGRESQL["connect_timeout"]  # the keys' last words, and a commit that is under way
     before = queue["lifecycle"]["preStop"]["sleep"]["seconds"]
