@@ -84,7 +84,7 @@ _USAGE_PARAMETERS = (
         "schema": _GROUPS,
     },
     *(_query(name, f"Of one {name} only.", type="string", pattern="^[^\\x00]*$") for name in FILTERS),
-    _query("limit", "Rows.", type="integer", minimum=1, maximum=MOST_ROWS, default=DEFAULT_LIMIT),
+    _query("limit", f"Rows; else {DEFAULT_LIMIT}, of CSV all.", type="integer", minimum=1, maximum=MOST_ROWS),
     _query("after", "The `next` of the answer before.", type="string"),
     _query("format", "Else what `Accept` begins with.", enum=["csv", "json"]),
 )
