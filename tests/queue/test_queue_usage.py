@@ -98,6 +98,21 @@ async def test_csv_has_everything(start: Start, database_url: str, monkeypatch: 
         assert len((await response.text()).splitlines()) == 4
 
 
+async def test_no_cell_of_the_csv_is_a_formula(start: Start, database_url: str) -> None:
+    queue = await start(database_url=database_url)
+    adapters = ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(1)", "\t=1", "\r=1", "\n=1", "legal=1", ""]
+    rows = [entry(f"{n}", adapter=one, ended_at=FIRST, gpu_seconds=-0.5) for n, one in enumerate(adapters)]
+    assert queue.server._database is not None
+    LedgerRows(queue.server._database).write(rows, nothing)
+    asked = WHEN | {"group_by": "adapter,model", "format": "csv"}
+    async with queue.http.get(f"{queue.url}/v1/usage", params=asked) as response:
+        found = list(csv.DictReader(io.StringIO(await response.text(), newline="")))
+    assert {row["adapter"] for row in found} == {*(f"'{one}" for one in adapters[:7]), "legal=1", ""}
+    assert {row["gpu_seconds"] for row in found} == {"-0.5"}, "numbers are as they are"
+    answer = await ask(queue, group_by="adapter", **WHEN)
+    assert {row["adapter"] for row in answer["data"]} == {*adapters}, "JSON is no spreadsheet"
+
+
 @pytest.mark.parametrize(
     ("parameters", "words"),
     [

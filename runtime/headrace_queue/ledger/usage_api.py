@@ -22,6 +22,9 @@ Whose = Callable[[str], str | None]
 
 _CSV = {"Content-Type": "text/csv; charset=utf-8", "Content-Disposition": 'attachment; filename="usage.csv"'}
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""How a cell begins that a spreadsheet may take for a formula; names of adapters and models are the clients' words."""
+
 
 class UsageApi:
     """The handlers: one for clients with keys, one for those who may see everything."""
@@ -90,5 +93,10 @@ def _after(query: UsageQuery, rows: Sequence[Row]) -> str:
 
 def _lines(rows: Sequence[Sequence[object]]) -> bytes:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\r\n").writerows(rows)
+    csv.writer(text, lineterminator="\r\n").writerows([_cell(value) for value in row] for row in rows)
     return text.getvalue().encode()
+
+
+def _cell(value: object) -> object:
+    """As spreadsheets show it, and do not compute it: OWASP's advice against CSV injection."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
