@@ -26,7 +26,7 @@ def map_path_parameters(_context: schemathesis.HookContext, path_parameters: Any
 
 
 @schemathesis.hook
-def before_call(_context: schemathesis.HookContext, case: schemathesis.Case, _kwargs: dict[str, Any]) -> None:
+def before_call(_context: schemathesis.HookContext, case: schemathesis.Case[Any], _kwargs: dict[str, Any]) -> None:
     if case.path != "/v1/usage" or case.meta is None or not case.meta.generation.mode.is_positive:
         return
     if "start" in case.query:

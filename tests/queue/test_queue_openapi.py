@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 from prometheus_client import CollectorRegistry
 from queue_setup import BASE, DONE, PLAIN, Start, chunk, eventually
@@ -43,6 +44,7 @@ async def test_it_names_what_there_is(start: Start) -> None:
         assert await response.json() == openapi.document()
 
 
+FUZZ_SECONDS = os.environ.get("HEADRACE_FUZZ_SECONDS")
 CHOICE = {"index": 0, "message": {"role": "assistant", "content": "x"}, "finish_reason": "stop"}
 
 
@@ -64,7 +66,28 @@ async def answer(worker: V1Worker, job: wire.Job) -> None:
     await worker.send(wire.Credit(n=1))
 
 
-async def serve(folder: Path, started: queue.Queue[int], stop: threading.Event, log: io.StringIO) -> None:
+class Statuses(io.StringIO):
+    """A log of which nothing is kept but exceptions, and how often each status was answered: it would grow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = Counter[int]()
+        self.exceptions: list[str] = []
+        self.before = 0
+        """The memory after enough requests that every part of the queue has been in use; 0 where there were fewer."""
+
+    def write(self, line: str) -> int:
+        fields = json.loads(line)
+        if "exception" in fields:
+            self.exceptions.append(line)
+        if "status" in fields:
+            self.count[fields["status"]] += 1
+            if self.count.total() == 500:
+                self.before = psutil.Process().memory_info().rss
+        return len(line)
+
+
+async def serve(folder: Path, started: queue.Queue[int], stop: threading.Event, log: Statuses) -> None:
     settings = replace(BASE, data_folder=folder)
     async with QueueServer(settings, CollectorRegistry(), make_logger(stream=log)) as server:
         worker = asyncio.create_task(work(server.port))
@@ -76,9 +99,9 @@ async def serve(folder: Path, started: queue.Queue[int], stop: threading.Event, 
 
 
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[tuple[int, io.StringIO]]:
+def served(tmp_path: Path) -> Iterator[tuple[int, Statuses]]:
     """A queue with a worker, in a thread of its own: its port and its log."""
-    log, stop, started = io.StringIO(), threading.Event(), queue.Queue[int]()
+    log, stop, started = Statuses(), threading.Event(), queue.Queue[int]()
     thread = threading.Thread(target=lambda: asyncio.run(serve(tmp_path, started, stop, log)))
     thread.start()
     try:
@@ -89,17 +112,22 @@ def served(tmp_path: Path) -> Iterator[tuple[int, io.StringIO]]:
 
 
 @pytest.mark.slow
-def test_schemathesis_finds_nothing(served: tuple[int, io.StringIO], tmp_path: Path) -> None:
+@pytest.mark.timeout(600 + float(FUZZ_SECONDS or 0))
+def test_schemathesis_finds_nothing(served: tuple[int, Statuses], tmp_path: Path) -> None:
+    """`HEADRACE_FUZZ_SECONDS=600` for a long run; its seed is in the message."""
     port, log = served
     program = Path(sys.executable).with_name("schemathesis")
     url = f"http://127.0.0.1:{port}/openapi.json"
-    options = ["--checks", "all", "--max-examples", "15", "--generation-deterministic", "--no-color"]
+    extent = ["--max-time", FUZZ_SECONDS] if FUZZ_SECONDS else ["--generation-deterministic"]
+    options = ["--checks", "all", "--max-examples", "15", *extent, "--no-color"]
     environment = os.environ | {"SCHEMATHESIS_HOOKS": "schemathesis_hooks", "PYTHONPATH": str(Path(__file__).parent)}
     done = subprocess.run(
         [program, "run", url, *options], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    statuses = Counter(line["status"] for line in map(json.loads, log.getvalue().splitlines()) if "status" in line)
-    assert statuses[200] > 30, "the requests that are right reach the worker"
-    assert statuses[400] > 30
-    assert not any(status >= 500 for status in statuses), statuses
+    assert not log.exceptions
+    assert log.count[200] > 30, "the requests that are right reach the worker"
+    assert log.count[400] > 30
+    assert not any(status >= 500 for status in log.count), log.count
+    grown = psutil.Process().memory_info().rss - log.before
+    assert not log.before or grown < 64 * 2**20, f"{grown / 2**20:.0f} MiB more after {log.count.total()} requests"

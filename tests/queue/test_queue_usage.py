@@ -109,7 +109,7 @@ async def test_no_cell_of_the_csv_is_a_formula(start: Start, database_url: str) 
         found = list(csv.DictReader(io.StringIO(await response.text(), newline="")))
     assert {row["adapter"] for row in found} == {*(f"'{one}" for one in adapters[:7]), "legal=1", ""}
     assert {row["gpu_seconds"] for row in found} == {"-0.5"}, "numbers are as they are"
-    answer = await ask(queue, group_by="adapter", **WHEN)
+    answer = await ask(queue, 200, "", group_by="adapter", **WHEN)
     assert {row["adapter"] for row in answer["data"]} == {*adapters}, "JSON is no spreadsheet"
 
 

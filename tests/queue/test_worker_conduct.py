@@ -204,6 +204,7 @@ def no_exceptions(queue: Queue) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600 + FUZZ_SECONDS)
 async def test_garbage_harms_nobody(queue: Queue, caplog: pytest.LogCaptureFixture) -> None:
     """`HEADRACE_FUZZ_SECONDS=600` for a long run; the seed of a failing connection is in the message."""
     caplog.set_level(logging.ERROR, "aiohttp.websocket")  # pytest would keep each of its warnings
