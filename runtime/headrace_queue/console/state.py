@@ -23,7 +23,7 @@ class Sight:
     states: Mapping[str, ModelState]
     """What operators say of their models."""
     completion_tokens: Mapping[str, float]
-    """By model, since this queue began."""
+    """By model, since this queue began: of streams that are under way, about as many as they have given."""
     workers: Iterable[WorkerView]
     waiting: Iterable[WaitingView]
     """Those that are next first."""
