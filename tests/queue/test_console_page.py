@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -11,6 +12,7 @@ import pytest
 from queue_setup import DONE, PLAIN, Queue, Start, chunk, operator
 from selenium import webdriver
 from selenium.webdriver.common.by import By
+from selenium.webdriver.support import expected_conditions
 from selenium.webdriver.support.ui import Select, WebDriverWait
 from v1_worker import V1Worker
 
@@ -162,6 +164,117 @@ async def test_the_admin_key_shows_everything(queue: Queue, page: Page) -> None:
     assert len(bars) == 7
     assert [height > 0 for height in bars] == [False] * 6 + [True]
     assert not [line for line in await page.complaints() if "401" not in line]
+
+
+JUDGED = """
+const done = arguments[arguments.length - 1];
+(async () => { %s })().then(done, (error) => done(String(error)));
+"""
+
+
+async def script(page: Page, body: str) -> object:
+    """What a script returns that may import the page's modules."""
+    return await page.do(lambda driver: driver.execute_async_script(JUDGED % body))
+
+
+async def test_rates_are_kept_by_replica(page: Page) -> None:
+    found = await script(
+        page,
+        """
+        const { Rates } = await import("./console/rates.js");
+        const rates = new Rates(60000, 30000);
+        const said = [["a", 10000, 0], ["b", 1000000, 1000], ["a", 10020, 2000], ["b", 1000090, 4000],
+                      ["a", 10018, 4000], ["a", 10038, 6000]];
+        const sums = said.map(([replica, count, at]) => {
+          rates.note(replica, [["m", count]], at);
+          return rates.sum("m", at);
+        });
+        return [sums, rates.sum("m", 35000), rates.sum("unknown", 35000), rates.history("m").length];
+        """,
+    )
+    assert found == [[0, 0, 10, 40, 30, 40], 10, 0, 7], "each for itself; less than before is nothing, not less"
+
+
+async def test_views_of_replicas_are_put_together(page: Page) -> None:
+    found = await script(
+        page,
+        """
+        const { Replicas } = await import("./console/replicas.js");
+        const view = (replica, more) => ({ replica, draining: false, queued: 1, running: 2, models: [], workers: [],
+          waiting: [], ...more });
+        const model = { name: "m", ready: false, reason: "NoWorker", queued: 1, running: 2, workers: 0 };
+        const worker = { name: "w", state: "ready", running: 1, credits: 1 };
+        const replicas = new Replicas(30000);
+        const rounds = [
+          view("b", { models: [model], workers: [worker, { ...worker, name: "" }],
+            waiting: [{ request_id: "r1", position: 1, waited_seconds: 1, eta_seconds: 0.5 }] }),
+          view("a", { models: [{ ...model, ready: true, reason: "WorkersReady", workers: 1 }],
+            workers: [{ ...worker, state: "resting" }, worker, { ...worker, name: "" }],
+            waiting: [{ request_id: "r0", position: 0, waited_seconds: 1, eta_seconds: null }] }),
+        ];
+        rounds.forEach((one, at) => replicas.note(one, at * 2000));
+        const both = replicas.view(2000);
+        const told = [replicas.count, both, replicas.view(31000).queued, replicas.count];
+        return told;
+        """,
+    )
+    assert isinstance(found, list), found
+    count, both, later, left = found
+    assert (count, both["queued"], both["running"], both["draining"]) == (2, 2, 4, 0)
+    [model] = both["models"]
+    assert (model["reason"], model["queued"], model["running"], model["workers"]) == ("WorkersReady", 2, 4, 1)
+    workers = [(one["name"], one["state"], one["running"], one["credits"]) for one in both["workers"]]
+    assert workers == [("w", "resting", 2, 2), ("w", "ready", 1, 1), ("", "ready", 1, 1), ("", "ready", 1, 1)]
+    waiting = [(one["request_id"], one["waited_seconds"], one["eta_seconds"]) for one in both["waiting"]]
+    assert waiting == [("r0", 1, None), ("r1", 3, 0)]
+    assert (later, left) == (1, 1), "the one that was not heard of for long is left out"
+
+
+@contextlib.asynccontextmanager
+async def in_turn(*queues: Queue) -> AsyncIterator[str]:
+    """The URL of a Service: each connection goes to the next queue."""
+    ports = itertools.cycle([queue.server.port for queue in queues])
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        to_queue = await asyncio.open_connection("127.0.0.1", next(ports))
+        await asyncio.gather(copy(to_queue[0], writer), copy(reader, to_queue[1]))
+
+    async with await asyncio.start_server(relay, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def test_replicas_that_answer_in_turn_are_shown_as_one(
+    start: Start, chromium: webdriver.Chrome, tmp_path: Path
+) -> None:
+    queues = [await start(data_folder=tmp_path / name) for name in "ab"]
+    page = Page(chromium)
+    async with contextlib.AsyncExitStack() as stack:
+        url = await stack.enter_async_context(in_turn(*queues))
+        for queue, credit in zip(queues, (1, 2), strict=True):
+            await stack.enter_async_context(V1Worker(queue.worker_url, "m", credit=credit, name="w"))
+        asked = [asyncio.create_task(_ask(queue.client, "m")) for queue in (*queues, queues[0], queues[0])]
+        await page.open(f"{url}/console")
+        await page.until("#news", "2 running, 2 waiting at 2 replicas")
+        for _ in range(3):
+            assert (await page.until("#workers tbody")).split() == ["w", "m", "ready", "2", "1"]
+            await page.do(lambda driver: WebDriverWait(driver, 5).until(_redrawn(driver)))
+        assert len((await page.until("#waiting tbody")).splitlines()) == 2
+        await page.open("about:blank")
+        for task in asked:
+            task.cancel()
+    assert not [line for line in await page.complaints() if "401" not in line]
+
+
+def _redrawn(driver: webdriver.Chrome) -> Callable[[webdriver.Chrome], bool]:
+    row = driver.find_element(By.CSS_SELECTOR, "#workers tbody tr")
+    return expected_conditions.staleness_of(row)
 
 
 async def _ask(client: openai.AsyncOpenAI, model: str) -> None:

@@ -29,6 +29,7 @@ def works(name: str, models: frozenset[str] | None, **fields: object) -> WorkerV
 def sight() -> Sight:
     fetching = Starting(state="fetching", detail="model.safetensors", done_bytes=25, total_bytes=100)
     return Sight(
+        replica="q-0",
         now=100.0,
         draining=False,
         load={"b": ModelLoad(queued=2, starting={"b-0": fetching}), "a": ModelLoad(queued=1, running=3, workers=1)},
@@ -76,7 +77,7 @@ def test_a_key_sees_its_models_their_workers_and_its_own_requests(sight: Sight) 
     assert [model["name"] for model in found["models"]] == ["a"]
     assert [(worker["name"], worker["models"]) for worker in found["workers"]] == [("a-0", ["a"]), ("", None)]
     assert [one["request_id"] for one in found["waiting"]] == ["r1"]
-    assert (found["queued"], found["running"]) == (1, 3)
+    assert (found["replica"], found["queued"], found["running"]) == ("q-0", 1, 3)
 
 
 def test_the_list_of_waiting_requests_is_bounded(sight: Sight) -> None:

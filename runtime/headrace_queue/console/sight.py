@@ -7,15 +7,17 @@ from prometheus_client import CollectorRegistry
 
 from headrace_queue import snapshot
 from headrace_queue.console.state import Sight
-from headrace_queue.dispatch import Dispatcher
 from headrace_queue.models import ModelNames
+from headrace_queue.worker_socket import Replica
 
 
-def look(dispatcher: Dispatcher, names: ModelNames, registry: CollectorRegistry, now: Callable[[], float]) -> Sight:
+def look(replica: Replica, names: ModelNames, registry: CollectorRegistry, now: Callable[[], float]) -> Sight:
     """The queue now; `now` is the dispatcher's clock."""
+    dispatcher = replica.dispatcher
     load = dispatcher.schedule.load(names.announced())
     counted, streamed = partial(_counted, registry), dispatcher.streamed()
     return Sight(
+        replica=replica.id,
         now=now(),
         draining=dispatcher.draining,
         load=load,

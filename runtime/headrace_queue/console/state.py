@@ -16,6 +16,8 @@ MOST_WAITING = 200
 class Sight:
     """The queue at one moment."""
 
+    replica: str
+    """The id of the queue that looks."""
     now: float
     """On the dispatcher's clock, in seconds."""
     draining: bool
@@ -33,6 +35,7 @@ def document(sight: Sight, viewer: Viewer) -> dict[str, Any]:
     """What a viewer gets to see."""
     load = {name: one for name, one in sorted(sight.load.items()) if viewer.may_use(name)}
     return {
+        "replica": sight.replica,
         "draining": sight.draining,
         "queued": sum(one.queued for one in load.values()),
         "running": sum(one.running for one in load.values()),
