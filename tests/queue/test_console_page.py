@@ -160,9 +160,39 @@ async def test_the_admin_key_shows_everything(queue: Queue, page: Page) -> None:
     await page.open(f"{queue.url}/console")  # the key is kept, and usage is asked for anew
     row = await page.until("#usage tbody", "k1")
     assert row.split() == ["k1", "1", "5", "0", "2", "0.0"]
-    bars = await page.do(lambda driver: [float(bar.get_attribute("height") or 0) for bar in _bars(driver)])
-    assert len(bars) == 7
-    assert [height > 0 for height in bars] == [False] * 6 + [True]
+    assert not [line for line in await page.complaints() if "401" not in line]
+
+
+async def test_usage_is_drawn_by_day_and_key(start: Start, chromium: webdriver.Chrome, tmp_path: Path) -> None:
+    ids = [f"k{number}" for number in range(1, 8)]
+    listed = ", ".join(f"{{id: {id_}, key: hr-{id_}-secret-of-the-test, models: [warm]}}" for id_ in ids)
+    (tmp_path / "keys.yaml").write_text(f"keys: [{listed}]")
+    queue = await start(keys=KeySettings(file=tmp_path / "keys.yaml", admin_key=ADMIN))
+    page = Page(chromium)
+    async with V1Worker(queue.worker_url, "warm", credit=len(ids)) as worker:
+        for number, id_ in enumerate(ids, 1):
+            asked = asyncio.create_task(_ask(queue.client.with_options(api_key=f"hr-{id_}-secret-of-the-test"), "warm"))
+            job = await worker.expect(wire.Job)
+            usage = wire.Usage(prompt_tokens=5, completion_tokens=10 * number, total_tokens=5 + 10 * number)
+            await worker.result(job, body=PLAIN, usage=usage, receipt=job.receipt)
+            await asked
+    await page.open(f"{queue.url}/console")
+    await page.use_key(ADMIN)
+    assert (await page.until("#usage-chart figcaption", "k7")).split() == ["k7", "k6", "k5", "k4", "k3", "2", "others"]
+    assert await page.do(lambda driver: len(driver.find_elements(By.CSS_SELECTOR, "#usage-chart text"))) == 8
+    bars = await page.do(_bars)
+    day = bars[0][0].partition(",")[0]
+    said = [("k7", 70), ("k6", 60), ("k5", 50), ("k4", 40), ("k3", 30), ("2 others", 30)]
+    assert [label for label, _, _ in bars] == [f"{day}, {name}: {tokens}" for name, tokens in said]
+    assert [height / bars[-1][2] for _, _, height in bars] == [pytest.approx(tokens / 30) for _, tokens in said]
+    tops = [top for _, top, _ in bars]
+    assert tops == sorted(tops, reverse=True), "one upon the other"
+    rows = (await page.until("#usage tbody", "k1", "k7")).splitlines()
+    assert [row.split()[0] for row in rows] == ids
+    await page.do(lambda driver: Select(driver.find_element(By.ID, "usage-by")).select_by_value("model"))
+    assert await page.until("#usage-chart figcaption", "warm") == "warm"
+    assert [label for label, _, _ in await page.do(_bars)] == [f"{day}, warm: 280"]
+    await page.open("about:blank")
     assert not [line for line in await page.complaints() if "401" not in line]
 
 
@@ -282,5 +312,8 @@ async def _ask(client: openai.AsyncOpenAI, model: str) -> None:
         await client.chat.completions.create(model=model, messages=[{"role": "user", "content": "?"}])
 
 
-def _bars(driver: webdriver.Chrome) -> list[webdriver.remote.webelement.WebElement]:
-    return driver.find_elements(By.CSS_SELECTOR, "#usage-chart rect")
+def _bars(driver: webdriver.Chrome) -> list[tuple[str, float, float]]:
+    """What the parts of the bars are called, where they begin, and how tall they are."""
+    parts = driver.find_elements(By.CSS_SELECTOR, "#usage-chart svg.bars rect")
+    numbers = [[float(part.get_attribute(name) or 0) for name in ("y", "height")] for part in parts]
+    return [(part.accessible_name, top, tall) for part, (top, tall) in zip(parts, numbers, strict=True)]

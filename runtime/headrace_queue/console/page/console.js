@@ -1,7 +1,7 @@
 // The console: asks the queue every two seconds how things are, and draws it. No build step, no libraries.
 // Each question may come to another replica, so there are as many of them each time as replicas are known.
 
-import { bars, spark } from "./charts.js";
+import { bars, legend, series, spark } from "./charts.js";
 import { Chat } from "./chat.js";
 import { Rates } from "./rates.js";
 import { Replicas } from "./replicas.js";
@@ -109,12 +109,11 @@ async function lookAtUsage() {
   const by = page("usage-by").value;
   const days = lastDays(Number(page("usage-days").value));
   try {
-    const [byDay, byName] = await Promise.all(["day", by].map((group) => used(group, days[0])));
+    const used = await usage(by, days[0]);
     page("usage-head").textContent = by === "key" ? "Key" : "Model";
-    const tokens = new Map(byDay.map((row) => [row.day, row.completion_tokens]));
-    page("usage-chart").replaceChildren(
-      bars(days.map((day) => ({ day, tokens: tokens.get(day) ?? 0 })), "Completion tokens by day, in UTC"));
-    rows(page("usage"), byName, (row) => [
+    const parts = series(used.map((row) => ({ day: row.day, name: row[by], tokens: row.completion_tokens })));
+    page("usage-chart").replaceChildren(bars(days, parts, `Completion tokens by day, in UTC, and ${by}`), legend(parts));
+    rows(page("usage"), totals(used, by), (row) => [
       cell(row[by] || "–"),
       ...[row.requests, row.prompt_tokens, row.cached_tokens, row.completion_tokens].map((n) => cell(n.toLocaleString(), "number")),
       cell(row.gpu_seconds.toFixed(1), "number"),
@@ -125,14 +124,27 @@ async function lookAtUsage() {
   }
 }
 
-async function used(group, start) {
+/** What was used each day since `start`, by key or model. */
+async function usage(by, start) {
   const found = [];
   for (let after = ""; ;) {
-    const answer = await ask(`v1/usage?${new URLSearchParams({ start, group_by: group, ...(after && { after }) })}`);
+    const answer = await ask(`v1/usage?${new URLSearchParams({ start, group_by: `day,${by}`, limit: 1000, ...(after && { after }) })}`);
     found.push(...answer.data);
     if (!answer.has_more) return found;
     after = answer.next;
   }
+}
+
+const SUMS = ["requests", "prompt_tokens", "cached_tokens", "completion_tokens", "gpu_seconds"];
+
+/** The same for all days together, by name. */
+function totals(used, by) {
+  const found = new Map();
+  for (const row of used) {
+    const before = found.get(row[by]);
+    found.set(row[by], { [by]: row[by], ...Object.fromEntries(SUMS.map((name) => [name, row[name] + (before?.[name] ?? 0)])) });
+  }
+  return [...found.values()].sort((one, other) => (one[by] < other[by] ? -1 : 1));
 }
 
 function lastDays(count) {
