@@ -17,7 +17,7 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 from v1_worker import V1Worker
 
 from headrace_api import wire
-from headrace_api.load import Catalogue, ModelState
+from headrace_api.load import Catalogue, ModelState, Starting
 from headrace_queue.keys.settings import KeySettings
 from toolbox import debian
 
@@ -305,6 +305,19 @@ async def test_replicas_that_answer_in_turn_are_shown_as_one(
 def _redrawn(driver: webdriver.Chrome) -> Callable[[webdriver.Chrome], bool]:
     row = driver.find_element(By.CSS_SELECTOR, "#workers tbody tr")
     return expected_conditions.staleness_of(row)
+
+
+@pytest.mark.usefixtures("told")
+async def test_a_cold_start_that_is_known_is_an_eta(queue: Queue, page: Page) -> None:
+    cold = queue.server.dispatcher.waiting_room.forecast.cold
+    cold.tell(0, "warm", Starting(state="loading"), 0.0)
+    cold.ready(0, "warm", 779.7)
+    await page.use_key(ADMIN)
+    await page.until("#models tbody", "warm")
+    asked = asyncio.create_task(_ask(queue.client.with_options(api_key=OWN), "warm"))
+    row = await page.until("#waiting tbody", "warm", "k1")
+    assert row.endswith(" 13 min 0 s")
+    asked.cancel()
 
 
 async def _ask(client: openai.AsyncOpenAI, model: str) -> None:
