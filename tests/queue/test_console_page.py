@@ -289,7 +289,10 @@ async def test_replicas_that_answer_in_turn_are_shown_as_one(
         url = await stack.enter_async_context(in_turn(*queues))
         for queue, credit in zip(queues, (1, 2), strict=True):
             await stack.enter_async_context(V1Worker(queue.worker_url, "m", credit=credit, name="w"))
-        asked = [asyncio.create_task(_ask(queue.client, "m")) for queue in (*queues, queues[0], queues[0])]
+        asked = [
+            asyncio.create_task(_ask(queue.client.with_options(timeout=60), "m"))
+            for queue in (*queues, queues[0], queues[0])
+        ]
         await page.open(f"{url}/console")
         await page.until("#news", "2 running, 2 waiting at 2 replicas")
         for _ in range(3):
@@ -314,10 +317,44 @@ async def test_a_cold_start_that_is_known_is_an_eta(queue: Queue, page: Page) ->
     cold.ready(0, "warm", 779.7)
     await page.use_key(ADMIN)
     await page.until("#models tbody", "warm")
-    asked = asyncio.create_task(_ask(queue.client.with_options(api_key=OWN), "warm"))
+    asked = asyncio.create_task(_ask(queue.client.with_options(api_key=OWN, timeout=60), "warm"))
     row = await page.until("#waiting tbody", "warm", "k1")
     assert row.endswith(" 13 min 0 s")
     asked.cancel()
+
+
+async def test_the_admin_key_chats_with_a_clients_key(queue: Queue, page: Page) -> None:
+    async with V1Worker(queue.worker_url, "warm", credit=1) as worker:
+        await page.use_key(ADMIN)
+        assert "a client's key" in await page.until("#chat-own", "admin key")
+        await page.chat("warm", "Who?")
+        assert await page.do(lambda driver: driver.switch_to.active_element.get_attribute("id")) == "chat-key", "first"
+        await page.do(lambda driver: driver.find_element(By.ID, "chat-key").send_keys(OWN))
+        await page.chat("warm", " Really.")
+        job = await answer(worker, "The Dodgers")
+        assert job.openai_req["messages"] == [{"role": "user", "content": "Who? Really."}]
+        await page.until("#chat-log", "The Dodgers")
+        await page.use_key(OWN)
+        await page.do(lambda driver: WebDriverWait(driver, 15).until(_hidden))
+
+
+def _hidden(driver: webdriver.Chrome) -> bool:
+    return not driver.find_element(By.ID, "chat-own").is_displayed()
+
+
+async def test_what_was_not_answered_is_no_part_of_the_conversation(queue: Queue, page: Page) -> None:
+    async with V1Worker(queue.worker_url, "warm", credit=2) as worker:
+        await page.use_key(OWN)
+        await page.until("#models tbody", "warm")
+        await page.chat("warm", "Who?")
+        job = await worker.expect(wire.Job)
+        await worker.result(job, status=400, body={"error": {"message": "too long"}}, receipt=job.receipt)
+        assert await page.until("#chat-log", "too long") == "too long"
+        assert await page.do(lambda driver: driver.find_element(By.ID, "chat-text").get_property("value")) == "Who?"
+        await page.chat("warm", " Really.")
+        job = await answer(worker, "The Dodgers")
+        assert job.openai_req["messages"] == [{"role": "user", "content": "Who? Really."}]
+        await page.until("#chat-log", "Who? Really.", "The Dodgers")
 
 
 async def _ask(client: openai.AsyncOpenAI, model: str) -> None:

@@ -77,6 +77,7 @@ def test_a_key_sees_its_models_their_workers_and_its_own_requests(sight: Sight) 
     assert [model["name"] for model in found["models"]] == ["a"]
     assert [(worker["name"], worker["models"]) for worker in found["workers"]] == [("a-0", ["a"]), ("", None)]
     assert [one["request_id"] for one in found["waiting"]] == ["r1"]
+    assert found["chats"]
     assert (found["replica"], found["queued"], found["running"]) == ("q-0", 1, 3)
 
 

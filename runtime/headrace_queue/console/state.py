@@ -37,6 +37,7 @@ def document(sight: Sight, viewer: Viewer) -> dict[str, Any]:
     return {
         "replica": sight.replica,
         "draining": sight.draining,
+        "chats": viewer.chats,
         "queued": sum(one.queued for one in load.values()),
         "running": sum(one.running for one in load.values()),
         "models": [

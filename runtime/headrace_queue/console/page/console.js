@@ -102,7 +102,7 @@ function draw(found, now) {
     cell(seconds(request.waited_seconds), "number"),
     cell(request.eta_seconds === null ? "unknown" : seconds(request.eta_seconds), "number"),
   ], "Nothing waits.");
-  chat.offer(found.models.map((model) => model.name));
+  chat.offer(found.models.map((model) => model.name), found.chats);
 }
 
 async function lookAtUsage() {

@@ -24,6 +24,7 @@ export class Replicas {
     const told = [...this.newest.values()].sort((one, other) => (one.found.replica < other.found.replica ? -1 : 1));
     const all = told.map((one) => one.found);
     return {
+      chats: all.every((one) => one.chats),
       draining: all.filter((one) => one.draining).length,
       queued: sum(all, "queued"),
       running: sum(all, "running"),
