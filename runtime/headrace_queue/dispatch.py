@@ -55,6 +55,7 @@ class Dispatcher:
         self._exchanges: dict[int, Exchange] = {}
         self._rows = OpenRows(books)
         self._book = self._rows.book
+        self.streamed = self._rows.streamed
         self.waiting_room = WaitingRoom(schedule, limits, clock, self._give_up)
         self.eta = self.waiting_room.eta_of
         self._forecast = self.waiting_room.forecast

@@ -13,6 +13,9 @@ from headrace_queue.errors import ApiError
 from headrace_queue.sse import DONE
 from headrace_queue.transcript import Transcript
 
+_TOKEN_MARK = b'"choices"'
+"""Each event that carries some of an answer has it once; within a text its quotes are escaped."""
+
 
 class Call(Struct, frozen=True, gc=False):
     """What a client asked for. `raw` is the JSON object of its body, kept as it came.
@@ -110,6 +113,8 @@ class Exchange:
         """When that worker got it, on the dispatcher's clock."""
         self.received = 0
         """Bytes that workers have sent for it."""
+        self.streamed = 0
+        """Events with some of the answer that a stream's client has been given: about as many as tokens."""
         self.used: End | None = None
         """What the last worker said of its end; what the client was told is `end`."""
         self.acks: list[Callable[[], None]] = []
@@ -174,6 +179,8 @@ class Exchange:
                 data = self._noted(data, self._transcript)
             if data:
                 self.sent = True
+                if self.call.stream:
+                    self.streamed += data.count(_TOKEN_MARK)
                 return data
         return self.end
 

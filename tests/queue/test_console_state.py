@@ -3,7 +3,10 @@
 from dataclasses import replace
 
 import pytest
+from queue_setup import DONE, Queue, chunk, eventually
+from v1_worker import V1Worker
 
+from headrace_api import wire
 from headrace_api.load import ModelLoad, ModelState, Starting
 from headrace_queue.console import state
 from headrace_queue.console.state import Sight, document
@@ -26,6 +29,7 @@ def works(name: str, models: frozenset[str] | None, **fields: object) -> WorkerV
 def sight() -> Sight:
     fetching = Starting(state="fetching", detail="model.safetensors", done_bytes=25, total_bytes=100)
     return Sight(
+        replica="q-0",
         now=100.0,
         draining=False,
         load={"b": ModelLoad(queued=2, starting={"b-0": fetching}), "a": ModelLoad(queued=1, running=3, workers=1)},
@@ -73,9 +77,33 @@ def test_a_key_sees_its_models_their_workers_and_its_own_requests(sight: Sight) 
     assert [model["name"] for model in found["models"]] == ["a"]
     assert [(worker["name"], worker["models"]) for worker in found["workers"]] == [("a-0", ["a"]), ("", None)]
     assert [one["request_id"] for one in found["waiting"]] == ["r1"]
-    assert (found["queued"], found["running"]) == (1, 3)
+    assert found["chats"]
+    assert (found["replica"], found["queued"], found["running"]) == ("q-0", 1, 3)
 
 
 def test_the_list_of_waiting_requests_is_bounded(sight: Sight) -> None:
     many = replace(sight, waiting=[waits(str(number), "a", "") for number in range(state.MOST_WAITING + 5)])
     assert [one["request_id"] for one in document(many, EVERYTHING)["waiting"]][-1] == str(state.MOST_WAITING - 1)
+
+
+async def told(queue: Queue) -> float:
+    async with queue.http.get(f"{queue.url}/console/state") as answer:
+        [model] = (await answer.json())["models"]
+        return float(model["completion_tokens"])
+
+
+async def test_tokens_count_as_they_pass_and_exactly_once_the_engine_has_counted(queue: Queue) -> None:
+    async with V1Worker(queue.worker_url, "m", credit=1) as worker:
+        stream = queue.ask(stream=True)
+        job = await worker.expect(wire.Job)
+        await worker.pieces((job.job, chunk("a") + chunk("b")), (job.job, chunk("c")[:20]))
+        await worker.pieces((job.job, chunk("c")[20:]))
+        answer = aiter(await stream)
+        for _ in "abc":
+            await anext(answer)
+        assert await told(queue) == 3
+        await worker.pieces((job.job, DONE))
+        usage = wire.Usage(prompt_tokens=5, completion_tokens=7, total_tokens=12)
+        await worker.result(job, usage=usage, receipt=job.receipt)
+        await eventually(lambda: not queue.server.dispatcher.streamed())
+        assert await told(queue) == 7, "of which none is counted twice"

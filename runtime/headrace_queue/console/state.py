@@ -16,6 +16,8 @@ MOST_WAITING = 200
 class Sight:
     """The queue at one moment."""
 
+    replica: str
+    """The id of the queue that looks."""
     now: float
     """On the dispatcher's clock, in seconds."""
     draining: bool
@@ -23,7 +25,7 @@ class Sight:
     states: Mapping[str, ModelState]
     """What operators say of their models."""
     completion_tokens: Mapping[str, float]
-    """By model, since this queue began."""
+    """By model, since this queue began: of streams that are under way, about as many as they have given."""
     workers: Iterable[WorkerView]
     waiting: Iterable[WaitingView]
     """Those that are next first."""
@@ -33,7 +35,9 @@ def document(sight: Sight, viewer: Viewer) -> dict[str, Any]:
     """What a viewer gets to see."""
     load = {name: one for name, one in sorted(sight.load.items()) if viewer.may_use(name)}
     return {
+        "replica": sight.replica,
         "draining": sight.draining,
+        "chats": viewer.chats,
         "queued": sum(one.queued for one in load.values()),
         "running": sum(one.running for one in load.values()),
         "models": [

@@ -22,6 +22,14 @@ class OpenRows:
         if self.exchanges.pop(exchange.call.request_id, None):
             self._books.close(exchange)
 
+    def streamed(self) -> dict[str, int]:
+        """About how many tokens their streams have given so far, by the metrics' label of the model."""
+        found: dict[str, int] = {}
+        for exchange in self.exchanges.values():
+            if exchange.streamed:
+                found[exchange.label] = found.get(exchange.label, 0) + exchange.streamed
+        return found
+
     def told_again(self, told: Told, committed: Committed | None) -> None:
         """A worker tells of an end that is no job's of its connection; `committed` is called once there is a row."""
         exchange = self.exchanges.get(told.request_id)

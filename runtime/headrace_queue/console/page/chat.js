@@ -19,8 +19,10 @@ export class Chat {
     });
   }
 
-  /** The models to choose from; the choice stays. */
-  offer(names) {
+  /** The models to choose from; the choice stays. `chats`: whether the console's own key may be used. */
+  offer(names, chats) {
+    this.page("chat-own").hidden = chats;
+    this.page("chat-key").required = !chats;
     const list = this.page("chat-model");
     if ([...list.options].map((one) => one.value).join("\n") === names.join("\n")) return;
     const chosen = list.value;
@@ -30,25 +32,36 @@ export class Chat {
   async send() {
     const box = this.page("chat-text");
     const messages = this.messages;
-    messages.push({ role: "user", content: box.value });
-    this.line("user", box.value);
+    const text = box.value;
+    messages.push({ role: "user", content: text });
+    const asked = this.line("user", text);
     box.value = "";
     const answer = this.line("assistant", "");
     this.stopping = new AbortController();
     this.busy(true);
     try {
       await this.stream(messages, answer, this.stopping.signal);
+      if (!answer.textContent) throw new Error("The answer has no text.");
     } catch (error) {
       if (error.name !== "AbortError") this.line("bad", error.message);
     } finally {
-      if (answer.textContent) messages.push({ role: "assistant", content: answer.textContent });
+      if (answer.textContent) {
+        messages.push({ role: "assistant", content: answer.textContent });
+      } else {
+        messages.pop();
+        asked.remove();
+        answer.remove();
+        if (this.messages === messages) box.value ||= text; // unless a new conversation has begun
+      }
       this.busy(false);
     }
   }
 
   async stream(messages, answer, signal) {
     const body = JSON.stringify({ model: this.page("chat-model").value, messages, stream: true });
-    const headers = { "Content-Type": "application/json", ...this.headers() };
+    const key = this.page("chat-key");
+    const who = key.required ? { Authorization: `Bearer ${key.value.trim()}` } : this.headers();
+    const headers = { "Content-Type": "application/json", ...who };
     const response = await fetch("v1/chat/completions", { method: "POST", headers, body, signal });
     if (!response.ok) {
       const said = await response.json().catch(() => ({}));

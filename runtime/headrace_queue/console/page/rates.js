@@ -1,23 +1,36 @@
-// Tokens per second, from counters that only grow.
+// Tokens per second, from counters that grow: one for each model at each replica.
 
 export class Rates {
-  constructor(keepMs) {
+  constructor(keepMs, forgetMs) {
     this.keepMs = keepMs;
-    this.seen = new Map();
+    this.forgetMs = forgetMs;
+    this.replicas = new Map();
+    this.histories = new Map();
   }
 
-  /** Takes a counter's value at a time in ms; returns how fast it has grown since the last one, per second. */
-  note(name, count, at) {
-    const found = this.seen.get(name) ?? { count, at, history: [] };
-    const passed = (at - found.at) / 1000;
-    // A counter that fell belongs to another queue, or to this one started anew.
-    const rate = passed > 0 && count >= found.count ? (count - found.count) / passed : 0;
-    const history = [...found.history, { at, rate }].filter((one) => at - one.at <= this.keepMs);
-    this.seen.set(name, { count, at, history });
+  /** Takes what a replica has counted, `[name, count]` for each model, at a time in ms. */
+  note(replica, counts, at) {
+    const before = this.replicas.get(replica);
+    const passed = before ? (at - before.at) / 1000 : 0;
+    const rates = new Map();
+    for (const [name, count] of counts) {
+      // It falls a little where the engine has counted less than was seen to pass.
+      const grown = Math.max(0, count - (before?.counts.get(name) ?? count));
+      rates.set(name, passed > 0 ? grown / passed : 0);
+    }
+    this.replicas.set(replica, { at, counts: new Map(counts), rates });
+  }
+
+  /** How fast a model is at all replicas that were heard of lately; this becomes the newest of its history. */
+  sum(name, at) {
+    const heard = [...this.replicas.values()].filter((one) => at - one.at <= this.forgetMs);
+    const rate = heard.reduce((sum, one) => sum + (one.rates.get(name) ?? 0), 0);
+    const history = [...(this.histories.get(name) ?? []), { at, rate }];
+    this.histories.set(name, history.filter((one) => at - one.at <= this.keepMs));
     return rate;
   }
 
   history(name) {
-    return (this.seen.get(name)?.history ?? []).map((one) => one.rate);
+    return (this.histories.get(name) ?? []).map((one) => one.rate);
   }
 }

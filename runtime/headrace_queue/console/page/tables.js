@@ -40,5 +40,6 @@ export function rows(table, items, draw, nothing) {
 
 export function seconds(value) {
   if (value < 90) return `${value.toFixed(value < 10 ? 1 : 0)} s`;
-  return `${Math.floor(value / 60)} min ${Math.round(value % 60)} s`;
+  const whole = Math.round(value);
+  return `${Math.floor(whole / 60)} min ${whole % 60} s`;
 }
