@@ -20,6 +20,19 @@ class ConductError(Exception):
     """A worker does what no worker may; the message says what."""
 
 
+def credible(usage: Usage, asked_bytes: int, answered_bytes: int) -> Usage:
+    """What is held against a key: as its worker says, where that can be.
+
+    Where it cannot, no more than a token for each byte that was asked and answered: what is hidden from the queue is
+    believed only of those that are believed.
+    """
+    can_be = usage.cached_tokens <= usage.prompt_tokens <= asked_bytes + _HIDDEN_TOKENS
+    if can_be and usage.completion_tokens <= answered_bytes:
+        return usage
+    prompt, completion = min(usage.prompt_tokens, asked_bytes), min(usage.completion_tokens, answered_bytes)
+    return Usage(prompt, min(usage.cached_tokens, prompt), completion, prompt + completion)
+
+
 @dataclass
 class Budget:
     """So much at once, and so much more each second."""

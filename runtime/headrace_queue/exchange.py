@@ -1,5 +1,6 @@
 """One client's request on its way: what was asked, and what has come back so far."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -8,10 +9,14 @@ from msgspec.structs import replace
 
 from headrace_api.wire import Usage
 from headrace_queue.clock import Timer
+from headrace_queue.conduct import credible
 from headrace_queue.continuation import PATHS, Again, Over, Stitch, resumed, tokens_in
 from headrace_queue.errors import ApiError
 from headrace_queue.sse import DONE
 from headrace_queue.transcript import Transcript
+
+_TOKEN_MARK = b'"choices"'
+"""Each event that carries some of an answer has it once; within a text its quotes are escaped."""
 
 
 class Call(Struct, frozen=True, gc=False):
@@ -110,6 +115,8 @@ class Exchange:
         """When that worker got it, on the dispatcher's clock."""
         self.received = 0
         """Bytes that workers have sent for it."""
+        self.streamed = 0
+        """Events with some of the answer that a stream's client has been given: about as many as tokens."""
         self.used: End | None = None
         """What the last worker said of its end; what the client was told is `end`."""
         self.acks: list[Callable[[], None]] = []
@@ -174,6 +181,8 @@ class Exchange:
                 data = self._noted(data, self._transcript)
             if data:
                 self.sent = True
+                if self.call.stream:
+                    self.streamed += data.count(_TOKEN_MARK)
                 return data
         return self.end
 
@@ -212,12 +221,28 @@ class Exchange:
         """The end of all of the answer, given the end of its last part."""
         return end if self._stitch is None else replace(end, usage=self._stitch.usage(end.usage))
 
+    @property
+    def noted(self) -> bool:
+        """Whether all that the client has got of a stream is here still."""
+        return self._transcript is not None and not self._transcript.lost
+
     def given(self) -> Usage | None:
-        """What the client has got of a stream, in tokens, as far as it is known."""
-        if self._transcript is None or self._transcript.lost:
+        """What the client has got of a stream, in tokens, as far as it is known: an event has one or more."""
+        tokens = self.streamed
+        if self._transcript is not None and not self._transcript.lost:
+            tokens = tokens_in(self.asked.openai_url, self._transcript.events())
+        elif not tokens:
             return None
-        tokens = tokens_in(self.asked.openai_url, self._transcript.events())
         return Usage(completion_tokens=tokens, total_tokens=tokens)
+
+    def credible(self, end: End) -> Usage | None:
+        """What a worker says of it in tokens, bounded by what has come: see `conduct.credible`."""
+        if end.usage is None:
+            return None
+        answered = self.received
+        if end.body and end.usage.completion_tokens > answered:
+            answered += len(json.dumps(end.body))
+        return credible(end.usage, len(self.call.raw), answered)
 
     def _noted(self, data: bytes, transcript: Transcript) -> bytes:
         """What the client can be given: whole events, until no more can come."""

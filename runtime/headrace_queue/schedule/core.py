@@ -166,16 +166,23 @@ class Schedule:
 
     def settle(self, ticket: int, usage: Usage) -> None:
         """What a running ticket has used: its key's share is corrected by that."""
-        entry = self._demands.entries[ticket]
+        self.settle_late(self._demands.entries[ticket], usage)
+
+    def settle_late(self, entry: Entry, usage: Usage) -> None:
+        """The same of a ticket that was withdrawn while it ran."""
         self._estimates.learn(entry.call.model, usage)
         entry.demand.shares.correct(entry, work.known(usage))
 
-    def withdraw(self, ticket: int) -> None:
-        """Forget a ticket, waiting or running: it is answered, or its client has left."""
+    def withdraw(self, ticket: int) -> Entry:
+        """Forget a ticket, waiting or running: it is answered, or its client has left.
+
+        Returns what `settle_late` needs, where its worker has yet to tell what it has used.
+        """
         entry = self._demands.entries[ticket]
         if entry.worker is not None:
             self._take_from(entry)
         self._demands.leave(entry)
+        return entry
 
     def decide(self, models: Iterable[str] | None = None) -> Iterator[tuple[int, int]]:
         """Hand out `(ticket, worker)` until nothing fits; only among `models` if they are given.
