@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from queue_setup import DONE, Queue
 from v1_worker import V1Worker
+from virtual_queue import VirtualQueue
 
 from headrace_api import wire
-from headrace_queue.continuation import CHAT, COMPLETIONS, Again, Over, Stitch, resumed
+from headrace_queue.continuation import CHAT, COMPLETIONS, Again, Over, Stitch, resumed, tokens_in
 from headrace_queue.transcript import Transcript
 
 WORDS = ["Der ", "Löwe ", "\n\n", "data: [DONE]", ' sagt "', "🙂", "."]
@@ -119,6 +120,49 @@ def test_what_no_engine_could_take_up_is_not_continued(more: dict[str, Any]) -> 
 @pytest.mark.parametrize("delta", [{"reasoning_content": "hm"}, {"tool_calls": [{"index": 0}]}])
 def test_an_answer_that_is_not_only_text_is_not_continued(delta: dict[str, Any]) -> None:
     assert resumed(CHAT, json.dumps(ASK).encode(), [says("1", **delta).rstrip()]) is None
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        [event("1", choices=[{"index": number % 2, "delta": {"content": "a"}}]) for number in range(4)],
+        [says("1", reasoning_content="hm"), says("1", reasoning_content="hm"), *[says("1", content="a")] * 2],
+        [event("1", choices=[{"index": 0, "delta": {"tool_calls": [{"index": 0}]}}])] * 4,
+        [says("1", role="assistant", content=""), *[says("1", content="a")] * 4, says("1", "stop")],
+    ],
+    ids=["choices", "reasoning", "tools", "text"],
+)
+def test_what_cannot_be_continued_is_counted_all_the_same(said: list[bytes]) -> None:
+    assert tokens_in(CHAT, [one.rstrip() for one in said]) == 4
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [{"choices": [{"delta": "text"}]}, {"choices": [], "usage": {"prompt_tokens": -5}}, {"choices": [], "usage": 7}],
+)
+def test_odd_events_of_a_worker_that_dies_end_only_their_stream(odd: dict[str, Any]) -> None:
+    queue = VirtualQueue("m")
+    worker = queue.worker("m", continues=True, credit=1)
+    exchange = queue.ask(raw=json.dumps(ASK | {"stream_options": None}).encode(), stream=True)
+    worker.piece(next(iter(worker.jobs)), says("1", "stop", content="a") + event("1", **odd))
+    exchange.take()
+    worker.die()
+    assert exchange.over
+    stitch = Stitch({"id": "1"}, has_role=True, tokens=1)
+    assert stitch.feed(event("2", **odd)).endswith(b"\n\n")
+
+
+def test_a_stream_of_a_worker_that_cannot_continue_tells_what_was_sent_of_it() -> None:
+    queue = VirtualQueue("m")
+    worker = queue.worker("m", name="w", credit=1)
+    exchange = queue.ask(stream=True)
+    worker.piece(next(iter(worker.jobs)), says("1", content="a") + says("1", content='"choices"'))
+    exchange.take()
+    worker.die()
+    assert exchange.end is not None
+    assert exchange.end.body is not None
+    assert exchange.end.body["usage"] == {"completion_tokens": 2}
+    assert queue.ledger.rows[0].doubt == "uncounted", "its worker may yet tell"
 
 
 def test_a_completion_goes_on_behind_its_prompt() -> None:
