@@ -21,6 +21,7 @@ from headrace_queue.ledger.open_rows import OpenRows
 from headrace_queue.limits import Limits
 from headrace_queue.metrics import Metrics
 from headrace_queue.models import ModelNames
+from headrace_queue.needs import CONTINUES
 from headrace_queue.patience import Patience
 from headrace_queue.schedule import Schedule, work
 from headrace_queue.seats import Job, Seat, Seats, WorkerLink
@@ -134,6 +135,8 @@ class Dispatcher:
         """
         worker = next(self._numbers)
         self._seats[worker] = Seat(worker, link, name, continues=continues)
+        if continues:
+            offers |= {CONTINUES}
         self.schedule.add(worker, models, name, starting, offers, memory_mb)
         self._forecast.tell(worker, self.schedule.models_of(worker), starting, self._clock.now())
         if self._dismissing:
@@ -323,21 +326,13 @@ class Dispatcher:
         self._carry_out(self.schedule.decide_for(worker))
 
     def _carry_out(self, decisions: Iterable[tuple[int, int]]) -> None:
-        closed = False
         for ticket, worker in decisions:
-            exchange = self._exchanges[ticket]
-            seat = self._give(exchange, worker)
-            if exchange.call.continues and not seat.continues:
-                self._close(exchange, retries.broken_off(exchange))  # it would say something else
-                closed = True
-        if closed:
-            self._assign(None)  # as in `_go_on_without`, but not amid the decisions
-            return
+            self._give(self._exchanges[ticket], worker)
         if self.schedule.waiting:
             self.waits.set()
         self._notify()
 
-    def _give(self, exchange: Exchange, worker: int) -> Seat:
+    def _give(self, exchange: Exchange, worker: int) -> None:
         call, now, job = exchange.call, self._clock.now(), next(self._numbers) % 2**32
         if exchange.held:
             self.waiting_room.leave(exchange)
@@ -349,17 +344,26 @@ class Dispatcher:
         waited_s = now - exchange.began
         seat.link.give(job, call, waited_s, self._books.receipt(call, waited_s))
         self._forecast.handed_out(call.base, now)
-        return seat
 
     def _try_again(self, exchange: Exchange) -> None:
         """For an exchange that the schedule has waiting again after a worker failed it."""
         exchange.job = None
         end = retries.ending(exchange, self.limits.max_attempts, dismissing=self._dismissing)
+        if end is None and not self._can_go_on(exchange):
+            end = retries.broken_off(exchange)
         self.waiting_room.enter(exchange)
         if end is None:
             exchange.restart()
         else:
             self._close(exchange, replace(end, usage=exchange.credible(end)))
+
+    def _can_go_on(self, exchange: Exchange) -> bool:
+        """Have it wait for those that can do what it needs now; False where there are workers, and none of them can."""
+        call, schedule = exchange.call, self.schedule
+        if not call.continues:
+            return True
+        schedule.require(exchange.ticket, call.needs)
+        return schedule.offered(call.model, call.needs) or not schedule.offered(call.model, exchange.asked.needs)
 
     def _close(self, exchange: Exchange, end: End) -> None:
         """End an exchange; a job that a worker still has for it is cancelled."""
@@ -393,7 +397,8 @@ class Dispatcher:
             given.owed = None
 
     def _give_up(self, exchange: Exchange) -> None:
-        self._close(exchange, End.failed(self.waiting_room.too_long(exchange.call)))
+        too_long = self.waiting_room.too_long(exchange.call)
+        self._close(exchange, retries.broken_off(exchange) if exchange.sent else End.failed(too_long))
 
     def _resume(self, worker: int) -> None:
         if worker in self._seats:

@@ -12,6 +12,7 @@ from headrace_queue.clock import Timer
 from headrace_queue.conduct import credible
 from headrace_queue.continuation import PATHS, Again, Over, Stitch, resumed, tokens_in
 from headrace_queue.errors import ApiError
+from headrace_queue.needs import CONTINUES
 from headrace_queue.sse import DONE
 from headrace_queue.transcript import Transcript
 
@@ -213,7 +214,8 @@ class Exchange:
         found = resumed(self.asked.openai_url, self.asked.raw, self._transcript.events())
         if isinstance(found, Again):
             self.restart()
-            self.call = replace(self.asked, raw=found.raw, continues=found.continued)
+            needs = self.asked.needs | {CONTINUES} if found.continued else self.asked.needs
+            self.call = replace(self.asked, raw=found.raw, continues=found.continued, needs=needs)
             self._stitch = found.stitch
         return found if isinstance(found, Over) else found is not None
 

@@ -164,6 +164,13 @@ class Schedule:
         if not lane.alone:
             self._demands.move(entry, lane._replace(alone=True))
 
+    def require(self, ticket: int, needs: frozenset[str]) -> None:
+        """A waiting ticket is for workers that offer this."""
+        entry = self._demands.entries[ticket]
+        lane = entry.line.lane
+        if lane.needs != needs:
+            self._demands.move(entry, lane._replace(needs=needs))
+
     def settle(self, ticket: int, usage: Usage) -> None:
         """What a running ticket has used: its key's share is corrected by that."""
         self.settle_late(self._demands.entries[ticket], usage)
