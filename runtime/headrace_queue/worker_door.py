@@ -123,7 +123,7 @@ class WorkerDoor:
             if isinstance(registration, wire.Register):
                 await _serve_v1(V1Session(self._replica, outbox, registration, rights, log), socket, log)
             else:
-                await SeedSession(self._replica.dispatcher, outbox, registration.vram).run(socket)
+                await SeedSession(self._replica.dispatcher, outbox, registration.vram, log).run(socket)
         finally:
             self._metrics.disconnects.labels(protocol).inc()
             log.info("worker left", close_code=socket.close_code)

@@ -150,6 +150,7 @@ class V1Session:
                 reason = _short(message.reason)
                 self._log.info("handed back", request_id=request_id, reason=reason, failed=message.failed)
             case wire.Drain():
+                self._conduct.said(self._now())
                 self._dispatcher.stop_giving(self._worker)
             case wire.Report():
                 self._conduct.reported(self._now())
