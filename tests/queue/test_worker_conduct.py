@@ -19,6 +19,7 @@ from v1_worker import MACHINE, V1Worker
 from headrace_api import wire
 from headrace_api.pieces import MOST_PIECES, encode_pieces
 from headrace_queue.conduct import Budget, Conduct, ConductError, Given
+from headrace_queue.schedule import Schedule
 
 ANSWER = {"choices": [{"message": {"role": "assistant", "content": "fine"}}]}
 FUZZ_SECONDS = float(os.environ.get("HEADRACE_FUZZ_SECONDS", "3"))
@@ -162,6 +163,14 @@ async def test_credits_are_bounded(queue: Queue) -> None:
     async with V1Worker(queue.worker_url, "m") as worker:
         await worker.socket.send('{"type":"credit","n":1000000000}')
         await cut_off(worker, 1002, "n: ")
+
+
+def test_credits_of_one_worker_are_bounded() -> None:
+    schedule = Schedule()
+    schedule.add(1, ["m"])
+    for _ in range(3):
+        schedule.grant(1, wire.MOST_CREDITS - 1)
+    assert schedule.workers[1].credits == wire.MOST_CREDITS
 
 
 async def test_who_stalls_harms_only_its_own_job(queue: Queue) -> None:

@@ -7,7 +7,7 @@ import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from headrace_api.load import ModelLoad, Starting
-from headrace_api.wire import Usage
+from headrace_api.wire import MOST_CREDITS, Usage
 from headrace_queue.exchange import Call
 from headrace_queue.schedule import feed, work
 from headrace_queue.schedule.demand import Demands
@@ -96,7 +96,7 @@ class Schedule:
         del self._force.workers[worker]
 
     def grant(self, worker: int, credits_: int) -> bool:
-        """The worker can take so many more; a draining worker's credits count for nothing.
+        """The worker can take so many more, `MOST_CREDITS` in all; a draining worker's credits count for nothing.
 
         Returns whether that is how one is known to be ready that was not.
         """
@@ -106,7 +106,7 @@ class Schedule:
         was_starting = one.starting is not None
         if was_starting:
             self.report(worker, None)
-        one.credits += credits_
+        one.credits = min(one.credits + credits_, MOST_CREDITS)
         self._force.rank(one)
         return was_starting
 
