@@ -3,6 +3,9 @@
 import struct
 from collections.abc import Iterable
 
+MOST_PIECES = 65_536
+"""In one frame: many times what an honest worker has to say at one time."""
+
 _HEADER = struct.Struct(">II")
 
 
@@ -15,7 +18,7 @@ def decode_pieces(frame: bytes) -> list[tuple[int, bytes]]:
     """The pieces of a binary frame, in order.
 
     Raises:
-        ValueError: the frame ends in the middle of a piece.
+        ValueError: the frame ends in the middle of a piece, or has too many.
     """
     pieces: list[tuple[int, bytes]] = []
     offset = 0
@@ -24,6 +27,8 @@ def decode_pieces(frame: bytes) -> list[tuple[int, bytes]]:
             raise ValueError(f"the frame ends within a piece's header, at byte {len(frame)}")
         job, length = _HEADER.unpack_from(frame, offset)
         offset += _HEADER.size
+        if len(pieces) == MOST_PIECES:
+            raise ValueError(f"the frame has more than {MOST_PIECES} pieces")
         if offset + length > len(frame):
             raise ValueError(f"the frame ends within a piece of job {job}: {length} bytes announced at byte {offset}")
         pieces.append((job, frame[offset : offset + length]))

@@ -14,10 +14,25 @@ _HIDDEN_TOKENS = 200_000
 _TOKENS_PER_SECOND = 10_000
 """Of one request, all its choices together."""
 _GPU_SECONDS_SLACK = 1.0
+_CRUMB_BYTES = 32
+"""Less than an event of an answer has."""
 
 
 class ConductError(Exception):
     """A worker does what no worker may; the message says what."""
+
+
+def credible(usage: Usage, asked_bytes: int, answered_bytes: int) -> Usage:
+    """What is held against a key: as its worker says, where that can be.
+
+    Where it cannot, no more than a token for each byte that was asked and answered: what is hidden from the queue is
+    believed only of those that are believed.
+    """
+    can_be = usage.cached_tokens <= usage.prompt_tokens <= asked_bytes + _HIDDEN_TOKENS
+    if can_be and usage.completion_tokens <= answered_bytes:
+        return usage
+    prompt, completion = min(usage.prompt_tokens, asked_bytes), min(usage.completion_tokens, answered_bytes)
+    return Usage(prompt, min(usage.cached_tokens, prompt), completion, prompt + completion)
 
 
 @dataclass
@@ -77,6 +92,8 @@ class Conduct:
     jobs: dict[int, Given] = field(default_factory=dict)
     _waste: Budget = field(default_factory=lambda: Budget(64 * 2**20, 16 * 2**20))
     """Bytes for jobs that it does not have."""
+    _crumbs: Budget = field(default_factory=lambda: Budget(20_000, 10_000))
+    """Pieces that hold next to nothing: each costs as much as one that does."""
     _reports: Budget = field(default_factory=lambda: Budget(200, 20))
     _others: Budget = field(default_factory=lambda: Budget(20_000, 10_000))
     """Messages that are no end of a job that it has: credits, and results of an earlier connection, told again."""
@@ -89,11 +106,13 @@ class Conduct:
         """It sends bytes.
 
         Raises:
-            ConductError: too many for jobs that it does not have.
+            ConductError: too many for jobs that it does not have, or in pieces that are too small.
         """
         given = self.jobs.get(job)
         if given is not None:
             given.answered_bytes += size
+            if size < _CRUMB_BYTES and not self._crumbs.take(1, now):
+                raise ConductError(f"job {job}: too many pieces of less than {_CRUMB_BYTES} bytes")
         elif not self._waste.take(size + 64, now):
             raise ConductError(f"job {job}: too many bytes for jobs that this worker does not have")
 

@@ -64,7 +64,7 @@ class _Told:
     """The fields that all chunks have in common."""
     text: str = ""
     tokens: int = 0
-    """At least: a chunk with text has one or more."""
+    """At least: a choice with text, reasoning or calls of tools has one or more."""
     finish: str | None = None
     usage: dict[str, Any] | None = None
     has_role: bool = False
@@ -125,8 +125,15 @@ def _over(openai_url: str, told: _Told, *, wants_usage: bool, said: bool) -> Ove
     if wants_usage and told.usage is None:
         return None  # no engine has counted, and the client was promised that
     events = [] if said else [_event({**(told.head or {}), "choices": [_finish(openai_url, told.finish)]})]
-    usage = msgspec.convert(told.usage, Usage, strict=False) if told.usage else None
-    return Over(b"".join([*events, DONE]), usage)
+    return Over(b"".join([*events, DONE]), _counted(told.usage))
+
+
+def _counted(usage: Any) -> Usage | None:
+    """A stream's own count; None where there is none, or what is there is no count."""
+    try:
+        return msgspec.convert(usage, Usage, strict=False) if usage else None
+    except msgspec.ValidationError:
+        return None
 
 
 def _finish(openai_url: str, reason: str | None) -> dict[str, Any]:
@@ -154,14 +161,14 @@ def _take(openai_url: str, told: _Told, event: bytes) -> None:
     told.head = told.head or {key: value for key, value in chunk.items() if key not in {"choices", "usage"}}
     told.usage = chunk.get("usage") or told.usage
     for choice in chunk["choices"]:
-        said = choice.get("delta") if openai_url == CHAT else {"content": choice.get("text")}
-        known = {key: value for key, value in (said or {}).items() if value}
+        said = (choice.get("delta") or {}) if openai_url == CHAT else {"content": choice.get("text")}
+        known = {key: value for key, value in said.items() if value} if isinstance(said, dict) else {"delta": said}
         told.has_role |= bool(known.pop("role", None))
         content = known.pop("content", "")
         told.strange |= bool(known) or choice.get("index", 0) != 0 or not isinstance(content, str)
+        told.tokens += bool(content or known)
         if content and not told.strange:
             told.text += content
-            told.tokens += 1
         told.finish = choice.get("finish_reason") or told.finish
 
 
@@ -217,7 +224,9 @@ class Stitch:
         if not self.has_role or len(chunk["choices"]) != 1 or chunk.get("usage"):
             return False
         choice = chunk["choices"][0]
-        delta = choice.get("delta") or {}
+        delta = choice.get("delta")
+        if not isinstance(delta, dict):
+            return False
         only_role = {key for key, value in delta.items() if value} == {"role"}
         return only_role and not choice.get("finish_reason")
 

@@ -7,7 +7,10 @@ import asyncio
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 
+from msgspec.structs import replace
+
 from headrace_api.load import Starting
+from headrace_api.wire import Usage
 from headrace_queue import demand, errors, retries
 from headrace_queue.clock import Clock
 from headrace_queue.deadlines import Deadlines
@@ -18,9 +21,10 @@ from headrace_queue.ledger.open_rows import OpenRows
 from headrace_queue.limits import Limits
 from headrace_queue.metrics import Metrics
 from headrace_queue.models import ModelNames
+from headrace_queue.needs import CONTINUES
 from headrace_queue.patience import Patience
-from headrace_queue.schedule import Schedule
-from headrace_queue.seats import Seat, Seats, WorkerLink
+from headrace_queue.schedule import Schedule, work
+from headrace_queue.seats import Job, Seat, Seats, WorkerLink
 from headrace_queue.steps import Steps, Wait
 from headrace_queue.waiting_room import WaitingRoom
 from headrace_queue.watching import Watchers
@@ -132,6 +136,8 @@ class Dispatcher:
         """
         worker = next(self._numbers)
         self._seats[worker] = Seat(worker, link, name, continues=continues)
+        if continues:
+            offers |= {CONTINUES}
         self.schedule.add(worker, models, name, starting, offers, memory_mb)
         self._forecast.tell(worker, self.schedule.models_of(worker), starting, self._clock.now())
         if self._dismissing:
@@ -141,15 +147,16 @@ class Dispatcher:
 
     def lose(self, worker: int) -> None:
         """A worker's connection has ended: its jobs go to others where their clients have seen nothing yet."""
-        lost = [given.exchange for given in self._places.lose(worker)]
+        lost = self._places.lose(worker)
         self._forecast.cold.lose(worker)
         self.schedule.remove(worker)
-        self._failures.die([exchange for exchange in lost if not exchange.over])
-        for exchange in lost:
-            if exchange.over:
-                self._book(exchange)
+        self._failures.die([given.exchange for given in lost if not given.exchange.over])
+        for given in lost:
+            if given.exchange.over:
+                self._settle_late(given, None)
+                self._book(given.exchange)
             else:
-                self._try_again(exchange)
+                self._try_again(given.exchange)
         self._assign(None)
 
     def grant(self, worker: int, number: int) -> None:
@@ -225,9 +232,11 @@ class Dispatcher:
             return
         exchange = given.exchange
         exchange.used = end = exchange.whole(end)
+        usage = exchange.credible(end)
         if committed:
             exchange.acks.append(committed)
         if exchange.over:
+            self._settle_late(given, usage)
             self._book(exchange)
             return
         if not self._dismissing and retries.can_move(exchange, end, self.limits.max_attempts):
@@ -238,8 +247,10 @@ class Dispatcher:
             return
         takes_more = self._failures.judge(worker, is_well=end.status < 500 or given.begun)
         exchange.note_first_byte(self._clock.now())
-        if end.usage is not None:
-            self.schedule.settle(exchange.ticket, end.usage)
+        if usage is not end.usage:
+            end = replace(end, usage=usage)
+        if usage is not None:
+            self.schedule.settle(exchange.ticket, usage)
         self._close(exchange, retries.told(exchange, end))
         if takes_more or exchange.suspect:
             self._carry_out(self.schedule.decide_for(worker))
@@ -316,21 +327,13 @@ class Dispatcher:
         self._carry_out(self.schedule.decide_for(worker))
 
     def _carry_out(self, decisions: Iterable[tuple[int, int]]) -> None:
-        closed = False
         for ticket, worker in decisions:
-            exchange = self._exchanges[ticket]
-            seat = self._give(exchange, worker)
-            if exchange.call.continues and not seat.continues:
-                self._close(exchange, retries.broken_off(exchange))  # it would say something else
-                closed = True
-        if closed:
-            self._assign(None)  # as in `_go_on_without`, but not amid the decisions
-            return
+            self._give(self._exchanges[ticket], worker)
         if self.schedule.waiting:
             self.waits.set()
         self._notify()
 
-    def _give(self, exchange: Exchange, worker: int) -> Seat:
+    def _give(self, exchange: Exchange, worker: int) -> None:
         call, now, job = exchange.call, self._clock.now(), next(self._numbers) % 2**32
         if exchange.held:
             self.waiting_room.leave(exchange)
@@ -342,28 +345,38 @@ class Dispatcher:
         waited_s = now - exchange.began
         seat.link.give(job, call, waited_s, self._books.receipt(call, waited_s))
         self._forecast.handed_out(call.base, now)
-        return seat
 
     def _try_again(self, exchange: Exchange) -> None:
         """For an exchange that the schedule has waiting again after a worker failed it."""
         exchange.job = None
         end = retries.ending(exchange, self.limits.max_attempts, dismissing=self._dismissing)
+        if end is None and not self._can_go_on(exchange):
+            end = retries.broken_off(exchange)
         self.waiting_room.enter(exchange)
         if end is None:
             exchange.restart()
         else:
-            self._close(exchange, end)
+            self._close(exchange, replace(end, usage=exchange.credible(end)))
+
+    def _can_go_on(self, exchange: Exchange) -> bool:
+        """Have it wait for those that can do what it needs now; False where there are workers, and none of them can."""
+        call, schedule = exchange.call, self.schedule
+        if not call.continues:
+            return True
+        schedule.require(exchange.ticket, call.needs)
+        return schedule.offered(call.model, call.needs) or not schedule.offered(call.model, exchange.asked.needs)
 
     def _close(self, exchange: Exchange, end: End) -> None:
         """End an exchange; a job that a worker still has for it is cancelled."""
         exchange.over = True
         self._deadlines.discard(exchange)
         del self._exchanges[exchange.ticket]
-        self.schedule.withdraw(exchange.ticket)
+        entry = self.schedule.withdraw(exchange.ticket)
         if exchange.held:
             self.waiting_room.gave_up(exchange)
         given = None if exchange.job is None else self._jobs[exchange.job]
         if given is not None and exchange.job is not None:
+            given.owed = entry
             self._seats[given.worker].link.cancel(exchange.job)
         exchange.finish(end)
         if given is None:
@@ -377,8 +390,16 @@ class Dispatcher:
         if given is not None:
             self._go_on_without(exchange, given.worker)
 
+    def _settle_late(self, given: Job, usage: Usage | None) -> None:
+        """The worker of an exchange that is over tells what it used, or can no longer."""
+        usage = usage or work.guessed(given.exchange.asked, given.exchange.streamed)
+        if given.owed is not None and usage is not None:
+            self.schedule.settle_late(given.owed, usage)
+            given.owed = None
+
     def _give_up(self, exchange: Exchange) -> None:
-        self._close(exchange, End.failed(self.waiting_room.too_long(exchange.call)))
+        too_long = self.waiting_room.too_long(exchange.call)
+        self._close(exchange, retries.broken_off(exchange) if exchange.sent else End.failed(too_long))
 
     def _resume(self, worker: int) -> None:
         if worker in self._seats:

@@ -1,5 +1,6 @@
 """One client's request on its way: what was asked, and what has come back so far."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -8,8 +9,10 @@ from msgspec.structs import replace
 
 from headrace_api.wire import Usage
 from headrace_queue.clock import Timer
+from headrace_queue.conduct import credible
 from headrace_queue.continuation import PATHS, Again, Over, Stitch, resumed, tokens_in
 from headrace_queue.errors import ApiError
+from headrace_queue.needs import CONTINUES
 from headrace_queue.sse import DONE
 from headrace_queue.transcript import Transcript
 
@@ -211,7 +214,8 @@ class Exchange:
         found = resumed(self.asked.openai_url, self.asked.raw, self._transcript.events())
         if isinstance(found, Again):
             self.restart()
-            self.call = replace(self.asked, raw=found.raw, continues=found.continued)
+            needs = self.asked.needs | {CONTINUES} if found.continued else self.asked.needs
+            self.call = replace(self.asked, raw=found.raw, continues=found.continued, needs=needs)
             self._stitch = found.stitch
         return found if isinstance(found, Over) else found is not None
 
@@ -219,12 +223,28 @@ class Exchange:
         """The end of all of the answer, given the end of its last part."""
         return end if self._stitch is None else replace(end, usage=self._stitch.usage(end.usage))
 
+    @property
+    def noted(self) -> bool:
+        """Whether all that the client has got of a stream is here still."""
+        return self._transcript is not None and not self._transcript.lost
+
     def given(self) -> Usage | None:
-        """What the client has got of a stream, in tokens, as far as it is known."""
-        if self._transcript is None or self._transcript.lost:
+        """What the client has got of a stream, in tokens, as far as it is known: an event has one or more."""
+        tokens = self.streamed
+        if self._transcript is not None and not self._transcript.lost:
+            tokens = tokens_in(self.asked.openai_url, self._transcript.events())
+        elif not tokens:
             return None
-        tokens = tokens_in(self.asked.openai_url, self._transcript.events())
         return Usage(completion_tokens=tokens, total_tokens=tokens)
+
+    def credible(self, end: End) -> Usage | None:
+        """What a worker says of it in tokens, bounded by what has come: see `conduct.credible`."""
+        if end.usage is None:
+            return None
+        answered = self.received
+        if end.body and end.usage.completion_tokens > answered:
+            answered += len(json.dumps(end.body))
+        return credible(end.usage, len(self.call.raw), answered)
 
     def _noted(self, data: bytes, transcript: Transcript) -> bytes:
         """What the client can be given: whole events, until no more can come."""

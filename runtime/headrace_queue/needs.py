@@ -6,6 +6,8 @@ from headrace_queue.errors import bad_header
 
 TAGS = "x-headrace-tags"
 HOSTING = "x-headrace-hosting"
+CONTINUES = "continues"
+"""What the rest of an answer needs that another worker has begun; tags and hostings are named otherwise."""
 _CLOUD = "cloud"
 """The hosting that every worker supports, so that it is never listed and never looked for."""
 _MOST_TAGS = 4

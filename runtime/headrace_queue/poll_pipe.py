@@ -43,11 +43,10 @@ class Pipe:
             return
         if number != self._received + 1:
             raise NumberError(f"send/{number}: the next number is {self._received + 1}")
-        frames = list(decode_frames(body))
+        frames = [_message(kind, data) for kind, data in decode_frames(body)]  # all, before any of them counts
         self._received = number
-        for kind, data in frames:
-            frame = WSMessage(WSMsgType.TEXT, data.decode(), None) if kind == TEXT else None
-            self._in.put_nowait(frame or WSMessage(WSMsgType.BINARY, data, None))
+        for frame in frames:
+            self._in.put_nowait(frame)
 
     async def fetch(self, number: int, seconds: float) -> bytes | None:
         """What is to be sent, as soon as there is something, or nothing after so long; None once all has ended.
@@ -131,3 +130,7 @@ class Pipe:
         except TimeoutError:
             return False
         return True
+
+
+def _message(kind: int, data: bytes) -> WSMessage:
+    return WSMessage(WSMsgType.TEXT, data.decode(), None) if kind == TEXT else WSMessage(WSMsgType.BINARY, data, None)

@@ -61,6 +61,6 @@ def _counted(exchange: Exchange, status: int, body: dict[str, Any]) -> End:
     usage, used = exchange.given(), exchange.used
     said = {} if usage is None else {"usage": {"completion_tokens": usage.completion_tokens}}
     end = End(status, {**body, **said}, usage)
-    if used is None or used.usage is None:
+    if exchange.noted and (used is None or used.usage is None):  # a rough count is not held against a worker's word
         exchange.used = replace(end, gpu_seconds=used.gpu_seconds if used else 0.0)
     return end

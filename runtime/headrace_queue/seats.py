@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from headrace_queue.exchange import Call, Exchange
+from headrace_queue.schedule.shares import Entry
 
 
 class WorkerLink(Protocol):
@@ -37,7 +38,7 @@ class Seat:
 class Job:
     """One attempt of a worker at a request."""
 
-    __slots__ = ("abandoned", "begun", "exchange", "given_at", "worker")
+    __slots__ = ("abandoned", "begun", "exchange", "given_at", "owed", "worker")
 
     def __init__(self, exchange: Exchange, worker: int, given_at: float) -> None:
         self.exchange = exchange
@@ -47,6 +48,8 @@ class Job:
         """Whether anything of its answer came."""
         self.abandoned = False
         """Whether another worker has the request now: what still comes of this attempt counts for nothing."""
+        self.owed: Entry | None = None
+        """Of one whose client waits no longer: its key's share, to be corrected once the worker tells what it used."""
 
     @property
     def is_live(self) -> bool:

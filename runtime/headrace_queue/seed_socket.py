@@ -4,12 +4,14 @@ import asyncio
 from typing import Any
 
 import msgspec
+import structlog
 from aiohttp import WSCloseCode, WSMsgType
 from pydantic_core import from_json
 
 from headrace_api.wire import SeedRequest, Usage
 from headrace_queue import errors, sse
 from headrace_queue.calls import CHAT
+from headrace_queue.conduct import Conduct, ConductError
 from headrace_queue.dispatch import Dispatcher
 from headrace_queue.exchange import Call, End
 from headrace_queue.outbox import Outbox, Socket, close
@@ -68,7 +70,9 @@ def read_reply(text: str | bytes) -> End:
 class SeedSession:
     """One registered worker: its connection, and the job that it has."""
 
-    def __init__(self, dispatcher: Dispatcher, outbox: Outbox, memory_mb: int) -> None:
+    def __init__(
+        self, dispatcher: Dispatcher, outbox: Outbox, memory_mb: int, log: structlog.typing.FilteringBoundLogger
+    ) -> None:
         self._dispatcher = dispatcher
         self._outbox = outbox
         self._current: tuple[int, Call] | None = None
@@ -76,12 +80,15 @@ class SeedSession:
         self._usage: Usage | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._draining = False
+        self._conduct = Conduct(gpus=0)
+        self._log = log
         self._worker = dispatcher.join(self, None, memory_mb=memory_mb)
 
     def give(self, job: int, call: Call, _waited_s: float, _receipt: str, /) -> None:
         """Send the request; a worker that does not answer in time loses its connection."""
         self._current = (job, call)
         loop = asyncio.get_running_loop()
+        self._conduct.give(job, len(call.raw), loop.time())
         if call.openai_url != CHAT:
             loop.call_soon(self._refuse)
             return
@@ -104,17 +111,29 @@ class SeedSession:
             async for frame in socket:
                 if frame.type not in {WSMsgType.TEXT, WSMsgType.BINARY}:
                     break  # an error that this end has found
+                self._count(len(frame.data))
                 if not self._take(parsed(frame.data)):
                     await close(socket, WSCloseCode.PROTOCOL_ERROR, "a reply came, but there was no request")
                     break
             else:
                 if socket.close_code == WSCloseCode.MESSAGE_TOO_BIG:
                     self._end(End.failed(errors.too_large_for_worker()))
+        except ConductError as error:
+            self._log.error("worker cut off", reason=str(error))
+            await close(socket, WSCloseCode.POLICY_VIOLATION, str(error))
         finally:
             if self._deadline:
                 self._deadline.cancel()
             self._current = None
             self._dispatcher.lose(self._worker)
+
+    def _count(self, size: int) -> None:
+        """A message of so many bytes came; raises `ConductError` where there are too many."""
+        now = asyncio.get_running_loop().time()
+        if self._current is None:
+            self._conduct.said(now)
+        else:
+            self._conduct.piece(self._current[0], size, now)
 
     def _take(self, reply: Any) -> bool:
         """Take one message in; False where nothing was asked.
@@ -144,7 +163,15 @@ class SeedSession:
         self._streaming, self._usage = False, None
         if self._deadline:
             self._deadline.cancel()
+        now = asyncio.get_running_loop().time()
+        given = self._conduct.end(job, now)
+        doubt = given.doubt(end.usage, end.gpu_seconds, self._conduct.gpus, now) if given else ""
+        if doubt:
+            self._dispatcher.stop_giving(self._worker)
         self._dispatcher.finish(self._worker, job, call.request_id, end)
+        if doubt:
+            self._log.error("worker cut off", reason=doubt)
+            self._outbox.close(WSCloseCode.POLICY_VIOLATION, f"what the worker says it used cannot be: {doubt}")
         return True
 
     def _finish(self, end: End) -> None:

@@ -15,10 +15,12 @@ from headrace_queue.keys.worker_tokens import WorkerRights, WorkerTokens
 from headrace_queue.metrics import Metrics
 from headrace_queue.outbox import Outbox, Socket, close
 from headrace_queue.seed_socket import SeedSession
-from headrace_queue.worker_socket import Replica, V1Session
+from headrace_queue.worker_socket import Replica, RightsError, V1Session
 
 _REGISTER_SECONDS = 10
-_MAX_FRAME_BYTES = 64 * 2**20
+_SHOWN_CHARACTERS = 100
+MAX_FRAME_BYTES = 64 * 2**20
+"""Of what a worker sends at once, whatever it comes through."""
 
 
 class WorkerDoor:
@@ -44,7 +46,10 @@ class WorkerDoor:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Serve one worker on a WebSocket until it leaves."""
-        speaks_v1 = wire.SUBPROTOCOL in _offered(request)
+        offered = _offered(request)
+        speaks_v1 = wire.SUBPROTOCOL in offered
+        if offered and not speaks_v1:
+            return self._refuse_protocols(request, offered)
         if (refusal := self.refusal(request, may_come_later=not speaks_v1)) is not None:
             return refusal
         socket = PatientSocket(
@@ -52,7 +57,7 @@ class WorkerDoor:
             heartbeat=self._heartbeat_seconds if speaks_v1 else None,
             timeout=2,
             compress=False,
-            max_msg_size=_MAX_FRAME_BYTES,
+            max_msg_size=MAX_FRAME_BYTES,
         )
         await socket.prepare(request)
         keep_alive(request)
@@ -66,8 +71,16 @@ class WorkerDoor:
             return None
         self._log.warning("worker refused", peer=request.remote, reason="token")
         message = "This queue needs `Authorization: Bearer TOKEN` with its worker token."
-        error = {"message": message, "type": "invalid_request_error", "param": None, "code": "invalid_worker_token"}
-        return web.json_response({"error": error}, status=401, headers={"WWW-Authenticate": "Bearer"})
+        return _refusal(401, message, "invalid_worker_token", {"WWW-Authenticate": "Bearer"})
+
+    def _refuse_protocols(self, request: web.Request, offered: set[str]) -> web.Response:
+        """For a worker that speaks none of this queue's protocols, and is none of the seed's: that one offers none."""
+        names = ", ".join(sorted(offered))[:_SHOWN_CHARACTERS]
+        self._log.warning("worker refused", peer=request.remote, reason="subprotocol", offered=names)
+        message = (
+            f"`Sec-WebSocket-Protocol` is {names!r}: accepted is {wire.SUBPROTOCOL}, or none for the seed's protocol."
+        )
+        return _refusal(400, message, "unknown_subprotocol", {})
 
     async def serve(self, socket: Socket, token: str | None, peer: str | None, *, speaks_v1: bool) -> None:
         """Serve one worker until it leaves, whatever its frames come through."""
@@ -123,7 +136,7 @@ class WorkerDoor:
             if isinstance(registration, wire.Register):
                 await _serve_v1(V1Session(self._replica, outbox, registration, rights, log), socket, log)
             else:
-                await SeedSession(self._replica.dispatcher, outbox, registration.vram).run(socket)
+                await SeedSession(self._replica.dispatcher, outbox, registration.vram, log).run(socket)
         finally:
             self._metrics.disconnects.labels(protocol).inc()
             log.info("worker left", close_code=socket.close_code)
@@ -147,6 +160,9 @@ async def _serve_v1(session: V1Session, socket: Socket, log: structlog.typing.Fi
             session.take(frame)
     except ValueError as error:
         await close(socket, WSCloseCode.PROTOCOL_ERROR, str(error))
+    except RightsError as error:
+        log.warning("worker refused", reason=str(error))
+        await close(socket, wire.CLOSE_BAD_REGISTRATION, str(error))
     except ConductError as error:
         log.error("worker cut off", reason=str(error))  # noqa: TRY400 (the reason says it all)
         await close(socket, WSCloseCode.POLICY_VIOLATION, str(error))
@@ -172,7 +188,12 @@ def token_of_request(request: web.Request) -> str | None:
 
 def _offered(request: web.Request) -> set[str]:
     headers = request.headers.getall("Sec-WebSocket-Protocol", [])
-    return {name.strip() for header in headers for name in header.split(",")}
+    return {name.strip() for header in headers for name in header.split(",")} - {""}
+
+
+def _refusal(status: int, message: str, code: str, headers: dict[str, str]) -> web.Response:
+    error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
+    return web.json_response({"error": error}, status=status, headers=headers)
 
 
 async def _first_message(socket: Socket, shape: type[wire.Registration]) -> wire.Registration | None:

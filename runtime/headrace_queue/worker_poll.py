@@ -8,7 +8,7 @@ from aiohttp import web
 
 from headrace_api.wire_poll import POLL_PATH, PollEnd, PollSession
 from headrace_queue.poll_pipe import NumberError, Pipe
-from headrace_queue.worker_door import WorkerDoor, token_of_request
+from headrace_queue.worker_door import MAX_FRAME_BYTES, WorkerDoor, token_of_request
 
 _WAIT_SECONDS = 20.0
 """Proxies end requests that are silent for 30 or 60 s."""
@@ -58,7 +58,8 @@ class WorkerPoll:
             return _ended(session)
         self._listen(session)
         try:
-            session.pipe.push(int(request.match_info["number"]), await request.read())
+            body = await request.clone(client_max_size=MAX_FRAME_BYTES).read()  # what bounds clients is not for workers
+            session.pipe.push(int(request.match_info["number"]), body)
         except ValueError as error:
             return _wrong(error)
         return web.Response(status=204)

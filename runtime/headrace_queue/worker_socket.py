@@ -39,6 +39,10 @@ def ack_message(request_id: str) -> str:
     return f'{{"type":"ack","request_id":{quoted(request_id)}}}'
 
 
+class RightsError(Exception):
+    """A worker wants to serve what its token is not for; the message says which models."""
+
+
 @dataclass(frozen=True)
 class Replica:
     """What sessions need of the queue that they belong to."""
@@ -113,7 +117,8 @@ class V1Session:
 
         Raises:
             ValueError: it is none of the protocol's.
-            ConductError: the worker does what no honest worker does.
+            RightsError: the worker wants to serve what its token is not for.
+            ConductError: it does what no honest worker does.
         """
         if frame.type is WSMsgType.BINARY:
             self._take_pieces(frame.data)
@@ -150,6 +155,7 @@ class V1Session:
                 reason = _short(message.reason)
                 self._log.info("handed back", request_id=request_id, reason=reason, failed=message.failed)
             case wire.Drain():
+                self._conduct.said(self._now())
                 self._dispatcher.stop_giving(self._worker)
             case wire.Report():
                 self._conduct.reported(self._now())
@@ -158,7 +164,7 @@ class V1Session:
                 self._conduct.reported(self._now())
                 self._log.info("serves other models", models=message.models, adapters=message.adapters)
                 if why := self._rights.excess(message.models):
-                    raise ValueError(why)
+                    raise RightsError(why)
                 self._dispatcher.replace_models(self._worker, message.models)
 
     def _finish(self, message: wire.Result) -> None:

@@ -216,6 +216,15 @@ async def test_bad_registration_is_refused(queue: Queue, message: str, field: st
     assert field in caught.value.rcvd.reason
 
 
+async def test_a_subprotocol_that_is_not_spoken_is_refused_in_words(queue: Queue) -> None:
+    offer = [websockets.Subprotocol("headrace.v2")]
+    with pytest.raises(websockets.InvalidStatus) as caught:
+        await websockets.connect(queue.worker_url, subprotocols=offer)
+    assert caught.value.response.status_code == 400
+    words = json.loads(caught.value.response.body)["error"]["message"]
+    assert ("headrace.v2" in words, "headrace.v1" in words) == (True, True)
+
+
 async def test_wrong_token_is_refused_before_the_upgrade(start: Start) -> None:
     queue = await start(worker_token="right")
     with pytest.raises(websockets.InvalidStatus) as caught:

@@ -11,13 +11,15 @@ from typing import Any
 
 import psutil
 import pytest
+import seed_worker
 import websockets
 from queue_setup import Queue, eventually
 from v1_worker import MACHINE, V1Worker
 
 from headrace_api import wire
-from headrace_api.pieces import encode_pieces
+from headrace_api.pieces import MOST_PIECES, encode_pieces
 from headrace_queue.conduct import Budget, Conduct, ConductError, Given
+from headrace_queue.schedule import Schedule
 
 ANSWER = {"choices": [{"message": {"role": "assistant", "content": "fine"}}]}
 FUZZ_SECONDS = float(os.environ.get("HEADRACE_FUZZ_SECONDS", "3"))
@@ -110,10 +112,65 @@ async def test_who_reports_all_the_time_is_cut_off(queue: Queue) -> None:
         await cut_off(worker, 1008, "too many reports")
 
 
+async def test_who_drains_all_the_time_is_cut_off(queue: Queue) -> None:
+    async with honest(queue), V1Worker(queue.worker_url, "m") as worker:
+        drain = wire.encoded(wire.Drain())
+        await worker.socket.send(f"[{','.join([drain] * 30_000)}]")
+        await cut_off(worker, 1008, "too many messages")
+
+
+async def test_a_frame_of_too_many_pieces_is_none(queue: Queue) -> None:
+    async with honest(queue), V1Worker(queue.worker_url, "m") as worker:
+        await worker.socket.send(bytes(8 * (MOST_PIECES + 1)))
+        await cut_off(worker, 1002, f"more than {MOST_PIECES} pieces")
+
+
+async def test_who_sends_crumbs_of_its_own_job_is_cut_off(queue: Queue) -> None:
+    async with honest(queue), V1Worker(queue.worker_url, "m", credit=1) as worker:
+        asked = queue.ask("m")
+        job = await worker.expect(wire.Job)
+        await worker.pieces(*[(job.job, b"")] * 30_000)
+        await cut_off(worker, 1008, "too many pieces")
+        asked.cancel()
+
+
+@asynccontextmanager
+async def seed(queue: Queue) -> AsyncIterator[websockets.ClientConnection]:
+    async with websockets.connect(queue.worker_url) as socket:
+        await socket.send(json.dumps(seed_worker.REGISTRATION))
+        yield socket
+
+
+async def test_a_seed_worker_that_says_nothing_all_the_time_is_cut_off(queue: Queue) -> None:
+    async with honest(queue), seed(queue) as socket:
+        with pytest.raises(websockets.ConnectionClosedError, match=r"1008.*too many messages"):  # noqa: PT012 (until then)
+            for _ in range(40_000):
+                await socket.send("{}")
+            await socket.recv()
+
+
+async def test_a_seed_worker_that_lies_about_usage_is_cut_off_and_the_answer_stands(queue: Queue) -> None:
+    async with honest(queue), seed(queue) as socket:
+        asked = queue.ask("m")
+        await socket.recv()
+        await socket.send(json.dumps(ANSWER | {"usage": {"completion_tokens": 10**9}}))
+        assert (await asked).choices[0].message.content == "fine"
+        with pytest.raises(websockets.ConnectionClosedError, match=r"1008.*cannot be"):
+            await socket.recv()
+
+
 async def test_credits_are_bounded(queue: Queue) -> None:
     async with V1Worker(queue.worker_url, "m") as worker:
         await worker.socket.send('{"type":"credit","n":1000000000}')
         await cut_off(worker, 1002, "n: ")
+
+
+def test_credits_of_one_worker_are_bounded() -> None:
+    schedule = Schedule()
+    schedule.add(1, ["m"])
+    for _ in range(3):
+        schedule.grant(1, wire.MOST_CREDITS - 1)
+    assert schedule.workers[1].credits == wire.MOST_CREDITS
 
 
 async def test_who_stalls_harms_only_its_own_job(queue: Queue) -> None:

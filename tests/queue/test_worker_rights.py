@@ -38,8 +38,10 @@ async def test_a_worker_serves_only_the_models_of_its_token(queue: Queue) -> Non
         await worker.send(wire.Serving(models=["llama-7b", "mistral"]))
         with pytest.raises(
             websockets.ConnectionClosedError, match=r"the token 'llamas' is not for mistral; .*llama-\*"
-        ):
+        ) as caught:
             await worker.socket.recv()
+        assert caught.value.rcvd is not None
+        assert caught.value.rcvd.code == wire.CLOSE_BAD_REGISTRATION
 
 
 async def test_a_registration_beyond_the_rights_is_refused(queue: Queue) -> None:

@@ -14,9 +14,12 @@ import pytest
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
+from headrace_api.pieces import encode_pieces
 from headrace_api.wire_poll import BINARY, TEXT, PollEnd, PollSession, decode_frames, encode_frames
+from headrace_queue import worker_poll
 from headrace_queue.app import QueueServer
 from headrace_queue.logs import make_logger
+from headrace_queue.poll_pipe import Pipe
 from headrace_queue.settings import Settings
 from headrace_worker.queue_poll import poll_url
 from tests.serving import served
@@ -136,6 +139,7 @@ async def test_a_cancelled_request_reaches_the_engine(
         ("fetch/7", b"", 409, "the next number is 1"),
         ("send/1", b"\x01\x00", 400, "within a frame's header"),
         ("send/1", b"\x09\x00\x00\x00\x00", 400, "of kind 9"),
+        ("send/1", encode_frames([(TEXT, REGISTER), (TEXT, b"\xff")]), 400, "utf-8"),
     ],
 )
 async def test_wrong_requests_are_refused(server: QueueServer, path: str, body: bytes, status: int, words: str) -> None:
@@ -147,6 +151,34 @@ async def test_wrong_requests_are_refused(server: QueueServer, path: str, body: 
             assert (answer.status, words in await answer.text()) == (status, True)
         async with http.post(f"{url}/{session}/send/1", data=encode_frames([(TEXT, REGISTER)])) as answer:
             assert answer.status == 204
+
+
+async def test_a_body_is_bounded_as_a_frame_and_not_as_a_request(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(host="127.0.0.1", port=0, admin_port=0, data_folder=tmp_path, max_request_bytes=2**20)
+    async with (
+        QueueServer(settings, CollectorRegistry(), make_logger("INFO", io.StringIO())) as server,
+        aiohttp.ClientSession() as http,
+    ):
+        url = f"http://127.0.0.1:{server.port}/worker/poll"
+        async with http.post(url) as opened:
+            session = PollSession.model_validate_json(await opened.read()).session
+        body = encode_frames([(TEXT, REGISTER), (BINARY, encode_pieces([(1, bytes(2**21))]))])
+        async with http.post(f"{url}/{session}/send/1", data=io.BytesIO(body)) as answer:
+            assert answer.status == 204, await answer.text()
+        monkeypatch.setattr(worker_poll, "MAX_FRAME_BYTES", 2**21)
+        async with http.post(f"{url}/{session}/send/2", data=io.BytesIO(body)) as answer:
+            assert answer.status == 413
+
+
+async def test_a_refused_body_changes_nothing() -> None:
+    pipe = Pipe()
+    with pytest.raises(ValueError, match="utf-8"):
+        pipe.push(1, encode_frames([(TEXT, b"{}"), (TEXT, b"\xff")]))
+    pipe.push(1, encode_frames([(TEXT, b"[]")]))
+    assert (await pipe.receive()).data == "[]"
+    assert pipe._in.empty()
 
 
 async def test_a_session_says_why_it_ended(server: QueueServer) -> None:

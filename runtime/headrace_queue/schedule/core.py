@@ -7,7 +7,7 @@ import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from headrace_api.load import ModelLoad, Starting
-from headrace_api.wire import Usage
+from headrace_api.wire import MOST_CREDITS, Usage
 from headrace_queue.exchange import Call
 from headrace_queue.schedule import feed, work
 from headrace_queue.schedule.demand import Demands
@@ -96,7 +96,7 @@ class Schedule:
         del self._force.workers[worker]
 
     def grant(self, worker: int, credits_: int) -> bool:
-        """The worker can take so many more; a draining worker's credits count for nothing.
+        """The worker can take so many more, `MOST_CREDITS` in all; a draining worker's credits count for nothing.
 
         Returns whether that is how one is known to be ready that was not.
         """
@@ -106,7 +106,7 @@ class Schedule:
         was_starting = one.starting is not None
         if was_starting:
             self.report(worker, None)
-        one.credits += credits_
+        one.credits = min(one.credits + credits_, MOST_CREDITS)
         self._force.rank(one)
         return was_starting
 
@@ -164,18 +164,32 @@ class Schedule:
         if not lane.alone:
             self._demands.move(entry, lane._replace(alone=True))
 
+    def require(self, ticket: int, needs: frozenset[str]) -> None:
+        """A waiting ticket is for workers that offer this."""
+        entry = self._demands.entries[ticket]
+        lane = entry.line.lane
+        if lane.needs != needs:
+            self._demands.move(entry, lane._replace(needs=needs))
+
     def settle(self, ticket: int, usage: Usage) -> None:
         """What a running ticket has used: its key's share is corrected by that."""
-        entry = self._demands.entries[ticket]
+        self.settle_late(self._demands.entries[ticket], usage)
+
+    def settle_late(self, entry: Entry, usage: Usage) -> None:
+        """The same of a ticket that was withdrawn while it ran."""
         self._estimates.learn(entry.call.model, usage)
         entry.demand.shares.correct(entry, work.known(usage))
 
-    def withdraw(self, ticket: int) -> None:
-        """Forget a ticket, waiting or running: it is answered, or its client has left."""
+    def withdraw(self, ticket: int) -> Entry:
+        """Forget a ticket, waiting or running: it is answered, or its client has left.
+
+        Returns what `settle_late` needs, where its worker has yet to tell what it has used.
+        """
         entry = self._demands.entries[ticket]
         if entry.worker is not None:
             self._take_from(entry)
         self._demands.leave(entry)
+        return entry
 
     def decide(self, models: Iterable[str] | None = None) -> Iterator[tuple[int, int]]:
         """Hand out `(ticket, worker)` until nothing fits; only among `models` if they are given.

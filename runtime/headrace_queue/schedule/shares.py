@@ -175,7 +175,7 @@ class Shares:
         self.running -= 1
 
     def correct(self, entry: Entry, work: float) -> None:
-        """What it was really, of one that a worker has."""
+        """What it was really, of one that a worker has or, when it was withdrawn, had."""
         charged = work / entry.call.weight
         self._charge(entry.flow, charged - entry.charged)
         entry.charged = charged

@@ -22,6 +22,14 @@ def known(usage: Usage) -> float:
     return max(1.0, usage.prompt_tokens - usage.cached_tokens + _COMPLETION * usage.completion_tokens)
 
 
+def guessed(call: Call, events: int) -> Usage | None:
+    """What a stream has used of which so many events are known and nothing else; None where nothing is known."""
+    if not events:
+        return None
+    prompt = len(call.raw) // _BYTES_PER_TOKEN
+    return Usage(prompt_tokens=prompt, completion_tokens=events, total_tokens=prompt + events)
+
+
 class Estimates:
     """How long each model's answers are on average."""
 
