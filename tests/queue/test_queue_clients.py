@@ -5,9 +5,11 @@ import dataclasses
 import gc
 import io
 import json
+import math
 import ssl
 import subprocess
 from collections.abc import Iterable, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -107,6 +109,27 @@ async def test_who_waits_is_told_for_how_long(start: Start, monkeypatch: pytest.
             async with asyncio.timeout(5):
                 while await client.chunk() != b": waiting, about 29 s\n\n":
                     pass
+
+
+@pytest.mark.usefixtures("fast_ticks")
+async def test_a_connection_whose_time_cannot_be_looked_after_is_the_only_one_to_end(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def eta_of(_: WaitingRoom, exchange: Exchange) -> float | None:
+        return math.inf if exchange.call.model == "endless" else None
+
+    monkeypatch.setattr(WaitingRoom, "eta_of", eta_of)
+    queue = await start(models=("m", "endless"), waiting_comment_seconds=0.05)
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(RawClient(queue.server.port)) for _ in range(4)]
+        for client, model in zip(clients, ("m", "endless", "m", "m"), strict=True):
+            client.post(STREAM | {"model": model})
+        assert await clients.pop(1).ended() == b""
+        for client in clients:
+            assert (await client.head()).status == 200
+            assert await client.chunk() == WAITING
+    (line,) = [line for line in queue.logged() if line["event"] == "a connection has failed"]
+    assert "OverflowError" in line["exception"]
 
 
 @pytest.mark.usefixtures("fast_ticks")
