@@ -116,6 +116,8 @@ class Exchange:
         """To be called once its row is in the ledger."""
         self.sent = False
         """Whether a part of the answer is with the client, so that nobody can begin anew."""
+        self.awaited = True
+        """Whether its next worker has said nothing yet: the client, if it has anything, has whole events."""
         self.complete = False
         """Whether the client has all of a stream, the last event included."""
         self.over = False
@@ -173,7 +175,7 @@ class Exchange:
             if self._transcript is not None:
                 data = self._noted(data, self._transcript)
             if data:
-                self.sent = True
+                self.sent, self.awaited = True, False
                 return data
         return self.end
 
@@ -206,6 +208,7 @@ class Exchange:
             self.restart()
             self.call = replace(self.asked, raw=found.raw, continues=found.continued)
             self._stitch = found.stitch
+            self.awaited = True
         return found if isinstance(found, Over) else found is not None
 
     def whole(self, end: End) -> End:
