@@ -201,11 +201,12 @@ class Answer:
 
     def _convert(self, call: Call, body: dict[str, Any] | None) -> None:
         """A stream of a whole reply."""
-        if why := sse.fault(body):
+        chat = call.openai_url == CHAT
+        if why := sse.fault(body) if chat else sse.text_fault(body):
             self._fail(End.failed(errors.bad_reply(why)))
             return
-        created = int(time.time())
-        events = sse.events(body or {}, call.model, self.request_id, created, include_usage=call.include_usage)
+        make, created = sse.events if chat else sse.text_events, int(time.time())
+        events = make(body or {}, call.model, self.request_id, created, include_usage=call.include_usage)
         self._begin()
         self._reply.end(b"".join(events))
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+from functools import partial
+from typing import Any
 
 import openai
 import pytest
@@ -402,4 +404,26 @@ async def test_a_whole_body_for_a_client_that_wants_a_stream(queue: Queue) -> No
         bad = queue.ask(stream=True)
         await worker.result(await worker.expect(wire.Job))
         with pytest.raises(openai.InternalServerError, match="cannot be used"):
+            await bad
+
+
+async def test_a_whole_completion_for_a_client_that_wants_a_stream(queue: Queue) -> None:
+    usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
+    create: Any = partial(queue.client.completions.create, model="m", prompt="x", stream=True)
+    async with V1Worker(queue.worker_url, "m", credit=2) as worker:
+        good = asyncio.create_task(create(stream_options={"include_usage": True}))
+        choices = [
+            {"index": 0, "text": "hi", "finish_reason": "length"},
+            {"text": "ho", "logprobs": {"tokens": ["ho"]}},
+        ]
+        await worker.result(await worker.expect(wire.Job), body={"id": "7", "choices": choices, "usage": usage})
+        *chunks, last = [each async for each in await good]
+        assert {(each.id, each.object, each.model) for each in [*chunks, last]} == {("7", "text_completion", "m")}
+        said = [(each.choices[0].index, each.choices[0].text, each.choices[0].finish_reason) for each in chunks]
+        assert said == [(0, "hi", "length"), (1, "ho", "stop")]
+        assert chunks[1].choices[0].logprobs.tokens == ["ho"]
+        assert (last.choices, last.usage.total_tokens) == ([], 3)
+        bad = asyncio.create_task(create())
+        await worker.result(await worker.expect(wire.Job), body={"choices": [{"message": {"content": "hi"}}]})
+        with pytest.raises(openai.InternalServerError, match="not an object with a `text`"):
             await bad
