@@ -25,9 +25,10 @@ from headrace_queue.keys.wishes import DEADLINE, PRIORITY, with_wishes
 from headrace_queue.metrics import Metrics
 from headrace_queue.models import ModelNames
 from headrace_queue.needs import HOSTING, TAGS, read_needs
-from headrace_queue.request_ids import RequestIds, told_to_client
+from headrace_queue.request_ids import HEADER, RequestIds, told_in_any_case, told_to_client
 
 _MODELS = b"/v1/models"
+_REQUEST_ID = HEADER.encode()
 _TAGS, _HOSTING = TAGS.encode(), HOSTING.encode()
 _MODEL = b"/v1/models/"
 _TEXT = b"content-type: text/plain; charset=utf-8\r\n"
@@ -120,7 +121,10 @@ class OpenAiApi:
 
     def refuse(self, head: Head | None, error: ApiError, reply: Reply) -> None:
         """Answer a request that cannot be read."""
-        self._answer(_shown(head.path) if head else "", reply).refuse(error)
+        answer = self._answer(_shown(head.path) if head else "", reply)
+        if head is not None:
+            answer.told_id = told_in_any_case(answer.request_id, head.fields.get(_REQUEST_ID))
+        answer.refuse(error)
 
     def _answer(self, path: str, reply: Reply) -> Answer:
         answer = Answer(reply, path, self._ids.new(), self._now(), self._desk)
@@ -130,7 +134,7 @@ class OpenAiApi:
     # ---- requests
 
     def _complete(self, head: Head, body: bytes, answer: Answer) -> None:
-        answer.told_id = told_to_client(answer.request_id, head.fields.get(b"x-request-id"))
+        answer.told_id = told_to_client(answer.request_id, head.fields.get(_REQUEST_ID))
         if head.method != "POST":
             raise errors.not_allowed(head.method, _shown(head.path), "POST")
         if self._dispatcher.draining:
@@ -179,31 +183,33 @@ class OpenAiApi:
     # ---- what there is to read
 
     def _look_up(self, head: Head, reply: Reply) -> None:
+        answer = Answer(reply, _shown(head.path), self._ids.new(), 0.0, self._desk)
+        answer.told_id = told_in_any_case(answer.request_id, head.fields.get(_REQUEST_ID))
         try:
             if head.method not in {"GET", "HEAD"}:
-                raise errors.not_allowed(head.method, _shown(head.path), "GET, HEAD")
-            reply.send(*self._page(head))
+                raise errors.not_allowed(head.method, answer.path, "GET, HEAD")
+            status, fields, body = self._page(head)
         except ApiError as error:
-            Answer(reply, _shown(head.path), self._ids.new(), 0.0, self._desk).refuse(error)
+            answer.refuse(error)
+        else:
+            reply.send(status, fields + header(HEADER, answer.told_id), body)
 
     def _page(self, head: Head) -> tuple[int, bytes, bytes]:
         path = head.path
         if page := self._pages.get(path):
             return page()
+        told_to_client("", head.fields.get(_REQUEST_ID))  # whatever is asked for: one that cannot be used is an error
         authorization = _text(head.fields.get(b"authorization", b""))
         offered = self._names.offered()
         if path == _MODELS:
             data = [self._model(name) for name in self._access.visible(authorization, offered)]
-            return self._json({"object": "list", "data": data})
+            return 200, JSON, to_json({"object": "list", "data": data})
         name = _shown(path.removeprefix(_MODEL))
         if not (name in offered or self._names.known(self._names.resolve(name))):
             raise errors.unknown_model(name, self._access.visible(authorization, offered))
         if not self._access.visible(authorization, [name]):
             raise errors.unknown_model(name, self._access.visible(authorization, offered))
-        return self._json(self._model(name))
-
-    def _json(self, body: object) -> tuple[int, bytes, bytes]:
-        return 200, JSON + header("x-request-id", self._ids.new()), to_json(body)
+        return 200, JSON, to_json(self._model(name))
 
     def _model(self, name: str) -> dict[str, str | int]:
         return {"id": name, "object": "model", "created": self._started, "owned_by": "headrace"}

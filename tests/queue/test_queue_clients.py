@@ -59,6 +59,39 @@ async def test_a_clients_request_id_is_for_its_own_books(queue: Queue) -> None:
     assert [line.get("client_request_id") for line in lines] == ["mine/1", "mine/1", None]
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "fields", "status"),
+    [
+        ("GET", "/v1/models", {}, 200),
+        ("HEAD", "/v1/models/m", {}, 200),
+        ("GET", "/v1/models/n", {}, 404),
+        ("PUT", "/v1/models", {}, 405),
+        ("GET", "/healthz", {}, 200),
+        ("GET", "/openapi.json", {}, 200),
+        ("POST", "/v1/embeddings", {"content_encoding": "gzip"}, 415),
+        ("POST", "/v1/embeddings", {"expect": "a miracle"}, 417),
+        ("POST", "/v1/embeddings", {"content_length": "99999999"}, 413),
+        ("GET", "/v1/usage", {}, 200),
+        ("GET", "/v1/usage?format=csv", {}, 200),
+        ("GET", "/v1/usage?format=x", {}, 400),
+        ("GET", "/v1/nothing", {}, 404),
+    ],
+)
+async def test_every_answer_has_the_clients_id_or_one_of_the_queues(
+    start: Start, method: str, path: str, fields: dict[str, str], status: int
+) -> None:
+    queue = await start(models=("m",))
+    for brought in ("mine/1", None, "mine 1"):
+        async with RawClient(queue.server.port) as client:
+            given = {} if brought is None else {"x-request-id": brought}
+            client.send(request(method, path, b"{}" if fields else b"", **fields, **given))
+            answer = await client.response(body=method != "HEAD")
+        strict = brought == "mine 1" and path.startswith("/v1/models") and status in {200, 404}
+        assert answer.status == (400 if strict else status)
+        told = answer.headers["x-request-id"]
+        assert told == brought if brought == "mine/1" else len(told) == 32
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("fast_ticks")
 async def test_a_stream_that_waits_gets_comments(start: Start) -> None:
