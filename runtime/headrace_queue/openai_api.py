@@ -200,16 +200,21 @@ class OpenAiApi:
             return page()
         told_to_client("", head.fields.get(_REQUEST_ID))  # whatever is asked for: one that cannot be used is an error
         authorization = _text(head.fields.get(b"authorization", b""))
-        offered = self._names.offered()
         if path == _MODELS:
-            data = [self._model(name) for name in self._access.visible(authorization, offered)]
+            data = [self._model(name) for name in self._shown_to(authorization)]
             return 200, JSON, to_json({"object": "list", "data": data})
         name = _shown(path.removeprefix(_MODEL))
-        if not (name in offered or self._names.known(self._names.resolve(name))):
-            raise errors.unknown_model(name, self._access.visible(authorization, offered))
-        if not self._access.visible(authorization, [name]):
-            raise errors.unknown_model(name, self._access.visible(authorization, offered))
+        model = self._names.resolve(name)
+        exists = name in self._names.offered() or self._names.known(model)
+        if not (self._access.visible(authorization, [model]) and exists):
+            raise errors.unknown_model(name, self._shown_to(authorization))
         return 200, JSON, to_json(self._model(name))
+
+    def _shown_to(self, authorization: str) -> list[str]:
+        """The names that a key may know, in order; rights are to models, so an alias goes by the one that it means."""
+        meant = {name: self._names.resolve(name) for name in self._names.offered()}
+        may = set(self._access.visible(authorization, set(meant.values())))
+        return sorted(name for name, model in meant.items() if model in may)
 
     def _model(self, name: str) -> dict[str, str | int]:
         return {"id": name, "object": "model", "created": self._started, "owned_by": "headrace"}
