@@ -131,11 +131,13 @@ def too_large_for_worker() -> ApiError:
     return ApiError(413, "request_too_large", "The request is larger than the worker accepts.")
 
 
-def unknown_model(model: str, known: Iterable[str]) -> ApiError:
-    """Nothing names `model`; says what there is instead."""
-    names = sorted(known)
-    shown = ", ".join(names[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
-    message = f"The model '{model}' does not exist. Models that do: {shown or 'none yet'}."
+def unknown_model(model: str, known: Iterable[str] | None = None) -> ApiError:
+    """Nothing names `model`; says what there is instead, of what the client may know."""
+    message = f"The model '{model}' does not exist."
+    if known is not None:
+        names = sorted(known)
+        shown = ", ".join(names[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
+        message += f" Models that do: {shown or 'none yet'}."
     return ApiError(404, "model_not_found", message, param="model")
 
 
