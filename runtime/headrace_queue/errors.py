@@ -61,10 +61,16 @@ class ApiError(Exception):
         """Further ones of the answer."""
 
     def body(self) -> dict[str, Any]:
-        """The OpenAI error object; `type` follows from the status, as in OpenAI's own answers."""
-        kind = {429: "rate_limit_error"}.get(self.status)
-        kind = kind or ("invalid_request_error" if self.status < 500 else "server_error")
+        """The OpenAI error object."""
+        kind = error_type(self.status)
         return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
+
+
+def error_type(status: int) -> str:
+    """An error's `type`, as it follows from the status in OpenAI's own answers."""
+    if status == 429:
+        return "rate_limit_error"
+    return "invalid_request_error" if 400 <= status < 500 else "server_error"
 
 
 def bad_body(message: str, param: str | None = None) -> ApiError:

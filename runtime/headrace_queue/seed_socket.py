@@ -47,7 +47,8 @@ def end_of(reply: Any) -> End:
         error = reply["error"]
         if kind := reply.get("error_type"):
             error = {"type": str(kind)} | (error if isinstance(error, dict) else {"message": str(error)})
-        return End(sse.error_status(error), sse.error_body(error))
+        status = sse.error_status(error)
+        return End(status, sse.error_body(error, status))
     if why := sse.fault(reply):
         return End.failed(errors.bad_reply(why))
     return End(200, reply, usage_of(reply))

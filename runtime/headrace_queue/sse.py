@@ -8,6 +8,8 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from headrace_queue.errors import error_type
+
 DONE = b"data: [DONE]\n\n"
 """The end of a stream of the OpenAI API."""
 
@@ -79,13 +81,17 @@ def error_status(error: Any) -> int:
     return types.get(str(error.get("type")), 502)
 
 
-def error_body(error: Any) -> dict[str, Any]:
-    """A worker's `error` as an OpenAI error object, with what it lacks filled in."""
+def error_body(error: Any, status: int) -> dict[str, Any]:
+    """A worker's `error` as an OpenAI error object: what it lacks is filled in, what it has beside is kept."""
     given = error if isinstance(error, dict) else {"message": str(error)}
-    return {
-        "error": {"message": "The worker reports an error.", "type": "server_error", "param": None, "code": None}
-        | given
-    }
+    known = {key: value for key, value in given.items() if value is not None}
+    whole = {"message": "The worker reports an error.", "type": error_type(status), "param": None, "code": None} | known
+    texts = {key: str(whole[key]) for key in ("message", "type") if not isinstance(whole[key], str)}
+    if not isinstance(whole["param"], str | None):
+        texts["param"] = str(whole["param"])
+    if not isinstance(whole["code"], str | int | None) or isinstance(whole["code"], bool):
+        texts["code"] = str(whole["code"])
+    return {"error": whole | texts}
 
 
 def _filled(reply: Mapping[str, Any], name: str, kind: str, model: str, created: int) -> dict[str, Any]:
