@@ -14,7 +14,7 @@ from pydantic_core import to_json
 from headrace_queue import errors
 from headrace_queue.access import Access
 from headrace_queue.answer import Answer, Desk
-from headrace_queue.calls import PATHS, read_call, renamed
+from headrace_queue.calls import PATHS, read_call
 from headrace_queue.dispatch import Dispatcher
 from headrace_queue.errors import ApiError
 from headrace_queue.exchange import Call
@@ -139,7 +139,7 @@ class OpenAiApi:
             raise errors.not_allowed(head.method, _shown(head.path), "POST")
         if self._dispatcher.draining:
             raise errors.draining()
-        call = answer.call = self._named(read_call(body, answer.path, answer.request_id))
+        call = answer.call = self._read(body, answer)
         if needs := read_needs(_text(head.fields.get(_TAGS, b"")), _text(head.fields.get(_HOSTING, b""))):
             call = answer.call = replace(call, needs=needs)
         call = with_wishes(call, head.fields.get(PRIORITY), head.fields.get(DEADLINE))
@@ -151,11 +151,9 @@ class OpenAiApi:
         answer.watch(self._dispatcher.limits.request_seconds, self._comment_seconds)
         answer.exchange = self._dispatcher.submit(call, answer.abort, answer.news)
 
-    def _named(self, call: Call) -> Call:
-        model = self._names.resolve(call.model)
-        if model != call.model:
-            call = renamed(call, model)
-        adapter = self._names.adapter(model) if ":" in model else ""
+    def _read(self, body: bytes, answer: Answer) -> Call:
+        call = read_call(body, answer.path, answer.request_id, self._names.resolve)
+        adapter = self._names.adapter(call.model) if ":" in call.model else ""
         return replace(call, adapter=adapter) if adapter else call
 
     def _account(self, answer: Answer) -> None:

@@ -202,6 +202,22 @@ async def test_aliases(start: Start) -> None:
             await queue.ask("gone")
 
 
+async def test_a_conversation_that_changes_between_alias_and_name_has_the_same_beginnings(start: Start) -> None:
+    queue = await start(aliases=(("gpt", "m"),))
+    async with V1Worker(queue.worker_url, "m", credit=2) as worker:
+        found = set()
+        for name in ("gpt", "m"):
+            messages = [{"role": "user", "content": "x" * 600}]
+            task = asyncio.create_task(queue.client.chat.completions.create(model=name, messages=messages))
+            job = await worker.expect(wire.Job)
+            (exchange,) = queue.server.dispatcher._open
+            found.add(exchange.call.prefixes)
+            await worker.result(job, body=PLAIN)
+            await task
+    (names,) = found
+    assert names
+
+
 async def test_a_colon_alone_makes_no_adapter(queue: Queue) -> None:
     async with V1Worker(queue.worker_url, "CoolModelv2:Q4_K_M", credit=1) as worker:
         task = queue.ask("CoolModelv2:Q4_K_M")
