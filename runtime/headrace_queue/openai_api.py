@@ -139,11 +139,12 @@ class OpenAiApi:
             raise errors.not_allowed(head.method, _shown(head.path), "POST")
         if self._dispatcher.draining:
             raise errors.draining()
+        authorization = _text(head.fields.get(b"authorization", b""))
+        self._access.check(authorization)  # a body may be large, and what is wrong with it nobody else's business
         call = answer.call = self._read(body, answer)
         if needs := read_needs(_text(head.fields.get(_TAGS, b"")), _text(head.fields.get(_HOSTING, b""))):
             call = answer.call = replace(call, needs=needs)
         call = with_wishes(call, head.fields.get(PRIORITY), head.fields.get(DEADLINE))
-        authorization = _text(head.fields.get(b"authorization", b""))
         admission = answer.admission = self._access.admit(authorization, call)
         call = answer.call = admission.call
         if not (self._names.known(call.model) or self._names.expecting):

@@ -257,6 +257,8 @@ async def test_the_keys_file_is_followed_and_a_wrong_one_changes_nothing(start: 
     await eventually(lambda: service.access.ring.keys["team-a"].limits.requests_per_minute is None)
     with pytest.raises(openai.AuthenticationError):
         await queue.client.models.list()
+    async with queue.http.post(f"{queue.url}/tokenize", data=b"no JSON") as refused:
+        assert refused.status == 401, "before anything is read of what it sends"
     write("")
     await eventually(lambda: not service.access.ring.keys)
     with pytest.raises(openai.AuthenticationError):  # taking the last key away opens nothing
@@ -297,6 +299,8 @@ async def test_keys_can_be_needed_before_there_is_one(start: Start) -> None:
     queue = await start(keys=KeySettings(required=True), models=("m",))
     with pytest.raises(openai.AuthenticationError):
         await queue.client.models.list()
+    async with queue.http.post(f"{queue.url}/tokenize", data=b"no JSON") as refused:
+        assert refused.status == 401, "before anything is read of what it sends"
 
 
 def test_a_secret_that_the_kubelet_swaps_is_seen(tmp_path: Path) -> None:

@@ -244,9 +244,12 @@ class OneKey:
     def __init__(self) -> None:
         self.settled: list[wire.Usage | None] = []
 
-    def admit(self, authorization: str, call: Call) -> "OneAdmission":
+    def check(self, authorization: str) -> None:
         if authorization != "Bearer key":
             raise ApiError(401, "invalid_api_key", "Incorrect API key provided.")
+
+    def admit(self, authorization: str, call: Call) -> "OneAdmission":
+        self.check(authorization)
         return OneAdmission(replace(call, key="1", priority=3), self.settled)
 
     def visible(self, authorization: str, models: Iterable[str]) -> list[str]:
@@ -270,6 +273,8 @@ async def test_access_is_asked_and_told_once() -> None:
         async with V1Worker(worker_url, "m", "n", credit=2) as worker, RawClient(server.port) as client:
             client.post(CHAT | {"model": "nope"})
             assert (await client.response()).status == 401, "and not 404: names are none of their business"
+            client.post(b"no JSON")
+            assert (await client.response()).status == 401, "and not 400: nothing is read of what they send"
             assert access.settled == []
             client.send(request("GET", "/v1/models"))
             assert json.loads((await client.response()).body)["data"] == []
@@ -294,6 +299,9 @@ async def test_access_is_asked_and_told_once() -> None:
 
 
 class Faulty:
+    def check(self, _: str, /) -> None:
+        pass
+
     def admit(self, *_: object) -> Admission:
         raise ZeroDivisionError
 
