@@ -18,7 +18,7 @@ from headrace_queue.request_ids import HEADER
 from headrace_queue.sse import DONE
 
 _STREAM = b"content-type: text/event-stream\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
-_ETA = "x-headrace-eta-seconds"
+ETA = "x-headrace-eta-seconds"
 GRACE_SECONDS = 30
 """After the time that a request may take, for a client to read what it has not read yet."""
 
@@ -151,7 +151,7 @@ class Answer:
     def _comment(self) -> None:
         eta = self._desk.eta(self.exchange) if self.exchange and self.exchange.held else None
         seconds = None if eta is None else math.ceil(eta)
-        self._begin(b"" if seconds is None else field(_ETA, str(seconds)))
+        self._begin(b"" if seconds is None else field(ETA, str(seconds)))
         self._reply.write(b": waiting\n\n" if seconds is None else b": waiting, about %d s\n\n" % seconds)
 
     def _waits(self) -> bool:
