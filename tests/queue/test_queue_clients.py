@@ -207,7 +207,7 @@ async def test_a_conversation_that_changes_between_alias_and_name_has_the_same_b
     async with V1Worker(queue.worker_url, "m", credit=2) as worker:
         found = set()
         for name in ("gpt", "m"):
-            messages = [{"role": "user", "content": "x" * 600}]
+            messages: Any = [{"role": "user", "content": "x" * 600}]
             task = asyncio.create_task(queue.client.chat.completions.create(model=name, messages=messages))
             job = await worker.expect(wire.Job)
             (exchange,) = queue.server.dispatcher._open

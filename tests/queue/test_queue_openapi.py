@@ -49,7 +49,7 @@ def test_it_names_the_headers_that_are_read_and_those_that_are_sent() -> None:
     operation = openapi.document()["paths"]["/v1/chat/completions"]["post"]
     read = {name.decode() for name in _WANTED if name.startswith(b"x-")}
     assert {each["name"] for each in operation["parameters"] if each["in"] == "header"} == read
-    meter = Meter(KeyLimits(requestsPerMinute=1, tokensPerDay=1))
+    meter = Meter(KeyLimits(requests_per_minute=1, tokens_per_day=1))
     limits = rate_limit_headers(meter, 0.0)
     assert len(limits) == 6
     for status in ("200", "4XX", "5XX"):
