@@ -25,6 +25,13 @@ class Admission(Protocol):
 class Access(Protocol):
     """Decides from memory, without waiting. `authorization` is the header of that name, empty where there is none."""
 
+    def check(self, authorization: str, /) -> None:
+        """See that there is such a key, before anything is done for whoever has sent it.
+
+        Raises:
+            ApiError: 401.
+        """
+
     def admit(self, authorization: str, call: Call, /) -> Admission:
         """Let a call in.
 
@@ -42,6 +49,9 @@ class Access(Protocol):
 
 class Open:
     """Access where no key is configured: everybody may ask for everything."""
+
+    def check(self, _authorization: str, /) -> None:
+        """See `Access.check`."""
 
     def admit(self, _authorization: str, call: Call, /) -> Admission:
         """See `Access.admit`."""

@@ -1,4 +1,7 @@
-"""Gives the failures of the public port's aiohttp handlers OpenAI's shape, also those that aiohttp finds."""
+"""Gives the failures of the public port's aiohttp handlers OpenAI's shape, also those that aiohttp finds.
+
+And all their answers an id.
+"""
 
 import uuid
 
@@ -6,12 +9,12 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from headrace_queue import errors
-from headrace_queue.request_ids import HEADER
+from headrace_queue.request_ids import HEADER, told_in_any_case
 
 
-def error_response(error: errors.ApiError, request_id: str) -> web.Response:
+def error_response(error: errors.ApiError) -> web.Response:
     """The answer that tells a client of `error`."""
-    headers = {**error.headers, HEADER: request_id}
+    headers = dict(error.headers)
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
     return web.json_response(error.body(), status=error.status, headers=headers)
@@ -23,12 +26,19 @@ async def openai_errors(request: web.Request, handler: Handler) -> web.StreamRes
     try:
         return await handler(request)
     except errors.ApiError as error:
-        return error_response(error, uuid.uuid4().hex)
+        return error_response(error)
     except web.HTTPException as error:
         allowed = error.headers.get("Allow")
         hint = f" It takes {allowed}." if allowed else ""
         message = f"{request.method} {request.path}: {error.reason}.{hint}"
         shaped = errors.ApiError(error.status, (error.reason or "error").lower().replace(" ", "_"), message)
-        response = error_response(shaped, uuid.uuid4().hex)
+        response = error_response(shaped)
         response.headers.update({"Allow": allowed} if allowed else {})
         return response
+
+
+async def tell_request_id(request: web.Request, response: web.StreamResponse) -> None:
+    """The signal `on_response_prepare`: every answer has the client's id, or one of its own."""
+    brought = request.headers.get(HEADER)
+    raw = None if brought is None else brought.encode("utf-8", "surrogateescape")
+    response.headers[HEADER] = told_in_any_case(uuid.uuid4().hex, raw)

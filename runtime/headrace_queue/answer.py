@@ -18,7 +18,7 @@ from headrace_queue.request_ids import HEADER
 from headrace_queue.sse import DONE
 
 _STREAM = b"content-type: text/event-stream\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
-_ETA = "x-headrace-eta-seconds"
+ETA = "x-headrace-eta-seconds"
 GRACE_SECONDS = 30
 """After the time that a request may take, for a client to read what it has not read yet."""
 
@@ -66,6 +66,7 @@ class Answer:
         "_queued",
         "_reply",
         "_until",
+        "_wrote",
         "admission",
         "began",
         "call",
@@ -93,6 +94,8 @@ class Answer:
         self._events = False
         """Whether the head of a stream has gone out."""
         self._comment_seconds = self._comment_at = self._until = 0.0
+        self._wrote = False
+        """Whether a part of a stream has gone out since the last tick: cheaper than to ask for the time of each."""
 
     @property
     def usage(self) -> Usage | None:
@@ -138,6 +141,9 @@ class Answer:
         """Let a client that waits for a stream, and what is between it and the queue, know that it does."""
         if now >= self._until:
             self.abort()  # the answer is there, but the client does not read it
+        elif self._wrote:
+            self._wrote = False
+            self._comment_at = now + self._comment_seconds
         elif now >= self._comment_at and self._waits():
             self._comment_at = now + self._comment_seconds
             self._comment()
@@ -145,13 +151,13 @@ class Answer:
     def _comment(self) -> None:
         eta = self._desk.eta(self.exchange) if self.exchange and self.exchange.held else None
         seconds = None if eta is None else math.ceil(eta)
-        self._begin(b"" if seconds is None else field(_ETA, str(seconds)))
+        self._begin(b"" if seconds is None else field(ETA, str(seconds)))
         self._reply.write(b": waiting\n\n" if seconds is None else b": waiting, about %d s\n\n" % seconds)
 
     def _waits(self) -> bool:
         if self.call is None or self.exchange is None:
             return False
-        return self.call.stream and not (self.exchange.sent or self.exchange.end or self._reply.paused)
+        return self.call.stream and self.exchange.awaited and not (self.exchange.end or self._reply.paused)
 
     # ---- writing
 
@@ -169,6 +175,7 @@ class Answer:
             end = self.exchange.end
             if end is None or end.status != 200:
                 self._reply.write(item)
+                self._wrote = True
                 self.exchange.complete = item.endswith(DONE)
                 item = end
             else:
@@ -194,11 +201,12 @@ class Answer:
 
     def _convert(self, call: Call, body: dict[str, Any] | None) -> None:
         """A stream of a whole reply."""
-        if why := sse.fault(body):
+        chat = call.openai_url == CHAT
+        if why := sse.fault(body) if chat else sse.text_fault(body):
             self._fail(End.failed(errors.bad_reply(why)))
             return
-        created = int(time.time())
-        events = sse.events(body or {}, call.model, self.request_id, created, include_usage=call.include_usage)
+        make, created = sse.events if chat else sse.text_events, int(time.time())
+        events = make(body or {}, call.model, self.request_id, created, include_usage=call.include_usage)
         self._begin()
         self._reply.end(b"".join(events))
 

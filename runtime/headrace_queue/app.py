@@ -18,7 +18,7 @@ from headrace_api.load import OPERATOR_PATH
 from headrace_api.wire import WORKER_PATH
 from headrace_queue import openapi
 from headrace_queue.access import Access
-from headrace_queue.aiohttp_errors import openai_errors
+from headrace_queue.aiohttp_errors import openai_errors, tell_request_id
 from headrace_queue.clock import LoopClock
 from headrace_queue.console.door import Console
 from headrace_queue.console.sight import look
@@ -198,7 +198,7 @@ class QueueServer:
     def _public_app(self) -> web.Application:
         """What the public port has beside OpenAI's API: a connection that comes here never goes back."""
         app = web.Application(middlewares=[openai_errors], client_max_size=self._settings.max_request_bytes)
-        app.on_response_prepare.append(_end_connection)
+        app.on_response_prepare.extend([tell_request_id, _end_connection])
         app.router.add_get(WORKER_PATH, self._door.handle)
         self._console.add_routes(app.router)
         WorkerPoll(self._door).add_routes(app.router)
@@ -207,7 +207,7 @@ class QueueServer:
 
     def _admin_app(self) -> web.Application:
         app = web.Application(middlewares=[openai_errors])
-        app.on_response_prepare.append(self._end_connection_of_a_drain)
+        app.on_response_prepare.extend([tell_request_id, self._end_connection_of_a_drain])
         app.router.add_get(USAGE_PATH, self._usage().for_all)
         app.router.add_get("/healthz", _answer(lambda: (200, "ok")))
         app.router.add_get("/readyz", _answer(self._readiness))

@@ -1,8 +1,8 @@
 """Reads a client's body: checks what the queue needs and leaves everything else to the engine."""
 
+from collections.abc import Callable
 from typing import Any
 
-from msgspec.structs import replace
 from pydantic_core import from_json, to_json
 
 from headrace_queue import prefixes
@@ -24,15 +24,17 @@ STREAMED = frozenset({CHAT, "/v1/completions"})
 """Those of them whose answers can be streams."""
 
 
-def read_call(raw: bytes, openai_url: str, request_id: str) -> Call:
-    """The call that a body asks for.
+def read_call(raw: bytes, openai_url: str, request_id: str, resolve: Callable[[str], str]) -> Call:
+    """The call that a body asks for; `resolve` gives the name of the model that a name means.
+
+    Only where that is another one is the body written anew.
 
     Raises:
         ApiError: status 400; the message names the field and what is accepted.
     """
     body = _object(raw)
-    model = body.get("model")
-    if not isinstance(model, str) or not model:
+    asked = body.get("model")
+    if not isinstance(asked, str) or not asked:
         raise _wrong(body, "model", "the name of a model, a string")
     stream = body.get("stream")
     if not (stream is None or isinstance(stream, bool)):
@@ -44,15 +46,13 @@ def read_call(raw: bytes, openai_url: str, request_id: str) -> Call:
     options = body.get("stream_options")
     if not (options is None or isinstance(options, dict)):
         raise _wrong(body, "stream_options", "an object")
+    model = resolve(asked)
+    if model != asked:
+        body["model"] = model
+        raw = to_json(body)
     names, most = prefixes.of_body(body), most_tokens(body)
     usage = bool(options and options.get("include_usage"))
     return Call(request_id, model, openai_url, raw, bool(stream), usage, prefixes=names, most_tokens=most)
-
-
-def renamed(call: Call, model: str) -> Call:
-    """The same call of another model: the only one whose body is written anew."""
-    body: dict[str, Any] = from_json(call.raw)
-    return replace(call, model=model, raw=to_json(body | {"model": model}))
 
 
 def _object(raw: bytes) -> dict[str, Any]:

@@ -114,8 +114,7 @@ class Dispatcher:
         for exchange in list(self._exchanges.values()):
             exchange.label = self._names.label(exchange.call.model)
             if exchange.held and not self._names.known(exchange.call.model):
-                unknown = errors.unknown_model(exchange.call.model, self._names.announced())
-                self._close(exchange, End.failed(unknown))
+                self._close(exchange, End.failed(errors.unknown_model(exchange.call.model)))
 
     # ---- workers
 

@@ -61,10 +61,16 @@ class ApiError(Exception):
         """Further ones of the answer."""
 
     def body(self) -> dict[str, Any]:
-        """The OpenAI error object; `type` follows from the status, as in OpenAI's own answers."""
-        kind = {429: "rate_limit_error"}.get(self.status)
-        kind = kind or ("invalid_request_error" if self.status < 500 else "server_error")
+        """The OpenAI error object."""
+        kind = error_type(self.status)
         return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
+
+
+def error_type(status: int) -> str:
+    """An error's `type`, as it follows from the status in OpenAI's own answers."""
+    if status == 429:
+        return "rate_limit_error"
+    return "invalid_request_error" if 400 <= status < 500 else "server_error"
 
 
 def bad_body(message: str, param: str | None = None) -> ApiError:
@@ -131,11 +137,13 @@ def too_large_for_worker() -> ApiError:
     return ApiError(413, "request_too_large", "The request is larger than the worker accepts.")
 
 
-def unknown_model(model: str, known: Iterable[str]) -> ApiError:
-    """Nothing names `model`; says what there is instead."""
-    names = sorted(known)
-    shown = ", ".join(names[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
-    message = f"The model '{model}' does not exist. Models that do: {shown or 'none yet'}."
+def unknown_model(model: str, known: Iterable[str] | None = None) -> ApiError:
+    """Nothing names `model`; says what there is instead, of what the client may know."""
+    message = f"The model '{model}' does not exist."
+    if known is not None:
+        names = sorted(known)
+        shown = ", ".join(names[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
+        message += f" Models that do: {shown or 'none yet'}."
     return ApiError(404, "model_not_found", message, param="model")
 
 

@@ -124,6 +124,8 @@ class Exchange:
         """To be called once its row is in the ledger."""
         self.sent = False
         """Whether a part of the answer is with the client, so that nobody can begin anew."""
+        self.awaited = True
+        """Whether its next worker has said nothing yet: the client, if it has anything, has whole events."""
         self.complete = False
         """Whether the client has all of a stream, the last event included."""
         self.over = False
@@ -181,7 +183,7 @@ class Exchange:
             if self._transcript is not None:
                 data = self._noted(data, self._transcript)
             if data:
-                self.sent = True
+                self.sent, self.awaited = True, False
                 if self.call.stream:
                     self.streamed += data.count(_TOKEN_MARK)
                 return data
@@ -217,6 +219,7 @@ class Exchange:
             needs = self.asked.needs | {CONTINUES} if found.continued else self.asked.needs
             self.call = replace(self.asked, raw=found.raw, continues=found.continued, needs=needs)
             self._stitch = found.stitch
+            self.awaited = True
         return found if isinstance(found, Over) else found is not None
 
     def whole(self, end: End) -> End:

@@ -10,8 +10,8 @@ CONTINUES = "continues"
 """What the rest of an answer needs that another worker has begun; tags and hostings are named otherwise."""
 _CLOUD = "cloud"
 """The hosting that every worker supports, so that it is never listed and never looked for."""
-_MOST_TAGS = 4
-_MOST_CHARACTERS = 64
+MOST_TAGS = 4
+MOST_CHARACTERS = 64
 
 
 def read_needs(tags: str, hosting: str) -> frozenset[str]:
@@ -23,8 +23,8 @@ def read_needs(tags: str, hosting: str) -> frozenset[str]:
     if not tags and not hosting:
         return frozenset()
     wanted = {tag.strip() for tag in tags.split(",")} - {""}
-    if len(wanted) > _MOST_TAGS:
-        raise bad_header(TAGS, tags, f"{_MOST_TAGS} tags at most, separated by commas")
+    if len(wanted) > MOST_TAGS:
+        raise bad_header(TAGS, tags, f"{MOST_TAGS} tags at most, separated by commas")
     _check(TAGS, wanted)
     hostings = {hosting.strip()} - {"", _CLOUD}
     _check(HOSTING, hostings)
@@ -38,5 +38,5 @@ def offers(tags: Iterable[str], hostings: Iterable[str]) -> frozenset[str]:
 
 def _check(header: str, names: Iterable[str]) -> None:
     for name in names:
-        if len(name) > _MOST_CHARACTERS:
-            raise bad_header(header, name, f"names of {_MOST_CHARACTERS} characters at most")
+        if len(name) > MOST_CHARACTERS:
+            raise bad_header(header, name, f"names of {MOST_CHARACTERS} characters at most")

@@ -14,7 +14,7 @@ from pydantic_core import to_json
 from headrace_queue import errors
 from headrace_queue.access import Access
 from headrace_queue.answer import Answer, Desk
-from headrace_queue.calls import PATHS, read_call, renamed
+from headrace_queue.calls import PATHS, read_call
 from headrace_queue.dispatch import Dispatcher
 from headrace_queue.errors import ApiError
 from headrace_queue.exchange import Call
@@ -25,9 +25,10 @@ from headrace_queue.keys.wishes import DEADLINE, PRIORITY, with_wishes
 from headrace_queue.metrics import Metrics
 from headrace_queue.models import ModelNames
 from headrace_queue.needs import HOSTING, TAGS, read_needs
-from headrace_queue.request_ids import RequestIds, told_to_client
+from headrace_queue.request_ids import HEADER, RequestIds, told_in_any_case, told_to_client
 
 _MODELS = b"/v1/models"
+_REQUEST_ID = HEADER.encode()
 _TAGS, _HOSTING = TAGS.encode(), HOSTING.encode()
 _MODEL = b"/v1/models/"
 _TEXT = b"content-type: text/plain; charset=utf-8\r\n"
@@ -120,7 +121,10 @@ class OpenAiApi:
 
     def refuse(self, head: Head | None, error: ApiError, reply: Reply) -> None:
         """Answer a request that cannot be read."""
-        self._answer(_shown(head.path) if head else "", reply).refuse(error)
+        answer = self._answer(_shown(head.path) if head else "", reply)
+        if head is not None:
+            answer.told_id = told_in_any_case(answer.request_id, head.fields.get(_REQUEST_ID))
+        answer.refuse(error)
 
     def _answer(self, path: str, reply: Reply) -> Answer:
         answer = Answer(reply, path, self._ids.new(), self._now(), self._desk)
@@ -130,16 +134,17 @@ class OpenAiApi:
     # ---- requests
 
     def _complete(self, head: Head, body: bytes, answer: Answer) -> None:
-        answer.told_id = told_to_client(answer.request_id, head.fields.get(b"x-request-id"))
+        answer.told_id = told_to_client(answer.request_id, head.fields.get(_REQUEST_ID))
         if head.method != "POST":
             raise errors.not_allowed(head.method, _shown(head.path), "POST")
         if self._dispatcher.draining:
             raise errors.draining()
-        call = answer.call = self._named(read_call(body, answer.path, answer.request_id))
+        authorization = _text(head.fields.get(b"authorization", b""))
+        self._access.check(authorization)  # a body may be large, and what is wrong with it nobody else's business
+        call = answer.call = self._read(body, answer)
         if needs := read_needs(_text(head.fields.get(_TAGS, b"")), _text(head.fields.get(_HOSTING, b""))):
             call = answer.call = replace(call, needs=needs)
         call = with_wishes(call, head.fields.get(PRIORITY), head.fields.get(DEADLINE))
-        authorization = _text(head.fields.get(b"authorization", b""))
         admission = answer.admission = self._access.admit(authorization, call)
         call = answer.call = admission.call
         if not (self._names.known(call.model) or self._names.expecting):
@@ -147,11 +152,9 @@ class OpenAiApi:
         answer.watch(self._dispatcher.limits.request_seconds, self._comment_seconds)
         answer.exchange = self._dispatcher.submit(call, answer.abort, answer.news)
 
-    def _named(self, call: Call) -> Call:
-        model = self._names.resolve(call.model)
-        if model != call.model:
-            call = renamed(call, model)
-        adapter = self._names.adapter(model) if ":" in model else ""
+    def _read(self, body: bytes, answer: Answer) -> Call:
+        call = read_call(body, answer.path, answer.request_id, self._names.resolve)
+        adapter = self._names.adapter(call.model) if ":" in call.model else ""
         return replace(call, adapter=adapter) if adapter else call
 
     def _account(self, answer: Answer) -> None:
@@ -179,31 +182,38 @@ class OpenAiApi:
     # ---- what there is to read
 
     def _look_up(self, head: Head, reply: Reply) -> None:
+        answer = Answer(reply, _shown(head.path), self._ids.new(), 0.0, self._desk)
+        answer.told_id = told_in_any_case(answer.request_id, head.fields.get(_REQUEST_ID))
         try:
             if head.method not in {"GET", "HEAD"}:
-                raise errors.not_allowed(head.method, _shown(head.path), "GET, HEAD")
-            reply.send(*self._page(head))
+                raise errors.not_allowed(head.method, answer.path, "GET, HEAD")
+            status, fields, body = self._page(head)
         except ApiError as error:
-            Answer(reply, _shown(head.path), self._ids.new(), 0.0, self._desk).refuse(error)
+            answer.refuse(error)
+        else:
+            reply.send(status, fields + header(HEADER, answer.told_id), body)
 
     def _page(self, head: Head) -> tuple[int, bytes, bytes]:
         path = head.path
         if page := self._pages.get(path):
             return page()
+        told_to_client("", head.fields.get(_REQUEST_ID))  # whatever is asked for: one that cannot be used is an error
         authorization = _text(head.fields.get(b"authorization", b""))
-        offered = self._names.offered()
         if path == _MODELS:
-            data = [self._model(name) for name in self._access.visible(authorization, offered)]
-            return self._json({"object": "list", "data": data})
+            data = [self._model(name) for name in self._shown_to(authorization)]
+            return 200, JSON, to_json({"object": "list", "data": data})
         name = _shown(path.removeprefix(_MODEL))
-        if not (name in offered or self._names.known(self._names.resolve(name))):
-            raise errors.unknown_model(name, self._access.visible(authorization, offered))
-        if not self._access.visible(authorization, [name]):
-            raise errors.unknown_model(name, self._access.visible(authorization, offered))
-        return self._json(self._model(name))
+        model = self._names.resolve(name)
+        exists = name in self._names.offered() or self._names.known(model)
+        if not (self._access.visible(authorization, [model]) and exists):
+            raise errors.unknown_model(name, self._shown_to(authorization))
+        return 200, JSON, to_json(self._model(name))
 
-    def _json(self, body: object) -> tuple[int, bytes, bytes]:
-        return 200, JSON + header("x-request-id", self._ids.new()), to_json(body)
+    def _shown_to(self, authorization: str) -> list[str]:
+        """The names that a key may know, in order; rights are to models, so an alias goes by the one that it means."""
+        meant = {name: self._names.resolve(name) for name in self._names.offered()}
+        may = set(self._access.visible(authorization, set(meant.values())))
+        return sorted(name for name, model in meant.items() if model in may)
 
     def _model(self, name: str) -> dict[str, str | int]:
         return {"id": name, "object": "model", "created": self._started, "owned_by": "headrace"}

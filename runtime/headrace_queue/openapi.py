@@ -9,9 +9,12 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from headrace_queue import request_ids
+from headrace_queue.answer import ETA
+from headrace_queue.keys.wishes import DEADLINE, PRIORITY
 from headrace_queue.ledger.usage import SUMS
 from headrace_queue.ledger.usage_api import USAGE_PATH
 from headrace_queue.ledger.usage_query import DEFAULT_LIMIT, DIMENSIONS, FILTERS, MOST_ROWS
+from headrace_queue.needs import HOSTING, MOST_CHARACTERS, MOST_TAGS, TAGS
 
 Schema = Mapping[str, Any]
 
@@ -65,6 +68,30 @@ _REQUEST_ID: Schema = {
     "schema": {"type": "string", "pattern": "^[!-~]{1,512}$"},
 }
 _REQUEST_ID_BACK: Schema = {request_ids.HEADER: {"required": True, "schema": {"type": "string"}}}
+_TAG: Schema = {"type": "string", "minLength": 1, "maxLength": MOST_CHARACTERS}
+
+
+def _header(name: str, description: str, schema: Schema) -> Schema:
+    return {"name": name, "in": "header", "description": description, "schema": schema}
+
+
+_WISHES: tuple[Schema, ...] = (
+    _header(
+        TAGS, "What the worker must have registered with.", {"type": "array", "items": _TAG, "maxItems": MOST_TAGS}
+    ),
+    _header(HOSTING, "The hosting that the worker must support.", {"type": "string", "maxLength": MOST_CHARACTERS}),
+    _header(PRIORITY.decode(), "One of those that the key may have; else its highest.", {"type": "integer"}),
+    _header(DEADLINE.decode(), "After so long nobody waits any more.", {"type": "number", "exclusiveMinimum": 0}),
+)
+"""What a request may ask of the queue itself."""
+_LEFT: Schema = {
+    f"x-ratelimit-{what}-{of}": {"description": f"Of a key with a limit on {of}.", "schema": {"type": kind}}
+    for what, kind in (("limit", "integer"), ("remaining", "integer"), ("reset", "string"))
+    for of in ("requests", "tokens")
+}
+_ETA_BACK: Schema = {
+    ETA: {"description": "Of a stream that waits for a worker, where it is known.", "schema": {"type": "integer"}}
+}
 _MODEL_PARAMETER: Schema = {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
 
 
@@ -148,8 +175,8 @@ OPERATIONS = (
     Operation("post", "/v1/embeddings", "Embed texts", _ANY, _WHOLE),
     Operation("post", "/tokenize", "Split a text into tokens", _ANY, _WHOLE),
     Operation("post", "/v1/tokenize", "The same as /tokenize", _ANY, _WHOLE),
-    Operation("get", "/v1/models", "The models that there are", _MODEL_LIST),
-    Operation("get", "/v1/models/{model}", "One model", _MODEL_OBJECT, parameters=(_MODEL_PARAMETER,)),
+    Operation("get", "/v1/models", "The models that there are", _MODEL_LIST, parameters=(_REQUEST_ID,)),
+    Operation("get", "/v1/models/{model}", "One model", _MODEL_OBJECT, parameters=(_MODEL_PARAMETER, _REQUEST_ID)),
     Operation(
         "get", USAGE_PATH, "What was used, by key, model and day", _USAGE, csv=True, parameters=_USAGE_PARAMETERS
     ),
@@ -178,7 +205,7 @@ def document() -> dict[str, Any]:
 
 def _operation(each: Operation) -> dict[str, Any]:
     found: dict[str, Any] = {"summary": each.summary, "responses": _responses(each)}
-    parameters = [*each.parameters, _REQUEST_ID] if each.fields is not None else [*each.parameters]
+    parameters = [*each.parameters, *((_REQUEST_ID, *_WISHES) if each.fields is not None else ())]
     if parameters:
         found["parameters"] = parameters
     if each.fields is not None:
@@ -195,10 +222,13 @@ def _operation(each: Operation) -> dict[str, Any]:
 
 def _responses(each: Operation) -> dict[str, Any]:
     error = {"$ref": "#/components/schemas/Error"}
+    headers = {**_REQUEST_ID_BACK, **(_LEFT if each.fields is not None else {})}
     if each.answer is None:
         text = {"text/plain": {"schema": {"type": "string"}}}
         states = {"200": "It does.", "503": "It does not, and why."}
-        found: dict[str, Any] = {status: {"description": words, "content": text} for status, words in states.items()}
+        found: dict[str, Any] = {
+            status: {"description": words, "headers": headers, "content": text} for status, words in states.items()
+        }
         wrong = {"4XX": "The request cannot be answered."}
     else:
         content: dict[str, Any] = {"application/json": {"schema": each.answer}}
@@ -206,11 +236,12 @@ def _responses(each: Operation) -> dict[str, Any]:
             content["text/event-stream"] = {"schema": _EVENT}
         if each.csv:
             content["text/csv"] = {"schema": {"type": "string"}}
-        found = {"200": {"description": "The answer.", "content": content}}
+        more = _ETA_BACK if each.streams else {}
+        found = {"200": {"description": "The answer.", "headers": {**headers, **more}, "content": content}}
         wrong = {"4XX": "The request cannot be answered.", "5XX": "Nobody could answer it."}
     for status, words in wrong.items():
-        headers = {**_REQUEST_ID_BACK, "retry-after": {"schema": {"type": "integer"}}}
-        found[status] = {"description": words, "headers": headers, "content": {"application/json": {"schema": error}}}
+        said = {**headers, "retry-after": {"schema": {"type": "integer"}}}
+        found[status] = {"description": words, "headers": said, "content": {"application/json": {"schema": error}}}
     return found
 
 

@@ -30,8 +30,11 @@ def told_to_client(own: str, brought: bytes | None) -> str:
     Raises:
         ApiError: 400, it cannot be used.
     """
-    if brought is None:
-        return own
-    if not _VISIBLE.fullmatch(brought):
+    if brought is not None and not _VISIBLE.fullmatch(brought):
         raise errors.bad_request_id(brought.decode("latin-1"))
-    return brought.decode()
+    return told_in_any_case(own, brought)
+
+
+def told_in_any_case(own: str, brought: bytes | None) -> str:
+    """The same of an answer that says something else: the client's id if it can be used, else the queue's own."""
+    return own if brought is None or not _VISIBLE.fullmatch(brought) else brought.decode()

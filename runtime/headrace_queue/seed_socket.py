@@ -1,6 +1,7 @@
 """The queue's end of the seed's protocol: one request at a time, one JSON reply each."""
 
 import asyncio
+import time
 from typing import Any
 
 import msgspec
@@ -48,7 +49,8 @@ def end_of(reply: Any) -> End:
         error = reply["error"]
         if kind := reply.get("error_type"):
             error = {"type": str(kind)} | (error if isinstance(error, dict) else {"message": str(error)})
-        return End(sse.error_status(error), sse.error_body(error))
+        status = sse.error_status(error)
+        return End(status, sse.error_body(error, status))
     if why := sse.fault(reply):
         return End.failed(errors.bad_reply(why))
     return End(200, reply, usage_of(reply))
@@ -76,6 +78,8 @@ class SeedSession:
         self._dispatcher = dispatcher
         self._outbox = outbox
         self._current: tuple[int, Call] | None = None
+        self._created = 0
+        """When it got that, in seconds since 1970."""
         self._streaming = False
         self._usage: Usage | None = None
         self._deadline: asyncio.TimerHandle | None = None
@@ -86,7 +90,7 @@ class SeedSession:
 
     def give(self, job: int, call: Call, _waited_s: float, _receipt: str, /) -> None:
         """Send the request; a worker that does not answer in time loses its connection."""
-        self._current = (job, call)
+        self._current, self._created = (job, call), int(time.time())
         loop = asyncio.get_running_loop()
         self._conduct.give(job, len(call.raw), loop.time())
         if call.openai_url != CHAT:
@@ -147,7 +151,7 @@ class SeedSession:
             self._streaming = True
             self._usage = usage_of(reply) or self._usage
             if reply["choices"] or call.include_usage:
-                self._dispatcher.piece(self._worker, job, sse.chunk(reply, call.model, call.request_id))
+                self._dispatcher.piece(self._worker, job, sse.chunk(reply, call.model, call.request_id, self._created))
         elif self._streaming and reply == {}:
             self._dispatcher.piece(self._worker, job, sse.DONE)
             self._finish(End(200, None, self._usage))

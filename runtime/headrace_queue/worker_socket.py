@@ -208,10 +208,12 @@ def _starting(report: wire.Report) -> Starting | None:
 
 def _body(result: wire.Result) -> dict[str, Any] | None:
     """An error in OpenAI's shape, whatever the worker made of it."""
-    error = (result.body or {}).get("error")
-    if result.body is None or result.status == 200 or isinstance(error, dict):
+    if result.body is None or result.status == 200:
         return result.body
-    return sse.error_body(error or {})
+    error = result.body.get("error")
+    if not isinstance(error, dict):
+        return sse.error_body(error or {}, result.status)
+    return result.body | sse.error_body(error, result.status)
 
 
 def _short(said: str) -> str:

@@ -1,5 +1,7 @@
 """For schemathesis: half of the requests with a model's name have that of a model that there is.
 
+What is good of a wish is one that can be met: of a worker that there is, and not at once.
+
 And a question about usage that should be answered is one that can be: the document cannot say that its days are in
 order, nor which `after` there is.
 """
@@ -9,6 +11,11 @@ import json
 from typing import Any
 
 import schemathesis
+
+from headrace_queue.errors import ApiError
+from headrace_queue.exchange import Call
+from headrace_queue.keys.wishes import DEADLINE, with_wishes
+from headrace_queue.needs import HOSTING, TAGS, read_needs
 
 
 @schemathesis.hook
@@ -36,3 +43,25 @@ def before_call(_context: schemathesis.HookContext, case: schemathesis.Case[Any]
         groups = groups.split(",") if isinstance(groups, str) else groups
         seen = ["2026-01-01" if name == "day" else "m" for name in groups]
         case.query["after"] = base64.urlsafe_b64encode(json.dumps(seen).encode()).decode()
+
+
+@schemathesis.hook
+def map_headers(_context: schemathesis.HookContext, headers: Any) -> Any:
+    if not isinstance(headers, dict):
+        return headers
+    return {name: _MET[name] if name in _MET and _is_good(name, value) else value for name, value in headers.items()}
+
+
+_MET = {TAGS: "t", HOSTING: "cloud", DEADLINE.decode(): "60"}
+
+
+def _is_good(name: str, value: Any) -> bool:
+    said = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    try:
+        if name == DEADLINE.decode():
+            with_wishes(Call("", "m", "", b""), None, said.encode())
+        else:
+            read_needs(said if name == TAGS else "", said if name == HOSTING else "")
+    except ApiError:
+        return False
+    return True

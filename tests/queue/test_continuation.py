@@ -8,13 +8,15 @@ import openai
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from queue_setup import DONE, Queue
+from queue_setup import DONE, Queue, Start
+from raw_http import RawClient
 from v1_worker import V1Worker
 from virtual_queue import VirtualQueue, VirtualWorker, error
 
 from headrace_api import wire
 from headrace_queue.continuation import CHAT, COMPLETIONS, Again, Over, Stitch, resumed, tokens_in
 from headrace_queue.exchange import Exchange
+from headrace_queue.http import server as http_server
 from headrace_queue.transcript import Transcript
 
 WORDS = ["Der ", "Löwe ", "\n\n", "data: [DONE]", ' sagt "', "🙂", "."]
@@ -216,6 +218,33 @@ async def test_another_worker_says_the_rest(queue: Queue) -> None:
     assert (got[-1].usage.prompt_tokens, got[-1].usage.completion_tokens) == (9, len(WORDS))
     logged = [line for line in queue.logged() if line["event"] == "request"]
     assert (logged[0]["prompt_tokens"], logged[0]["completion_tokens"], logged[0]["attempts"]) == (9, len(WORDS), 2)
+
+
+async def test_who_waits_for_the_next_worker_in_the_middle_of_a_stream_is_told_so(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_server, "_TICK_SECONDS", 0.02)
+    queue = await start(models=("m",), waiting_comment_seconds=0.1)
+    async with RawClient(queue.server.port) as client:
+        async with V1Worker(queue.worker_url, "m", credit=1, continues=True) as first:
+            client.post(ASK)
+            await client.head()
+            job = await first.expect(wire.Job)
+            begun = says("1", role="assistant", content="a")
+            await first.pieces((job.job, begun + says("1", content="b")[:20]))
+            while (data := await client.chunk()) != begun:
+                assert data.startswith(b": waiting")
+            first.die()
+            assert (await client.chunk()).startswith(b": waiting")
+        async with V1Worker(queue.worker_url, "m", credit=1, continues=True) as second:
+            rest = await second.expect(wire.Job)
+            for _ in range(3):
+                assert (await client.chunk()).startswith(b": waiting"), "until it says something"
+            await second.pieces((rest.job, says("2", content="b") + says("2", "stop") + DONE))
+            while (data := await client.chunk()).startswith(b": waiting"):
+                pass
+            assert b'"content":"b"' in data
+            await second.result(rest)
 
 
 async def test_an_engine_that_breaks_off_is_continued_elsewhere(queue: Queue) -> None:

@@ -117,6 +117,24 @@ async def test_a_key_has_a_right_to_some_models(start: Start) -> None:
         assert refused.status == 401
 
 
+async def test_a_right_to_a_model_is_one_to_its_aliases_and_not_the_other_way_round(start: Start) -> None:
+    queue = await start(keys=SETTINGS, models=("org/m", "n"), aliases=(("gpt", "org/m"), ("n2", "n")))
+    by_alias, by_model = (await create(queue, models=["gpt"]))[0], (await create(queue, models=["org/*"]))[0]
+    as_client(queue, by_alias)
+    assert [model.id async for model in await queue.client.models.list()] == []
+    with pytest.raises(openai.NotFoundError, match="Models that do: none yet"):
+        await queue.client.models.retrieve("gpt")
+    with pytest.raises(openai.PermissionDeniedError):
+        await queue.ask("gpt")
+    as_client(queue, by_model)
+    async with V1Worker(queue.worker_url, "org/m", credit=1) as worker:
+        assert [model.id async for model in await queue.client.models.list()] == ["gpt", "org/m"]
+        assert (await queue.client.models.retrieve("gpt")).id == "gpt"
+        with pytest.raises(openai.NotFoundError, match=r"Models that do: gpt, org/m\."):
+            await queue.client.models.retrieve("n2")
+        await answer(queue, worker, model="gpt")
+
+
 async def test_limits_are_told_before_and_when_they_are_reached(start: Start) -> None:
     queue = await start(keys=SETTINGS)
     key, _ = await create(queue, limits={"requestsPerMinute": 2, "tokensPerMinute": 10_000})
@@ -239,6 +257,8 @@ async def test_the_keys_file_is_followed_and_a_wrong_one_changes_nothing(start: 
     await eventually(lambda: service.access.ring.keys["team-a"].limits.requests_per_minute is None)
     with pytest.raises(openai.AuthenticationError):
         await queue.client.models.list()
+    async with queue.http.post(f"{queue.url}/tokenize", data=b"no JSON") as refused:
+        assert refused.status == 401, "before anything is read of what it sends"
     write("")
     await eventually(lambda: not service.access.ring.keys)
     with pytest.raises(openai.AuthenticationError):  # taking the last key away opens nothing
@@ -279,6 +299,8 @@ async def test_keys_can_be_needed_before_there_is_one(start: Start) -> None:
     queue = await start(keys=KeySettings(required=True), models=("m",))
     with pytest.raises(openai.AuthenticationError):
         await queue.client.models.list()
+    async with queue.http.post(f"{queue.url}/tokenize", data=b"no JSON") as refused:
+        assert refused.status == 401, "before anything is read of what it sends"
 
 
 def test_a_secret_that_the_kubelet_swaps_is_seen(tmp_path: Path) -> None:

@@ -5,9 +5,11 @@ import dataclasses
 import gc
 import io
 import json
+import math
 import ssl
 import subprocess
 from collections.abc import Iterable, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -55,6 +57,39 @@ async def test_a_clients_request_id_is_for_its_own_books(queue: Queue) -> None:
     lines = [line for line in queue.logged() if line["event"] == "request"]
     assert {line["request_id"] for line in lines[:2]} == inside
     assert [line.get("client_request_id") for line in lines] == ["mine/1", "mine/1", None]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "fields", "status"),
+    [
+        ("GET", "/v1/models", {}, 200),
+        ("HEAD", "/v1/models/m", {}, 200),
+        ("GET", "/v1/models/n", {}, 404),
+        ("PUT", "/v1/models", {}, 405),
+        ("GET", "/healthz", {}, 200),
+        ("GET", "/openapi.json", {}, 200),
+        ("POST", "/v1/embeddings", {"content_encoding": "gzip"}, 415),
+        ("POST", "/v1/embeddings", {"expect": "a miracle"}, 417),
+        ("POST", "/v1/embeddings", {"content_length": "99999999"}, 413),
+        ("GET", "/v1/usage", {}, 200),
+        ("GET", "/v1/usage?format=csv", {}, 200),
+        ("GET", "/v1/usage?format=x", {}, 400),
+        ("GET", "/v1/nothing", {}, 404),
+    ],
+)
+async def test_every_answer_has_the_clients_id_or_one_of_the_queues(
+    start: Start, method: str, path: str, fields: dict[str, str], status: int
+) -> None:
+    queue = await start(models=("m",))
+    for brought in ("mine/1", None, "mine 1"):
+        async with RawClient(queue.server.port) as client:
+            given = {} if brought is None else {"x-request-id": brought}
+            client.send(request(method, path, b"{}" if fields else b"", **fields, **given))
+            answer = await client.response(body=method != "HEAD")
+        strict = brought == "mine 1" and path.startswith("/v1/models") and status in {200, 404}
+        assert answer.status == (400 if strict else status)
+        told = answer.headers["x-request-id"]
+        assert told == brought if brought == "mine/1" else len(told) == 32
 
 
 @pytest.mark.slow
@@ -110,6 +145,27 @@ async def test_who_waits_is_told_for_how_long(start: Start, monkeypatch: pytest.
 
 
 @pytest.mark.usefixtures("fast_ticks")
+async def test_a_connection_whose_time_cannot_be_looked_after_is_the_only_one_to_end(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def eta_of(_: WaitingRoom, exchange: Exchange) -> float | None:
+        return math.inf if exchange.call.model == "endless" else None
+
+    monkeypatch.setattr(WaitingRoom, "eta_of", eta_of)
+    queue = await start(models=("m", "endless"), waiting_comment_seconds=0.05)
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(RawClient(queue.server.port)) for _ in range(4)]
+        for client, model in zip(clients, ("m", "endless", "m", "m"), strict=True):
+            client.post(STREAM | {"model": model})
+        assert await clients.pop(1).ended() == b""
+        for client in clients:
+            assert (await client.head()).status == 200
+            assert await client.chunk() == WAITING
+    (line,) = [line for line in queue.logged() if line["event"] == "a connection has failed"]
+    assert "OverflowError" in line["exception"]
+
+
+@pytest.mark.usefixtures("fast_ticks")
 async def test_the_official_client_reads_over_comments(start: Start) -> None:
     queue = await start(models=("m",), waiting_comment_seconds=0.05)
     stream = await asyncio.wait_for(queue.ask(stream=True), 5)
@@ -146,6 +202,22 @@ async def test_aliases(start: Start) -> None:
             await queue.ask("gone")
 
 
+async def test_a_conversation_that_changes_between_alias_and_name_has_the_same_beginnings(start: Start) -> None:
+    queue = await start(aliases=(("gpt", "m"),))
+    async with V1Worker(queue.worker_url, "m", credit=2) as worker:
+        found = set()
+        for name in ("gpt", "m"):
+            messages: Any = [{"role": "user", "content": "x" * 600}]
+            task = asyncio.create_task(queue.client.chat.completions.create(model=name, messages=messages))
+            job = await worker.expect(wire.Job)
+            (exchange,) = queue.server.dispatcher._open
+            found.add(exchange.call.prefixes)
+            await worker.result(job, body=PLAIN)
+            await task
+    (names,) = found
+    assert names
+
+
 async def test_a_colon_alone_makes_no_adapter(queue: Queue) -> None:
     async with V1Worker(queue.worker_url, "CoolModelv2:Q4_K_M", credit=1) as worker:
         task = queue.ask("CoolModelv2:Q4_K_M")
@@ -172,9 +244,12 @@ class OneKey:
     def __init__(self) -> None:
         self.settled: list[wire.Usage | None] = []
 
-    def admit(self, authorization: str, call: Call) -> "OneAdmission":
+    def check(self, authorization: str) -> None:
         if authorization != "Bearer key":
             raise ApiError(401, "invalid_api_key", "Incorrect API key provided.")
+
+    def admit(self, authorization: str, call: Call) -> "OneAdmission":
+        self.check(authorization)
         return OneAdmission(replace(call, key="1", priority=3), self.settled)
 
     def visible(self, authorization: str, models: Iterable[str]) -> list[str]:
@@ -198,6 +273,8 @@ async def test_access_is_asked_and_told_once() -> None:
         async with V1Worker(worker_url, "m", "n", credit=2) as worker, RawClient(server.port) as client:
             client.post(CHAT | {"model": "nope"})
             assert (await client.response()).status == 401, "and not 404: names are none of their business"
+            client.post(b"no JSON")
+            assert (await client.response()).status == 401, "and not 400: nothing is read of what they send"
             assert access.settled == []
             client.send(request("GET", "/v1/models"))
             assert json.loads((await client.response()).body)["data"] == []
@@ -222,6 +299,9 @@ async def test_access_is_asked_and_told_once() -> None:
 
 
 class Faulty:
+    def check(self, _: str, /) -> None:
+        pass
+
     def admit(self, *_: object) -> Admission:
         raise ZeroDivisionError
 

@@ -21,8 +21,12 @@ from raw_http import RawClient, request
 from v1_worker import V1Worker
 
 from headrace_api import wire
+from headrace_api.keys import KeyLimits
 from headrace_queue import calls, openapi
 from headrace_queue.app import QueueServer
+from headrace_queue.http.head import _WANTED
+from headrace_queue.keys.headers import rate_limit_headers
+from headrace_queue.keys.meter import Meter
 from headrace_queue.ledger.usage_api import USAGE_PATH
 from headrace_queue.logs import make_logger
 
@@ -44,13 +48,26 @@ async def test_it_names_what_there_is(start: Start) -> None:
         assert await response.json() == openapi.document()
 
 
+def test_it_names_the_headers_that_are_read_and_those_that_are_sent() -> None:
+    operation = openapi.document()["paths"]["/v1/chat/completions"]["post"]
+    read = {name.decode() for name in _WANTED if name.startswith(b"x-")}
+    assert {each["name"] for each in operation["parameters"] if each["in"] == "header"} == read
+    meter = Meter(KeyLimits(requests_per_minute=1, tokens_per_day=1))
+    limits = rate_limit_headers(meter, 0.0)
+    assert len(limits) == 6
+    for status in ("200", "4XX", "5XX"):
+        sent = operation["responses"][status]["headers"]
+        assert sent.keys() >= {"x-request-id", *limits}
+    assert "x-headrace-eta-seconds" in operation["responses"]["200"]["headers"]
+
+
 FUZZ_SECONDS = os.environ.get("HEADRACE_FUZZ_SECONDS")
 CHOICE = {"index": 0, "message": {"role": "assistant", "content": "x"}, "finish_reason": "stop"}
 
 
 async def work(port: int) -> None:
     """Answer whatever comes, each path in its own shape."""
-    async with V1Worker(f"ws://127.0.0.1:{port}/worker", "m", "org/m:a", credit=1000) as worker:
+    async with V1Worker(f"ws://127.0.0.1:{port}/worker", "m", "org/m:a", credit=1000, tags=["t"]) as worker:
         while True:
             for message in wire.read_queue_messages(await worker.socket.recv()):
                 if isinstance(message, wire.Job):
@@ -120,7 +137,8 @@ def test_schemathesis_finds_nothing(served: tuple[int, Statuses], tmp_path: Path
     url = f"http://127.0.0.1:{port}/openapi.json"
     extent = ["--max-time", FUZZ_SECONDS] if FUZZ_SECONDS else ["--generation-deterministic"]
     options = ["--checks", "all", "--max-examples", "15", *extent, "--no-color"]
-    environment = os.environ | {"SCHEMATHESIS_HOOKS": "schemathesis_hooks", "PYTHONPATH": str(Path(__file__).parent)}
+    paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"SCHEMATHESIS_HOOKS": "schemathesis_hooks", "PYTHONPATH": paths}
     done = subprocess.run(
         [program, "run", url, *options], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )

@@ -68,6 +68,17 @@ def test_the_time_that_is_told_follows_from_how_fast_requests_leave() -> None:
     assert 18 <= (refused(queue).retry_after or 0) <= 26, "ten before it, one in two seconds"
 
 
+def test_while_nothing_leaves_the_time_that_is_told_grows_slowly_and_then_is_not_told() -> None:
+    queue = VirtualQueue(hold_seconds=10**6, request_seconds=10**6)
+    queue.worker("m", credit=1)
+    queue.ask(), queue.ask()
+    told = {}
+    for now in (60, 120, 300, 600, 601, 6 * 3600):
+        queue.clock.pass_(now - max(told, default=0))
+        told[now] = eta(queue)
+    assert told == {60: 60, 120: 120, 300: 300, 600: 600, 601: None, 6 * 3600: None}
+
+
 def test_who_waited_in_vain_is_told_whether_workers_were_there() -> None:
     queue = VirtualQueue("m", "n", hold_seconds=10)
     queue.worker("n")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -98,6 +99,8 @@ async def test_a_stream_is_one_message_for_each_event_and_an_empty_object(queue:
         for chunk in (*CHUNKS[1:], {}):
             await socket.send(json.dumps(chunk))
         rest = [chunk async for chunk in stream]
+        assert {chunk.created for chunk in rest} == {first.created}, "of one answer"
+        assert abs(first.created - time.time()) < 60
         assert [chunk.choices[0].delta.content for chunk in rest if chunk.choices] == ["lo"]
         assert [chunk.usage.total_tokens for chunk in rest if chunk.usage] == [5] * usage
         assert queue.metric("headrace_queue_tokens_total", model="other", kind="completion") == 2

@@ -2,15 +2,20 @@
 
 import asyncio
 import json
+from functools import partial
+from typing import Any
 
+import jsonschema
 import openai
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from queue_setup import DONE, PLAIN, Queue, Start, chunk, eventually
+from raw_http import RawClient
 from v1_worker import V1Worker
 
 from headrace_api import wire
+from headrace_queue import openapi
 from headrace_queue.exchange import Call
 from headrace_queue.worker_socket import ack_message, job_message
 
@@ -283,6 +288,36 @@ async def test_an_error_without_a_shape_gets_one(queue: Queue, body: dict[str, o
     assert error.value.body["type"] == "server_error"
 
 
+@pytest.mark.parametrize(
+    ("status", "error", "told"),
+    [
+        (400, {"message": "too long"}, {"type": "invalid_request_error", "param": None, "code": None}),
+        (429, {"message": "too long", "type": None}, {"type": "rate_limit_error"}),
+        (400, {"message": "too long", "code": 400, "n_ctx": 5}, {"code": 400, "n_ctx": 5}),
+        (
+            500,
+            {"message": ["too long"], "param": 7, "type": True, "code": {}},
+            {"message": "['too long']", "param": "7"},
+        ),
+        (500, {"code": True}, {"type": "server_error", "code": "True"}),
+    ],
+)
+async def test_an_engines_error_gets_what_it_lacks_and_keeps_what_it_has(
+    queue: Queue, status: int, error: dict[str, Any], told: dict[str, Any]
+) -> None:
+    schema = openapi.document()["components"]["schemas"]["Error"]
+    body = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
+    async with V1Worker(queue.worker_url, "m", credit=1) as worker, RawClient(queue.server.port) as client:
+        client.post(body)
+        await worker.result(await worker.expect(wire.Job), status=status, body={"error": error, "beside": 1})
+        answer = await client.response()
+    assert answer.status == status
+    whole = json.loads(answer.body)
+    jsonschema.validate(whole, schema)
+    assert whole["beside"] == 1
+    assert whole["error"].items() >= told.items()
+
+
 async def test_what_comes_back_while_the_queue_drains_is_refused_at_once(queue: Queue) -> None:
     async with V1Worker(queue.worker_url, "m", credit=2) as worker:
         tasks = [queue.ask() for _ in range(2)]
@@ -402,4 +437,26 @@ async def test_a_whole_body_for_a_client_that_wants_a_stream(queue: Queue) -> No
         bad = queue.ask(stream=True)
         await worker.result(await worker.expect(wire.Job))
         with pytest.raises(openai.InternalServerError, match="cannot be used"):
+            await bad
+
+
+async def test_a_whole_completion_for_a_client_that_wants_a_stream(queue: Queue) -> None:
+    usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
+    create: Any = partial(queue.client.completions.create, model="m", prompt="x", stream=True)
+    async with V1Worker(queue.worker_url, "m", credit=2) as worker:
+        good = asyncio.create_task(create(stream_options={"include_usage": True}))
+        choices = [
+            {"index": 0, "text": "hi", "finish_reason": "length"},
+            {"text": "ho", "logprobs": {"tokens": ["ho"]}},
+        ]
+        await worker.result(await worker.expect(wire.Job), body={"id": "7", "choices": choices, "usage": usage})
+        *chunks, last = [each async for each in await good]
+        assert {(each.id, each.object, each.model) for each in [*chunks, last]} == {("7", "text_completion", "m")}
+        said = [(each.choices[0].index, each.choices[0].text, each.choices[0].finish_reason) for each in chunks]
+        assert said == [(0, "hi", "length"), (1, "ho", "stop")]
+        assert chunks[1].choices[0].logprobs.tokens == ["ho"]
+        assert (last.choices, last.usage.total_tokens) == ([], 3)
+        bad = asyncio.create_task(create())
+        await worker.result(await worker.expect(wire.Job), body={"choices": [{"message": {"content": "hi"}}]})
+        with pytest.raises(openai.InternalServerError, match="not an object with a `text`"):
             await bad

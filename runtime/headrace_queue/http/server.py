@@ -93,7 +93,11 @@ class HttpServer:
         self.date = f"date: {formatdate(usegmt=True)}\r\n".encode()
         now = loop.time()
         for connection in list(self._connections):
-            connection.tick(now)
+            try:
+                connection.tick(now)
+            except Exception:  # noqa: BLE001 - one connection's fault must not keep the others from theirs
+                self._log.exception("a connection has failed")
+                connection.abort()
         self._ticks += 1
         if self._certificate is not None and self._ticks % _RENEW_TICKS == 0:
             self._renew(self._certificate)

@@ -53,6 +53,11 @@ class KeyAccess:
         for key in keys:
             self._active.pop(key, None)
 
+    def check(self, authorization: str, /) -> None:
+        """See `Access.check`."""
+        if self.closed:
+            self._ring.find(authorization, self.clock())
+
     def admit(self, authorization: str, call: Call, /) -> Admission:
         """See `Access.admit`."""
         if not self.closed:
