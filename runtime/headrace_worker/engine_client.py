@@ -163,10 +163,13 @@ class EngineClient:
         end: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         asking = self.begin(path, request, Ends(emit, end.set_result, partial(_lose, end)))
         try:
-            return await end
+            outcome = await end
         finally:
             if asking and end.cancelled():
                 asking.cancel()
+        if outcome.doubtful and not await self.healthy():
+            raise EngineLostError(outcome.reason)
+        return outcome
 
     async def complete(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Do one chat completion without streaming: the response object, or an error object.

@@ -42,6 +42,9 @@ class Connection(Protocol):
     def count_prompt(self, running: Running, /) -> None:
         """Find out how many tokens the prompt of a cancelled job had, then have it `counted`."""
 
+    def look_at_engine(self, running: Running, outcome: Outcome, /) -> None:
+        """Find out whether the engine is alive that ended a job with an error, then have it `looked_at`."""
+
 
 class JobRunner:
     """All of them. Nothing here waits: what takes time are the engine's answers, which call back."""
@@ -106,6 +109,15 @@ class JobRunner:
         if self._jobs.get(running.job.job) is running:
             self._stop(running, "cancelled")
 
+    def looked_at(self, running: Running, outcome: Outcome, *, healthy: bool) -> None:
+        """It is known whether the engine is alive that ended a job with an error."""
+        if self._jobs.get(running.job.job) is not running:
+            return
+        if healthy:
+            self._end(running, outcome)
+        else:
+            self._lost(running, outcome.reason)
+
     def stop_all(self, why: Stop) -> None:
         """Stop what is under way."""
         for running in list(self._jobs.values()):
@@ -150,6 +162,12 @@ class JobRunner:
             running.asking.resume()
 
     def _done(self, running: Running, outcome: Outcome) -> None:
+        if outcome.doubtful:
+            self._connection.look_at_engine(running, outcome)
+        else:
+            self._end(running, outcome)
+
+    def _end(self, running: Running, outcome: Outcome) -> None:
         if running.sent and running.stream:
             self._status.end_stream(running.began, running.first, self._now(), outcome.usage)
         self._leave(running)

@@ -17,6 +17,10 @@ CHUNKS = [
 ]
 USAGE_CHUNK = f'data: {{"choices":[],"usage":{json.dumps(USAGE)}}}\n\n'.encode()
 ERROR_CHUNK = b'data: {"error":{"message":"EngineCore encountered an issue","code":500}}\n\n'
+REFUSAL_CHUNK = b'data: {"error":{"message":"no such thing","type":"BadRequestError","code":400}}\n\n'
+ERRORS = {"broken": [CHUNKS[0], ERROR_CHUNK], "broken at once": [ERROR_CHUNK], "refused": [CHUNKS[0], REFUSAL_CHUNK]}
+"""Streams that end with an error, as vLLM writes it."""
+FAILURE = b'{"error": {"message": "EngineCore encountered an issue", "code": 500}}'
 DONE = b"data: [DONE]\n\n"
 HUGE = b'{"pad":"' + b"x" * (9 << 20) + b'"}'
 
@@ -28,7 +32,10 @@ def tokenized(body: dict[str, Any]) -> dict[str, Any]:
 
 
 class ScriptedEngine:
-    """A request's first message says how it is answered: `quick`, `held`, `held back`, `broken`, `huge` or `bad`."""
+    """A request's first message says how it is answered.
+
+    It is `quick`, `held`, `held back`, `huge`, `bad`, `failing`, or one of `ERRORS`.
+    """
 
     multiplexed = False
 
@@ -46,6 +53,10 @@ class ScriptedEngine:
         for transport in self.transports:
             transport.abort()
 
+    def told(self, content: str) -> str:
+        """How a request is answered."""
+        return content
+
     async def health(self, _request: web.Request) -> web.Response:
         self.health_checks += 1
         return web.Response(status=200 if self.healthy else 503)
@@ -55,32 +66,33 @@ class ScriptedEngine:
         self.requests.append(body)
         if request.transport:
             self.transports.append(request.transport)
-        content = body["messages"][0]["content"]
+        content = self.told(body["messages"][0]["content"])
         try:
             if content == "bad":
                 return web.json_response({"error": {"message": "context too long", "code": 400}}, status=400)
+            if content == "failing":
+                return web.Response(body=FAILURE, status=500)
             if content == "huge":
                 return web.Response(body=HUGE)
             if content == "held back":
                 await self.go_on.wait()
             if body.get("stream"):
-                return await self.stream(request, held=content == "held", broken=content == "broken")
+                return await self.stream(request, content)
         except asyncio.CancelledError:
             self.left.set()
             raise
         return web.json_response({"choices": [{"message": {"content": content}, "index": 0}], "usage": USAGE})
 
-    async def stream(self, request: web.Request, *, held: bool, broken: bool) -> web.StreamResponse:
+    async def stream(self, request: web.Request, content: str) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
-        await response.write(CHUNKS[0])
-        if held:
-            await self.go_on.wait()
-        if broken:
-            await response.write(ERROR_CHUNK + DONE)
-            return response
-        for data in (CHUNKS[1], USAGE_CHUNK, DONE):
+        for data in ERRORS.get(content) or CHUNKS[:1]:
             await response.write(data)
+        if content == "held":
+            await self.go_on.wait()
+        for data in [] if content in ERRORS else [CHUNKS[1], USAGE_CHUNK]:
+            await response.write(data)
+        await response.write(DONE)
         return response
 
     async def template(self, request: web.Request) -> web.Response:
