@@ -116,7 +116,7 @@ class Register(Registration):
     shares: bool = False
     """Whether it takes `Demand`."""
     continues: bool = False
-    """Whether it knows of `Job.continues`."""
+    """Whether it can say the rest of an answer that another worker has begun (`Job.continues`)."""
 
 
 class _Tagged(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", tag=str.lower):
@@ -222,7 +222,7 @@ class Job(_Tagged, frozen=True):
     """Whether the answer has been begun by another worker, and only its rest is to be said. Of a chat, the last message
     is what the assistant has said (`continue_final_message` is true and `add_generation_prompt` false, as vLLM has
     them); of a completion, the prompt ends in it. The rest must not repeat it. A worker whose engine cannot do that
-    hands the job back as failed."""
+    hands the job back."""
 
 
 class Cancel(_Tagged, frozen=True):

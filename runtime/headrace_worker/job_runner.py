@@ -81,7 +81,7 @@ class JobRunner:
             self.tell_of(HandBack(job=job.job, reason=f"the worker has no model {job.openai_req['model']!r}"))
             return
         if job.continues and not offer.engine.continues:
-            self.tell_of(HandBack(job=job.job, reason="the engine cannot continue an answer", failed=True))
+            self.tell_of(HandBack(job=job.job, reason="the engine cannot continue an answer"))
             return
         now = self._now()
         gpu_mark, stream = self._status.gpu_time.begin(now), job.openai_req.get("stream") is True

@@ -98,6 +98,7 @@ class V1Session:
             "models": [*self.register.models, *self._served],
             "adapters": list(self._served),
             "capacity": offer.slots if offer else self.register.capacity,
+            "continues": offer.engine.continues if offer else self.register.continues,
             "state": self.status.state.value,
         }
         self._out.message(self.register.model_copy(update=now))

@@ -10,6 +10,7 @@ import pytest
 from headrace_api.wire import Cancel, Credit, Drain, HandBack, Job, Register, Registered, Result, Usage
 from headrace_worker import puller
 from tests.waiting import until
+from tests.worker import conftest
 from tests.worker.asgi_engine import AsgiEngine
 from tests.worker.conftest import REGISTER, Pulling
 from tests.worker.scripted_engine import CHUNKS, DONE, HUGE, USAGE, USAGE_CHUNK, ScriptedEngine
@@ -168,6 +169,24 @@ async def test_a_whole_answer_is_lost_where_the_engine_is(
         else:
             assert isinstance(end, HandBack)
             assert end.failed
+
+
+async def test_what_the_engine_cannot_continue_is_not_its_loss(
+    queue: ScriptedQueue, pulling: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conftest, "REGISTER", REGISTER.model_copy(update={"continues": True}))  # before it was known
+    async with pulling(queue.url):
+        connection = await queue.connection()
+        register, _ = await connection.greet()
+        assert not register.continues
+        request = {"model": "public-name", "stream": True, "messages": [{"role": "user", "content": "quick"}]}
+        asked = Job(job=1, request_id="request-1", openai_url=CHAT, openai_req=request, continues=True)
+        await connection.send(asked)
+        handed_back = await connection.expect(HandBack)
+        assert handed_back == HandBack(job=1, reason="the engine cannot continue an answer")
+        await connection.expect(Credit)
+        await connection.ask(2, "quick")
+        assert (await connection.expect(Result)).status == 200
 
 
 async def test_cancel_closes_the_engines_request(queue: ScriptedQueue, engine: ScriptedEngine, pulling: Start) -> None:
