@@ -30,7 +30,7 @@ With the subprotocol `headrace.v1` it carries many requests at once and is pull-
 import re
 import sys
 from collections.abc import Iterable, Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 from msgspec import Meta
@@ -332,15 +332,32 @@ def _read(decoder: msgspec.json.Decoder[Any], frame: str | bytes) -> list[Any]:
 
 
 def _read_again(kind: Any, frame: str | bytes) -> Any:
-    """What is wrong with it, if anything: a `Job` has numbers as clients write them, and msgspec reads no 1e999."""
+    """What is wrong with it, if anything.
+
+    A `Job` has numbers as clients write them, and msgspec reads no 1e999; a later version has other messages, too.
+    """
     try:
         said = from_json(frame, allow_inf_nan=False)
     except ValueError as error:
         raise MessageError(f"not JSON: {error}") from None
+    said = _known(said, kind)
     try:
         return msgspec.convert(said, kind)
     except msgspec.ValidationError as error:
         raise MessageError(_in_words(str(error), said)) from None
+
+
+def _known(said: Any, kind: Any) -> Any:
+    """Without the messages of types that are not known here."""
+    types = {each.__struct_config__.tag for each in get_args(kind) if hasattr(each, "__struct_config__")}
+    messages = said if isinstance(said, list) else [said]
+    known = [each for each in messages if not _is_of_another(each, types)]
+    return said if len(known) == len(messages) else known
+
+
+def _is_of_another(message: Any, types: set[Any]) -> bool:
+    kind = message.get("type") if isinstance(message, dict) else None
+    return isinstance(kind, str) and kind not in types
 
 
 def _check_depth(body: dict[str, Any]) -> None:
