@@ -2,8 +2,9 @@
 
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
 from headrace_queue import prefixes
 from headrace_queue.errors import ApiError, bad_body
@@ -22,6 +23,9 @@ PATHS = {
 
 STREAMED = frozenset({CHAT, "/v1/completions"})
 """Those of them whose answers can be streams."""
+
+_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+"""A body's fields, the values unread."""
 
 
 def read_call(raw: bytes, openai_url: str, request_id: str) -> Call:
@@ -50,9 +54,9 @@ def read_call(raw: bytes, openai_url: str, request_id: str) -> Call:
 
 
 def renamed(call: Call, model: str) -> Call:
-    """The same call of another model: the only one whose body is written anew."""
-    body: dict[str, Any] = from_json(call.raw)
-    return replace(call, model=model, raw=to_json(body | {"model": model}))
+    """The same call of another model: all else of its body stays as it came, numbers that no float holds, too."""
+    body: dict[str, Any] = _FIELDS.decode(call.raw)
+    return replace(call, model=model, raw=msgspec.json.encode(body | {"model": model}))
 
 
 def _object(raw: bytes) -> dict[str, Any]:

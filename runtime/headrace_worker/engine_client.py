@@ -11,7 +11,7 @@ import aiohttp
 from pydantic_core import to_json
 
 from headrace_api.worker_config import Generation
-from headrace_worker import health
+from headrace_worker import finite, health
 from headrace_worker.adapters.routes import Routes
 from headrace_worker.answering import Answering, Emit, Ends, Outcome, error_body, json_object
 from headrace_worker.engines import generate_kwargs, prompt_formats
@@ -131,8 +131,12 @@ class EngineClient:
             ends.done(refusal)
             return None
         body = self.prepared(path, request)
+        data = to_json(body, inf_nan_mode="constants")
+        if finite.MARK in data and (why := finite.problem(request)):
+            ends.done(Outcome(400, body=error_body(why, "invalid_request_error")))
+            return None
         tap = UsageTap(keep_usage=_wants_usage(request)) if body.get("stream") is True else None
-        return self._transport.start(path, to_json(body, inf_nan_mode="constants"), Answering(tap, ends, self._heard))
+        return self._transport.start(path, data, Answering(tap, ends, self._heard))
 
     def _checked(self, path: str, request: Mapping[str, Any]) -> tuple[Outcome | None, Mapping[str, Any]]:
         """Why a request is refused, or the request with the model's prompt format applied."""

@@ -146,17 +146,19 @@ class V1Session:
             if not self.registered.is_set() and _is_seed_request(frame.data):
                 self.is_spider = True
                 return
-            if frame.type is aiohttp.WSMsgType.TEXT:
-                self._handle_text(frame.data)
+            if frame.type is aiohttp.WSMsgType.TEXT and not self._handle_text(frame.data):
+                return
 
-    def _handle_text(self, text: str) -> None:
+    def _handle_text(self, text: str) -> bool:
+        """False where it cannot be understood: jobs may be in it, which go elsewhere when the connection ends."""
         try:
             messages = read_queue_messages(text)
         except MessageError as error:
-            log.warning("the queue sent a message that cannot be understood", problem=str(error))
-            return
+            log.error("the queue sent what cannot be understood", problem=str(error))  # noqa: TRY400 (it says it all)
+            return False
         for message in messages:
             self._handle(message)
+        return True
 
     def _handle(self, message: QueueMessage) -> None:
         match message:

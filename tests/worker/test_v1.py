@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 
 import pytest
 
-from headrace_api.wire import Cancel, Credit, Drain, HandBack, Job, Register, Registered, Result, Usage
+from headrace_api.wire import Cancel, Credit, Drain, HandBack, Job, Register, Registered, Result, Usage, encoded
 from headrace_worker import puller
 from tests.waiting import until
 from tests.worker import conftest
@@ -350,15 +350,48 @@ async def test_a_draining_queue_is_left_when_the_jobs_are_done_and_joined_again(
         assert first.messages.empty()
 
 
-async def test_nonsense_from_the_queue_is_survived(queue: ScriptedQueue, pulling: Start) -> None:
+async def test_messages_of_later_versions_are_ignored(queue: ScriptedQueue, pulling: Start) -> None:
     async with pulling(queue.url):
         connection = await queue.connection()
         await connection.greet()
-        await connection.socket.send_str("not json")
         await connection.socket.send_str('{"type": "unheard of"}')
         await connection.send(Cancel(job=99))
-        await connection.ask(1, "quick")
+        request = {"model": "public-name", "messages": [{"role": "user", "content": "quick"}]}
+        asked = encoded(Job(job=1, request_id="request-1", openai_url=CHAT, openai_req=request))
+        await connection.socket.send_str(f'[{{"type": "unheard of"}}, {asked}]')
         assert (await connection.expect(Result)).status == 200
+
+
+async def test_a_frame_that_cannot_be_read_ends_the_connection(queue: ScriptedQueue, pulling: Start) -> None:
+    async with pulling(queue.url):
+        first = await queue.connection()
+        await first.greet()
+        await first.ask(1, "held", stream=True)
+        await first.first_piece()
+        await first.socket.send_str('[{"type": "job", "job": 2, "openai_req": {"temperature": Infinity}}]')
+        await asyncio.wait_for(first.closed.wait(), PATIENCE_S)
+        _, credit = await (await queue.connection()).greet()
+        assert credit.n == 4
+
+
+async def test_a_number_that_no_float_holds_is_refused_by_name(
+    queue: ScriptedQueue, engine: ScriptedEngine, pulling: Start
+) -> None:
+    async with pulling(queue.url):
+        connection = await queue.connection()
+        await connection.greet()
+        head = f'{{"type": "job", "job": 1, "request_id": "request-1", "openai_url": "{CHAT}", "openai_req": '
+        await connection.socket.send_str(
+            head + '{"model": "public-name", "logit_bias": {"5": -1e999}, "messages": []}}'
+        )
+        result = await connection.expect(Result)
+        assert result.status == 400
+        assert result.body
+        assert result.body["error"]["message"].startswith("logit_bias.5: the number is too large")
+        await connection.expect(Credit)
+        await connection.ask(2, "quick", stop="Infinity")
+        assert (await connection.expect(Result)).status == 200
+        assert len(engine.requests) == 1
 
 
 @pytest.mark.slow
