@@ -223,6 +223,9 @@ class Job(_Tagged, frozen=True):
     is what the assistant has said (`continue_final_message` is true and `add_generation_prompt` false, as vLLM has
     them); of a completion, the prompt ends in it. The rest must not repeat it. A worker whose engine cannot do that
     hands the job back."""
+    said_tokens: Annotated[int, Meta(ge=0)] = 0
+    """How many tokens of the answer have been said, at least. The limits in `openai_req` are of what may still be said;
+    one that is the worker's or its engine's own must be less by these."""
 
 
 class Cancel(_Tagged, frozen=True):

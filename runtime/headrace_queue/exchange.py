@@ -44,6 +44,8 @@ class Call(Struct, frozen=True, gc=False):
     """What the client asks for; its key decides."""
     continues: bool = False
     """Whether `raw` holds the beginning of the answer, to be continued; see `continuation`."""
+    said_tokens: int = 0
+    """How many tokens that beginning has, at least."""
     most_tokens: int | None = None
     """What the answer may have at most, where the client has said."""
 
@@ -204,7 +206,8 @@ class Exchange:
         found = resumed(self.asked.openai_url, self.asked.raw, self._transcript.events())
         if isinstance(found, Again):
             self.restart()
-            self.call = replace(self.asked, raw=found.raw, continues=found.continued)
+            said = found.stitch.tokens if found.continued else 0
+            self.call = replace(self.asked, raw=found.raw, continues=found.continued, said_tokens=said)
             self._stitch = found.stitch
         return found if isinstance(found, Over) else found is not None
 

@@ -11,7 +11,7 @@ import aiohttp
 from pydantic_core import to_json
 
 from headrace_api.worker_config import Generation
-from headrace_worker import finite, health
+from headrace_worker import finite, full, health
 from headrace_worker.adapters.routes import Routes
 from headrace_worker.answering import Answering, Emit, Ends, Outcome, error_body, json_object
 from headrace_worker.engines import generate_kwargs, prompt_formats
@@ -25,6 +25,7 @@ from headrace_worker.engines.protocol import (
     text_api,
 )
 from headrace_worker.sse import UsageTap
+from headrace_worker.transports.awaited import Pumped
 from headrace_worker.transports.http import Http
 from headrace_worker.transports.protocol import Asking, EngineLostError, Transport
 
@@ -124,19 +125,37 @@ class EngineClient:
         """See `health.metrics`."""
         return await health.metrics(self._session, self._base_url + path, prefix)
 
-    def begin(self, path: str, request: Mapping[str, Any], ends: Ends) -> Asking | None:
-        """Begin a request; `ends` is told of the answer. None where it is refused: that has been told then."""
+    def begin(self, path: str, request: Mapping[str, Any], ends: Ends, said_tokens: int = 0) -> Asking | None:
+        """Begin a request, of whose answer so much has been said; `ends` is told of the rest.
+
+        None where it is refused: that has been told then.
+        """
         refusal, request = self._checked(path, request)
         if refusal is not None:
             ends.done(refusal)
             return None
         body = self.prepared(path, request)
+        left = self._left(path, request, body, said_tokens) if said_tokens else {}
+        body |= left
         data = to_json(body, inf_nan_mode="constants")
         if finite.MARK in data and (why := finite.problem(request)):
             ends.done(Outcome(400, body=error_body(why, "invalid_request_error")))
             return None
         tap = UsageTap(keep_usage=_wants_usage(request)) if body.get("stream") is True else None
-        return self._transport.start(path, data, Answering(tap, ends, self._heard))
+        answering = Answering(tap, ends, self._heard)
+        if any(limit <= 0 for limit in left.values()):
+            count = partial(self.prompt_tokens, path, request)
+            return Pumped(partial(full.answer, count, said_tokens), path, data, answering)
+        return self._transport.start(path, data, answering)
+
+    def _left(self, path: str, request: Mapping[str, Any], body: Mapping[str, Any], said: int) -> dict[str, int]:
+        """How many tokens may still be said, where that is not the request's own to say."""
+        if any(request.get(name) is not None for name in generate_kwargs.LIMITS):
+            return {}  # of what may still be said
+        limits = {name: body[name] for name in generate_kwargs.LIMITS if isinstance(body.get(name), int)}
+        if not limits and path == COMPLETIONS_PATH and self._api.completion_tokens is not None:
+            limits = {"max_tokens": self._api.completion_tokens}
+        return {name: limit - said for name, limit in limits.items()}
 
     def _checked(self, path: str, request: Mapping[str, Any]) -> tuple[Outcome | None, Mapping[str, Any]]:
         """Why a request is refused, or the request with the model's prompt format applied."""

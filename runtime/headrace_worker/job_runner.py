@@ -139,7 +139,7 @@ class JobRunner:
             emit = transcripts.logged(job.request_id, job.openai_req, emit)
         ends = Ends(emit, partial(self._done, running), partial(self._lost, running))
         try:
-            running.asking = running.engine.begin(job.openai_url, job.openai_req, ends)
+            running.asking = running.engine.begin(job.openai_url, job.openai_req, ends, job.said_tokens)
         except Exception as error:  # noqa: BLE001 (one request must not end all others)
             self._leave(running)
             self._tell_end(running, result_of_failure(running, error))
