@@ -23,12 +23,6 @@ class Outcome(NamedTuple):
     doubtful: bool = False
     """Whether it may be the engine's death that the engine's server tells of: its health says so."""
 
-    @property
-    def reason(self) -> str:
-        """What the engine said went wrong."""
-        error = (self.body or {}).get("error")
-        return str(error.get("message") if isinstance(error, dict) else error)
-
 
 class Ends(NamedTuple):
     """Who is told of an answer. Exactly one of `done` and `lost` is, last."""
@@ -41,6 +35,12 @@ class Ends(NamedTuple):
 def error_body(message: str, code: str) -> dict[str, Any]:
     """An error as OpenAI writes it."""
     return {"error": {"message": message, "type": code, "param": None, "code": code}}
+
+
+def reason_of(outcome: Outcome) -> str:
+    """What the engine said went wrong."""
+    error = (outcome.body or {}).get("error")
+    return str(error.get("message") if isinstance(error, dict) else error)
 
 
 class Answering:

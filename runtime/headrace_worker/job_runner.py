@@ -6,7 +6,7 @@ from typing import Protocol
 
 from headrace_api.wire import HandBack, Job, Result
 from headrace_worker import transcripts
-from headrace_worker.answering import Emit, Ends, Outcome
+from headrace_worker.answering import Emit, Ends, Outcome, reason_of
 from headrace_worker.batcher import Batcher
 from headrace_worker.jobs import (
     TOKEN_MARK,
@@ -116,7 +116,7 @@ class JobRunner:
         if healthy:
             self._end(running, outcome)
         else:
-            self._lost(running, outcome.reason)
+            self._lost(running, reason_of(outcome))
 
     def stop_all(self, why: Stop) -> None:
         """Stop what is under way."""

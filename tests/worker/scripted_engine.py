@@ -26,8 +26,11 @@ HUGE = b'{"pad":"' + b"x" * (9 << 20) + b'"}'
 
 
 def tokenized(body: dict[str, Any]) -> dict[str, Any]:
-    """As the engines' tokenizer would: a token for each letter of a prompt or of a chat's first message."""
-    text = body.get("prompt") or body["messages"][0]["content"]
+    """As the engines' tokenizer would: a token for each letter of a prompt or of a chat's first message.
+
+    A prompt is called `content`, too, as llama.cpp has it.
+    """
+    text = body.get("prompt") or body.get("content") or body["messages"][0]["content"]
     return {"error": {}} if text == "bad" else {"tokens": list(text.encode())}
 
 
@@ -97,6 +100,8 @@ class ScriptedEngine:
 
     async def template(self, request: web.Request) -> web.Response:
         body = await request.json()
+        if body["messages"] == []:
+            return web.json_response({"error": {"message": "no messages"}}, status=400)
         return web.json_response({"prompt": "".join(f"<{one['content']}>" for one in body["messages"])})
 
     async def tokenize(self, request: web.Request) -> web.Response:
