@@ -19,6 +19,7 @@ async def answer(
     usage = {"prompt_tokens": prompt_tokens, "completion_tokens": 0, "total_tokens": prompt_tokens}
     is_chat = path == CHAT_PATH
     kind = "chat.completion.chunk" if is_chat else "text_completion"
-    finish = {"index": 0, **({"delta": {}} if is_chat else {"text": ""}), "finish_reason": "length"}
+    nothing: dict[str, object] = {"delta": {}} if is_chat else {"text": ""}
+    finish = {"index": 0, **nothing, "finish_reason": "length"}
     events = ({"object": kind, "choices": [finish]}, {"object": kind, "choices": [], "usage": usage})
     yield Said(200, *(b"data: " + to_json(event) + b"\n\n" for event in events), b"data: [DONE]\n\n")

@@ -29,7 +29,7 @@ async def rest(
     async with aiohttp.ClientSession() as session:
         dialect = Dialect("m", generation=Generation(generate_kwargs=kwargs), api=api)
         client = EngineClient(session, engine.url, dialect)
-        client.begin(path, {"stream": True, **request}, Ends(pieces.append, done.set_result, done.set_exception), said)
+        client.begin(path, {"stream": True, **request}, Ends(pieces.append, done.set_result, pytest.fail), said)
         return await asyncio.wait_for(done, 10), pieces
 
 
