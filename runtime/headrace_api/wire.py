@@ -30,7 +30,7 @@ With the subprotocol `headrace.v1` it carries many requests at once and is pull-
 import re
 import sys
 from collections.abc import Iterable, Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 from msgspec import Meta
@@ -116,7 +116,7 @@ class Register(Registration):
     shares: bool = False
     """Whether it takes `Demand`."""
     continues: bool = False
-    """Whether it knows of `Job.continues`."""
+    """Whether it can say the rest of an answer that another worker has begun (`Job.continues`)."""
 
 
 class _Tagged(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", tag=str.lower):
@@ -222,7 +222,10 @@ class Job(_Tagged, frozen=True):
     """Whether the answer has been begun by another worker, and only its rest is to be said. Of a chat, the last message
     is what the assistant has said (`continue_final_message` is true and `add_generation_prompt` false, as vLLM has
     them); of a completion, the prompt ends in it. The rest must not repeat it. A worker whose engine cannot do that
-    hands the job back as failed."""
+    hands the job back."""
+    said_tokens: Annotated[int, Meta(ge=0)] = 0
+    """How many tokens of the answer have been said, at least. The limits in `openai_req` are of what may still be said;
+    one that is the worker's or its engine's own must be less by these."""
 
 
 class Cancel(_Tagged, frozen=True):
@@ -332,15 +335,32 @@ def _read(decoder: msgspec.json.Decoder[Any], frame: str | bytes) -> list[Any]:
 
 
 def _read_again(kind: Any, frame: str | bytes) -> Any:
-    """What is wrong with it, if anything: a `Job` has numbers as clients write them, and msgspec reads no 1e999."""
+    """What is wrong with it, if anything.
+
+    A `Job` has numbers as clients write them, and msgspec reads no 1e999; a later version has other messages, too.
+    """
     try:
         said = from_json(frame, allow_inf_nan=False)
     except ValueError as error:
         raise MessageError(f"not JSON: {error}") from None
+    said = _known(said, kind)
     try:
         return msgspec.convert(said, kind)
     except msgspec.ValidationError as error:
         raise MessageError(_in_words(str(error), said)) from None
+
+
+def _known(said: Any, kind: Any) -> Any:
+    """Without the messages of types that are not known here."""
+    types = {each.__struct_config__.tag for each in get_args(kind) if hasattr(each, "__struct_config__")}
+    messages = said if isinstance(said, list) else [said]
+    known = [each for each in messages if not _is_of_another(each, types)]
+    return said if len(known) == len(messages) else known
+
+
+def _is_of_another(message: Any, types: set[Any]) -> bool:
+    kind = message.get("type") if isinstance(message, dict) else None
+    return isinstance(kind, str) and kind not in types
 
 
 def _check_depth(body: dict[str, Any]) -> None:

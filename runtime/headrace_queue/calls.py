@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from pydantic_core import from_json, to_json
+import msgspec
+from pydantic_core import from_json
 
 from headrace_queue import prefixes
 from headrace_queue.errors import ApiError, bad_body
@@ -22,6 +23,9 @@ PATHS = {
 
 STREAMED = frozenset({CHAT, "/v1/completions"})
 """Those of them whose answers can be streams."""
+
+_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+"""A body's fields, the values unread."""
 
 
 def read_call(raw: bytes, openai_url: str, request_id: str, resolve: Callable[[str], str]) -> Call:
@@ -49,10 +53,16 @@ def read_call(raw: bytes, openai_url: str, request_id: str, resolve: Callable[[s
     model = resolve(asked)
     if model != asked:
         body["model"] = model
-        raw = to_json(body)
+        raw = _renamed(raw, model)
     names, most = prefixes.of_body(body), most_tokens(body)
     usage = bool(options and options.get("include_usage"))
     return Call(request_id, model, openai_url, raw, bool(stream), usage, prefixes=names, most_tokens=most)
+
+
+def _renamed(raw: bytes, model: str) -> bytes:
+    """The same body with another model: all else stays as it came, numbers that no float holds, too."""
+    fields: dict[str, Any] = _FIELDS.decode(raw)
+    return msgspec.json.encode(fields | {"model": model})
 
 
 def _object(raw: bytes) -> dict[str, Any]:

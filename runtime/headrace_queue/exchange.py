@@ -50,6 +50,8 @@ class Call(Struct, frozen=True, gc=False):
     """What the client asks for; its key decides."""
     continues: bool = False
     """Whether `raw` holds the beginning of the answer, to be continued; see `continuation`."""
+    said_tokens: int = 0
+    """How many tokens that beginning has, at least."""
     most_tokens: int | None = None
     """What the answer may have at most, where the client has said."""
 
@@ -217,7 +219,8 @@ class Exchange:
         if isinstance(found, Again):
             self.restart()
             needs = self.asked.needs | {CONTINUES} if found.continued else self.asked.needs
-            self.call = replace(self.asked, raw=found.raw, continues=found.continued, needs=needs)
+            said = found.stitch.tokens if found.continued else 0
+            self.call = replace(self.asked, raw=found.raw, continues=found.continued, needs=needs, said_tokens=said)
             self._stitch = found.stitch
             self.awaited = True
         return found if isinstance(found, Over) else found is not None

@@ -30,8 +30,9 @@ def job_message(job: int, call: Call, waited_s: float, receipt: str) -> str:
     """A `wire.Job` as JSON; the client's body goes in as it came, neither parsed nor rebuilt."""
     head = f'{{"type":"job","job":{job},"request_id":{quoted(call.request_id)},"openai_url":{quoted(call.openai_url)}'
     tail = f',"waited_s":{waited_s:.6f},"receipt":{quoted(receipt)}'
-    tail += ',"continues":true,"openai_req":' if call.continues else ',"openai_req":'
-    return head + tail + call.raw.decode() + "}"
+    if call.continues:
+        tail += f',"continues":true,"said_tokens":{call.said_tokens}'
+    return head + tail + ',"openai_req":' + call.raw.decode() + "}"
 
 
 def ack_message(request_id: str) -> str:

@@ -1,7 +1,7 @@
 """What the worker makes of an engine's answer while it comes: pieces for the client, the usage, and how it ended."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from headrace_api.wire import Usage
@@ -10,12 +10,18 @@ from headrace_worker.sse import UsageTap, usage_of
 Emit = Callable[[bytes], None]
 
 
+_OF_REQUESTS = ("BadRequestError", "invalid_request_error")
+"""The types of errors that are the request's own, where an engine tells no code."""
+
+
 class Outcome(NamedTuple):
-    """How a request ended: `body` only where nothing was emitted."""
+    """How a request ended: `body` is the error, where it is one."""
 
     status: int
     usage: Usage | None = None
     body: dict[str, Any] | None = None
+    doubtful: bool = False
+    """Whether it may be the engine's death that the engine's server tells of: its health says so."""
 
 
 class Ends(NamedTuple):
@@ -29,6 +35,12 @@ class Ends(NamedTuple):
 def error_body(message: str, code: str) -> dict[str, Any]:
     """An error as OpenAI writes it."""
     return {"error": {"message": message, "type": code, "param": None, "code": code}}
+
+
+def reason_of(outcome: Outcome) -> str:
+    """What the engine said went wrong."""
+    error = (outcome.body or {}).get("error")
+    return str(error.get("message") if isinstance(error, dict) else error)
 
 
 class Answering:
@@ -66,16 +78,16 @@ class Answering:
     def _end_of_stream(self, tap: UsageTap) -> Outcome:
         if rest := tap.finish():
             self._ends.emit(rest)
-        if tap.usage is None:
-            # Usage was asked for and ends every complete stream. vLLM ends the stream of a request that failed in the
-            # middle, or whose engine core has died, as if it were complete, after an event that carries the error.
+        if tap.error is not None:
+            return Outcome(_status_of(tap.error), tap.usage, {"error": tap.error}, doubtful=True)
+        if tap.usage is None:  # it was asked for and ends every complete stream
             return Outcome(502, body=error_body("the engine broke the response off", "response_broken_off"))
         return Outcome(200, tap.usage)
 
     def _end_of_whole(self, data: bytes) -> Outcome:
         if self._status != 200:
             status = self._status if 200 <= self._status < 600 else 502  # no others are known to the queue
-            return Outcome(status, body=_error_of(data, self._status))
+            return Outcome(status, body=_error_of(data, self._status), doubtful=status >= 500)
         self._ends.emit(data)
         return Outcome(200, usage_of(data))
 
@@ -87,6 +99,14 @@ def json_object(data: bytes | str) -> dict[str, Any] | None:
     except ValueError:
         return None
     return body if isinstance(body, dict) else None
+
+
+def _status_of(error: Mapping[str, Any]) -> int:
+    """Of an error in a stream: the request's own status, or 502 where the engine has failed and another may not."""
+    code = error.get("code")
+    if isinstance(code, int):
+        return code if 400 <= code < 500 else 502
+    return 400 if error.get("type") in _OF_REQUESTS else 502
 
 
 def _error_of(data: bytes, status: int) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """Sends requests to the engine over loopback and passes its answers on as bytes."""
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -11,9 +12,9 @@ import aiohttp
 from pydantic_core import to_json
 
 from headrace_api.worker_config import Generation
-from headrace_worker import health
+from headrace_worker import finite, full, health
 from headrace_worker.adapters.routes import Routes
-from headrace_worker.answering import Answering, Emit, Ends, Outcome, error_body, json_object
+from headrace_worker.answering import Answering, Emit, Ends, Outcome, error_body, json_object, reason_of
 from headrace_worker.engines import generate_kwargs, prompt_formats
 from headrace_worker.engines.protocol import (
     CHAT_PATH,
@@ -21,12 +22,14 @@ from headrace_worker.engines.protocol import (
     TOKENIZE_PATH,
     AdapterDialect,
     Call,
+    Counting,
     EngineApi,
     text_api,
 )
 from headrace_worker.sse import UsageTap
+from headrace_worker.transports.awaited import Pumped, Said
 from headrace_worker.transports.http import Http
-from headrace_worker.transports.protocol import Asking, EngineLostError, Transport
+from headrace_worker.transports.protocol import Answer, Asking, EngineLostError, Transport
 
 _GENERATES = (CHAT_PATH, COMPLETIONS_PATH)
 """The paths whose requests have generation parameters."""
@@ -102,7 +105,7 @@ class EngineClient:
         try:
             async with asyncio.timeout(_COUNTING_S):
                 if path == CHAT_PATH and counting.template_path:
-                    body = {"prompt": (await self._told(Call(counting.template_path, body)))["prompt"]}
+                    body = {"prompt": (await self._templated(counting, body))[1]["prompt"]}
                 if "prompt" not in body:
                     return await self._tokens(body)
                 prompts = _prompts(body["prompt"])
@@ -114,25 +117,65 @@ class EngineClient:
             return 0
 
     async def _tokens(self, prompt: Mapping[str, Any]) -> int:
-        return len((await self._told(Call(TOKENIZE_PATH, self.prepared(TOKENIZE_PATH, prompt))))["tokens"])
-
-    async def _told(self, call: Call) -> dict[str, Any]:
-        _, text = await self.call(call)
-        return json_object(text) or {}
+        _, text = await self.call(Call(TOKENIZE_PATH, self.prepared(TOKENIZE_PATH, prompt)))
+        return len((json_object(text) or {})["tokens"])
 
     async def metrics(self, path: str, prefix: str | tuple[str, ...]) -> str | None:
         """See `health.metrics`."""
         return await health.metrics(self._session, self._base_url + path, prefix)
 
-    def begin(self, path: str, request: Mapping[str, Any], ends: Ends) -> Asking | None:
-        """Begin a request; `ends` is told of the answer. None where it is refused: that has been told then."""
+    def begin(self, path: str, request: Mapping[str, Any], ends: Ends, said_tokens: int = 0) -> Asking | None:
+        """Begin a request, of whose answer so much has been said; `ends` is told of the rest.
+
+        None where it is refused: that has been told then.
+        """
         refusal, request = self._checked(path, request)
         if refusal is not None:
             ends.done(refusal)
             return None
         body = self.prepared(path, request)
+        left = self._left(path, request, body, said_tokens) if said_tokens else {}
+        body |= left
+        data = to_json(body, inf_nan_mode="constants")
+        if finite.MARK in data and (why := finite.problem(request)):
+            ends.done(Outcome(400, body=error_body(why, "invalid_request_error")))
+            return None
         tap = UsageTap(keep_usage=_wants_usage(request)) if body.get("stream") is True else None
-        return self._transport.start(path, to_json(body, inf_nan_mode="constants"), Answering(tap, ends, self._heard))
+        answering = Answering(tap, ends, self._heard)
+        if any(limit <= 0 for limit in left.values()):
+            count = partial(self.prompt_tokens, path, request)
+            return Pumped(partial(full.answer, count, said_tokens), path, data, answering)
+        if path == TOKENIZE_PATH and "messages" in request and self._api.counting and self._api.counting.template_path:
+            return Pumped(partial(self._by_template, self._api.counting, request), path, data, answering)
+        return self._transport.start(path, data, answering)
+
+    @contextlib.asynccontextmanager
+    async def _by_template(
+        self, counting: Counting, request: Mapping[str, Any], path: str, _body: bytes
+    ) -> AsyncIterator[Answer]:
+        """The tokens of a chat from an engine whose `/tokenize` takes text alone; see `Transport.ask`."""
+        status, said = await self._templated(counting, self.prepared(CHAT_PATH, request))
+        if (prompt := said.get("prompt")) is None:
+            yield Said(status if status >= 400 else 502, to_json(said))
+            return
+        asked = {name: value for name, value in request.items() if name != "messages"}
+        body = self.prepared(path, {**counting.options, **asked, "prompt": prompt})
+        async with self._transport.ask(path, to_json(body, inf_nan_mode="constants")) as answer:
+            yield answer
+
+    async def _templated(self, counting: Counting, chat: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+        """A status, and an object with the `prompt` that a chat's messages make, or with the error."""
+        status, text = await self.call(Call(counting.template_path, chat))
+        return status, json_object(text) or {}
+
+    def _left(self, path: str, request: Mapping[str, Any], body: Mapping[str, Any], said: int) -> dict[str, int]:
+        """How many tokens may still be said, where that is not the request's own to say."""
+        if any(request.get(name) is not None for name in generate_kwargs.LIMITS):
+            return {}  # of what may still be said
+        limits = {name: body[name] for name in generate_kwargs.LIMITS if isinstance(body.get(name), int)}
+        if not limits and path == COMPLETIONS_PATH and self._api.completion_tokens is not None:
+            limits = {"max_tokens": self._api.completion_tokens}
+        return {name: limit - said for name, limit in limits.items()}
 
     def _checked(self, path: str, request: Mapping[str, Any]) -> tuple[Outcome | None, Mapping[str, Any]]:
         """Why a request is refused, or the request with the model's prompt format applied."""
@@ -143,7 +186,8 @@ class EngineClient:
             message = f"this worker has no model {request['model']!r}"
             return Outcome(404, body=error_body(message, "model_not_found")), request
         prompt_format = self._generation.prompt_format
-        if path != CHAT_PATH or prompt_format is None:
+        is_chat = path == CHAT_PATH or (path == TOKENIZE_PATH and "messages" in request)
+        if not is_chat or prompt_format is None:
             return None, request
         try:
             return None, prompt_formats.formatted(prompt_format, request)
@@ -163,10 +207,13 @@ class EngineClient:
         end: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         asking = self.begin(path, request, Ends(emit, end.set_result, partial(_lose, end)))
         try:
-            return await end
+            outcome = await end
         finally:
             if asking and end.cancelled():
                 asking.cancel()
+        if outcome.doubtful and not await self.healthy():
+            raise EngineLostError(reason_of(outcome))
+        return outcome
 
     async def complete(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Do one chat completion without streaming: the response object, or an error object.

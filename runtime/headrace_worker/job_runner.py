@@ -6,7 +6,7 @@ from typing import Protocol
 
 from headrace_api.wire import HandBack, Job, Result
 from headrace_worker import transcripts
-from headrace_worker.answering import Emit, Ends, Outcome
+from headrace_worker.answering import Emit, Ends, Outcome, reason_of
 from headrace_worker.batcher import Batcher
 from headrace_worker.jobs import (
     TOKEN_MARK,
@@ -41,6 +41,9 @@ class Connection(Protocol):
 
     def count_prompt(self, running: Running, /) -> None:
         """Find out how many tokens the prompt of a cancelled job had, then have it `counted`."""
+
+    def look_at_engine(self, running: Running, outcome: Outcome, /) -> None:
+        """Find out whether the engine is alive that ended a job with an error, then have it `looked_at`."""
 
 
 class JobRunner:
@@ -78,7 +81,7 @@ class JobRunner:
             self.tell_of(HandBack(job=job.job, reason=f"the worker has no model {job.openai_req['model']!r}"))
             return
         if job.continues and not offer.engine.continues:
-            self.tell_of(HandBack(job=job.job, reason="the engine cannot continue an answer", failed=True))
+            self.tell_of(HandBack(job=job.job, reason="the engine cannot continue an answer"))
             return
         now = self._now()
         gpu_mark, stream = self._status.gpu_time.begin(now), job.openai_req.get("stream") is True
@@ -106,6 +109,15 @@ class JobRunner:
         if self._jobs.get(running.job.job) is running:
             self._stop(running, "cancelled")
 
+    def looked_at(self, running: Running, outcome: Outcome, *, healthy: bool) -> None:
+        """It is known whether the engine is alive that ended a job with an error."""
+        if self._jobs.get(running.job.job) is not running:
+            return
+        if healthy:
+            self._end(running, outcome)
+        else:
+            self._lost(running, reason_of(outcome))
+
     def stop_all(self, why: Stop) -> None:
         """Stop what is under way."""
         for running in list(self._jobs.values()):
@@ -127,7 +139,7 @@ class JobRunner:
             emit = transcripts.logged(job.request_id, job.openai_req, emit)
         ends = Ends(emit, partial(self._done, running), partial(self._lost, running))
         try:
-            running.asking = running.engine.begin(job.openai_url, job.openai_req, ends)
+            running.asking = running.engine.begin(job.openai_url, job.openai_req, ends, job.said_tokens)
         except Exception as error:  # noqa: BLE001 (one request must not end all others)
             self._leave(running)
             self._tell_end(running, result_of_failure(running, error))
@@ -150,6 +162,12 @@ class JobRunner:
             running.asking.resume()
 
     def _done(self, running: Running, outcome: Outcome) -> None:
+        if outcome.doubtful:
+            self._connection.look_at_engine(running, outcome)
+        else:
+            self._end(running, outcome)
+
+    def _end(self, running: Running, outcome: Outcome) -> None:
         if running.sent and running.stream:
             self._status.end_stream(running.began, running.first, self._now(), outcome.usage)
         self._leave(running)

@@ -15,7 +15,7 @@ import structlog
 
 from headrace_api.wire import Register
 from headrace_api.worker_config import WorkerConfig, fingerprint
-from headrace_worker import facts, health, probes, warm
+from headrace_worker import engines, facts, health, probes, warm
 from headrace_worker.adapters.routes import whole_name
 from headrace_worker.decision import Decision
 from headrace_worker.engine_client import Dialect, EngineClient
@@ -107,7 +107,7 @@ def pull_plan(config: WorkerConfig, settings: Settings, token: str | None, machi
         tags=queue.tags,
         hostings=queue.hostings,
         shares=True,
-        continues=True,
+        continues=engines.continues(config.generator),
     )
     return PullPlan(worker_url(queue.url), token, register, queue.http_request_retries, settings.queue_tls)
 

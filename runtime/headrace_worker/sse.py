@@ -1,4 +1,4 @@
-"""Takes the usage out of a stream of server-sent events, without parsing any other event of it."""
+"""Takes the usage and an error out of a stream of server-sent events, without parsing any other event of it."""
 
 import json
 import re
@@ -11,6 +11,7 @@ from headrace_api.wire import Usage
 
 _END = b"\n\n"
 _USAGE = b'"usage"'
+_ERROR = b'"error"'
 _HAS_USAGE = re.compile(_USAGE + rb"\s*:\s*\{")
 """Matches outside of JSON strings only: within one, the quotes would be escaped."""
 
@@ -68,12 +69,17 @@ class EventCutter:
 
 
 class UsageTap:
-    """Passes events on; remembers the usage; keeps the event that only carries usage unless `keep_usage`."""
+    """Passes events on; remembers the usage; keeps the event that only carries usage unless `keep_usage`.
+
+    An event that carries an error is kept, too, and all after it: vLLM ends such a stream as if it were complete.
+    """
 
     def __init__(self, *, keep_usage: bool) -> None:
         self._keep_usage = keep_usage
         self._rest = b""
         self.usage: Usage | None = None
+        self.error: dict[str, Any] | None = None
+        """What went wrong, as the engine tells it in its stream."""
 
     def feed(self, data: bytes) -> bytes:
         """The bytes to pass on: whole events only, because the end of one may decide whether it is passed on."""
@@ -85,6 +91,8 @@ class UsageTap:
                 self._rest = data
                 return b""
             data, self._rest = data[:end], data[end:]
+        if _ERROR in data or self.error is not None:
+            data = self._before_error(data)
         # the first look is the cheap one: a plain search in bytes is several times as fast as the pattern's
         if _USAGE not in data or not (found := _HAS_USAGE.search(data)):
             return data
@@ -95,7 +103,18 @@ class UsageTap:
     def finish(self) -> bytes:
         """What is left when the stream has ended."""
         rest, self._rest = self._rest, b""
-        return rest
+        self.error = self.error or _error_in(rest)
+        return b"" if self.error else rest
+
+    def _before_error(self, data: bytes) -> bytes:
+        if self.error is not None:
+            return b""
+        events = data.split(_END)[:-1]
+        for number, event in enumerate(events):
+            if (error := _error_in(event)) is not None:
+                self.error = error
+                return b"".join([one + _END for one in events[:number]])
+        return data
 
     def _passes(self, event: bytes) -> bool:
         if not _HAS_USAGE.search(event):
@@ -106,3 +125,17 @@ class UsageTap:
             return True
         self.usage = chunk.usage.usage()
         return self._keep_usage or bool(chunk.choices)
+
+
+def _error_in(event: bytes) -> dict[str, Any] | None:
+    """The error of an event that is one's; an answer's text may be the word, too."""
+    if _ERROR not in event:
+        return None
+    try:
+        said = json.loads(event[event.find(b"{") :])
+    except ValueError:
+        return None
+    error = said.get("error") if isinstance(said, dict) else None
+    if not error:
+        return None
+    return error if isinstance(error, dict) else {"message": str(error)}

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -22,6 +23,7 @@ from headrace_api.wire import (
     Serving,
     read_queue_messages,
 )
+from headrace_worker.answering import Outcome
 from headrace_worker.batcher import Batcher
 from headrace_worker.job_runner import JobRunner
 from headrace_worker.jobs import Running
@@ -57,7 +59,8 @@ class V1Session:
     _served: tuple[str, ...] = ()
     """The adapters that the queue knows of."""
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
-    _counting: set[asyncio.Task[None]] = field(default_factory=set)
+    _asking: set[asyncio.Task[None]] = field(default_factory=set)
+    """What is asked of the engine about jobs that are about to end."""
     _closing: asyncio.Task[None] | None = None
     _closes_when_idle: bool = False
 
@@ -95,6 +98,7 @@ class V1Session:
             "models": [*self.register.models, *self._served],
             "adapters": list(self._served),
             "capacity": offer.slots if offer else self.register.capacity,
+            "continues": offer.engine.continues if offer else self.register.continues,
             "state": self.status.state.value,
         }
         self._out.message(self.register.model_copy(update=now))
@@ -142,17 +146,19 @@ class V1Session:
             if not self.registered.is_set() and _is_seed_request(frame.data):
                 self.is_spider = True
                 return
-            if frame.type is aiohttp.WSMsgType.TEXT:
-                self._handle_text(frame.data)
+            if frame.type is aiohttp.WSMsgType.TEXT and not self._handle_text(frame.data):
+                return
 
-    def _handle_text(self, text: str) -> None:
+    def _handle_text(self, text: str) -> bool:
+        """False where it cannot be understood: jobs may be in it, which go elsewhere when the connection ends."""
         try:
             messages = read_queue_messages(text)
         except MessageError as error:
-            log.warning("the queue sent a message that cannot be understood", problem=str(error))
-            return
+            log.error("the queue sent what cannot be understood", problem=str(error))  # noqa: TRY400 (it says it all)
+            return False
         for message in messages:
             self._handle(message)
+        return True
 
     def _handle(self, message: QueueMessage) -> None:
         match message:
@@ -212,13 +218,23 @@ class V1Session:
 
     def count_prompt(self, running: Running) -> None:
         """Ask the engine how many tokens the prompt of a cancelled job had."""
-        task = asyncio.create_task(self._count(running))
-        self._counting.add(task)
-        task.add_done_callback(self._counting.discard)
+        self._ask(self._count(running))
 
     async def _count(self, running: Running) -> None:
         job = running.job
         self._jobs.counted(running, await running.engine.prompt_tokens(job.openai_url, job.openai_req))
+
+    def look_at_engine(self, running: Running, outcome: Outcome) -> None:
+        """Ask the engine whether it is healthy that has ended a job with an error."""
+        self._ask(self._look(running, outcome))
+
+    async def _look(self, running: Running, outcome: Outcome) -> None:
+        self._jobs.looked_at(running, outcome, healthy=await running.engine.healthy())
+
+    def _ask(self, asking: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(asking)
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
 
     def _abandon_jobs(self) -> None:
         """The queue has given these to other workers, or told their clients: the engine need not go on."""

@@ -49,7 +49,7 @@ def deep_result(depth):
 @pytest.mark.parametrize(
     ("frame", "words"),
     [
-        ('{"type": "other"}', "type: Invalid value 'other'"),
+        ('{"type": 7}', "type: Expected `str`"),
         ('{"n": 1}', "message: Object missing required field `type`"),
         ('{"type": "credit", "n": 0}', "credit.n: Expected `int` >= 1"),
         ('{"type": "credit", "n": 0, "and": ', "not JSON"),
@@ -81,6 +81,20 @@ def test_a_job_has_numbers_as_clients_may_write_them():
     head = '{"type": "job", "job": 1, "request_id": "r", "openai_url": "/v1/completions", "openai_req": '
     [job] = wire.read_queue_messages(head + body + "}")
     assert job.openai_req == from_json(body)
+
+
+@pytest.mark.parametrize(
+    ("read", "known"),
+    [(wire.read_worker_messages, wire.Credit(n=4)), (wire.read_queue_messages, wire.Cancel(job=7))],
+)
+def test_messages_of_later_versions_are_ignored(read, known):
+    novel = '{"type": "novel", "n": {}}'
+    assert read(novel) == []
+    assert read(f"[{novel}]") == []
+    assert read(f"[{novel}, {wire.encoded(known)}, {novel}]") == [known]
+    for bad in ('{"n": 4}', '{"type": 7}', '{"type": null}', "7", '{"type": "drain", "reason": 7}'):
+        with pytest.raises(wire.MessageError):
+            read(f"[{novel}, {bad}, {wire.encoded(known)}]")
 
 
 @pytest.mark.parametrize("message", [wire.Registered(), wire.Job(1, "r", "/v1/embeddings", {}), wire.Demand(0)])

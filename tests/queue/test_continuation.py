@@ -208,6 +208,7 @@ async def test_another_worker_says_the_rest(queue: Queue) -> None:
             assert rest.continues
             said = rest.openai_req["messages"][-1]["content"]
             before = next(count for count in range(len(WORDS)) if "".join(WORDS[:count]) == said)
+            assert rest.said_tokens == before
             await second.pieces((rest.job, stream("2", WORDS[before:], before)))
             usage = {"prompt_tokens": 9 + before, "completion_tokens": len(WORDS) - before, "total_tokens": 16}
             await second.result(rest, usage=usage)

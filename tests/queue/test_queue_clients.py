@@ -181,6 +181,23 @@ async def test_the_official_client_reads_over_comments(start: Start) -> None:
             await anext(aiter(stream))
 
 
+async def test_what_is_asked_for_by_an_alias_stays_as_it_came(start: Start) -> None:
+    queue = await start(aliases=(("gpt", "m"),))
+    fields = '"messages": [{"role": "user", "content": "\\u00fc"}], "seed": 123456789012345678901234567890, "x": 1e999'
+    async with V1Worker(queue.worker_url, "m", credit=1) as worker:
+        headers = {"content-type": "application/json"}
+        body = f'{{"model": "gpt", {fields}}}'.encode()
+        asked = asyncio.create_task(queue.http.post(queue.url + "/v1/chat/completions", data=body, headers=headers))
+        frame = await worker.socket.recv()
+        job = wire.read_queue_messages(frame)[0]
+        assert isinstance(job, wire.Job)
+        assert job.openai_req == {"model": "m", **json.loads(f"{{{fields}}}")}
+        assert "1e999" in str(frame)
+        await worker.result(job, body=PLAIN)
+        async with await asked as response:
+            assert response.status == 200
+
+
 async def test_aliases(start: Start) -> None:
     queue = await start(aliases=(("gpt", "org/m"), ("gone", "nope")))
     async with V1Worker(queue.worker_url, "org/m", "org/m:legal", credit=3) as worker:

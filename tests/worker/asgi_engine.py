@@ -10,7 +10,17 @@ import uvicorn
 
 from headrace_worker.engines.in_vllm.headrace_multiplexer import Multiplexer
 from tests.waiting import until
-from tests.worker.scripted_engine import CHUNKS, DONE, ERROR_CHUNK, HUGE, USAGE, USAGE_CHUNK, ScriptedEngine, tokenized
+from tests.worker.scripted_engine import (
+    CHUNKS,
+    DONE,
+    ERRORS,
+    FAILURE,
+    HUGE,
+    USAGE,
+    USAGE_CHUNK,
+    ScriptedEngine,
+    tokenized,
+)
 
 
 class Served:
@@ -94,11 +104,11 @@ class AsgiEngine(ScriptedEngine):
         content = body["messages"][0]["content"]
         if content == "held back":
             await self.go_on.wait()
-        await begin(send, 400 if content == "bad" else 200)
+        await begin(send, {"bad": 400, "failing": 500}.get(content, 200))
         if content == "bad":
             await finish(send, b'{"error": {"message": "context too long", "code": 400}}')
-        elif content == "huge":
-            await finish(send, HUGE)
+        elif content in {"huge", "failing"}:
+            await finish(send, HUGE if content == "huge" else FAILURE)
         elif body.get("stream"):
             await self.chunks(content, send)
         else:
@@ -106,10 +116,11 @@ class AsgiEngine(ScriptedEngine):
             await finish(send, json.dumps(answer).encode())
 
     async def chunks(self, content: str, send: Any) -> None:
-        await go_on(send, CHUNKS[0])
+        for data in ERRORS.get(content) or CHUNKS[:1]:
+            await go_on(send, data)
         if content == "held":
             await self.go_on.wait()
-        for data in (ERROR_CHUNK, DONE) if content == "broken" else (CHUNKS[1], USAGE_CHUNK, DONE):
+        for data in [DONE] if content in ERRORS else [CHUNKS[1], USAGE_CHUNK, DONE]:
             await go_on(send, data)
         await finish(send)
 

@@ -17,18 +17,28 @@ CHUNKS = [
 ]
 USAGE_CHUNK = f'data: {{"choices":[],"usage":{json.dumps(USAGE)}}}\n\n'.encode()
 ERROR_CHUNK = b'data: {"error":{"message":"EngineCore encountered an issue","code":500}}\n\n'
+REFUSAL_CHUNK = b'data: {"error":{"message":"no such thing","type":"BadRequestError","code":400}}\n\n'
+ERRORS = {"broken": [CHUNKS[0], ERROR_CHUNK], "broken at once": [ERROR_CHUNK], "refused": [CHUNKS[0], REFUSAL_CHUNK]}
+"""Streams that end with an error, as vLLM writes it."""
+FAILURE = b'{"error": {"message": "EngineCore encountered an issue", "code": 500}}'
 DONE = b"data: [DONE]\n\n"
 HUGE = b'{"pad":"' + b"x" * (9 << 20) + b'"}'
 
 
 def tokenized(body: dict[str, Any]) -> dict[str, Any]:
-    """As the engines' tokenizer would: a token for each letter of a prompt or of a chat's first message."""
-    text = body.get("prompt") or body["messages"][0]["content"]
+    """As the engines' tokenizer would: a token for each letter of a prompt or of a chat's first message.
+
+    A prompt is called `content`, too, as llama.cpp has it.
+    """
+    text = body.get("prompt") or body.get("content") or body["messages"][0]["content"]
     return {"error": {}} if text == "bad" else {"tokens": list(text.encode())}
 
 
 class ScriptedEngine:
-    """A request's first message says how it is answered: `quick`, `held`, `held back`, `broken`, `huge` or `bad`."""
+    """A request's first message says how it is answered.
+
+    It is `quick`, `held`, `held back`, `huge`, `bad`, `failing`, or one of `ERRORS`.
+    """
 
     multiplexed = False
 
@@ -46,6 +56,10 @@ class ScriptedEngine:
         for transport in self.transports:
             transport.abort()
 
+    def told(self, content: str) -> str:
+        """How a request is answered."""
+        return content
+
     async def health(self, _request: web.Request) -> web.Response:
         self.health_checks += 1
         return web.Response(status=200 if self.healthy else 503)
@@ -55,36 +69,39 @@ class ScriptedEngine:
         self.requests.append(body)
         if request.transport:
             self.transports.append(request.transport)
-        content = body["messages"][0]["content"]
+        content = self.told(body["messages"][0]["content"])
         try:
             if content == "bad":
                 return web.json_response({"error": {"message": "context too long", "code": 400}}, status=400)
+            if content == "failing":
+                return web.Response(body=FAILURE, status=500)
             if content == "huge":
                 return web.Response(body=HUGE)
             if content == "held back":
                 await self.go_on.wait()
             if body.get("stream"):
-                return await self.stream(request, held=content == "held", broken=content == "broken")
+                return await self.stream(request, content)
         except asyncio.CancelledError:
             self.left.set()
             raise
         return web.json_response({"choices": [{"message": {"content": content}, "index": 0}], "usage": USAGE})
 
-    async def stream(self, request: web.Request, *, held: bool, broken: bool) -> web.StreamResponse:
+    async def stream(self, request: web.Request, content: str) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
-        await response.write(CHUNKS[0])
-        if held:
-            await self.go_on.wait()
-        if broken:
-            await response.write(ERROR_CHUNK + DONE)
-            return response
-        for data in (CHUNKS[1], USAGE_CHUNK, DONE):
+        for data in ERRORS.get(content) or CHUNKS[:1]:
             await response.write(data)
+        if content == "held":
+            await self.go_on.wait()
+        for data in [] if content in ERRORS else [CHUNKS[1], USAGE_CHUNK]:
+            await response.write(data)
+        await response.write(DONE)
         return response
 
     async def template(self, request: web.Request) -> web.Response:
         body = await request.json()
+        if body["messages"] == []:
+            return web.json_response({"error": {"message": "no messages"}}, status=400)
         return web.json_response({"prompt": "".join(f"<{one['content']}>" for one in body["messages"])})
 
     async def tokenize(self, request: web.Request) -> web.Response:

@@ -288,6 +288,24 @@ def test_embedding_refusals(keys: dict[str, Any], facts: EngineFacts, says: str)
         Embedding().command(generator("EmbeddingEngine", **keys), facts)
 
 
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({"type": "VLLMEngine"}, True),
+        ({"type": "VLLMEngine", "engine_kwargs": {"runner": "pooling"}}, False),
+        ({"type": "VLLMEngine", "generation": {"prompt_format": {}}}, False),
+        ({"type": "LlamaCppEngine"}, True),
+        ({"type": "TRTLLMEngine"}, False),
+        ({"type": "EmbeddingEngine"}, False),
+        ({"type": "luminous"}, True),
+        ({"type": "luminous", "generation": {"prompt_format": {}}}, False),
+        ({"type": "unheard.Of"}, False),
+    ],
+)
+def test_whether_an_answer_can_be_continued_is_known_at_once(keys: dict[str, Any], expected: bool) -> None:
+    assert engines.continues(Generator(model_id="m", **keys)) is expected
+
+
 def test_paths_metrics_and_adapters() -> None:
     apis = {kind: engine().api(generator(kind)) for kind, engine in OURS.items()}
     assert {kind: api.paths for kind, api in apis.items()} == {

@@ -5,6 +5,7 @@ import importlib
 import json
 import shutil
 from collections.abc import AsyncIterator
+from dataclasses import replace as replace_api
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from headrace_api.worker_config import Generation, Generator
 from headrace_worker.answering import Outcome
 from headrace_worker.engine_client import Dialect, EngineClient
 from headrace_worker.engines import engine_for
-from headrace_worker.engines.protocol import EngineConfigError, EngineFacts, Programs
+from headrace_worker.engines.llamacpp import LlamaCpp
+from headrace_worker.engines.protocol import Counting, EngineApi, EngineConfigError, EngineFacts, Programs
+from headrace_worker.engines.vllm import Vllm
 from tests.worker import scripted_queue
 from tests.worker.scripted_engine import ScriptedEngine
 from tests.worker.scripted_queue import Connection, ScriptedQueue
@@ -46,6 +49,36 @@ PROMPT = (
 )
 TWO_SYSTEMS = [*MESSAGES, {"role": "system", "content": "another"}]
 FORMAT = PromptFormat.model_validate(LLAMA_2)
+
+
+LLAMACPP = replace_api(LlamaCpp().api(Generator(type="LlamaCppEngine", model_id="m")), counting=Counting("/template"))
+VLLM_API = Vllm().api(Generator(type="VLLMEngine", model_id="m"))
+
+
+async def tokens(engine: ScriptedEngine, api: EngineApi, prompt_format: Any = None, **request: Any) -> Any:
+    """What `/tokenize` tells: tokens as text, or the error."""
+    pieces: list[bytes] = []
+    async with aiohttp.ClientSession() as session:
+        dialect = Dialect("m", generation=Generation(prompt_format=prompt_format), api=api)
+        done = await EngineClient(session, engine.url, dialect).run("/tokenize", request, pieces.append)
+    return bytes(json.loads(b"".join(pieces))["tokens"]).decode() if done.status == 200 else (done.status, done.body)
+
+
+@pytest.mark.parametrize("api", [LLAMACPP, VLLM_API], ids=["llama.cpp", "vllm"])
+async def test_the_tokens_of_a_chat_are_those_of_its_prompt(engine: ScriptedEngine, api: EngineApi) -> None:
+    told = await tokens(engine, api, FORMAT, messages=MESSAGES)
+    assert told == (f"<{PROMPT}>" if api is LLAMACPP else PROMPT)
+    assert await tokens(engine, api, FORMAT, prompt="text") == "text"
+    refused = await tokens(engine, api, DisabledPromptFormat(), messages=MESSAGES)
+    assert (refused[0], refused[1]["error"]["message"]) == (400, DISABLED)
+
+
+async def test_a_chats_tokens_by_the_engines_own_template(engine: ScriptedEngine) -> None:
+    chat = [{"role": "user", "content": "one"}, {"role": "user", "content": "two"}]
+    assert await tokens(engine, LLAMACPP, messages=chat, with_pieces=False) == "<one><two>"
+    assert engine.requests == [{"model": "m", "content": "<one><two>", "with_pieces": False}]
+    assert await tokens(engine, LLAMACPP, messages=[]) == (400, {"error": {"message": "no messages"}})
+    assert await tokens(engine, VLLM_API, messages=chat) == "one", "it is vLLM that applies the template"
 
 
 async def outcome(engine: ScriptedEngine, generation: Generation, path: str, **request: Any) -> Outcome:

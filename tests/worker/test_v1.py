@@ -7,13 +7,14 @@ from contextlib import AbstractAsyncContextManager
 
 import pytest
 
-from headrace_api.wire import Cancel, Credit, Drain, HandBack, Job, Register, Registered, Result, Usage
+from headrace_api.wire import Cancel, Credit, Drain, HandBack, Job, Register, Registered, Result, Usage, encoded
 from headrace_worker import puller
 from tests.waiting import until
+from tests.worker import conftest
 from tests.worker.asgi_engine import AsgiEngine
 from tests.worker.conftest import REGISTER, Pulling
-from tests.worker.scripted_engine import CHUNKS, DONE, ERROR_CHUNK, HUGE, USAGE, USAGE_CHUNK, ScriptedEngine
-from tests.worker.scripted_queue import CHAT, PATIENCE_S, ScriptedQueue
+from tests.worker.scripted_engine import CHUNKS, DONE, HUGE, USAGE, USAGE_CHUNK, ScriptedEngine
+from tests.worker.scripted_queue import CHAT, PATIENCE_S, Connection, ScriptedQueue
 
 Start = Callable[..., AbstractAsyncContextManager[Pulling]]
 STREAM = {"stream": True}
@@ -88,14 +89,104 @@ async def test_an_engine_error_is_the_results_status_and_body(queue: ScriptedQue
         assert not connection.frames
 
 
-async def test_a_stream_that_ends_without_usage_has_broken_off(queue: ScriptedQueue, pulling: Start) -> None:
+async def ended(connection: Connection) -> tuple[Result | HandBack, list[Drain]]:
+    """The end of a job, and the drains before it."""
+    drains: list[Drain] = []
+    while isinstance(message := await asyncio.wait_for(connection.messages.get(), PATIENCE_S), Drain):
+        drains.append(message)
+    assert isinstance(message, (Result, HandBack)), message
+    return message, drains
+
+
+@pytest.mark.parametrize("healthy", [True, False], ids=["healthy", "dead"])
+async def test_an_engine_that_fails_in_a_stream_has_not_ended_it(
+    queue: ScriptedQueue, engine: ScriptedEngine, pulling: Start, *, healthy: bool
+) -> None:
     async with pulling(queue.url):
         connection = await queue.connection()
         await connection.greet()
+        engine.healthy = healthy
         await connection.ask(1, "broken", stream=True)
-        result = await connection.expect(Result)
+        result, drains = await ended(connection)
+        assert isinstance(result, Result)
         assert (result.status, result.usage) == (502, Usage(completion_tokens=1)), "as many as were sent"
-        assert connection.answers[1] == CHUNKS[0] + ERROR_CHUNK + DONE
+        assert connection.answers[1] == CHUNKS[0]
+        assert "EngineCore encountered an issue" in str(result.body)
+        assert bool(drains) is not healthy
+
+
+async def test_a_dead_engine_hands_back_a_stream_that_it_ended_with_an_error(
+    queue: ScriptedQueue, engine: ScriptedEngine, pulling: Start
+) -> None:
+    async with pulling(queue.url):
+        connection = await queue.connection()
+        await connection.greet()
+        engine.healthy = False
+        await connection.ask(1, "broken at once", stream=True)
+        end, drains = await ended(connection)
+        assert drains
+        assert end == HandBack(job=1, reason="the engine was lost: EngineCore encountered an issue", failed=True)
+        assert not connection.answers
+
+
+async def test_a_healthy_engine_that_says_nothing_but_an_error_has_failed_the_request(
+    queue: ScriptedQueue, pulling: Start
+) -> None:
+    async with pulling(queue.url):
+        connection = await queue.connection()
+        await connection.greet()
+        await connection.ask(1, "broken at once", stream=True)
+        result, drains = await ended(connection)
+        assert isinstance(result, Result)
+        assert (result.status, drains, connection.frames) == (502, [], [])
+
+
+async def test_an_error_of_the_request_in_a_stream_is_its_own(queue: ScriptedQueue, pulling: Start) -> None:
+    async with pulling(queue.url):
+        connection = await queue.connection()
+        await connection.greet()
+        await connection.ask(1, "refused", stream=True)
+        result, _ = await ended(connection)
+        assert isinstance(result, Result)
+        assert (result.status, connection.answers[1]) == (400, CHUNKS[0])
+        assert result.body == {"error": {"message": "no such thing", "type": "BadRequestError", "code": 400}}
+
+
+@pytest.mark.parametrize("healthy", [True, False], ids=["healthy", "dead"])
+async def test_a_whole_answer_is_lost_where_the_engine_is(
+    queue: ScriptedQueue, engine: ScriptedEngine, pulling: Start, *, healthy: bool
+) -> None:
+    async with pulling(queue.url):
+        connection = await queue.connection()
+        await connection.greet()
+        engine.healthy = healthy
+        await connection.ask(1, "failing")
+        end, drains = await ended(connection)
+        assert bool(drains) is not healthy
+        if healthy:
+            assert isinstance(end, Result)
+            assert end.status == 500
+        else:
+            assert isinstance(end, HandBack)
+            assert end.failed
+
+
+async def test_what_the_engine_cannot_continue_is_not_its_loss(
+    queue: ScriptedQueue, pulling: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conftest, "REGISTER", REGISTER.model_copy(update={"continues": True}))  # before it was known
+    async with pulling(queue.url):
+        connection = await queue.connection()
+        register, _ = await connection.greet()
+        assert not register.continues
+        request = {"model": "public-name", "stream": True, "messages": [{"role": "user", "content": "quick"}]}
+        asked = Job(job=1, request_id="request-1", openai_url=CHAT, openai_req=request, continues=True)
+        await connection.send(asked)
+        handed_back = await connection.expect(HandBack)
+        assert handed_back == HandBack(job=1, reason="the engine cannot continue an answer")
+        await connection.expect(Credit)
+        await connection.ask(2, "quick")
+        assert (await connection.expect(Result)).status == 200
 
 
 async def test_cancel_closes_the_engines_request(queue: ScriptedQueue, engine: ScriptedEngine, pulling: Start) -> None:
@@ -259,15 +350,48 @@ async def test_a_draining_queue_is_left_when_the_jobs_are_done_and_joined_again(
         assert first.messages.empty()
 
 
-async def test_nonsense_from_the_queue_is_survived(queue: ScriptedQueue, pulling: Start) -> None:
+async def test_messages_of_later_versions_are_ignored(queue: ScriptedQueue, pulling: Start) -> None:
     async with pulling(queue.url):
         connection = await queue.connection()
         await connection.greet()
-        await connection.socket.send_str("not json")
         await connection.socket.send_str('{"type": "unheard of"}')
         await connection.send(Cancel(job=99))
-        await connection.ask(1, "quick")
+        request = {"model": "public-name", "messages": [{"role": "user", "content": "quick"}]}
+        asked = encoded(Job(job=1, request_id="request-1", openai_url=CHAT, openai_req=request))
+        await connection.socket.send_str(f'[{{"type": "unheard of"}}, {asked}]')
         assert (await connection.expect(Result)).status == 200
+
+
+async def test_a_frame_that_cannot_be_read_ends_the_connection(queue: ScriptedQueue, pulling: Start) -> None:
+    async with pulling(queue.url):
+        first = await queue.connection()
+        await first.greet()
+        await first.ask(1, "held", stream=True)
+        await first.first_piece()
+        await first.socket.send_str('[{"type": "job", "job": 2, "openai_req": {"temperature": Infinity}}]')
+        await asyncio.wait_for(first.closed.wait(), PATIENCE_S)
+        _, credit = await (await queue.connection()).greet()
+        assert credit.n == 4
+
+
+async def test_a_number_that_no_float_holds_is_refused_by_name(
+    queue: ScriptedQueue, engine: ScriptedEngine, pulling: Start
+) -> None:
+    async with pulling(queue.url):
+        connection = await queue.connection()
+        await connection.greet()
+        head = f'{{"type": "job", "job": 1, "request_id": "request-1", "openai_url": "{CHAT}", "openai_req": '
+        await connection.socket.send_str(
+            head + '{"model": "public-name", "logit_bias": {"5": -1e999}, "messages": []}}'
+        )
+        result = await connection.expect(Result)
+        assert result.status == 400
+        assert result.body
+        assert result.body["error"]["message"].startswith("logit_bias.5: the number is too large")
+        await connection.expect(Credit)
+        await connection.ask(2, "quick", stop="Infinity")
+        assert (await connection.expect(Result)).status == 200
+        assert len(engine.requests) == 1
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ from headrace_worker.sse import UsageTap, usage_of
 from headrace_worker.status import Status
 from tests.waiting import until
 from tests.worker.conftest import Pulling
-from tests.worker.scripted_engine import CHUNKS, DONE, USAGE, USAGE_CHUNK
+from tests.worker.scripted_engine import CHUNKS, DONE, ERROR_CHUNK, USAGE, USAGE_CHUNK
 from tests.worker.scripted_queue import ScriptedQueue
 
 Start = Callable[..., AbstractAsyncContextManager[Pulling]]
@@ -94,6 +94,33 @@ def test_usage_in_an_event_with_choices_is_passed_on() -> None:
     assert tap.feed(event) == event
     assert tap.usage == Usage(prompt_tokens=1)
     assert tap.feed(b'data: {"usage":{ nonsense\n\n') == b'data: {"usage":{ nonsense\n\n'
+
+
+@given(st.lists(st.integers(1, 200), max_size=20), st.booleans(), st.sampled_from([DONE, b"", DONE[:-2]]))
+def test_an_error_and_all_after_it_are_kept_wherever_the_stream_is_cut(
+    cuts: list[int], keep: bool, after: bytes
+) -> None:
+    word = b'data: {"choices":[{"delta":{"content":"error"}}]}\n\n'
+    tap, out, rest = UsageTap(keep_usage=keep), b"", CHUNKS[0] + word + ERROR_CHUNK + after
+    for cut in cuts:
+        out += tap.feed(rest[:cut])
+        rest = rest[cut:]
+    out += tap.feed(rest) + tap.finish()
+    assert tap.error == {"message": "EngineCore encountered an issue", "code": 500}
+    assert out == CHUNKS[0] + word
+
+
+@pytest.mark.parametrize("error", ["null", "{}", '""', "nonsense"])
+def test_no_error_is_none(error: str) -> None:
+    event = f'data: {{"choices":[],"error":{error}}}\n\n'.encode()
+    tap = UsageTap(keep_usage=True)
+    assert (tap.feed(event) + tap.finish(), tap.error) == (event, None)
+
+
+def test_an_error_that_the_engine_did_not_finish_is_one() -> None:
+    tap = UsageTap(keep_usage=True)
+    assert tap.feed(CHUNKS[0] + b'event: error\ndata: {"error":"out of memory"}\n') == CHUNKS[0]
+    assert (tap.finish(), tap.error) == (b"", {"message": "out of memory"})
 
 
 @pytest.mark.parametrize("counts", [{"prompt_tokens": -1}, {"completion_tokens": 2**31}, {"total_tokens": "many"}])

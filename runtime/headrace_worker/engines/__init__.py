@@ -121,6 +121,18 @@ def choose(generator: Generator, available: Collection[str]) -> Chosen:
     return chosen
 
 
+def continues(generator: Generator) -> bool:
+    """Whether its engine can say the rest of an answer, as far as that is known before the weights are here."""
+    if generator.generation.prompt_format is not None:
+        return False  # RayLLM's have no place for a beginning
+    if generator.type == "luminous":
+        return True
+    try:
+        return engine_for(generator.type).api(generator).continues
+    except EngineConfigError:
+        return False  # the worker ends because of it, and says so
+
+
 def check(generator: Generator) -> tuple[str, ...]:
     """Check a generator section as far as that needs neither weights nor an installed engine; returns notes.
 

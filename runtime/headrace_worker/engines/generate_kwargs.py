@@ -8,7 +8,8 @@ from headrace_worker.engines.protocol import EngineConfigError
 
 _RENAMED = {"max_new_tokens": "max_tokens", "min_new_tokens": "min_tokens", "num_return_sequences": "n"}
 """Names of the transformers library, which people have in their files, and the API's."""
-_SAME = ("max_tokens", "max_completion_tokens")
+LIMITS = ("max_tokens", "max_completion_tokens")
+"""Two names of the same: how many tokens an answer has at most."""
 
 
 def check(kwargs: Mapping[str, Any]) -> None:
@@ -30,8 +31,8 @@ def merged(kwargs: Mapping[str, Any], request: Mapping[str, Any]) -> dict[str, A
     if not kwargs:
         return dict(request)
     given = {name for name, value in request.items() if value is not None}
-    if given.intersection(_SAME):
-        given.update(_SAME)
+    if given.intersection(LIMITS):
+        given.update(LIMITS)
     return {**request, **{name: value for name, value in _in_the_api(kwargs).items() if name not in given}}
 
 

@@ -120,6 +120,8 @@ class EngineApi:
     """Whether it was started to take all requests over one WebSocket (`in_vllm.headrace_multiplexer`) as well."""
     continues: bool = False
     """Whether it says the rest where a chat's last message is the beginning of the answer."""
+    completion_tokens: int | None = None
+    """How many tokens a completion has that names no limit; None where it has as many as there is room for."""
     counting: Counting | None = None
     """None where it cannot tell how many tokens a prompt has."""
     renamed: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

@@ -25,6 +25,8 @@ from headrace_worker.engines.protocol import (
 _DEFAULT_MAX_NUM_SEQS = 256
 """Requests in one batch. vLLM's own default depends on the GPU; it is always given, so that the worker takes no more
 requests from the queue than its engine works on."""
+_COMPLETION_TOKENS = 16
+"""`max_tokens` of a completion that names none (`CompletionRequest`), as OpenAI has it."""
 FOLDER = str(Path(in_vllm.__file__).parent)
 """What comes on the engine's PYTHONPATH."""
 _MULTIPLEXER = f"{Path(headrace_multiplexer.__file__).stem}.{headrace_multiplexer.Multiplexer.__name__}"
@@ -87,6 +89,7 @@ class Vllm:
         """A server that was told to be a pooling one embeds; any other generates text."""
         text = text_api(TOKENIZE_PATH)
         text = replace(text, adapters=VllmAdapters(), multiplexed=True, continues=True, counting=Counting())
+        text = replace(text, completion_tokens=_COMPLETION_TOKENS)
         api = text if self._multiplexed(generator) else embedding_api()
         # Without statistics its page is there, too, but nothing on it moves: a busy engine would look like a hung one.
         table = engine_arguments.table("vllm")

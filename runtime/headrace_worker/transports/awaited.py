@@ -66,6 +66,19 @@ class _Awaited:
         self.received = kept.received_all
 
 
+class Said:
+    """An answer that is known; see `Answer`."""
+
+    def __init__(self, status: int, *data: bytes) -> None:
+        self.status = status
+        self._data = data
+
+    async def received(self) -> AsyncIterator[bytes]:
+        """See `Answer.received`."""
+        for each in self._data:
+            yield each
+
+
 @contextlib.asynccontextmanager
 async def asked(start: Start, path: str, body: bytes) -> AsyncIterator[Answer]:
     """`Transport.ask` by means of `Transport.start`."""
