@@ -68,7 +68,7 @@ def read_reply(text: str | bytes) -> End:
 class SeedSession:
     """One registered worker: its connection, and the job that it has."""
 
-    def __init__(self, dispatcher: Dispatcher, outbox: Outbox, memory_mb: int) -> None:
+    def __init__(self, dispatcher: Dispatcher, outbox: Outbox, name: str, memory_mb: int) -> None:
         self._dispatcher = dispatcher
         self._outbox = outbox
         self._current: tuple[int, Call] | None = None
@@ -76,7 +76,7 @@ class SeedSession:
         self._usage: Usage | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._draining = False
-        self._worker = dispatcher.join(self, None, memory_mb=memory_mb)
+        self._worker = dispatcher.join(self, None, name, memory_mb=memory_mb)
 
     def give(self, job: int, call: Call, _waited_s: float, _receipt: str, /) -> None:
         """Send the request; a worker that does not answer in time loses its connection."""

@@ -19,6 +19,8 @@ from headrace_queue.worker_socket import Replica, V1Session
 
 _REGISTER_SECONDS = 10
 _MAX_FRAME_BYTES = 64 * 2**20
+_LONGEST_NAME = 253
+"""Characters, as `wire.Register.worker` has at most."""
 
 
 class WorkerDoor:
@@ -123,7 +125,8 @@ class WorkerDoor:
             if isinstance(registration, wire.Register):
                 await _serve_v1(V1Session(self._replica, outbox, registration, rights, log), socket, log)
             else:
-                await SeedSession(self._replica.dispatcher, outbox, registration.vram).run(socket)
+                name = (registration.ln_url or peer or "")[:_LONGEST_NAME]  # the seed's protocol has no other one
+                await SeedSession(self._replica.dispatcher, outbox, name, registration.vram).run(socket)
         finally:
             self._metrics.disconnects.labels(protocol).inc()
             log.info("worker left", close_code=socket.close_code)

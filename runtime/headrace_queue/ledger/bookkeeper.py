@@ -76,7 +76,7 @@ class Bookkeeper:
             counts.prompt_tokens, counts.cached_tokens, counts.completion_tokens, counts.gpu_seconds,
             exchange.began + since, _plus(exchange.started, since), _plus(exchange.first_byte, since), now + since,
             outcome(end.status, sent=exchange.sent),
-            _doubts(used, honest=honest) if exchange.worker else "",
+            _doubts(used, honest=honest) if exchange.attempts else "",
         )  # fmt: skip
         acks = tuple(exchange.acks)
         self._recorder.record(entry, (lambda: _all(acks)) if acks else None)
