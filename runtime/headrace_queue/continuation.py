@@ -14,6 +14,7 @@ import msgspec
 from pydantic_core import from_json, to_json
 
 from headrace_api.wire import Usage
+from headrace_queue import sse
 from headrace_queue.sse import DONE
 
 CHAT = "/v1/chat/completions"
@@ -53,7 +54,6 @@ class Over:
     """Nothing is missing but the end of the stream."""
 
     data: bytes
-    usage: Usage | None
 
 
 @dataclass
@@ -64,9 +64,9 @@ class _Told:
     """The fields that all chunks have in common."""
     text: str = ""
     tokens: int = 0
-    """At least: a chunk with text has one or more."""
+    """At least: a chunk that says something has one or more."""
     finish: str | None = None
-    usage: dict[str, Any] | None = None
+    usage: Any = None
     has_role: bool = False
     strange: bool = False
     """Whether there is something that no continuation could follow."""
@@ -91,9 +91,10 @@ def resumed(openai_url: str, raw: bytes, events: list[bytes]) -> Again | Over | 
     return _over(openai_url, told, wants_usage=wants_usage, said=True)
 
 
-def tokens_in(openai_url: str, events: list[bytes]) -> int:
-    """How many tokens these events have, at least."""
-    return _read(openai_url, events).tokens
+def usage_in(openai_url: str, events: list[bytes]) -> Usage:
+    """What these events say that the answer used; where they do not, how many tokens they have at least."""
+    told = _read(openai_url, events)
+    return sse.usage_of(told.usage) or Usage(completion_tokens=told.tokens, total_tokens=told.tokens)
 
 
 def _can_be_continued(openai_url: str, body: Mapping[str, Any]) -> bool:
@@ -125,8 +126,7 @@ def _over(openai_url: str, told: _Told, *, wants_usage: bool, said: bool) -> Ove
     if wants_usage and told.usage is None:
         return None  # no engine has counted, and the client was promised that
     events = [] if said else [_event({**(told.head or {}), "choices": [_finish(openai_url, told.finish)]})]
-    usage = msgspec.convert(told.usage, Usage, strict=False) if told.usage else None
-    return Over(b"".join([*events, DONE]), usage)
+    return Over(b"".join([*events, DONE]))
 
 
 def _finish(openai_url: str, reason: str | None) -> dict[str, Any]:
@@ -154,14 +154,14 @@ def _take(openai_url: str, told: _Told, event: bytes) -> None:
     told.head = told.head or {key: value for key, value in chunk.items() if key not in {"choices", "usage"}}
     told.usage = chunk.get("usage") or told.usage
     for choice in chunk["choices"]:
-        said = choice.get("delta") if openai_url == CHAT else {"content": choice.get("text")}
-        known = {key: value for key, value in (said or {}).items() if value}
+        said = (choice.get("delta") if openai_url == CHAT else {"content": choice.get("text")}) or {}
+        known = {key: value for key, value in said.items() if value} if isinstance(said, dict) else {"": said}
         told.has_role |= bool(known.pop("role", None))
         content = known.pop("content", "")
         told.strange |= bool(known) or choice.get("index", 0) != 0 or not isinstance(content, str)
-        if content and not told.strange:
+        told.tokens += bool(content or known)
+        if not told.strange:
             told.text += content
-            told.tokens += 1
         told.finish = choice.get("finish_reason") or told.finish
 
 
@@ -217,8 +217,8 @@ class Stitch:
         if not self.has_role or len(chunk["choices"]) != 1 or chunk.get("usage"):
             return False
         choice = chunk["choices"][0]
-        delta = choice.get("delta") or {}
-        only_role = {key for key, value in delta.items() if value} == {"role"}
+        delta = choice.get("delta")
+        only_role = isinstance(delta, dict) and {key for key, value in delta.items() if value} == {"role"}
         return only_role and not choice.get("finish_reason")
 
     def _summed(self, usage: dict[str, Any]) -> dict[str, Any]:

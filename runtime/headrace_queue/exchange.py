@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from headrace_api.wire import Usage
 from headrace_queue.clock import Timer
-from headrace_queue.continuation import PATHS, Again, Over, Stitch, resumed, tokens_in
+from headrace_queue.continuation import PATHS, Again, Over, Stitch, resumed, usage_in
 from headrace_queue.errors import ApiError
 from headrace_queue.sse import DONE
 from headrace_queue.transcript import Transcript
@@ -62,6 +62,8 @@ class End(Struct, frozen=True):
     retry_after: int | None = None
     gpu_seconds: float = 0.0
     """As the worker says."""
+    estimated: bool = False
+    """Whether no engine has counted all of `usage`, but the queue some of it, in events."""
 
     @classmethod
     def failed(cls, error: ApiError) -> "End":
@@ -213,16 +215,16 @@ class Exchange:
         return end if self._stitch is None else replace(end, usage=self._stitch.usage(end.usage))
 
     def given(self) -> Usage | None:
-        """What the client has got of a stream, in tokens, as far as it is known."""
+        """What the client has got of a stream, or finds here, in tokens, as far as it is known."""
         if self._transcript is None or self._transcript.lost:
             return None
-        tokens = tokens_in(self.asked.openai_url, self._transcript.events())
-        return Usage(completion_tokens=tokens, total_tokens=tokens)
+        unread = b"".join(self._pieces).split(b"\n\n")[:-1]
+        return usage_in(self.asked.openai_url, self._transcript.events() + unread)
 
     def _noted(self, data: bytes, transcript: Transcript) -> bytes:
         """What the client can be given: whole events, until no more can come."""
-        if self.end is not None and self.end.status == 200:
-            return data  # nobody has to go on with what is whole
+        if self.end is not None and self.end.status == 200 and self.job is None:
+            return data  # nobody has to go on with what is whole, nor to count it
         data, rest = transcript.split(data)
         if rest and self.end is None:
             self._pieces, self._size = [rest], len(rest)

@@ -3,7 +3,6 @@
 import asyncio
 from typing import Any
 
-import msgspec
 from aiohttp import WSCloseCode, WSMsgType
 from pydantic_core import from_json
 
@@ -49,15 +48,7 @@ def end_of(reply: Any) -> End:
         return End(sse.error_status(error), sse.error_body(error))
     if why := sse.fault(reply):
         return End.failed(errors.bad_reply(why))
-    return End(200, reply, usage_of(reply))
-
-
-def usage_of(reply: dict[str, Any]) -> Usage | None:
-    """What a worker counted; an answer without a count is better than none."""
-    try:
-        return msgspec.convert(reply["usage"], Usage, strict=False) if reply.get("usage") else None
-    except msgspec.ValidationError:
-        return None
+    return End(200, reply, sse.usage_of(reply.get("usage")))
 
 
 def read_reply(text: str | bytes) -> End:
@@ -126,7 +117,7 @@ class SeedSession:
         job, call = self._current
         if is_chunk(reply) and call.stream:
             self._streaming = True
-            self._usage = usage_of(reply) or self._usage
+            self._usage = sse.usage_of(reply.get("usage")) or self._usage
             if reply["choices"] or call.include_usage:
                 self._dispatcher.piece(self._worker, job, sse.chunk(reply, call.model, call.request_id))
         elif self._streaming and reply == {}:

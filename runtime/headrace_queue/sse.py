@@ -8,6 +8,10 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import msgspec
+
+from headrace_api.wire import Usage
+
 DONE = b"data: [DONE]\n\n"
 """The end of a stream of the OpenAI API."""
 
@@ -59,6 +63,14 @@ def fault(reply: Any) -> str | None:
         if not isinstance(choice, dict) or not isinstance(choice.get("message"), dict):
             return f"`choices[{position}]` is not an object with a `message`"
     return None
+
+
+def usage_of(told: Any) -> Usage | None:
+    """What a worker, or an engine in its stream, counted; an answer without a count is better than none."""
+    try:
+        return msgspec.convert(told, Usage, strict=False) if told else None
+    except msgspec.ValidationError:
+        return None
 
 
 def error_status(error: Any) -> int:

@@ -132,7 +132,7 @@ def test_a_completion_goes_on_behind_its_prompt() -> None:
 def test_only_the_end_is_missing() -> None:
     whole = [says("1", content="a").rstrip(), says("1", "stop").rstrip()]
     quiet = {key: value for key, value in ASK.items() if key != "stream_options"}
-    assert resumed(CHAT, json.dumps(quiet).encode(), whole) == Over(DONE, None)
+    assert resumed(CHAT, json.dumps(quiet).encode(), whole) == Over(DONE)
     assert resumed(CHAT, json.dumps(ASK).encode(), whole) is None  # nobody knows the usage that was asked for
     full = resumed(CHAT, json.dumps(quiet | {"max_tokens": 1}).encode(), whole[:1])
     assert isinstance(full, Over)

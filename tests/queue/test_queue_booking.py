@@ -1,10 +1,46 @@
 """What the ledger has of requests whose workers' words do not come, come late, or are several."""
 
+import json
+from typing import Any
+
 import pytest
-from virtual_queue import VirtualQueue
+from virtual_queue import VirtualQueue, VirtualWorker
 
 from headrace_api.wire import Usage
-from headrace_queue.exchange import End
+from headrace_queue.exchange import End, Exchange
+from headrace_queue.sse import DONE
+
+ASK = json.dumps({"model": "m", "messages": [{"role": "user", "content": "?"}], "stream": True}).encode()
+WITH_USAGE = ASK[:-1] + b', "stream_options": {"include_usage": true}}'
+
+
+def event(**more: Any) -> bytes:
+    return b"data: " + json.dumps({"id": "1", **more}).encode() + b"\n\n"
+
+
+def says(finish: str | None = None, **delta: str) -> bytes:
+    return event(choices=[{"index": 0, "delta": delta, "finish_reason": finish}])
+
+
+def words(number: int) -> bytes:
+    return b"".join(says(content=f"{word} ") for word in range(number))
+
+
+def usage(prompt: int, completion: int) -> bytes:
+    return event(
+        choices=[],
+        usage={"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion},
+    )
+
+
+def begun(queue: VirtualQueue, number: int, raw: bytes = ASK) -> tuple[VirtualWorker, int, Exchange]:
+    """A worker, its job, and the stream of which the client has so many words."""
+    exchange = queue.ask(raw=raw, stream=True)
+    worker = queue.worker("m", credit=1, name="first", continues=True)
+    (job,) = worker.jobs
+    worker.piece(job, words(number))
+    assert exchange.take() == words(number)
+    return worker, job, exchange
 
 
 def figures(queue: VirtualQueue) -> tuple[str, str, int, int, float]:
@@ -46,3 +82,73 @@ def test_what_no_worker_had_has_no_doubt() -> None:
     queue.ask()
     queue.clock.pass_(10)
     assert figures(queue) == ("unserved", "", 0, 0, 0.0)
+
+
+# ---- streams that their clients have whole
+
+
+def test_a_stream_that_lacks_only_its_last_event_has_its_engines_count() -> None:
+    queue = VirtualQueue("m")
+    worker, job, exchange = begun(queue, 2, WITH_USAGE)
+    worker.piece(job, says("stop") + usage(9, 2))
+    exchange.take()
+    worker.die()
+    assert exchange.take() == DONE
+    assert figures(queue) == ("completed", "estimated", 9, 2, 0.0)
+
+
+@pytest.mark.parametrize("read", [True, False])
+@pytest.mark.parametrize(("raw", "last", "prompt"), [(ASK, b"", 0), (WITH_USAGE, usage(9, 2), 9)])
+def test_a_whole_stream_whose_worker_is_lost_has_its_tokens(raw: bytes, last: bytes, prompt: int, read: bool) -> None:
+    queue = VirtualQueue("m")
+    worker, job, exchange = begun(queue, 1, raw)
+    worker.piece(job, words(1) + says("stop") + last + DONE)
+    if read:
+        exchange.take()
+        exchange.complete = True
+    worker.die()
+    assert figures(queue) == ("completed", "estimated", prompt, 2, 0.0)
+
+
+def test_a_stream_that_said_all_it_may_has_its_tokens() -> None:
+    queue = VirtualQueue("m")
+    worker, _, exchange = begun(queue, 2, ASK[:-1] + b', "max_tokens": 2}')
+    worker.die()
+    assert str(exchange.take()).count("length") == 1
+    assert figures(queue) == ("completed", "estimated", 0, 2, 0.0)
+
+
+def test_the_events_of_a_stream_whose_client_and_worker_are_lost_count() -> None:
+    queue = VirtualQueue("m")
+    worker, _, exchange = begun(queue, 3)
+    queue.dispatcher.leave(exchange)
+    worker.die()
+    assert figures(queue) == ("cancelled", "estimated", 0, 3, 0.0)
+
+
+def test_events_of_reasoning_count() -> None:
+    queue = VirtualQueue("m")
+    worker, job, exchange = begun(queue, 1)
+    worker.piece(job, says(reasoning_content="so") + says(reasoning_content="then"))
+    exchange.take()
+    worker.die()
+    assert figures(queue) == ("partial", "estimated", 0, 3, 0.0)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        event(choices=[], usage={"prompt_tokens": -1, "completion_tokens": "many"}),
+        event(choices=[], usage=7),
+        event(choices=[{"delta": "x"}]),
+        event(choices=[{"delta": ["x"]}]),
+    ],
+)
+def test_a_stream_that_no_engine_writes_is_counted_by_its_words(event: bytes) -> None:
+    queue = VirtualQueue("m", max_attempts=1)
+    worker, job, exchange = begun(queue, 1, WITH_USAGE)
+    worker.piece(job, event)
+    exchange.take()
+    worker.die()
+    assert figures(queue)[:2] == ("partial", "estimated")
+    assert figures(queue)[3] >= 1

@@ -65,11 +65,12 @@ class Bookkeeper:
 
     def close(self, exchange: Exchange) -> None:
         """Write down a request that has ended, and that no worker has any more."""
-        end, used, call = exchange.end or End(499), exchange.used, exchange.call
+        end, call = exchange.end or End(499), exchange.call
+        used = _used(exchange, end)
         now = self._clock.now()
         since = self._wall() - now
         seconds = now - (exchange.began if exchange.started is None else exchange.started)
-        counts, honest = self._counts(exchange, seconds)
+        counts, honest = _counts(exchange, used or End(), seconds)
         self._count(exchange.label, counts)
         entry = Entry(
             call.request_id, call.key, call.model, call.adapter, exchange.worker,
@@ -103,11 +104,6 @@ class Bookkeeper:
                 counts = Counts(entry.prompt_tokens, entry.cached_tokens, entry.completion_tokens)
                 self._count(label(entry.model), counts)
 
-    def _counts(self, exchange: Exchange, seconds: float) -> tuple[Counts, bool]:
-        used = exchange.used or End()
-        size = exchange.received + (len(json.dumps(used.body)) if used.body else 0)
-        return possible(used.usage, used.gpu_seconds, len(exchange.call.raw), size, seconds + _SLACK_SECONDS)
-
     def _count(self, label: str, counts: Counts) -> None:
         counters = self._counters.get(label)
         if counters is None:
@@ -115,6 +111,22 @@ class Bookkeeper:
             counters = self._counters[label] = tokens.labels(label, "prompt"), tokens.labels(label, "completion")
         counters[0].inc(counts.prompt_tokens)
         counters[1].inc(counts.completion_tokens)
+
+
+def _used(exchange: Exchange, end: End) -> End | None:
+    """What its last worker has told, or else what its client has got of a stream."""
+    used = exchange.used
+    if (used is not None and (used.usage is not None or used.status == 200)) or not exchange.begun:
+        return used
+    usage = end.usage or exchange.given()
+    if usage is None:
+        return used
+    return End(end.status, usage=usage, gpu_seconds=used.gpu_seconds if used else 0.0, estimated=True)
+
+
+def _counts(exchange: Exchange, used: End, seconds: float) -> tuple[Counts, bool]:
+    size = exchange.received + (len(json.dumps(used.body)) if used.body else 0)
+    return possible(used.usage, used.gpu_seconds, len(exchange.call.raw), size, seconds + _SLACK_SECONDS)
 
 
 def _plus(moment: float | None, seconds: float) -> float | None:
@@ -125,7 +137,7 @@ def _doubts(used: End | None, *, honest: bool) -> str:
     words = [] if honest else [CORRECTED]
     if used is None or used.usage is None:
         words += [] if used is not None and 400 <= used.status < 499 else [UNCOUNTED]
-    elif used.status != 200:
+    elif used.status != 200 or used.estimated:
         words += [ESTIMATED]
     return " ".join(words)
 

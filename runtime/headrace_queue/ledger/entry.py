@@ -9,7 +9,7 @@ UNSIGNED = "unsigned"
 UNCOUNTED = "uncounted"
 """A worker had it, and no count of its tokens has come."""
 ESTIMATED = "estimated"
-"""The answer broke off before the engine's count came; `completion_tokens` are the events that were sent."""
+"""The engine's count has not come; `completion_tokens` are the events that were sent, or what the stream told."""
 CORRECTED = "corrected"
 """The worker's figures cannot be: what is here is the most (or least) that they can have been."""
 
