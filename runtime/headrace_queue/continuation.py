@@ -224,14 +224,15 @@ class Stitch:
     def _summed(self, usage: dict[str, Any]) -> dict[str, Any]:
         """The second engine's prompt ends in what was the first one's answer."""
         try:
-            before = max(0, min(self.tokens, int(usage["prompt_tokens"])))
-            counts = {
-                "prompt_tokens": int(usage["prompt_tokens"]) - before,
-                "completion_tokens": int(usage["completion_tokens"]) + before,
-            }
-        except (KeyError, TypeError, ValueError):
+            prompt, completion = int(usage["prompt_tokens"]), int(usage["completion_tokens"])
+        except (KeyError, TypeError, ValueError, OverflowError):
             return usage
-        return usage | counts
+        if min(prompt, completion) < 0:
+            return usage
+        return usage | {
+            "prompt_tokens": max(0, prompt - self.tokens),  # of an estimate it is 0
+            "completion_tokens": completion + self.tokens,
+        }
 
     def usage(self, told: Usage | None) -> Usage | None:
         """What the whole answer used, from what the last worker has told."""

@@ -195,6 +195,7 @@ class Dispatcher:
         exchange = given.exchange
         if not given.begun:
             self._patience.began(job)
+            exchange.answers()
         exchange.received += len(data)
         if not exchange.put(data):
             self._break_off(exchange, End.failed(errors.buffer_full(self.limits.client_buffer_bytes)))
@@ -215,10 +216,12 @@ class Dispatcher:
         `committed` is called once the ledger has the request's row.
         """
         given = self._places.of(worker, job)
-        is_its = given is not None and given.exchange.call.request_id == request_id
-        if is_its:
+        if given is not None and given.exchange.call.request_id != request_id:
+            given = None
+        if given is not None:
             self._take(job)
-        if given is None or given.abandoned or not is_its:
+            given.exchange.gpu_seconds += end.gpu_seconds
+        if given is None or given.abandoned:
             model = min(self.schedule.models_of(worker) or (), default="")
             self._rows.told_again(Told(request_id, end, receipt, self._seats[worker].name, model), committed)
             return

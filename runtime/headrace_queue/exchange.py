@@ -61,7 +61,7 @@ class End(Struct, frozen=True):
     usage: Usage | None = None
     retry_after: int | None = None
     gpu_seconds: float = 0.0
-    """As the worker says."""
+    """Of this worker, as it says."""
     estimated: bool = False
     """Whether no engine has counted all of `usage`, but the queue some of it, in events."""
 
@@ -78,7 +78,7 @@ class Exchange:
     that is not streamed only when it is complete, so that until then another worker can begin anew.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917  # what it is, who is told, and when it began
+    def __init__(  # noqa: PLR0913, PLR0915, PLR0917  # what it is, who is told, when it began; and all of its state
         self,
         call: Call,
         ticket: int,
@@ -114,6 +114,10 @@ class Exchange:
         """Bytes that workers have sent for it."""
         self.used: End | None = None
         """What the last worker said of its end; what the client was told is `end`."""
+        self.gpu_seconds = 0.0
+        """Of all workers that had it, as they say."""
+        self.continued = False
+        """Whether a worker has gone on with what another one had said: what one of them counts is a part."""
         self.acks: list[Callable[[], None]] = []
         """To be called once its row is in the ledger."""
         self.sent = False
@@ -210,9 +214,16 @@ class Exchange:
             self._stitch = found.stitch
         return found if isinstance(found, Over) else found is not None
 
+    def answers(self) -> None:
+        """Another worker begins to answer: what one before it said of its end is not about all that comes."""
+        self.used = None
+        self.continued = self._stitch is not None and self._stitch.tokens > 0
+
     def whole(self, end: End) -> End:
         """The end of all of the answer, given the end of its last part."""
-        return end if self._stitch is None else replace(end, usage=self._stitch.usage(end.usage))
+        if self._stitch is None:
+            return end
+        return replace(end, usage=self._stitch.usage(end.usage), estimated=self._stitch.tokens > 0)
 
     def given(self) -> Usage | None:
         """What the client has got of a stream, or finds here, in tokens, as far as it is known."""

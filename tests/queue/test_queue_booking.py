@@ -12,6 +12,7 @@ from headrace_queue.sse import DONE
 
 ASK = json.dumps({"model": "m", "messages": [{"role": "user", "content": "?"}], "stream": True}).encode()
 WITH_USAGE = ASK[:-1] + b', "stream_options": {"include_usage": true}}'
+EXACT = End(200, usage=Usage(prompt_tokens=100, completion_tokens=20, total_tokens=120), gpu_seconds=3.5)
 
 
 def event(**more: Any) -> bytes:
@@ -41,6 +42,13 @@ def begun(queue: VirtualQueue, number: int, raw: bytes = ASK) -> tuple[VirtualWo
     worker.piece(job, words(number))
     assert exchange.take() == words(number)
     return worker, job, exchange
+
+
+def continued(queue: VirtualQueue, name: str = "second") -> tuple[VirtualWorker, int]:
+    worker = queue.worker("m", credit=1, name=name, continues=True)
+    (job,) = worker.jobs
+    assert worker.jobs[job].continues
+    return worker, job
 
 
 def figures(queue: VirtualQueue) -> tuple[str, str, int, int, float]:
@@ -82,6 +90,79 @@ def test_what_no_worker_had_has_no_doubt() -> None:
     queue.ask()
     queue.clock.pass_(10)
     assert figures(queue) == ("unserved", "", 0, 0, 0.0)
+
+
+# ---- streams that several workers said
+
+
+def test_the_gpu_time_of_all_workers_counts() -> None:
+    queue = VirtualQueue("m")
+    worker, job, exchange = begun(queue, 3)
+    worker.finish(job, End(502, usage=Usage(completion_tokens=3), gpu_seconds=0.5))
+    second, rest = continued(queue)
+    second.piece(rest, words(2) + says("stop") + DONE)
+    second.finish(rest, End(200, usage=Usage(prompt_tokens=8, completion_tokens=2), gpu_seconds=1.0))
+    assert exchange.take()
+    assert figures(queue) == ("completed", "estimated continued", 5, 5, 1.5)
+
+
+def test_the_gpu_time_of_a_worker_that_was_too_slow_counts() -> None:
+    queue = VirtualQueue("m", first_token_seconds=5)
+    exchange = queue.ask(raw=ASK, stream=True)
+    slow = queue.worker("m", credit=1, name="slow")
+    (job,) = slow.jobs
+    quick = queue.worker("m", credit=1, name="quick")
+    queue.clock.pass_(6)
+    assert slow.cancelled == [job]
+    slow.finish(job, End(499, gpu_seconds=0.5))
+    (rest,) = quick.jobs
+    quick.piece(rest, words(2) + says("stop") + DONE)
+    quick.finish(rest, EXACT)
+    assert exchange.take()
+    assert figures(queue) == ("completed", "", 100, 20, 4.0)
+
+
+def test_all_parts_are_counted_when_the_last_worker_is_lost_too() -> None:
+    queue = VirtualQueue("m", max_attempts=2)
+    worker, job, exchange = begun(queue, 3)
+    worker.finish(job, End(502, usage=Usage(completion_tokens=3), gpu_seconds=0.5))
+    second, rest = continued(queue)
+    second.piece(rest, words(2))
+    exchange.take()
+    second.die()
+    assert figures(queue) == ("partial", "estimated continued", 0, 5, 0.5)
+
+
+def test_an_estimate_of_the_rest_is_added_to_the_first_part() -> None:
+    queue = VirtualQueue("m", max_attempts=2)
+    worker, _, exchange = begun(queue, 3)
+    worker.die()
+    second, rest = continued(queue)
+    second.piece(rest, words(2))
+    exchange.take()
+    second.finish(rest, End(502, usage=Usage(completion_tokens=2), gpu_seconds=1.0))
+    assert figures(queue) == ("partial", "estimated continued", 0, 5, 1.0)
+
+
+def test_what_the_next_engine_refuses_does_not_undo_what_the_client_has() -> None:
+    queue = VirtualQueue("m")
+    worker, _, _ = begun(queue, 3)
+    worker.die()
+    second, rest = continued(queue)
+    second.finish(rest, End(400, {"error": {"message": "too long"}}))
+    assert figures(queue) == ("partial", "estimated", 0, 3, 0.0)
+
+
+def test_a_stream_that_begins_anew_is_counted_by_its_worker_alone() -> None:
+    queue = VirtualQueue("m")
+    exchange = queue.ask(raw=ASK, stream=True)
+    queue.worker("m", credit=1, name="first", continues=True).die()
+    second = queue.worker("m", credit=1, name="second", continues=True)
+    (job,) = second.jobs
+    second.piece(job, words(2) + says("stop") + DONE)
+    second.finish(job, EXACT)
+    assert exchange.take()
+    assert figures(queue) == ("completed", "", 100, 20, 3.5)
 
 
 # ---- streams that their clients have whole

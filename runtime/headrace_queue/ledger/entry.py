@@ -10,6 +10,8 @@ UNCOUNTED = "uncounted"
 """A worker had it, and no count of its tokens has come."""
 ESTIMATED = "estimated"
 """The engine's count has not come; `completion_tokens` are the events that were sent, or what the stream told."""
+CONTINUED = "continued"
+"""Several workers said the answer, one after the other; what one of them counts is a part of it."""
 CORRECTED = "corrected"
 """The worker's figures cannot be: what is here is the most (or least) that they can have been."""
 
