@@ -56,6 +56,83 @@ def figures(queue: VirtualQueue) -> tuple[str, str, int, int, float]:
     return row.outcome, row.doubt, row.prompt_tokens, row.completion_tokens, row.gpu_seconds
 
 
+# ---- a worker's late word
+
+
+def test_the_engines_count_replaces_an_estimate_when_the_link_is_back() -> None:
+    queue = VirtualQueue("m", max_attempts=1)
+    worker, job, _ = begun(queue, 3)
+    receipt = worker.receipts[job]
+    worker.die()
+    assert figures(queue) == ("partial", "estimated", 0, 3, 0.0)
+    again = queue.worker("m", name="first", continues=True)
+    again.tell_again(job, "r", EXACT, receipt)
+    assert again.acknowledged == ["r"]
+    assert figures(queue) == ("partial", "", 100, 20, 3.5)
+
+
+def test_the_engines_count_replaces_that_of_a_stream_that_its_client_has_whole() -> None:
+    queue = VirtualQueue("m")
+    worker, job, _ = begun(queue, 3)
+    worker.piece(job, says("stop") + DONE)
+    receipt = worker.receipts[job]
+    worker.die()
+    queue.worker("m", name="first").tell_again(job, "r", EXACT, receipt)
+    assert figures(queue) == ("completed", "", 100, 20, 3.5)
+
+
+@pytest.mark.parametrize("how", ["held too long", "the client leaves"])
+def test_a_word_that_comes_while_the_request_waits_for_another_worker_is_not_lost(how: str) -> None:
+    queue = VirtualQueue("m", hold_seconds=5)
+    worker, job, exchange = begun(queue, 3)
+    receipt = worker.receipts[job]
+    worker.die()
+    again = queue.worker("m", name="first", continues=True)
+    again.tell_again(job, "r", EXACT, receipt)
+    assert again.acknowledged == [], "there is no row yet"
+    if how == "the client leaves":
+        queue.dispatcher.leave(exchange)
+    queue.clock.pass_(10)
+    assert again.acknowledged == ["r"]
+    assert figures(queue)[1:] == ("", 100, 20, 3.5)
+
+
+@pytest.mark.parametrize("name", ["first", "second"])
+@pytest.mark.parametrize("when", ["before the next worker has it", "before the end", "after the end"])
+def test_a_late_word_for_a_part_does_not_replace_the_sum(name: str, when: str) -> None:
+    queue = VirtualQueue("m")
+    worker, job, exchange = begun(queue, 3)
+    receipt = worker.receipts[job]
+    worker.die()
+    again = queue.worker("m", name="first", continues=True)
+    if when == "before the next worker has it":
+        again.tell_again(job, "r", EXACT, receipt)
+    second, rest = continued(queue, name)
+    if when == "before the end":
+        again.tell_again(job, "r", EXACT, receipt)
+    second.piece(rest, words(2) + says("stop") + DONE)
+    second.finish(rest, End(200, usage=Usage(prompt_tokens=8, completion_tokens=2), gpu_seconds=1.0))
+    assert exchange.take()
+    if when == "after the end":
+        again.tell_again(job, "r", EXACT, receipt)
+    assert again.acknowledged == ["r"]
+    assert figures(queue) == ("completed", "estimated continued", 5, 5, 1.0)
+
+
+def test_a_late_word_for_the_rest_does_not_replace_the_sum() -> None:
+    queue = VirtualQueue("m", max_attempts=2)
+    worker, _, exchange = begun(queue, 3)
+    worker.die()
+    second, rest = continued(queue)
+    receipt = second.receipts[rest]
+    second.piece(rest, words(2))
+    exchange.take()
+    second.die()
+    again = queue.worker("m", name="second")
+    again.tell_again(rest, "r", End(200, usage=Usage(prompt_tokens=8, completion_tokens=2), gpu_seconds=1.0), receipt)
+    assert figures(queue) == ("partial", "estimated continued", 0, 5, 0.0)
+
+
 # ---- workers without a name
 
 
