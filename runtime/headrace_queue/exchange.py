@@ -106,6 +106,8 @@ class Exchange:
         """Whether it is suspected of killing engines."""
         self.job: int | None = None
         """The number under which a worker has it now."""
+        self.last_job = 0
+        """The number under which a worker had it last, or has it now."""
         self.worker = ""
         """What the last worker that had it calls itself."""
         self.started: float | None = None
@@ -117,7 +119,7 @@ class Exchange:
         self.gpu_seconds = 0.0
         """Of all workers that had it, as they say."""
         self.continued = False
-        """Whether a worker has gone on with what another one had said: what one of them counts is a part."""
+        """Whether a worker was asked for the rest of what another one had said: what one of them counts is a part."""
         self.acks: list[Callable[[], None]] = []
         """To be called once its row is in the ledger."""
         self.sent = False
@@ -213,11 +215,6 @@ class Exchange:
             self.call = replace(self.asked, raw=found.raw, continues=found.continued)
             self._stitch = found.stitch
         return found if isinstance(found, Over) else found is not None
-
-    def answers(self) -> None:
-        """Another worker begins to answer: what one before it said of its end is not about all that comes."""
-        self.used = None
-        self.continued = self._stitch is not None and self._stitch.tokens > 0
 
     def whole(self, end: End) -> End:
         """The end of all of the answer, given the end of its last part."""

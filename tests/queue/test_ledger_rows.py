@@ -67,6 +67,11 @@ def test_a_count_replaces_an_estimate(order: Sequence[Entry]) -> None:
     assert folded(order) == counted
 
 
+def test_a_late_word_adds_its_gpu_time_to_that_of_workers_before() -> None:
+    own = GUESSED._replace(gpu_seconds=0.5)
+    assert folded([own, TOLD, TOLD]).gpu_seconds == folded([TOLD, own, TOLD]).gpu_seconds == 2.5
+
+
 @pytest.mark.parametrize("doubt", ["receipt estimated", "receipt uncounted"])
 def test_who_has_not_counted_tells_its_gpu_time_all_the_same(doubt: str) -> None:
     for own in (GUESSED, OWN):

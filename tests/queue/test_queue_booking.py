@@ -119,18 +119,47 @@ def test_a_late_word_for_a_part_does_not_replace_the_sum(name: str, when: str) -
     assert figures(queue) == ("completed", "estimated continued", 5, 5, 1.0)
 
 
-def test_a_late_word_for_the_rest_does_not_replace_the_sum() -> None:
+def test_a_word_that_comes_before_its_old_link_is_known_to_be_broken_is_not_lost() -> None:
+    queue = VirtualQueue("m", max_attempts=1)
+    worker, job, _ = begun(queue, 3)
+    again = queue.worker("m", name="first", continues=True)
+    again.tell_again(job, "r", EXACT, worker.receipts[job])
+    worker.die()
+    assert again.acknowledged == ["r"]
+    assert figures(queue) == ("partial", "", 100, 20, 3.5)
+
+
+def test_a_late_word_for_a_discarded_attempt_does_not_replace_the_estimate() -> None:
+    queue = VirtualQueue("m", max_attempts=2)
+    exchange = queue.ask(raw=ASK, stream=True)
+    first = queue.worker("m", credit=1, name="first", continues=True)
+    (job,) = first.jobs
+    receipt = first.receipts[job]
+    first.die()
+    again = queue.worker("m", name="first", continues=True)
+    again.tell_again(job, "r", EXACT, receipt)
+    again.grant()
+    (rest,) = again.jobs
+    again.piece(rest, words(2))
+    exchange.take()
+    again.die()
+    assert again.acknowledged == ["r"]
+    assert figures(queue) == ("partial", "estimated", 0, 2, 0.0)
+
+
+@pytest.mark.parametrize("got", [0, 2])
+def test_a_late_word_for_the_rest_does_not_replace_the_sum(got: int) -> None:
     queue = VirtualQueue("m", max_attempts=2)
     worker, _, exchange = begun(queue, 3)
     worker.die()
     second, rest = continued(queue)
     receipt = second.receipts[rest]
-    second.piece(rest, words(2))
+    second.piece(rest, words(got))
     exchange.take()
     second.die()
     again = queue.worker("m", name="second")
     again.tell_again(rest, "r", End(200, usage=Usage(prompt_tokens=8, completion_tokens=2), gpu_seconds=1.0), receipt)
-    assert figures(queue) == ("partial", "estimated continued", 0, 5, 0.0)
+    assert figures(queue) == ("partial", "estimated continued", 0, 3 + got, 0.0)
 
 
 # ---- workers without a name
@@ -227,7 +256,7 @@ def test_what_the_next_engine_refuses_does_not_undo_what_the_client_has() -> Non
     worker.die()
     second, rest = continued(queue)
     second.finish(rest, End(400, {"error": {"message": "too long"}}))
-    assert figures(queue) == ("partial", "estimated", 0, 3, 0.0)
+    assert figures(queue) == ("partial", "estimated continued", 0, 3, 0.0)
 
 
 def test_a_stream_that_begins_anew_is_counted_by_its_worker_alone() -> None:
@@ -282,6 +311,18 @@ def test_the_events_of_a_stream_whose_client_and_worker_are_lost_count() -> None
     queue.dispatcher.leave(exchange)
     worker.die()
     assert figures(queue) == ("cancelled", "estimated", 0, 3, 0.0)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_an_honest_count_stays_when_its_answer_comes_after_its_client_has_left(stream: bool) -> None:
+    queue = VirtualQueue("m")
+    exchange = queue.ask(raw=ASK, stream=stream)
+    worker = queue.worker("m", credit=1, name="first")
+    (job,) = worker.jobs
+    queue.dispatcher.leave(exchange)
+    worker.piece(job, b"x" * 1000)
+    worker.finish(job, EXACT)
+    assert figures(queue) == ("cancelled", "", 100, 20, 3.5)
 
 
 def test_events_of_reasoning_count() -> None:

@@ -25,6 +25,7 @@ class Told:
     """A result for a request that this queue has not, or has no more."""
 
     request_id: str
+    job: int
     end: End
     receipt: str
     worker: str

@@ -58,7 +58,8 @@ def merged(there: Entry, told: Entry) -> Entry | None:
             + [word for word in (ESTIMATED, CORRECTED) if other.doubts(word)]
         )
         counted = {name: getattr(other, name) for name in ("prompt_tokens", "cached_tokens", "completion_tokens")}
-        ours = ours._replace(**counted, gpu_seconds=other.gpu_seconds, doubt=doubt)
+        earlier = ours.gpu_seconds if _is_of_the_same(other, ours) else 0.0  # of workers that had failed it
+        ours = ours._replace(**counted, gpu_seconds=other.gpu_seconds + earlier, doubt=doubt)
     elif not ours.gpu_seconds and _is_of_the_same(other, ours):
         ours = ours._replace(gpu_seconds=other.gpu_seconds)
     return None if ours == there else ours

@@ -12,8 +12,8 @@ class OpenRows:
         self.exchanges: dict[str, Exchange] = {}
         """By their requests' ids."""
         self._books = books
-        self._late: dict[str, list[tuple[Told, Committed | None, int]]] = {}
-        """Told of requests that waited for another attempt, and how many there had been."""
+        self._late: dict[str, list[tuple[Told, Committed | None]]] = {}
+        """Told of them over other connections than those that their jobs came over."""
 
     def open(self, exchange: Exchange) -> None:
         """A request was taken in."""
@@ -23,18 +23,16 @@ class OpenRows:
         """Write its row: it has ended, and no worker has it any more."""
         if self.exchanges.pop(exchange.call.request_id, None):
             late = self._late.pop(exchange.call.request_id, [])
-            exchange.acks += [committed for _, committed, attempt in late if committed and attempt < exchange.attempts]
+            of_last = [each for each in late if each[0].job == exchange.last_job]
+            exchange.acks += [committed for told, committed in late if committed and told.job != exchange.last_job]
             self._books.close(exchange)
-            for told, committed, attempt in late:
-                if attempt >= exchange.attempts:
-                    self._books.told(told, committed)
+            for told, committed in of_last:
+                self._books.told(told, committed)
 
     def told_again(self, told: Told, committed: Committed | None) -> None:
         """A worker tells of an end that is no job's of its connection; `committed` is called once there is a row."""
         exchange = self.exchanges.get(told.request_id)
         if exchange is None:
             self._books.told(told, committed)
-        elif exchange.job is None:  # there may be no other attempt
-            self._late.setdefault(told.request_id, []).append((told, committed, exchange.attempts))
-        else:  # another attempt is under way: the row will be that one's
-            exchange.acks += [committed] if committed else []
+        else:  # the row will be that of its last job, which this may be about
+            self._late.setdefault(told.request_id, []).append((told, committed))
