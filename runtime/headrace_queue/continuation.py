@@ -14,6 +14,7 @@ import msgspec
 from pydantic_core import from_json, to_json
 
 from headrace_api.wire import Usage
+from headrace_queue import sse
 from headrace_queue.sse import DONE
 
 CHAT = "/v1/chat/completions"
@@ -53,7 +54,6 @@ class Over:
     """Nothing is missing but the end of the stream."""
 
     data: bytes
-    usage: Usage | None
 
 
 @dataclass
@@ -66,7 +66,7 @@ class _Told:
     tokens: int = 0
     """At least: a choice with text, reasoning or calls of tools has one or more."""
     finish: str | None = None
-    usage: dict[str, Any] | None = None
+    usage: Any = None
     has_role: bool = False
     strange: bool = False
     """Whether there is something that no continuation could follow."""
@@ -91,9 +91,10 @@ def resumed(openai_url: str, raw: bytes, events: list[bytes]) -> Again | Over | 
     return _over(openai_url, told, wants_usage=wants_usage, said=True)
 
 
-def tokens_in(openai_url: str, events: list[bytes]) -> int:
-    """How many tokens these events have, at least."""
-    return _read(openai_url, events).tokens
+def usage_in(openai_url: str, events: list[bytes]) -> Usage:
+    """What these events say that the answer used; where they do not, how many tokens they have at least."""
+    told = _read(openai_url, events)
+    return sse.usage_of(told.usage) or Usage(completion_tokens=told.tokens, total_tokens=told.tokens)
 
 
 def _can_be_continued(openai_url: str, body: Mapping[str, Any]) -> bool:
@@ -125,15 +126,7 @@ def _over(openai_url: str, told: _Told, *, wants_usage: bool, said: bool) -> Ove
     if wants_usage and told.usage is None:
         return None  # no engine has counted, and the client was promised that
     events = [] if said else [_event({**(told.head or {}), "choices": [_finish(openai_url, told.finish)]})]
-    return Over(b"".join([*events, DONE]), _counted(told.usage))
-
-
-def _counted(usage: Any) -> Usage | None:
-    """A stream's own count; None where there is none, or what is there is no count."""
-    try:
-        return msgspec.convert(usage, Usage, strict=False) if usage else None
-    except msgspec.ValidationError:
-        return None
+    return Over(b"".join([*events, DONE]))
 
 
 def _finish(openai_url: str, reason: str | None) -> dict[str, Any]:
@@ -161,7 +154,7 @@ def _take(openai_url: str, told: _Told, event: bytes) -> None:
     told.head = told.head or {key: value for key, value in chunk.items() if key not in {"choices", "usage"}}
     told.usage = chunk.get("usage") or told.usage
     for choice in chunk["choices"]:
-        said = (choice.get("delta") or {}) if openai_url == CHAT else {"content": choice.get("text")}
+        said = (choice.get("delta") if openai_url == CHAT else {"content": choice.get("text")}) or {}
         known = {key: value for key, value in said.items() if value} if isinstance(said, dict) else {"delta": said}
         told.has_role |= bool(known.pop("role", None))
         content = known.pop("content", "")
@@ -225,22 +218,21 @@ class Stitch:
             return False
         choice = chunk["choices"][0]
         delta = choice.get("delta")
-        if not isinstance(delta, dict):
-            return False
-        only_role = {key for key, value in delta.items() if value} == {"role"}
+        only_role = isinstance(delta, dict) and {key for key, value in delta.items() if value} == {"role"}
         return only_role and not choice.get("finish_reason")
 
     def _summed(self, usage: dict[str, Any]) -> dict[str, Any]:
         """The second engine's prompt ends in what was the first one's answer."""
         try:
-            before = max(0, min(self.tokens, int(usage["prompt_tokens"])))
-            counts = {
-                "prompt_tokens": int(usage["prompt_tokens"]) - before,
-                "completion_tokens": int(usage["completion_tokens"]) + before,
-            }
-        except (KeyError, TypeError, ValueError):
+            prompt, completion = int(usage["prompt_tokens"]), int(usage["completion_tokens"])
+        except (KeyError, TypeError, ValueError, OverflowError):
             return usage
-        return usage | counts
+        if min(prompt, completion) < 0:
+            return usage
+        return usage | {
+            "prompt_tokens": max(0, prompt - self.tokens),  # of an estimate it is 0
+            "completion_tokens": completion + self.tokens,
+        }
 
     def usage(self, told: Usage | None) -> Usage | None:
         """What the whole answer used, from what the last worker has told."""

@@ -197,12 +197,15 @@ class Dispatcher:
     def piece(self, worker: int, job: int, data: bytes) -> None:
         """Bytes of an answer; those of jobs that nobody waits for any more are dropped."""
         given = self._jobs.get(job)
-        if given is None or given.worker != worker or not (data and given.is_live):
+        if given is None or given.worker != worker or given.abandoned or not data:
             return
         exchange = given.exchange
+        exchange.received += len(data)  # what nobody waits for any more was said, too: see `ledger.counts`
+        if exchange.over:
+            return
         if not given.begun:
             self._patience.began(job)
-        exchange.received += len(data)
+            exchange.used = None  # what one before it said of its end is not about what comes now
         if not exchange.put(data):
             self._break_off(exchange, End.failed(errors.buffer_full(self.limits.client_buffer_bytes)))
             if exchange.sent:
@@ -222,12 +225,14 @@ class Dispatcher:
         `committed` is called once the ledger has the request's row.
         """
         given = self._places.of(worker, job)
-        is_its = given is not None and given.exchange.call.request_id == request_id
-        if is_its:
+        if given is not None and given.exchange.call.request_id != request_id:
+            given = None
+        if given is not None:
             self._take(job)
-        if given is None or given.abandoned or not is_its:
+            given.exchange.gpu_seconds += end.gpu_seconds
+        if given is None or given.abandoned:
             model = min(self.schedule.models_of(worker) or (), default="")
-            self._rows.told_again(Told(request_id, end, receipt, self._seats[worker].name, model), committed)
+            self._rows.told_again(Told(request_id, job, end, receipt, self._seats[worker].name, model), committed)
             return
         exchange = given.exchange
         exchange.used = end = exchange.whole(end)

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from headrace_api.wire import Usage
 from headrace_queue.clock import Timer
 from headrace_queue.conduct import credible
-from headrace_queue.continuation import PATHS, Again, Over, Stitch, resumed, tokens_in
+from headrace_queue.continuation import PATHS, Again, Over, Stitch, resumed, usage_in
 from headrace_queue.errors import ApiError
 from headrace_queue.needs import CONTINUES
 from headrace_queue.sse import DONE
@@ -69,7 +69,9 @@ class End(Struct, frozen=True):
     usage: Usage | None = None
     retry_after: int | None = None
     gpu_seconds: float = 0.0
-    """As the worker says."""
+    """Of this worker, as it says."""
+    estimated: bool = False
+    """Whether no engine has counted all of `usage`, but the queue some of it, in events."""
 
     @classmethod
     def failed(cls, error: ApiError) -> "End":
@@ -84,7 +86,7 @@ class Exchange:
     that is not streamed only when it is complete, so that until then another worker can begin anew.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917  # what it is, who is told, and when it began
+    def __init__(  # noqa: PLR0913, PLR0915, PLR0917  # what it is, who is told, when it began; and all of its state
         self,
         call: Call,
         ticket: int,
@@ -112,6 +114,8 @@ class Exchange:
         """Whether it is suspected of killing engines."""
         self.job: int | None = None
         """The number under which a worker has it now."""
+        self.last_job = 0
+        """The number under which a worker had it last, or has it now."""
         self.worker = ""
         """What the last worker that had it calls itself."""
         self.started: float | None = None
@@ -122,6 +126,10 @@ class Exchange:
         """Events with some of the answer that a stream's client has been given: about as many as tokens."""
         self.used: End | None = None
         """What the last worker said of its end; what the client was told is `end`."""
+        self.gpu_seconds = 0.0
+        """Of all workers that had it, as they say."""
+        self.continued = False
+        """Whether a worker was asked for the rest of what another one had said: what one of them counts is a part."""
         self.acks: list[Callable[[], None]] = []
         """To be called once its row is in the ledger."""
         self.sent = False
@@ -227,21 +235,17 @@ class Exchange:
 
     def whole(self, end: End) -> End:
         """The end of all of the answer, given the end of its last part."""
-        return end if self._stitch is None else replace(end, usage=self._stitch.usage(end.usage))
-
-    @property
-    def noted(self) -> bool:
-        """Whether all that the client has got of a stream is here still."""
-        return self._transcript is not None and not self._transcript.lost
+        if self._stitch is None:
+            return end
+        return replace(end, usage=self._stitch.usage(end.usage), estimated=self._stitch.tokens > 0)
 
     def given(self) -> Usage | None:
-        """What the client has got of a stream, in tokens, as far as it is known: an event has one or more."""
-        tokens = self.streamed
+        """What the client has got of a stream, or finds here, as far as it is known: an event has one token or more."""
+        unread = b"".join(self._pieces)
         if self._transcript is not None and not self._transcript.lost:
-            tokens = tokens_in(self.asked.openai_url, self._transcript.events())
-        elif not tokens:
-            return None
-        return Usage(completion_tokens=tokens, total_tokens=tokens)
+            return usage_in(self.asked.openai_url, self._transcript.events() + unread.split(b"\n\n")[:-1])
+        tokens = self.streamed + (unread.count(_TOKEN_MARK) if self.call.stream else 0)
+        return Usage(completion_tokens=tokens, total_tokens=tokens) if tokens else None
 
     def credible(self, end: End) -> Usage | None:
         """What a worker says of it in tokens, bounded by what has come: see `conduct.credible`."""
@@ -254,8 +258,8 @@ class Exchange:
 
     def _noted(self, data: bytes, transcript: Transcript) -> bytes:
         """What the client can be given: whole events, until no more can come."""
-        if self.end is not None and self.end.status == 200:
-            return data  # nobody has to go on with what is whole
+        if self.end is not None and self.end.status == 200 and self.job is None:
+            return data  # nobody has to go on with what is whole, nor to count it
         data, rest = transcript.split(data)
         if rest and self.end is None:
             self._pieces, self._size = [rest], len(rest)

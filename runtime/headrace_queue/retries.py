@@ -6,8 +6,6 @@ where what the client has got is known.
 
 from typing import Any
 
-from msgspec.structs import replace
-
 from headrace_queue import errors
 from headrace_queue.continuation import Over
 from headrace_queue.exchange import End, Exchange
@@ -31,12 +29,12 @@ def ending(exchange: Exchange, max_attempts: int, *, dismissing: bool) -> End | 
     Afterwards its call is what the next worker is asked for. `dismissing`: no worker gets anything any more.
     """
     if exchange.has_all:
-        return End(200)  # only its worker's word is missing
+        return End(200, usage=exchange.given())  # only its worker's word is missing
     spent = dismissing or exchange.strikes >= max_attempts
     goes_on = not exchange.sent or exchange.go_on()
     if isinstance(goes_on, Over):
         exchange.put_last(goes_on.data)
-        return End(200, usage=goes_on.usage)
+        return End(200, usage=exchange.given())
     if exchange.sent and (spent or not goes_on):
         return broken_off(exchange)
     if dismissing:
@@ -46,7 +44,7 @@ def ending(exchange: Exchange, max_attempts: int, *, dismissing: bool) -> End | 
 
 def told(exchange: Exchange, end: End) -> End:
     """What a client is told, given its last worker's end: of a stream that broke off, also how much there was of it."""
-    if not (end.status in _BROKEN and exchange.call.stream and exchange.sent):
+    if end.status == 200 or not (exchange.call.stream and exchange.sent):
         return end
     return _counted(exchange, end.status, end.body or errors.worker_lost().body())
 
@@ -58,9 +56,6 @@ def broken_off(exchange: Exchange) -> End:
 
 
 def _counted(exchange: Exchange, status: int, body: dict[str, Any]) -> End:
-    usage, used = exchange.given(), exchange.used
+    usage = exchange.given()
     said = {} if usage is None else {"usage": {"completion_tokens": usage.completion_tokens}}
-    end = End(status, {**body, **said}, usage)
-    if exchange.noted and (used is None or used.usage is None):  # a rough count is not held against a worker's word
-        exchange.used = replace(end, gpu_seconds=used.gpu_seconds if used else 0.0)
-    return end
+    return End(status, {**body, **said}, usage)

@@ -67,7 +67,9 @@ class Seats:
     def give(self, job: int, exchange: Exchange, worker: int, now: float) -> Seat:
         """A worker gets a request."""
         seat = self.workers[worker]
-        exchange.job, exchange.worker, exchange.started = job, seat.name, now
+        exchange.job = exchange.last_job = job
+        exchange.worker, exchange.started = seat.name, now
+        exchange.continued = exchange.continued or exchange.call.continues
         exchange.attempts += 1
         self.jobs[job] = Job(exchange, worker, now)
         seat.jobs.add(job)

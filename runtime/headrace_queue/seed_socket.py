@@ -4,7 +4,6 @@ import asyncio
 import time
 from typing import Any
 
-import msgspec
 import structlog
 from aiohttp import WSCloseCode, WSMsgType
 from pydantic_core import from_json
@@ -53,15 +52,7 @@ def end_of(reply: Any) -> End:
         return End(status, sse.error_body(error, status))
     if why := sse.fault(reply):
         return End.failed(errors.bad_reply(why))
-    return End(200, reply, usage_of(reply))
-
-
-def usage_of(reply: dict[str, Any]) -> Usage | None:
-    """What a worker counted; an answer without a count is better than none."""
-    try:
-        return msgspec.convert(reply["usage"], Usage, strict=False) if reply.get("usage") else None
-    except msgspec.ValidationError:
-        return None
+    return End(200, reply, sse.usage_of(reply.get("usage")))
 
 
 def read_reply(text: str | bytes) -> End:
@@ -73,7 +64,12 @@ class SeedSession:
     """One registered worker: its connection, and the job that it has."""
 
     def __init__(
-        self, dispatcher: Dispatcher, outbox: Outbox, memory_mb: int, log: structlog.typing.FilteringBoundLogger
+        self,
+        dispatcher: Dispatcher,
+        outbox: Outbox,
+        name: str,
+        memory_mb: int,
+        log: structlog.typing.FilteringBoundLogger,
     ) -> None:
         self._dispatcher = dispatcher
         self._outbox = outbox
@@ -86,7 +82,7 @@ class SeedSession:
         self._draining = False
         self._conduct = Conduct(gpus=0)
         self._log = log
-        self._worker = dispatcher.join(self, None, memory_mb=memory_mb)
+        self._worker = dispatcher.join(self, None, name, memory_mb=memory_mb)
 
     def give(self, job: int, call: Call, _waited_s: float, _receipt: str, /) -> None:
         """Send the request; a worker that does not answer in time loses its connection."""
@@ -149,7 +145,7 @@ class SeedSession:
         job, call = self._current
         if is_chunk(reply) and call.stream:
             self._streaming = True
-            self._usage = usage_of(reply) or self._usage
+            self._usage = sse.usage_of(reply.get("usage")) or self._usage
             if reply["choices"] or call.include_usage:
                 self._dispatcher.piece(self._worker, job, sse.chunk(reply, call.model, call.request_id, self._created))
         elif self._streaming and reply == {}:

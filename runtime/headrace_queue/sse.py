@@ -8,6 +8,9 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import msgspec
+
+from headrace_api.wire import Usage
 from headrace_queue.errors import error_type
 
 DONE = b"data: [DONE]\n\n"
@@ -68,6 +71,14 @@ def _fault(reply: Any, said: str, kind: type) -> str | None:
         if not isinstance(choice, dict) or not isinstance(choice.get(said), kind):
             return f"`choices[{position}]` is not an object with a `{said}`"
     return None
+
+
+def usage_of(told: Any) -> Usage | None:
+    """What a worker, or an engine in its stream, counted; an answer without a count is better than none."""
+    try:
+        return msgspec.convert(told, Usage, strict=False) if told else None
+    except msgspec.ValidationError:
+        return None
 
 
 def error_status(error: Any) -> int:

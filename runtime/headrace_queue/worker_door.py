@@ -19,6 +19,8 @@ from headrace_queue.worker_socket import Replica, RightsError, V1Session
 
 _REGISTER_SECONDS = 10
 _SHOWN_CHARACTERS = 100
+_LONGEST_NAME = 253
+"""Characters, as `wire.Register.worker` has at most."""
 MAX_FRAME_BYTES = 64 * 2**20
 """Of what a worker sends at once, whatever it comes through."""
 
@@ -136,7 +138,9 @@ class WorkerDoor:
             if isinstance(registration, wire.Register):
                 await _serve_v1(V1Session(self._replica, outbox, registration, rights, log), socket, log)
             else:
-                await SeedSession(self._replica.dispatcher, outbox, registration.vram, log).run(socket)
+                name = (registration.ln_url or peer or "")[:_LONGEST_NAME]  # the seed's protocol has no other one
+                session = SeedSession(self._replica.dispatcher, outbox, name, registration.vram, log)
+                await session.run(socket)
         finally:
             self._metrics.disconnects.labels(protocol).inc()
             log.info("worker left", close_code=socket.close_code)

@@ -14,7 +14,7 @@ from v1_worker import V1Worker
 from virtual_queue import VirtualQueue, VirtualWorker, error
 
 from headrace_api import wire
-from headrace_queue.continuation import CHAT, COMPLETIONS, Again, Over, Stitch, resumed, tokens_in
+from headrace_queue.continuation import CHAT, COMPLETIONS, Again, Over, Stitch, resumed, usage_in
 from headrace_queue.exchange import Exchange
 from headrace_queue.http import server as http_server
 from headrace_queue.transcript import Transcript
@@ -136,7 +136,7 @@ def test_an_answer_that_is_not_only_text_is_not_continued(delta: dict[str, Any])
     ids=["choices", "reasoning", "tools", "text"],
 )
 def test_what_cannot_be_continued_is_counted_all_the_same(said: list[bytes]) -> None:
-    assert tokens_in(CHAT, [one.rstrip() for one in said]) == 4
+    assert usage_in(CHAT, [one.rstrip() for one in said]).completion_tokens == 4
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_a_completion_goes_on_behind_its_prompt() -> None:
 def test_only_the_end_is_missing() -> None:
     whole = [says("1", content="a").rstrip(), says("1", "stop").rstrip()]
     quiet = {key: value for key, value in ASK.items() if key != "stream_options"}
-    assert resumed(CHAT, json.dumps(quiet).encode(), whole) == Over(DONE, None)
+    assert resumed(CHAT, json.dumps(quiet).encode(), whole) == Over(DONE)
     assert resumed(CHAT, json.dumps(ASK).encode(), whole) is None  # nobody knows the usage that was asked for
     full = resumed(CHAT, json.dumps(quiet | {"max_tokens": 1}).encode(), whole[:1])
     assert isinstance(full, Over)

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -55,6 +56,42 @@ def test_tokens_come_from_whoever_counted_them_and_the_rest_from_the_queue_that_
 def test_an_estimate_stays_one() -> None:
     told = TOLD._replace(doubt="receipt estimated")
     assert {(merged(OWN, told) or OWN).doubt, (merged(told, OWN) or told).doubt} == {"estimated"}
+
+
+GUESSED = OWN._replace(completion_tokens=3, doubt="estimated")
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations([GUESSED, TOLD, TOLD])))
+def test_a_count_replaces_an_estimate(order: Sequence[Entry]) -> None:
+    counted = GUESSED._replace(prompt_tokens=3, cached_tokens=1, completion_tokens=9, gpu_seconds=2.0, doubt="")
+    assert folded(order) == counted
+
+
+def test_a_late_word_adds_its_gpu_time_to_that_of_workers_before() -> None:
+    own = GUESSED._replace(gpu_seconds=0.5)
+    assert folded([own, TOLD, TOLD]).gpu_seconds == folded([TOLD, own, TOLD]).gpu_seconds == 2.5
+
+
+@pytest.mark.parametrize("doubt", ["receipt estimated", "receipt uncounted"])
+def test_who_has_not_counted_tells_its_gpu_time_all_the_same(doubt: str) -> None:
+    for own in (GUESSED, OWN):
+        told = TOLD._replace(doubt=doubt, completion_tokens=0, prompt_tokens=0, cached_tokens=0)
+        assert folded([own, told, told]).gpu_seconds == folded([told, own]).gpu_seconds == 2.0
+
+
+@pytest.mark.parametrize(
+    ("own", "told"),
+    [
+        ({"doubt": "estimated continued"}, {}),
+        ({}, {"worker": "an earlier one"}),
+        ({}, {"doubt": "receipt corrected"}),
+        ({}, {"doubt": "receipt unsigned"}),
+        ({"gpu_seconds": 0.5}, {"doubt": "receipt estimated"}),
+    ],
+)
+def test_what_is_no_better_count_of_the_same_answer_replaces_nothing(own: dict[str, Any], told: dict[str, Any]) -> None:
+    ours, other = GUESSED._replace(**own), TOLD._replace(**told)
+    assert folded([ours, other]) == folded([other, ours]) == ours
 
 
 LIE = TOLD._replace(completion_tokens=10**6, worker="liar", doubt="receipt unsigned")

@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator
 
 import openai
 import pytest
+import seed_worker
+import websockets
 from ledger_setup import stored
 from postgres import Postgres
 from queue_setup import DONE, PLAIN, Queue, Start, chunk, eventually
@@ -104,6 +106,21 @@ async def test_an_answer_that_breaks_off(queue: Queue, database: str) -> None:
         await worker.result(job, status=502, usage=USAGE, receipt=job.receipt)
     row = only(database)
     assert (row.outcome, row.completion_tokens, row.doubt) == ("partial", 7, "estimated")
+
+
+@pytest.mark.parametrize(("ln_url", "name"), [("http://box-1", "http://box-1"), ("", "127.0.0.1")])
+async def test_a_seed_worker_has_a_name_and_what_it_does_not_count_is_uncounted(
+    queue: Queue, database: str, ln_url: str, name: str
+) -> None:
+    async with websockets.connect(queue.worker_url) as socket:
+        await socket.send(json.dumps(seed_worker.REGISTRATION | {"ln_url": ln_url}))
+        task = queue.ask()
+        await socket.recv()
+        await socket.send(json.dumps({"choices": [{"message": {"role": "assistant", "content": "x"}}]}))
+        await task
+    await written(queue)
+    row = only(database)
+    assert (row.worker, row.outcome, row.doubt) == (name, "completed", "uncounted")
 
 
 async def test_what_no_worker_took(start: Start, database_url: str) -> None:

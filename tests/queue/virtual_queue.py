@@ -3,6 +3,7 @@
 import heapq
 import itertools
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -11,7 +12,8 @@ from headrace_api.load import Starting
 from headrace_queue.dispatch import Dispatcher
 from headrace_queue.exchange import Call, End, Exchange
 from headrace_queue.ledger.bookkeeper import Bookkeeper
-from headrace_queue.ledger.entry import Entry
+from headrace_queue.ledger.entry import Entry, merged
+from headrace_queue.ledger.receipts import Receipts
 from headrace_queue.limits import Limits
 from headrace_queue.metrics import Metrics
 from headrace_queue.models import ModelNames
@@ -57,12 +59,14 @@ class VirtualWorker:
 
     def __init__(self, queue: "VirtualQueue", models: list[str] | None, **joining: Any) -> None:
         self.jobs: dict[int, Call] = {}
+        self.receipts: dict[int, str] = {}
+        self.acknowledged: list[str] = []
         self.cancelled: list[int] = []
         self._dispatcher = queue.dispatcher
         self.number = queue.dispatcher.join(self, models, **joining)
 
-    def give(self, job: int, call: Call, _waited_s: float, _receipt: str, /) -> None:
-        self.jobs[job] = call
+    def give(self, job: int, call: Call, _waited_s: float, receipt: str, /) -> None:
+        self.jobs[job], self.receipts[job] = call, receipt
 
     def cancel(self, job: int) -> None:
         self.cancelled.append(job)
@@ -82,6 +86,11 @@ class VirtualWorker:
     def finish(self, job: int, end: End | None = None) -> None:
         call = self.jobs.pop(job)
         self._dispatcher.finish(self.number, job, call.request_id, end or End(200, {}))
+
+    def tell_again(self, job: int, request_id: str, end: End, receipt: str) -> None:
+        """What it was not acknowledged on an earlier connection."""
+        acknowledged = partial(self.acknowledged.append, request_id)
+        self._dispatcher.finish(self.number, job, request_id, end, receipt, acknowledged)
 
     def hand_back(self, job: int, *, failed: bool) -> None:
         del self.jobs[job]
@@ -109,6 +118,13 @@ class VirtualLedger:
         if committed:
             committed()
 
+    def row(self, request_id: str = "r") -> Entry:
+        """What the database has of a request, of which there may be several words."""
+        first, *more = [entry for entry in self.rows if entry.request_id == request_id]
+        for told in more:
+            first = merged(first, told) or first
+        return first
+
 
 class VirtualQueue:
     def __init__(self, *models: str, **limits: Any) -> None:
@@ -118,6 +134,7 @@ class VirtualQueue:
         names = ModelNames(models, self.schedule)
         self.ledger = VirtualLedger()
         books = Bookkeeper(self.ledger, metrics, self.clock, lambda: 1e9 + self.clock.now())
+        books.receipts = Receipts("secret")
         self.dispatcher = Dispatcher(self.schedule, names, Limits(**limits), books, metrics, self.clock)
 
     def ask(self, request_id: str = "r", model: str = "m", raw: bytes = b"{}", **fields: Any) -> Exchange:

@@ -6,11 +6,12 @@ from aiohttp import WSMessage, WSMsgType
 from pydantic_core import from_json
 
 from headrace_api.wire import MOST_CREDITS
-from headrace_queue.ledger.entry import Entry
+from headrace_queue.ledger.entry import ESTIMATED, UNCOUNTED, Entry
 from tests.simulation import books
 from tests.simulation.database import Database
 from tests.simulation.network import Connection
 from tests.simulation.queue_actor import QueueActor
+from tests.simulation.words import Words
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -64,9 +65,10 @@ def _credits_agree(world: "World", queue: QueueActor) -> None:
             )
 
 
-def frame(database: Database, connection: Connection, what: str, frame: WSMessage) -> None:
+def frame(database: Database, words: Words, connection: Connection, what: str, frame: WSMessage) -> None:
     """The queue never sends a job without a credit, and never acknowledges what has no row."""
     for message in said(frame):
+        words.note(connection, what, message)
         match what, message.get("type"):
             case "queue gets", "credit" if 0 < message["n"] <= MOST_CREDITS:
                 connection.credits += message["n"]
@@ -104,6 +106,7 @@ def settled(world: "World") -> None:
         dispatcher._jobs,
         dispatcher._open,
         dispatcher._rows.exchanges,
+        dispatcher._rows._late,
         queue.schedule._demands.entries,
     ):
         assert not what, f"left over: {what}"
@@ -129,7 +132,9 @@ def ended(world: "World") -> None:
         request_id, how = entry.client.request_id, entry.endings
         assert len(how) == 1, f"{request_id} ended {how}"
         if request_id not in world.book.by_liars:
-            _check_row(entry, world.database.rows.get(request_id), killed=killed)
+            row = world.database.rows.get(request_id)
+            _check_row(entry, row, killed=killed)
+            world.words.check(request_id, row)
         if world.plan.kind or entry.client.number >= 100:
             assert how == ["done"], f"{request_id} ended {how}, and nothing was wrong"
 
@@ -143,5 +148,7 @@ def _check_row(entry: books.Entry, row: Entry | None, *, killed: bool) -> None:
     if row is None or how in {"left", "broken"}:
         return
     assert (row.outcome == "completed") == (how == "done") or killed, f"{request_id} ended {how}: {row}"
-    if how == "done" and not row.doubt:
-        assert row.completion_tokens == entry.client.words, f"{request_id}: {row}"
+    if not row.doubts(UNCOUNTED):
+        assert row.completion_tokens >= entry.got, f"{request_id} got {entry.got} words: {row}"
+        if how == "done" and not row.doubts(ESTIMATED):
+            assert row.completion_tokens == entry.client.words, f"{request_id}: {row}"

@@ -12,6 +12,8 @@ from tests.simulation.plan import ClientPlan
 class Entry:
     client: ClientPlan
     endings: list[str] = field(default_factory=list)
+    got: int = 0
+    """Words of its answer."""
 
 
 class Book:
@@ -43,6 +45,7 @@ class Book:
         said = _said(entry.client, status, body)
         (_check_stream if entry.client.stream else _check_whole)(entry.client, said)
         code = said.error.get("code") if isinstance(said.error, dict) else said.error
+        entry.got = len(said.text.split())
         self._end(request_id, "done" if said.complete else f"{status} {code}")
 
     def _end(self, request_id: str, how: str) -> None:

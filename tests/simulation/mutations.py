@@ -8,6 +8,7 @@ import pytest
 from headrace_queue.dispatch import Dispatcher
 from headrace_queue.exchange import Call, Exchange
 from headrace_queue.ledger.bookkeeper import Bookkeeper
+from headrace_queue.ledger.entry import ESTIMATED, Entry, merged
 from headrace_queue.ledger.ledger import Ledger
 from headrace_queue.room import Room
 from headrace_queue.schedule import Schedule
@@ -15,6 +16,7 @@ from headrace_queue.waiting_room import WaitingRoom
 from headrace_queue.worker_socket import V1Link
 from headrace_worker import job_runner
 from headrace_worker.unacked import Tell, Unacked
+from tests.simulation import database
 
 Break = Callable[[pytest.MonkeyPatch], None]
 
@@ -65,6 +67,13 @@ def results_are_acknowledged_before_the_commit(patch: pytest.MonkeyPatch) -> Non
     patch.setattr(Ledger, "record", hurry)
 
 
+def late_counts_are_thrown_away(patch: pytest.MonkeyPatch) -> None:
+    def forget(there: Entry, told: Entry) -> Entry | None:
+        return None if there.doubts(ESTIMATED) else merged(there, told)
+
+    patch.setattr(database, "merged", forget)
+
+
 def results_are_not_told_again(patch: pytest.MonkeyPatch) -> None:
     def forget(self: Unacked, home: str, tell: Tell) -> None:
         self._here[home] = tell
@@ -105,6 +114,7 @@ ALL: tuple[Break, ...] = (
     a_broken_job_gives_no_credit_back,
     rows_are_not_written,
     results_are_acknowledged_before_the_commit,
+    late_counts_are_thrown_away,
     results_are_not_told_again,
     clients_that_leave_go_unnoticed_by_engines,
     bytes_of_waiting_requests_are_not_counted_down,

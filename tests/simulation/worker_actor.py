@@ -11,6 +11,7 @@ from typing import Any
 from headrace_api import wire
 from headrace_worker.engine_client import Dialect, EngineClient
 from headrace_worker.engines.protocol import text_api
+from headrace_worker.gpu_time import SharedTime
 from headrace_worker.life import State
 from headrace_worker.metrics import Metrics
 from headrace_worker.puller import retry_delay
@@ -37,7 +38,7 @@ class WorkerActor:
         self.plan = plan
         self.process = Process(name)
         self.engine = FakeEngine(plan.pace_s, iter(plan.tempers))
-        self.status = Status(METRICS, State.LOADING)
+        self.status = Status(METRICS, State.LOADING, gpu_time=SharedTime(1))
         self.shared = Shared.of(self.status, asyncio.get_running_loop().time)
         self.shared.slots._turns = itertools.count(rng.randrange(2**16))
         self.session: V1Session | None = None
@@ -82,7 +83,7 @@ class WorkerActor:
         return session.registered.is_set()
 
     def register(self) -> wire.Register:
-        machine = {"cpu_count": 1, "disk_space": 1, "vram": 0}
+        machine = {"cpu_count": 1, "disk_space": 1, "vram": 0, "nv_gpu_count": 1}
         name, models = f"w{self.plan.number}", list(self.plan.models)
         state = self.status.state.value
         return wire.Register(

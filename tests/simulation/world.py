@@ -19,6 +19,7 @@ from tests.simulation.loop import Process, VirtualLoop
 from tests.simulation.network import Connection
 from tests.simulation.plan import END_OF_FAULTS_S, MODELS, ClientPlan, Fault, Plan
 from tests.simulation.queue_actor import QueueActor
+from tests.simulation.words import Words
 from tests.simulation.worker_actor import WorkerActor
 
 _STEPS = 20_000
@@ -55,6 +56,7 @@ class World:
         self.queue: QueueActor | None = None
         self.queues = 0
         self.database = Database()
+        self.words = Words()
         self.workers: dict[int, WorkerActor] = {}
         self.liars: list[Liar] = []
         self.connections: list[Connection] = []
@@ -243,7 +245,7 @@ class World:
             if name == "liar" and what == "queue sends":
                 self.book.by_liars |= {one["request_id"] for one in audit.said(frame) if one["type"] == "job"}
             try:
-                audit.frame(self.database, connection, what, frame)
+                audit.frame(self.database, self.words, connection, what, frame)
             except AssertionError as error:  # here it would end but the task that sends
                 self.loop.errors.append(str(error))
             if what.endswith("gets") and not self.quiet_network:

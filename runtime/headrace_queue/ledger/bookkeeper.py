@@ -9,7 +9,7 @@ from prometheus_client import Counter
 from headrace_queue.clock import Clock
 from headrace_queue.exchange import Call, End, Exchange
 from headrace_queue.ledger.counts import Counts, possible
-from headrace_queue.ledger.entry import CORRECTED, ESTIMATED, RECEIPT, UNCOUNTED, UNSIGNED, Entry
+from headrace_queue.ledger.entry import CONTINUED, CORRECTED, ESTIMATED, RECEIPT, UNCOUNTED, UNSIGNED, Entry
 from headrace_queue.ledger.ledger import Recorder
 from headrace_queue.ledger.outcome import outcome
 from headrace_queue.ledger.receipts import Receipt, Receipts
@@ -25,6 +25,7 @@ class Told:
     """A result for a request that this queue has not, or has no more."""
 
     request_id: str
+    job: int
     end: End
     receipt: str
     worker: str
@@ -65,18 +66,18 @@ class Bookkeeper:
 
     def close(self, exchange: Exchange) -> None:
         """Write down a request that has ended, and that no worker has any more."""
-        end, used, call = exchange.end or End(499), exchange.used, exchange.call
+        end, call = exchange.end or End(499), exchange.call
+        used = _used(exchange, end)
         now = self._clock.now()
         since = self._wall() - now
-        seconds = now - (exchange.began if exchange.started is None else exchange.started)
-        counts, honest = self._counts(exchange, seconds)
+        counts, honest = _counts(exchange, used or End(), now)
         self._count(exchange.label, counts)
         entry = Entry(
             call.request_id, call.key, call.model, call.adapter, exchange.worker,
             counts.prompt_tokens, counts.cached_tokens, counts.completion_tokens, counts.gpu_seconds,
             exchange.began + since, _plus(exchange.started, since), _plus(exchange.first_byte, since), now + since,
             outcome(end.status, sent=exchange.sent),
-            _doubts(used, honest=honest) if exchange.worker else "",
+            _doubts(used, honest=honest, continued=exchange.continued) if exchange.attempts else "",
         )  # fmt: skip
         acks = tuple(exchange.acks)
         self._recorder.record(entry, (lambda: _all(acks)) if acks else None)
@@ -88,7 +89,7 @@ class Bookkeeper:
         receipt = read or Receipt("", told.model, "", now, 0)
         seconds = now - receipt.received_at + _SLACK_SECONDS
         counts, honest = possible(told.end.usage, told.end.gpu_seconds, receipt.request_bytes, None, seconds)
-        doubts = [RECEIPT, *([] if read else [UNSIGNED]), _doubts(told.end, honest=honest)]
+        doubts = [RECEIPT, *([] if read else [UNSIGNED]), _doubts(told.end, honest=honest, continued=False)]
         entry = Entry(
             told.request_id, receipt.key, receipt.model, receipt.adapter, told.worker,
             counts.prompt_tokens, counts.cached_tokens, counts.completion_tokens, counts.gpu_seconds,
@@ -103,11 +104,6 @@ class Bookkeeper:
                 counts = Counts(entry.prompt_tokens, entry.cached_tokens, entry.completion_tokens)
                 self._count(label(entry.model), counts)
 
-    def _counts(self, exchange: Exchange, seconds: float) -> tuple[Counts, bool]:
-        used = exchange.used or End()
-        size = exchange.received + (len(json.dumps(used.body)) if used.body else 0)
-        return possible(used.usage, used.gpu_seconds, len(exchange.call.raw), size, seconds + _SLACK_SECONDS)
-
     def _count(self, label: str, counts: Counts) -> None:
         counters = self._counters.get(label)
         if counters is None:
@@ -117,16 +113,33 @@ class Bookkeeper:
         counters[1].inc(counts.completion_tokens)
 
 
+def _used(exchange: Exchange, end: End) -> End | None:
+    """What its last worker has told, or else what its client has got of a stream."""
+    used = exchange.used
+    if (used is not None and (used.usage is not None or used.status == 200)) or not exchange.begun:
+        return used
+    usage = end.usage or exchange.given()
+    return used if usage is None else End(end.status, usage=usage, estimated=True)
+
+
+def _counts(exchange: Exchange, used: End, now: float) -> tuple[Counts, bool]:
+    had_by_one = exchange.started if exchange.attempts == 1 else None
+    seconds = now - (exchange.began if had_by_one is None else had_by_one) + _SLACK_SECONDS
+    size = exchange.received + (len(json.dumps(used.body)) if used.body else 0)
+    return possible(used.usage, exchange.gpu_seconds, len(exchange.call.raw), size, seconds)
+
+
 def _plus(moment: float | None, seconds: float) -> float | None:
     return None if moment is None else moment + seconds
 
 
-def _doubts(used: End | None, *, honest: bool) -> str:
+def _doubts(used: End | None, *, honest: bool, continued: bool) -> str:
     words = [] if honest else [CORRECTED]
     if used is None or used.usage is None:
         words += [] if used is not None and 400 <= used.status < 499 else [UNCOUNTED]
-    elif used.status != 200:
+    elif used.status != 200 or used.estimated:
         words += [ESTIMATED]
+    words += [CONTINUED] if continued else []
     return " ".join(words)
 
 

@@ -9,7 +9,9 @@ UNSIGNED = "unsigned"
 UNCOUNTED = "uncounted"
 """A worker had it, and no count of its tokens has come."""
 ESTIMATED = "estimated"
-"""The answer broke off before the engine's count came; `completion_tokens` are the events that were sent."""
+"""The engine's count has not come; `completion_tokens` are the events that were sent, or what the stream told."""
+CONTINUED = "continued"
+"""Several workers said the answer, one after the other; what one of them counts is a part of it."""
 CORRECTED = "corrected"
 """The worker's figures cannot be: what is here is the most (or least) that they can have been."""
 
@@ -50,14 +52,34 @@ def merged(there: Entry, told: Entry) -> Entry | None:
     are taken from whichever of them counted, never from a worker that cannot show that it had the request.
     """
     ours, other = (told, there) if _hearsay(told) < _hearsay(there) else (there, told)
-    if ours.doubts(UNCOUNTED) and not (other.doubts(UNCOUNTED) or other.doubts(UNSIGNED)):
+    if _counts_better(other, ours):
         doubt = " ".join(
-            [word for word in ours.doubt.split() if word != UNCOUNTED]
+            [word for word in ours.doubt.split() if word not in {UNCOUNTED, ESTIMATED, CORRECTED}]
             + [word for word in (ESTIMATED, CORRECTED) if other.doubts(word)]
         )
         counted = {name: getattr(other, name) for name in ("prompt_tokens", "cached_tokens", "completion_tokens")}
-        ours = ours._replace(**counted, gpu_seconds=other.gpu_seconds, doubt=doubt)
+        earlier = ours.gpu_seconds if _is_of_the_same(other, ours) else 0.0  # of workers that had failed it
+        ours = ours._replace(**counted, gpu_seconds=other.gpu_seconds + earlier, doubt=doubt)
+    elif not ours.gpu_seconds and _is_of_the_same(other, ours):
+        ours = ours._replace(gpu_seconds=other.gpu_seconds)
     return None if ours == there else ours
+
+
+def _counts_better(other: Entry, ours: Entry) -> bool:
+    """Whether the counts of `other` are to be taken: where ours are none, or an estimate of what its engine counted."""
+    if other.doubts(UNCOUNTED) or other.doubts(UNSIGNED):
+        return False
+    return ours.doubts(UNCOUNTED) or (not other.doubts(ESTIMATED) and _is_of_the_same(other, ours))
+
+
+def _is_of_the_same(other: Entry, ours: Entry) -> bool:
+    """Whether `other` is the word on that answer which ours lacks.
+
+    A worker that had the request earlier tells of an answer that nobody got, or of a part of one.
+    """
+    if other.doubts(UNSIGNED) or other.doubts(CORRECTED) or ours.doubts(CONTINUED):
+        return False
+    return (ours.doubts(ESTIMATED) or ours.doubts(UNCOUNTED)) and other.worker == ours.worker
 
 
 def _hearsay(entry: Entry) -> int:

@@ -12,6 +12,8 @@ class OpenRows:
         self.exchanges: dict[str, Exchange] = {}
         """By their requests' ids."""
         self._books = books
+        self._late: dict[str, list[tuple[Told, Committed | None]]] = {}
+        """Told of them over other connections than those that their jobs came over."""
 
     def open(self, exchange: Exchange) -> None:
         """A request was taken in."""
@@ -20,7 +22,12 @@ class OpenRows:
     def book(self, exchange: Exchange) -> None:
         """Write its row: it has ended, and no worker has it any more."""
         if self.exchanges.pop(exchange.call.request_id, None):
+            late = self._late.pop(exchange.call.request_id, [])
+            of_last = [each for each in late if each[0].job == exchange.last_job]
+            exchange.acks += [committed for told, committed in late if committed and told.job != exchange.last_job]
             self._books.close(exchange)
+            for told, committed in of_last:
+                self._books.told(told, committed)
 
     def streamed(self) -> dict[str, int]:
         """About how many tokens their streams have given so far, by the metrics' label of the model."""
@@ -35,5 +42,5 @@ class OpenRows:
         exchange = self.exchanges.get(told.request_id)
         if exchange is None:
             self._books.told(told, committed)
-        else:  # another attempt is under way: the row will be that one's
-            exchange.acks += [committed] if committed else []
+        else:  # the row will be that of its last job, which this may be about
+            self._late.setdefault(told.request_id, []).append((told, committed))
