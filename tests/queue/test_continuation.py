@@ -165,7 +165,7 @@ def test_a_stream_of_a_worker_that_cannot_continue_tells_what_was_sent_of_it() -
     assert exchange.end is not None
     assert exchange.end.body is not None
     assert exchange.end.body["usage"] == {"completion_tokens": 2}
-    assert queue.ledger.rows[0].doubt == "uncounted", "its worker may yet tell"
+    assert queue.ledger.rows[0].doubt == "estimated", "its worker may yet tell"
 
 
 def test_a_completion_goes_on_behind_its_prompt() -> None:

@@ -101,7 +101,7 @@ async def test_an_answer_that_breaks_off(queue: Queue, database: str) -> None:
     with pytest.raises(openai.APIError):
         [part async for part in stream]
     await written(queue)
-    assert (only(database).outcome, only(database).doubt) == ("partial", "uncounted")
+    assert (only(database).outcome, only(database).doubt) == ("partial", "estimated")
     async with V1Worker(queue.worker_url, "m") as worker:
         await worker.result(job, status=502, usage=USAGE, receipt=job.receipt)
     row = only(database)
