@@ -60,6 +60,8 @@ class Words:
     def _acknowledge(self, connection: Connection, request_id: str) -> None:
         told = [each for each in self._told[connection] if each["request_id"] == request_id]
         self._told[connection] = [each for each in self._told[connection] if each["request_id"] != request_id]
+        if request_id not in self._last:
+            return  # a liar has made it up
         _, last = self._last[request_id]
         for result in told:
             if self._jobs[connection].pop(result["job"], None) == request_id:
