@@ -89,7 +89,7 @@ def test_a_key_that_rests_is_forgotten_and_welcomed_anew() -> None:
     admission = access.admit("Bearer a-secret-of-20-characters", call)
     for now in (START + 1, START + 59):
         assert sharing.propose(access.meters(), now).idle == []
-    admission.settle(None)
+    admission.settle(None, worked=False)
     now = START + 120
     sharing.table.take_in([], {"1": now, "2": now})
     proposal = sharing.propose(access.meters(), now)

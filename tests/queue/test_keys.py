@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import aiohttp
 import openai
 import pytest
-from queue_setup import PLAIN, Queue, Start, eventually
+from queue_setup import DONE, PLAIN, Queue, Start, chunk, eventually
+from raw_http import RawClient
 from v1_worker import V1Worker
 
 from headrace_api import wire
@@ -184,6 +186,101 @@ async def test_a_request_stops_counting_as_under_way_whatever_its_end(start: Sta
             await queue.ask()
         await worker.result(job, body=PLAIN)
         await task
+
+
+async def leave_at_the_last_event(client: RawClient, worker: V1Worker, job: wire.Job) -> None:
+    await worker.pieces((job.job, chunk("x") + DONE))
+    await client.head()
+    while not (await client.chunk()).endswith(DONE):
+        pass
+    client.writer.transport.abort()
+
+
+async def leave_before_the_last_event(client: RawClient, worker: V1Worker, job: wire.Job) -> None:
+    await worker.pieces((job.job, chunk("x")))
+    await client.head()
+    client.writer.transport.abort()
+    await worker.expect(wire.Cancel)
+
+
+async def leave_before_the_first(client: RawClient, worker: V1Worker, _: wire.Job) -> None:
+    client.writer.transport.abort()
+    await worker.expect(wire.Cancel)
+
+
+async def wait_no_longer(client: RawClient, worker: V1Worker, _: wire.Job) -> None:
+    assert (await client.response()).status == 504
+    await worker.expect(wire.Cancel)
+
+
+async def ask_for_too_much(client: RawClient, worker: V1Worker, job: wire.Job) -> None:
+    await worker.pieces((job.job, b"x" * 15_000), (job.job, b"x" * 15_000))
+    assert (await client.response()).error["code"] == "answer_too_large"
+    await worker.expect(wire.Cancel)
+
+
+ASKED = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
+ENDS = [
+    leave_at_the_last_event,
+    leave_before_the_last_event,
+    leave_before_the_first,
+    wait_no_longer,
+    ask_for_too_much,
+]
+
+
+@pytest.mark.parametrize("counts", [True, False])
+@pytest.mark.parametrize("end", ENDS)
+async def test_what_was_made_for_a_client_that_did_not_get_all_counts(
+    start: Start, end: Callable[..., Any], counts: bool
+) -> None:
+    queue = await start(keys=SETTINGS, client_buffer_bytes=20_000)
+    key, key_id = await create(queue, limits={"tokensPerMinute": 1000, "concurrentRequests": 1})
+    body = ASKED | {"max_tokens": 900, "stream": end is not ask_for_too_much}
+    headers = {"authorization": f"Bearer {key}"}
+    if end is wait_no_longer:
+        headers["x-headrace-deadline-seconds"] = "1"
+    async with V1Worker(queue.worker_url, "m", credit=9) as worker, RawClient(queue.server.port) as client:
+        client.post(body, **headers)
+        job = await worker.expect(wire.Job)
+        await end(client, worker, job)
+        meter = queue.server.keys.access._accounts[key_id].meter
+        tokens, running = meter.gauges
+        await eventually(lambda: running.reserved == tokens.reserved == 0)
+        estimated = tokens.used(time.time())
+        assert 256 < estimated < 300, "what the worker has used meanwhile is not known yet"
+        if counts:
+            usage = wire.Usage(prompt_tokens=10, completion_tokens=900, total_tokens=910)
+            await worker.result(job, status=499, usage=usage)
+            assert tokens.used(time.time()) == 910
+            async with RawClient(queue.server.port) as another:
+                another.post(body, **headers)
+                assert (await another.response()).error["code"] == "rate_limit_exceeded"
+        else:
+            worker.die()
+            await eventually(lambda: not queue.server.dispatcher._rows.exchanges)
+            assert tokens.used(time.time()) == estimated
+
+
+async def test_the_part_of_a_stream_that_nobody_counted_counts(start: Start) -> None:
+    queue = await start(keys=SETTINGS)
+    key, key_id = await create(queue, limits={"tokensPerMinute": 1000})
+    async with (
+        V1Worker(queue.worker_url, "m", credit=9, continues=True) as worker,
+        RawClient(queue.server.port) as client,
+    ):
+        client.post(ASKED | {"stream": True}, authorization=f"Bearer {key}")
+        job = await worker.expect(wire.Job)
+        await worker.pieces((job.job, chunk("x") * 400))
+        await client.head()
+        while not (await client.chunk()).endswith(chunk("x")):
+            pass
+        client.writer.transport.abort()
+        await worker.expect(wire.Cancel)
+        worker.die()
+        await eventually(lambda: not queue.server.dispatcher._rows.exchanges)
+    (tokens,) = queue.server.keys.access._accounts[key_id].meter.gauges
+    await eventually(lambda: 400 < tokens.used(time.time()) < 420)
 
 
 async def test_priority_and_deadline_go_to_the_call_within_the_right(start: Start) -> None:

@@ -170,7 +170,7 @@ class OneKey:
     """Lets one key in, for one model, and remembers what was settled."""
 
     def __init__(self) -> None:
-        self.settled: list[wire.Usage | None] = []
+        self.settled: list[wire.Usage | str | None] = []
 
     def admit(self, authorization: str, call: Call) -> "OneAdmission":
         if authorization != "Bearer key":
@@ -182,12 +182,16 @@ class OneKey:
 
 
 class OneAdmission:
-    def __init__(self, call: Call, settled: list[wire.Usage | None]) -> None:
+    def __init__(self, call: Call, settled: list[wire.Usage | str | None]) -> None:
         self.call = call
         self.headers: dict[str, str] = {}
         self._settled = settled
 
-    def settle(self, usage: wire.Usage | None) -> None:
+    def leave(self) -> None:
+        self._settled.append("left")
+
+    def settle(self, usage: wire.Usage | None, *, worked: bool) -> None:
+        assert worked == (usage is not None)
         self._settled.append(usage)
 
 
@@ -215,10 +219,12 @@ async def test_access_is_asked_and_told_once() -> None:
             assert (await client.response()).status == 200
             assert access.settled == [None, usage]
             client.post(CHAT, authorization="Bearer key")
-            await worker.expect(wire.Job)
+            job = await worker.expect(wire.Job)
             client.writer.transport.abort()
             await worker.expect(wire.Cancel)
-            await eventually(lambda: access.settled == [None, usage, None])
+            await eventually(lambda: access.settled == [None, usage, "left"])
+            await worker.result(job, status=499, usage=usage)
+            assert access.settled == [None, usage, "left", usage]
 
 
 class Faulty:

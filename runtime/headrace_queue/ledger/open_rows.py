@@ -21,6 +21,7 @@ class OpenRows:
         """Write its row: it has ended, and no worker has it any more."""
         if self.exchanges.pop(exchange.call.request_id, None):
             self._books.close(exchange)
+            exchange.book()
 
     def told_again(self, told: Told, committed: Committed | None) -> None:
         """A worker tells of an end that is no job's of its connection; `committed` is called once there is a row."""
