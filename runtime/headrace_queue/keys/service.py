@@ -183,6 +183,7 @@ class KeyService:
             if is_regular:
                 regular = loop.time() + pause
                 self._look_at_file()
+                self.worker_tokens.look()
             try:
                 await self.refresh(None if is_regular else short)
             except (SQLAlchemyError, OSError) as error:
