@@ -129,7 +129,7 @@ class WorkerDoor:
             log.info("worker left", close_code=socket.close_code)
 
     def _look_again(self) -> None:
-        """Tokens have changed, or expired: a worker whose token is not accepted any more, or may do less, must come anew."""
+        """Tokens have changed: a worker whose token is not accepted any more, or may do less, must come anew."""
         for outbox, (token, before) in self._open.items():
             rights = self._tokens.rights(token)
             if before is None:

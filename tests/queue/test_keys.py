@@ -12,12 +12,16 @@ import openai
 import pytest
 from queue_setup import DONE, PLAIN, Queue, Start, chunk, eventually
 from raw_http import RawClient
+from sqlalchemy import event
 from v1_worker import V1Worker
 
 from headrace_api import wire
+from headrace_queue.keys import service as key_service
+from headrace_queue.keys import store
 from headrace_queue.keys.key_file import Watched, read
 from headrace_queue.keys.service import KeyService
 from headrace_queue.keys.settings import KeySettings
+from headrace_queue.keys.tables import KEYS
 
 ADMIN = "the-admin-key-of-this-test"
 SETTINGS = KeySettings(admin_key=ADMIN)
@@ -343,6 +347,70 @@ async def test_the_keys_file_is_followed_and_a_wrong_one_changes_nothing(start: 
     looks.cancel()
     assert one not in queue.log.getvalue()
     assert two not in queue.log.getvalue()
+
+
+NEWER = {"rights": json.dumps({"limits": {"imagesPerMinute": 1}})}
+
+
+def write_as_newer(queue: Queue, key_id: str, **values: Any) -> None:
+    """The row of a key as a version writes it that knows more limits than this one."""
+    engine = queue.server.keys._engine
+    assert engine is not None
+    with engine.begin() as connection:
+        changed = KEYS.update().where(KEYS.c.id == key_id)
+        connection.execute(changed.values(revision=store.state(connection).revision + 1, **values))
+
+
+async def test_a_row_that_cannot_be_read_costs_that_key_only(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(key_service, "_ALONE_SECONDS", 0.1)
+    queue = await start(keys=SETTINGS, models=("m",))
+    newer, newer_id = await create(queue, limits={"requestsPerMinute": 7})
+    _, other_id = await create(queue)
+    access = queue.server.keys.access
+    write_as_newer(queue, newer_id, **NEWER)
+    await queue.server.keys.transact(lambda connection: store.revoke(connection, other_id, time.time()))
+    await eventually(lambda: access.ring.keys[other_id].info.revoked is not None)
+    assert [model.id async for model in await as_client(queue, newer).client.models.list()] == ["m"]
+    assert access.ring.keys[newer_id].limits.requests_per_minute == 7
+    write_as_newer(queue, newer_id, **NEWER, revoked_at=time.time())
+    await eventually(lambda: access.ring.keys[newer_id].info.revoked is not None)
+    told = [line for line in queue.logged() if line["event"] == "a key cannot be read"]
+    assert [(line["key"], "limits.imagesPerMinute" in line["error"]) for line in told] == [(newer_id, True)]
+
+
+@pytest.mark.parametrize("values", [NEWER, {"secrets": "{}"}, {"secrets": '[{"sha512": "0"}]'}, {"secrets": "["}])
+async def test_a_key_that_never_could_be_read_is_left_out_and_opens_nothing(
+    start: Start, tmp_path: Path, values: dict[str, str]
+) -> None:
+    first = await start(keys=SETTINGS, data_folder=tmp_path / "data")
+    key, key_id = await create(first)
+    write_as_newer(first, key_id, **values)
+    await first.server.__aexit__()
+    second = await start(keys=SETTINGS, models=("m",), data_folder=tmp_path / "data")
+    for given in (key, "none"):
+        with pytest.raises(openai.AuthenticationError, match="Incorrect API key"):
+            await as_client(second, given).client.models.list()
+
+
+async def test_following_the_keys_goes_on_after_an_error_that_nobody_expects(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(key_service, "_ALONE_SECONDS", 0.1)
+    queue = await start(keys=SETTINGS)
+    engine = queue.server.keys._engine
+    assert engine is not None
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    def events() -> list[str]:
+        return [line["event"] for line in queue.logged()]
+
+    event.listen(engine, "begin", fail, insert=True)
+    await eventually(lambda: "limits stay divided as they are" in events())
+    event.remove(engine, "begin", fail)
+    await eventually(lambda: "limits are divided again" in events())
+    assert events().count("keys and limits cannot be followed") == 1
 
 
 @pytest.mark.parametrize(
