@@ -107,6 +107,20 @@ async def test_keys_and_what_they_used_today_outlive_a_restart(start: Start, tmp
     assert (listed["id"], listed["limits"]["requestsPerDay"], listed["source"]) == (key_id, 2, "database")
 
 
+async def test_a_queue_that_was_killed_leaves_the_next_one_what_it_did_not_use(start: Start, tmp_path: Path) -> None:
+    first = await start(keys=SETTINGS, data_folder=tmp_path / "data")
+    key, _ = await create(first, limits={"requestsPerMinute": 3})
+    async with V1Worker(first.worker_url, "m", credit=9) as worker:
+        await answer(as_client(first, key), worker)
+    await first.server.keys.refresh()
+    second = await start(keys=SETTINGS, data_folder=tmp_path / "data")  # the first one does not say that it stops
+    async with V1Worker(second.worker_url, "m", credit=9) as worker:
+        for _ in range(2):
+            await answer(as_client(second, key), worker)
+        with pytest.raises(openai.RateLimitError, match="requests per minute: limit 3, used 3"):
+            await as_client(second, key).ask()
+
+
 async def test_a_key_has_a_right_to_some_models(start: Start) -> None:
     queue = await start(keys=SETTINGS, models=("llama", "llama:x", "mistral", "org/m"))
     key, key_id = await create(queue, models=["llama*", "org/*"])

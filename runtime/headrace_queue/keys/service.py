@@ -75,6 +75,7 @@ class KeyService:
             SQLAlchemyError: the database cannot be read.
         """
         self._engine = engine
+        self._sharing.table.alone = not _shared(engine)
         self.access.short = self._want
         await self.refresh()
         self._task = asyncio.create_task(self._follow(engine))
@@ -176,7 +177,7 @@ class KeyService:
         return [*self._own_token, *tokens_of(self._file.workers)]
 
     async def _follow(self, engine: Engine) -> None:
-        pause = _EXCHANGE_SECONDS if engine.dialect.name == "postgresql" else _ALONE_SECONDS
+        pause = _EXCHANGE_SECONDS if _shared(engine) else _ALONE_SECONDS
         loop = asyncio.get_running_loop()
         regular = loop.time() + pause
         while True:
@@ -225,3 +226,8 @@ class KeyService:
         if well != self._well:
             self._well = well
             self._log.warning("limits are divided again" if well else "limits stay divided as they are", **fields)
+
+
+def _shared(engine: Engine) -> bool:
+    """Whether other queues can be at the same database."""
+    return engine.dialect.name == "postgresql"
