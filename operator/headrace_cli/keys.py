@@ -10,7 +10,16 @@ from typing import Annotated, Any, Literal
 import typer
 from pydantic import ValidationError
 
-from headrace_api.keys import KEYS_PATH, KeyInfo, KeyLimits, KeyList, KeyRights, NewSecret, Rotation
+from headrace_api.keys import (
+    KEYS_PATH,
+    LONGEST_GRACE_SECONDS,
+    KeyInfo,
+    KeyLimits,
+    KeyList,
+    KeyRights,
+    NewSecret,
+    Rotation,
+)
 from headrace_cli import queue_admin, terminal
 from headrace_cli.cluster_options import Context, Kubeconfig, Namespace
 from headrace_cli.errors import Trouble
@@ -126,7 +135,7 @@ def rotate(  # noqa: PLR0913, PLR0917  # options
     kubeconfig: Kubeconfig = None,
 ) -> None:
     """Give a key another secret, and print it; its limits, and what it has used, stay."""
-    wish = Rotation(grace_seconds=seconds(grace))
+    wish = Rotation(grace_seconds=_grace(grace))
     with _admin(Kubectl(context, namespace, kubeconfig), queue, url, admin_key_file) as admin:
         path = f"{KEYS_PATH}/{_path(key)}/rotate"
         _show_secret(admin.ask("POST", path, wish.model_dump_json(by_alias=True)), output)
@@ -170,6 +179,13 @@ def seconds(text: str) -> float:
     if not re.fullmatch(r"\d{1,6}[smhd]", text):
         raise Trouble(f"{text}: it must be 0, or a number with a unit: 90s, 30m, 24h, 7d")
     return float(text[:-1]) * _UNITS[text[-1]]
+
+
+def _grace(text: str) -> float:
+    found = seconds(text)
+    if found > LONGEST_GRACE_SECONDS:
+        raise Trouble(f"--grace {text}: it must be at most {LONGEST_GRACE_SECONDS // _UNITS['d']}d")
+    return found
 
 
 def _limits(limits: KeyLimits) -> Iterator[str]:

@@ -25,6 +25,9 @@ KEYS_PATH = "/keys"
 SHORTEST_SECRET = 20
 """Characters; a shorter one could be found by trying, from its SHA-256."""
 
+LONGEST_GRACE_SECONDS = 90 * 86400
+"""For which a replaced secret can stay good."""
+
 LOWEST_PRIORITY = -100
 HIGHEST_PRIORITY = 100
 
@@ -173,7 +176,7 @@ class NewSecret(Message):
 class Rotation(KubernetesDocument):
     """A wish for a new secret: the one before stays good for so long."""
 
-    grace_seconds: float = Field(default=0, ge=0, le=90 * 86400)
+    grace_seconds: float = Field(default=0, ge=0, le=LONGEST_GRACE_SECONDS)
 
 
 def _timestamp(moment: datetime | None) -> float | None:

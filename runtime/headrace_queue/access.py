@@ -18,8 +18,15 @@ class Admission(Protocol):
     def headers(self) -> Mapping[str, str]:
         """Of the answer, which tell the client how much of its limits is left."""
 
-    def settle(self, usage: Usage | None, /) -> None:
-        """Called exactly once, at the call's end; `usage` is None where no worker has told it."""
+    def leave(self) -> None:
+        """Called at most once, before `settle`: nobody waits any more, and a worker may yet tell the usage."""
+
+    def settle(self, usage: Usage | None, /, *, worked: bool) -> None:
+        """Called exactly once, at the call's end; after `leave` once it is known what it has used, or never will be.
+
+        `usage` is what was counted, without its prompt where only the client's part of an answer is known, or None;
+        `worked` tells whether a worker has worked for it.
+        """
 
 
 class Access(Protocol):
@@ -69,5 +76,8 @@ class _Admitted:
         self.call = call
         self.headers: Mapping[str, str] = {}
 
-    def settle(self, usage: Usage | None, /) -> None:
+    def leave(self) -> None:
+        """Nothing is counted."""
+
+    def settle(self, usage: Usage | None, /, *, worked: bool) -> None:
         """Nothing is counted."""

@@ -18,6 +18,8 @@ from headrace_queue.transcript import Transcript
 
 _TOKEN_MARK = b'"choices"'
 """Each event that carries some of an answer has it once; within a text its quotes are escaped."""
+_WORKED = (200, 499, 504)
+"""Ends at which a worker that has the request has worked for it, though its client may have nothing of that."""
 
 
 class Call(Struct, frozen=True, gc=False):
@@ -144,6 +146,9 @@ class Exchange:
         self.end: End | None = None
         self.held = False
         """Whether it waits for a worker."""
+        self.booked = False
+        """Whether its row is written: nobody tells any more what it has used."""
+        self._when_booked: Callable[[Exchange], None] | None = None
         self.deadline: Timer | None = None
         """For one whose client says how long it wants to wait."""
         self.asked = call
@@ -198,6 +203,36 @@ class Exchange:
                     self.streamed += data.count(_TOKEN_MARK)
                 return data
         return self.end
+
+    # ---- what it has used
+
+    def book(self) -> None:
+        """Its row is written."""
+        self.booked = True
+        if self._when_booked is not None:
+            self._when_booked(self)
+            self._when_booked = None
+
+    def when_booked(self, told: "Callable[[Exchange], None]") -> None:
+        """Have `told` called once its row is written: at once if it is."""
+        if self.booked:
+            told(self)
+        else:
+            self._when_booked = told
+
+    def counted(self) -> Usage | None:
+        """Its tokens, as its last worker has counted them, or else as far as they are known here."""
+        for end in (self.used, self.end):
+            if end is not None and (usage := self.credible(end)) is not None:
+                return usage
+        whole = self.end is not None and self.end.status == 200  # then not all of it was noted
+        return None if whole else self.given()
+
+    @property
+    def worked(self) -> bool:
+        """Whether a worker has worked for it, and did not just fail."""
+        status = 499 if self.end is None else self.end.status
+        return self.started is not None and (self.begun or status in _WORKED)
 
     # ---- streams that another worker may have to continue
 

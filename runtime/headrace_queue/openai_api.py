@@ -12,12 +12,12 @@ from msgspec.structs import replace
 from pydantic_core import to_json
 
 from headrace_queue import errors
-from headrace_queue.access import Access
+from headrace_queue.access import Access, Admission
 from headrace_queue.answer import Answer, Desk
 from headrace_queue.calls import PATHS, read_call
 from headrace_queue.dispatch import Dispatcher
 from headrace_queue.errors import ApiError
-from headrace_queue.exchange import Call
+from headrace_queue.exchange import Call, Exchange
 from headrace_queue.http.head import Head
 from headrace_queue.http.reply import JSON, Reply
 from headrace_queue.http.reply import field as header
@@ -162,7 +162,7 @@ class OpenAiApi:
             self._dispatcher.leave(answer.exchange)
         usage = answer.usage
         if answer.admission is not None:
-            answer.admission.settle(usage)
+            _settle(answer.admission, answer.exchange)
         model = answer.call.model if answer.call else ""
         label = answer.exchange.label if answer.exchange else self._names.label(model)
         self._metrics.count_request(label, answer.status)
@@ -217,6 +217,16 @@ class OpenAiApi:
 
     def _model(self, name: str) -> dict[str, str | int]:
         return {"id": name, "object": "model", "created": self._started, "owned_by": "headrace"}
+
+
+def _settle(admission: Admission, exchange: Exchange | None) -> None:
+    """An answer has ended; what its request has used is known once its row is written."""
+    if exchange is None:
+        admission.settle(None, worked=False)
+        return
+    if not exchange.booked:
+        admission.leave()
+    exchange.when_booked(lambda ended: admission.settle(ended.counted(), worked=ended.worked))
 
 
 def _shown(path: bytes) -> str:

@@ -139,6 +139,7 @@ def where(queue, tmp_path):
         (lambda where: keys.revoke("../keys", **where), "is no key's id", 2),
         (lambda where: keys.revoke("nobody", **where), "the queue says: there is no key nobody", 1),
         (lambda where: keys.rotate("nobody", grace="1y", **where), "1y: it must be", 2),
+        (lambda where: keys.rotate("nobody", grace="365d", **where), "--grace 365d: it must be at most 90d", 2),
         (lambda where: keys.list_(url=where["url"]), "--url needs --admin-key-file", 2),
         (lambda where: keys.list_(**where | {"admin_key_file": Path("/etc/hostname")}), "Keys are managed with", 1),
         (lambda where: keys.list_(**where | {"admin_key_file": Path(__file__)}), "must be one line of ASCII", 2),

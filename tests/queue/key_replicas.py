@@ -51,11 +51,14 @@ class Outcome:
 class Replicas:
     """So many replicas, and the table between them; with `shared=False` one that gets everything, and no table."""
 
-    def __init__(self, count: int, limits: KeyLimits, seed: int, *, shared: bool = True) -> None:
+    def __init__(self, count: int, limits: KeyLimits, seed: int, *, shared: bool = True, alone: bool = False) -> None:
+        """`alone`: no other replica can be, as with SQLite."""
         self.outcome = Outcome()
         self.exchanges = 0
         self.meters = [Meter(limits) for _ in range(count)]
         self._shared = shared
+        self._alone = alone
+        self._limits = limits
         self._seed = seed
         self._rng = random.Random(seed)  # noqa: S311 - to be the same each time
         self._sharing = [Sharing(str(number)) for number in range(count)]
@@ -68,6 +71,7 @@ class Replicas:
         self._now = START
         for each, meter in zip(self._sharing, self.meters, strict=True):
             if shared:
+                each.table.alone = alone
                 each.table.take_in([], self._heard)
                 each.welcome(KEY, meter, START)
 
@@ -92,6 +96,17 @@ class Replicas:
     def leave(self, number: int) -> None:
         """A replica stops, without a word."""
         self._gone.add(number)
+
+    def restart(self, number: int) -> None:
+        """A replica that was killed is there again; it knows nothing but the table, which has not missed it yet."""
+        self._gone.discard(number)
+        name = f"{self._sharing[number].replica}'"
+        sharing = self._sharing[number] = Sharing(name)
+        sharing.table.alone = self._alone
+        meter = self.meters[number] = Meter(self._limits)
+        self._heard[name] = self._now
+        sharing.table.take_in(self.rows.values(), self._heard)
+        sharing.welcome(KEY, meter, self._now)
 
     def _at(self, when: float, happen: Callable[[], None]) -> None:
         heapq.heappush(self._events, (when, next(self._order), happen))

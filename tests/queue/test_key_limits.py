@@ -72,6 +72,40 @@ def test_tokens_are_reserved_and_then_counted_as_they_were() -> None:
     assert admitted(meter, NOON + 70, 30)
 
 
+@pytest.mark.parametrize("after", [0.0, 0.1, 30.0])
+@pytest.mark.parametrize("tokens", [10.0, 90.0])
+def test_a_request_that_was_left_counts_as_estimated_until_its_tokens_are_told(after: float, tokens: float) -> None:
+    meter = Meter(KeyLimits(tokens_per_minute=100, tokens_per_day=1000, concurrent_requests=1))
+    taken = meter.admit(60, NOON)
+    assert isinstance(taken, Taken)
+    taken.leave(NOON)
+    assert [gauge.used(NOON) for gauge in meter.gauges] == [60, 60, 0]
+    taken.settle(tokens, NOON + after)
+    assert [gauge.used(NOON + after) for gauge in meter.gauges] == [tokens, tokens, 0]
+    assert meter.gauges[0].used(NOON + 59.9) == tokens
+    assert [gauge.used(NOON + after + 61) for gauge in meter.gauges] == [0, tokens, 0]
+
+
+@pytest.mark.parametrize(("tokens", "counted"), [(10.0, [0, 10]), (90.0, [30, 90])])
+def test_tokens_that_are_told_late_are_never_less_than_none(tokens: float, counted: list[float]) -> None:
+    meter = Meter(KeyLimits(tokens_per_minute=100, tokens_per_day=1000))
+    taken = meter.admit(60, NOON)
+    assert isinstance(taken, Taken)
+    taken.leave(NOON)
+    taken.settle(tokens, NOON + 100)
+    assert [gauge.used(NOON + 100) for gauge in meter.gauges] == counted
+
+
+@pytest.mark.parametrize(("tokens", "counted"), [(10.0, 0), (90.0, 30)])
+def test_tokens_of_yesterday_that_are_told_today_are_never_less_than_none(tokens: float, counted: float) -> None:
+    meter = Meter(KeyLimits(tokens_per_day=1000))
+    taken = meter.admit(60, NOON)
+    assert isinstance(taken, Taken)
+    taken.leave(NOON)
+    taken.settle(tokens, NOON + DAY)
+    assert meter.gauges[0].used(NOON + DAY) == counted
+
+
 def test_a_request_that_is_under_way_for_long_stays_reserved() -> None:
     meter = Meter(KeyLimits(tokens_per_minute=100))
     assert admitted(meter, NOON, 100)

@@ -9,7 +9,7 @@ from headrace_queue.exchange import Call
 from headrace_queue.keys.access import KeyAccess
 from headrace_queue.keys.digests import digest
 from headrace_queue.keys.keyring import Key, Keyring, Secret
-from headrace_queue.keys.meter import Kind
+from headrace_queue.keys.meter import Kind, Meter, Taken
 from headrace_queue.keys.shares import Claim, Row, Sharing
 
 ACCURACY = 0.1
@@ -77,6 +77,65 @@ def test_what_a_replica_held_goes_to_the_others_and_what_it_used_stays_used() ->
     assert replicas.run(traffic).requests in {100, 101, 102}  # what it used in its last second it could not tell
 
 
+def bursts(meter: Meter, wanted: int, now: float) -> int:
+    """How many of so many requests at once are admitted."""
+    return sum(isinstance(meter.admit(1, now), Taken) for _ in range(wanted))
+
+
+@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize("limit", [20, 60, 120, 600])
+def test_a_replica_that_was_killed_finds_what_it_did_not_use(limit, alone) -> None:
+    limits = KeyLimits(requests_per_minute=limit, requests_per_day=2 * limit, concurrent_requests=limit)
+    replicas = Replicas(1, limits, 0, alone=alone)
+    traffic = Traffic([limit / 240], length=10)
+    before = replicas.run(traffic).requests
+    assert 0 < before < limit / 8
+    replicas.leave(0)
+    traffic.length = 11
+    replicas.run(traffic)
+    replicas.restart(0)
+    traffic.rates, traffic.length = [limit / 30], 20  # the table has not missed the one that was killed before
+    outcome = replicas.run(traffic)
+    assert outcome.requests - before == outcome.asked - before > limit / 10
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("spread", SPREADS)
+@pytest.mark.parametrize("replicas", [1, 2, 3])
+@pytest.mark.parametrize("load", [0.5, 1.0, 5.0])
+def test_with_one_that_was_killed_and_started_again_no_minute_has_a_tenth_too_much(
+    spread, replicas, load, seed
+) -> None:
+    limit = 600
+    found = Replicas(replicas, KeyLimits(requests_per_minute=limit), seed)
+    traffic = Traffic(spread(replicas, limit / 60 * load, seed), length=20)
+    found.run(traffic)
+    found.leave(0)
+    traffic.length = 21.5
+    found.run(traffic)
+    found.restart(0)
+    traffic.length = 150
+    assert found.run(traffic).busiest_minute() <= limit * (1 + ACCURACY)
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_one_replica_alone_admits_all_of_a_limit_at_once(alone) -> None:
+    replicas = Replicas(1, KeyLimits(requests_per_minute=600), 0, alone=alone)
+    before = replicas.run(Traffic([1.0], length=10)).requests
+    assert bursts(replicas.meters[0], 700, START + 10) == 600 - before
+
+
+def test_who_joins_one_that_was_alone_and_is_in_a_burst_takes_a_tenth_too_much_at_most() -> None:
+    limit = 600
+    replicas = Replicas(2, KeyLimits(requests_per_minute=limit), 0)
+    replicas.leave(1)
+    traffic = Traffic([1.0, 0.0], length=20)
+    replicas.run(traffic)
+    replicas.restart(1)
+    traffic.rates, traffic.length = [50.0, 50.0], 100
+    assert replicas.run(traffic).busiest_minute() <= limit * (1 + ACCURACY)
+
+
 def test_a_key_that_rests_is_forgotten_and_welcomed_anew() -> None:
     now = START
     sharing = Sharing("1")
@@ -89,7 +148,7 @@ def test_a_key_that_rests_is_forgotten_and_welcomed_anew() -> None:
     admission = access.admit("Bearer a-secret-of-20-characters", call)
     for now in (START + 1, START + 59):
         assert sharing.propose(access.meters(), now).idle == []
-    admission.settle(None)
+    admission.settle(None, worked=False)
     now = START + 120
     sharing.table.take_in([], {"1": now, "2": now})
     proposal = sharing.propose(access.meters(), now)

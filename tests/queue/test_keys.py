@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,18 @@ from typing import Any
 import aiohttp
 import openai
 import pytest
-from queue_setup import PLAIN, Queue, Start, eventually
+from queue_setup import DONE, PLAIN, Queue, Start, chunk, eventually
+from raw_http import RawClient
+from sqlalchemy import event
 from v1_worker import V1Worker
 
 from headrace_api import wire
+from headrace_queue.keys import service as key_service
+from headrace_queue.keys import store
 from headrace_queue.keys.key_file import Watched, read
 from headrace_queue.keys.service import KeyService
 from headrace_queue.keys.settings import KeySettings
+from headrace_queue.keys.tables import KEYS
 
 ADMIN = "the-admin-key-of-this-test"
 SETTINGS = KeySettings(admin_key=ADMIN)
@@ -99,6 +105,20 @@ async def test_keys_and_what_they_used_today_outlive_a_restart(start: Start, tmp
             await as_client(second, key).ask()
     (listed,) = (await manage(second, "GET"))[1]["keys"]
     assert (listed["id"], listed["limits"]["requestsPerDay"], listed["source"]) == (key_id, 2, "database")
+
+
+async def test_a_queue_that_was_killed_leaves_the_next_one_what_it_did_not_use(start: Start, tmp_path: Path) -> None:
+    first = await start(keys=SETTINGS, data_folder=tmp_path / "data")
+    key, _ = await create(first, limits={"requestsPerMinute": 3})
+    async with V1Worker(first.worker_url, "m", credit=9) as worker:
+        await answer(as_client(first, key), worker)
+    await first.server.keys.refresh()
+    second = await start(keys=SETTINGS, data_folder=tmp_path / "data")  # the first one does not say that it stops
+    async with V1Worker(second.worker_url, "m", credit=9) as worker:
+        for _ in range(2):
+            await answer(as_client(second, key), worker)
+        with pytest.raises(openai.RateLimitError, match="requests per minute: limit 3, used 3"):
+            await as_client(second, key).ask()
 
 
 async def test_a_key_has_a_right_to_some_models(start: Start) -> None:
@@ -204,6 +224,101 @@ async def test_a_request_stops_counting_as_under_way_whatever_its_end(start: Sta
         await task
 
 
+async def leave_at_the_last_event(client: RawClient, worker: V1Worker, job: wire.Job) -> None:
+    await worker.pieces((job.job, chunk("x") + DONE))
+    await client.head()
+    while not (await client.chunk()).endswith(DONE):
+        pass
+    client.writer.transport.abort()
+
+
+async def leave_before_the_last_event(client: RawClient, worker: V1Worker, job: wire.Job) -> None:
+    await worker.pieces((job.job, chunk("x")))
+    await client.head()
+    client.writer.transport.abort()
+    await worker.expect(wire.Cancel)
+
+
+async def leave_before_the_first(client: RawClient, worker: V1Worker, _: wire.Job) -> None:
+    client.writer.transport.abort()
+    await worker.expect(wire.Cancel)
+
+
+async def wait_no_longer(client: RawClient, worker: V1Worker, _: wire.Job) -> None:
+    assert (await client.response()).status == 504
+    await worker.expect(wire.Cancel)
+
+
+async def ask_for_too_much(client: RawClient, worker: V1Worker, job: wire.Job) -> None:
+    await worker.pieces((job.job, b"x" * 15_000), (job.job, b"x" * 15_000))
+    assert (await client.response()).error["code"] == "answer_too_large"
+    await worker.expect(wire.Cancel)
+
+
+ASKED = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
+ENDS = [
+    leave_at_the_last_event,
+    leave_before_the_last_event,
+    leave_before_the_first,
+    wait_no_longer,
+    ask_for_too_much,
+]
+
+
+@pytest.mark.parametrize("counts", [True, False])
+@pytest.mark.parametrize("end", ENDS)
+async def test_what_was_made_for_a_client_that_did_not_get_all_counts(
+    start: Start, end: Callable[..., Any], counts: bool
+) -> None:
+    queue = await start(keys=SETTINGS, client_buffer_bytes=20_000)
+    key, key_id = await create(queue, limits={"tokensPerMinute": 1000, "concurrentRequests": 1})
+    body = ASKED | {"max_tokens": 900, "stream": end is not ask_for_too_much}
+    headers = {"authorization": f"Bearer {key}"}
+    if end is wait_no_longer:
+        headers["x-headrace-deadline-seconds"] = "1"
+    async with V1Worker(queue.worker_url, "m", credit=9) as worker, RawClient(queue.server.port) as client:
+        client.post(body, **headers)
+        job = await worker.expect(wire.Job)
+        await end(client, worker, job)
+        meter = queue.server.keys.access._accounts[key_id].meter
+        tokens, running = meter.gauges
+        await eventually(lambda: running.reserved == tokens.reserved == 0)
+        estimated = tokens.used(time.time())
+        assert 256 < estimated < 300, "what the worker has used meanwhile is not known yet"
+        if counts:
+            usage = wire.Usage(prompt_tokens=10, completion_tokens=900, total_tokens=910)
+            await worker.result(job, status=499, usage=usage)
+            assert tokens.used(time.time()) == 910
+            async with RawClient(queue.server.port) as another:
+                another.post(body, **headers)
+                assert (await another.response()).error["code"] == "rate_limit_exceeded"
+        else:
+            worker.die()
+            await eventually(lambda: not queue.server.dispatcher._rows.exchanges)
+            assert tokens.used(time.time()) == estimated
+
+
+async def test_the_part_of_a_stream_that_nobody_counted_counts(start: Start) -> None:
+    queue = await start(keys=SETTINGS)
+    key, key_id = await create(queue, limits={"tokensPerMinute": 1000})
+    async with (
+        V1Worker(queue.worker_url, "m", credit=9, continues=True) as worker,
+        RawClient(queue.server.port) as client,
+    ):
+        client.post(ASKED | {"stream": True}, authorization=f"Bearer {key}")
+        job = await worker.expect(wire.Job)
+        await worker.pieces((job.job, chunk("x") * 400))
+        await client.head()
+        while not (await client.chunk()).endswith(chunk("x")):
+            pass
+        client.writer.transport.abort()
+        await worker.expect(wire.Cancel)
+        worker.die()
+        await eventually(lambda: not queue.server.dispatcher._rows.exchanges)
+    (tokens,) = queue.server.keys.access._accounts[key_id].meter.gauges
+    await eventually(lambda: 400 < tokens.used(time.time()) < 420)
+
+
 async def test_priority_and_deadline_go_to_the_call_within_the_right(start: Start) -> None:
     queue = await start(keys=SETTINGS, models=("m",))
     key, _ = await create(queue, priority=5, lowestPriority=-5, weight=3)
@@ -266,6 +381,70 @@ async def test_the_keys_file_is_followed_and_a_wrong_one_changes_nothing(start: 
     looks.cancel()
     assert one not in queue.log.getvalue()
     assert two not in queue.log.getvalue()
+
+
+NEWER = {"rights": json.dumps({"limits": {"imagesPerMinute": 1}})}
+
+
+def write_as_newer(queue: Queue, key_id: str, **values: Any) -> None:
+    """The row of a key as a version writes it that knows more limits than this one."""
+    engine = queue.server.keys._engine
+    assert engine is not None
+    with engine.begin() as connection:
+        changed = KEYS.update().where(KEYS.c.id == key_id)
+        connection.execute(changed.values(revision=store.state(connection).revision + 1, **values))
+
+
+async def test_a_row_that_cannot_be_read_costs_that_key_only(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(key_service, "_ALONE_SECONDS", 0.1)
+    queue = await start(keys=SETTINGS, models=("m",))
+    newer, newer_id = await create(queue, limits={"requestsPerMinute": 7})
+    _, other_id = await create(queue)
+    access = queue.server.keys.access
+    write_as_newer(queue, newer_id, **NEWER)
+    await queue.server.keys.transact(lambda connection: store.revoke(connection, other_id, time.time()))
+    await eventually(lambda: access.ring.keys[other_id].info.revoked is not None)
+    assert [model.id async for model in await as_client(queue, newer).client.models.list()] == ["m"]
+    assert access.ring.keys[newer_id].limits.requests_per_minute == 7
+    write_as_newer(queue, newer_id, **NEWER, revoked_at=time.time())
+    await eventually(lambda: access.ring.keys[newer_id].info.revoked is not None)
+    told = [line for line in queue.logged() if line["event"] == "a key cannot be read"]
+    assert [(line["key"], "limits.imagesPerMinute" in line["error"]) for line in told] == [(newer_id, True)]
+
+
+@pytest.mark.parametrize("values", [NEWER, {"secrets": "{}"}, {"secrets": '[{"sha512": "0"}]'}, {"secrets": "["}])
+async def test_a_key_that_never_could_be_read_is_left_out_and_opens_nothing(
+    start: Start, tmp_path: Path, values: dict[str, str]
+) -> None:
+    first = await start(keys=SETTINGS, data_folder=tmp_path / "data")
+    key, key_id = await create(first)
+    write_as_newer(first, key_id, **values)
+    await first.server.__aexit__()
+    second = await start(keys=SETTINGS, models=("m",), data_folder=tmp_path / "data")
+    for given in (key, "none"):
+        with pytest.raises(openai.AuthenticationError, match="Incorrect API key"):
+            await as_client(second, given).client.models.list()
+
+
+async def test_following_the_keys_goes_on_after_an_error_that_nobody_expects(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(key_service, "_ALONE_SECONDS", 0.1)
+    queue = await start(keys=SETTINGS)
+    engine = queue.server.keys._engine
+    assert engine is not None
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    def events() -> list[str]:
+        return [line["event"] for line in queue.logged()]
+
+    event.listen(engine, "begin", fail, insert=True)
+    await eventually(lambda: "limits stay divided as they are" in events())
+    event.remove(engine, "begin", fail)
+    await eventually(lambda: "limits are divided again" in events())
+    assert events().count("keys and limits cannot be followed") == 1
 
 
 @pytest.mark.parametrize(

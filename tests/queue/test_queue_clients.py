@@ -259,7 +259,7 @@ class OneKey:
     """Lets one key in, for one model, and remembers what was settled."""
 
     def __init__(self) -> None:
-        self.settled: list[wire.Usage | None] = []
+        self.settled: list[wire.Usage | str | None] = []
 
     def check(self, authorization: str) -> None:
         if authorization != "Bearer key":
@@ -274,12 +274,16 @@ class OneKey:
 
 
 class OneAdmission:
-    def __init__(self, call: Call, settled: list[wire.Usage | None]) -> None:
+    def __init__(self, call: Call, settled: list[wire.Usage | str | None]) -> None:
         self.call = call
         self.headers: dict[str, str] = {}
         self._settled = settled
 
-    def settle(self, usage: wire.Usage | None) -> None:
+    def leave(self) -> None:
+        self._settled.append("left")
+
+    def settle(self, usage: wire.Usage | None, *, worked: bool) -> None:
+        assert worked == (usage is not None)
         self._settled.append(usage)
 
 
@@ -309,10 +313,12 @@ async def test_access_is_asked_and_told_once() -> None:
             assert (await client.response()).status == 200
             assert access.settled == [None, usage]
             client.post(CHAT, authorization="Bearer key")
-            await worker.expect(wire.Job)
+            job = await worker.expect(wire.Job)
             client.writer.transport.abort()
             await worker.expect(wire.Cancel)
-            await eventually(lambda: access.settled == [None, usage, None])
+            await eventually(lambda: access.settled == [None, usage, "left"])
+            await worker.result(job, status=499, usage=usage)
+            assert access.settled == [None, usage, "left", usage]
 
 
 class Faulty:

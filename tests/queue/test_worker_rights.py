@@ -1,6 +1,7 @@
 """Workers' tokens with rights by model, at the door of a running queue."""
 
 import hashlib
+from datetime import UTC, datetime
 
 import pytest
 import seed_worker
@@ -10,6 +11,7 @@ from v1_worker import V1Worker
 
 from headrace_api import wire
 from headrace_api.keys import WorkerEntry
+from headrace_queue.keys import service
 from headrace_queue.keys.worker_tokens import tokens_of
 
 LLAMAS = "a-token-for-llamas-only"
@@ -57,6 +59,18 @@ async def test_a_token_for_some_models_is_for_workers_that_name_theirs(queue: Qu
     queue.server._door._tokens.replace(tokens_of(entries))
     with pytest.raises(websockets.ConnectionClosedError, match="for workers that name their models"):
         await seed_worker.work(queue.worker_url, LLAMAS)
+
+
+async def test_a_worker_leaves_when_its_token_expires(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "_ALONE_SECONDS", 0.1)
+    queue, now = await start(), 0.0
+    tokens = queue.server.keys.worker_tokens
+    tokens._clock = lambda: now
+    tokens.replace(tokens_of([entry("all", OTHER).model_copy(update={"expires": datetime(1971, 1, 1, tzinfo=UTC)})]))
+    async with V1Worker(queue.worker_url, "m", token=OTHER) as worker:
+        now = 365 * 86400.0
+        with pytest.raises(websockets.ConnectionClosedError, match="not accepted any more"):
+            await worker.expect(wire.Job)
 
 
 async def test_a_worker_leaves_when_its_token_goes_and_comes_again_when_its_rights_change(queue: Queue) -> None:

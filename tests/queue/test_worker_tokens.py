@@ -66,6 +66,17 @@ def test_a_token_expires() -> None:
     assert tokens.rights(SECRET) is None
 
 
+def test_that_a_token_has_expired_is_told_once() -> None:
+    clock, told = [0.0], []
+    first = {"name": "a", "token": SECRET, "expires": "1970-01-01T00:01:00Z"}
+    second = {"name": "b", "token": SECRET + "2", "expires": "1970-01-01T00:02:00Z"}
+    tokens = table(first, second, {"name": "c", "token": SECRET + "3"}, clock=lambda: clock[0])
+    tokens.watch(lambda: told.append(clock[0]))
+    for clock[0] in (0.0, 59.0, 60.0, 61.0, 120.0, 121.0):
+        tokens.look()
+    assert told == [60.0, 120.0]
+
+
 @pytest.mark.parametrize(
     ("entry", "words"),
     [

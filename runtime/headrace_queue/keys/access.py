@@ -120,14 +120,25 @@ class _Admitted:
         self._account = account
         self._clock = clock
 
-    def settle(self, usage: Usage | None, /) -> None:
+    def leave(self) -> None:
+        """See `Admission.leave`."""
+        if self._taken is not None:
+            self._taken.leave(self._clock())
+
+    def settle(self, usage: Usage | None, /, *, worked: bool) -> None:
         """See `Admission.settle`."""
         taken, self._taken = self._taken, None
         if taken is None:
             return
-        if usage is not None:
-            self._account.guess.learn(self.call, usage)
-        taken.settle(usage.prompt_tokens + usage.completion_tokens if usage else 0, self._clock())
+        guess = self._account.guess
+        if usage is None:
+            tokens = taken.tokens if worked else 0.0
+        elif usage.prompt_tokens:
+            tokens = float(usage.prompt_tokens + usage.completion_tokens)
+            guess.learn(self.call, usage)
+        else:
+            tokens = guess.prompt(self.call) + usage.completion_tokens
+        taken.settle(tokens, self._clock())
 
 
 def _priority(key: Key, wished: int | None) -> int:

@@ -25,6 +25,20 @@ class LastMinute:
             amount += before
         self._slots.append((slot, amount))
 
+    def correct(self, change: float, since: float, now: float) -> None:
+        """What was counted at `since` was so much more, which counts from now on, or so much less."""
+        if change >= 0:
+            self.add(change, now)
+            return
+        slots, slot = self._slots, int(since * _SLOTS_PER_SECOND)
+        for index in range(len(slots) - 1, -1, -1):
+            counted, amount = slots[index]
+            if counted <= slot:
+                if counted == slot:
+                    slots[index] = (counted, amount + change)
+                    self._total += change
+                return  # else it is no longer of the last minute
+
     def used(self, now: float) -> float:
         """In the last 60 seconds."""
         slots, oldest = self._slots, int((now - MINUTE) * _SLOTS_PER_SECOND)
@@ -63,6 +77,11 @@ class Today:
         """Count `amount`."""
         self._total = self.used(now) + amount
 
+    def correct(self, change: float, since: float, now: float) -> None:
+        """What was counted at `since` was so much more, or less, which matters only on the same day."""
+        if change >= 0 or int(since) // DAY == int(now) // DAY:
+            self.add(change, now)
+
     def used(self, now: float) -> float:
         """On this day."""
         if (day := int(now) // DAY) > self.day:
@@ -85,6 +104,9 @@ class Nothing:
 
     def add(self, amount: float, now: float) -> None:
         """Count nothing."""
+
+    def correct(self, change: float, since: float, now: float) -> None:
+        """Nothing was counted."""
 
     def used(self, _: float) -> float:
         """None."""

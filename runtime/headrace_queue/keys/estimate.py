@@ -29,13 +29,15 @@ class Guess:
 
     def tokens(self, call: Call) -> float:
         """Of the prompt and of the answer, which has at most what the client has said."""
-        if call.openai_url == _WITHOUT_TOKENS:
-            return 0.0
-        prompt = max(self._per_byte * len(call.raw), 1.0)
+        prompt = self.prompt(call)
         if call.openai_url in _WITHOUT_ANSWER:
             return prompt
         most = call.most_tokens
         return prompt + (self._completion if most is None else min(self._completion, most))
+
+    def prompt(self, call: Call) -> float:
+        """Of the prompt."""
+        return 0.0 if call.openai_url == _WITHOUT_TOKENS else max(self._per_byte * len(call.raw), 1.0)
 
     def learn(self, call: Call, usage: Usage) -> None:
         """A request has ended."""

@@ -2,7 +2,8 @@
 
 A request is counted when it is admitted. Its tokens are not known then: an estimate is reserved, and when the request
 ends what it really used takes the place of the reservation. So a limit on tokens is on those of requests that ended in
-the last minute, plus what those under way are expected to use.
+the last minute, plus what those under way are expected to use. A request whose client leaves before a worker has told
+the tokens counts as was estimated until they are told, and for good if they never are.
 
 Each limit is divided among the replicas (`shares`): a replica admits what fits into its `allotted` part.
 """
@@ -113,6 +114,11 @@ class Gauge:
         if self.tokens:
             self._counter.add(tokens, now)
 
+    def correct(self, change: float, since: float, now: float) -> None:
+        """One that ended at `since` has used so many more tokens than were counted, or fewer."""
+        if self.tokens:
+            self._counter.correct(change, since, now)
+
     def seconds_until(self, need: float, now: float) -> float:
         """How long until so much may fit."""
         missing = self.used(now) + min(need, self.limit) - self.allotted
@@ -187,16 +193,31 @@ class Meter:
         for gauge in self.gauges:
             if reserved := gauge.take(tokens if gauge.tokens else 1.0, now):
                 reservations.append((gauge, reserved))  # noqa: PERF401 - taking is more than making a list
-        return Taken(tuple(reservations))
+        return Taken(tuple(reservations), tokens)
 
 
-@dataclass(frozen=True)
 class Taken:
     """A request that was admitted, with what is reserved for it."""
 
-    reservations: tuple[tuple[Gauge, float], ...] = ()
+    __slots__ = ("_left_at", "_reservations", "tokens")
+
+    def __init__(self, reservations: tuple[tuple[Gauge, float], ...], tokens: float) -> None:
+        self.tokens = tokens
+        """That it was expected to use."""
+        self._reservations = reservations
+        self._left_at: float | None = None
+
+    def leave(self, now: float) -> None:
+        """Nobody waits for the request any more; until `settle` it counts as if it had used what is reserved."""
+        self._left_at = now
+        for gauge, reserved in self._reservations:
+            gauge.settle(reserved, reserved, now)
 
     def settle(self, tokens: float, now: float) -> None:
         """The request has ended, and has used so many tokens; to be said once."""
-        for gauge, reserved in self.reservations:
-            gauge.settle(reserved, tokens, now)
+        left_at = self._left_at
+        for gauge, reserved in self._reservations:
+            if left_at is None:
+                gauge.settle(reserved, tokens, now)
+            else:
+                gauge.correct(tokens - reserved, left_at, now)

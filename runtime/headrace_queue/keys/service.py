@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from headrace_api.keys import KeyFile
 from headrace_queue.keys import key_file, store
 from headrace_queue.keys.access import KeyAccess
-from headrace_queue.keys.keyring import Key, Keyring, from_file
+from headrace_queue.keys.keyring import Keyring, from_file
 from headrace_queue.keys.settings import KeySettings
 from headrace_queue.keys.share_table import ShareTable
 from headrace_queue.keys.shares import Proposal, Row, Sharing
@@ -59,7 +59,7 @@ class KeyService:
         self._watched = key_file.Watched(settings.file) if settings.file else None
         self._file = key_file.read(settings.file) if settings.file else KeyFile()
         self.worker_tokens = WorkerTokens(self._tokens(), anonymous=settings.anonymous_workers)
-        self._stored: list[Key] = []
+        self._stored = store.Stored([])
         self._state: store.State | None = None
         self._engine: Engine | None = None
         self._task: asyncio.Task[None] | None = None
@@ -75,6 +75,7 @@ class KeyService:
             SQLAlchemyError: the database cannot be read.
         """
         self._engine = engine
+        self._sharing.table.alone = not _shared(engine)
         self.access.short = self._want
         await self.refresh()
         self._task = asyncio.create_task(self._follow(engine))
@@ -129,19 +130,22 @@ class KeyService:
             proposals.extend(found)
             return [row for each in found for row in each.rows]
 
-        def exchange(connection: Connection) -> tuple[int, store.State, list[Key] | None]:
+        def exchange(connection: Connection) -> tuple[int, store.State, store.Stored | None]:
             read = self._table.exchange(connection, decide)
             state = store.state(connection)
-            changed = state != self._state
-            return read, state, store.read_all(connection, self.settings.default_limits) if changed else None
+            if state == self._state:
+                return read, state, None
+            return read, state, store.read_all(connection, self.settings.default_limits, self._stored.keys)
 
         async with self._one_at_a_time:
-            read, state, keys = await self.transact(exchange)
+            read, state, stored = await self.transact(exchange)
             self._table.committed(read)
             for each in proposals:
                 self._sharing.accept(each)
-        if keys is not None:
-            self._state, self._stored = state, keys
+        if stored is not None:
+            for key_id in stored.unreadable.keys() - self._stored.unreadable.keys():
+                self._log.error("a key cannot be read", key=key_id, error=stored.unreadable[key_id])
+            self._state, self._stored = state, stored
             self._replace()
 
     async def _propose(
@@ -163,16 +167,17 @@ class KeyService:
 
     def _replace(self) -> None:
         listed = from_file(self._file.keys, self.settings.default_limits)
-        closed = self.settings.required or self.settings.file is not None or bool(self._stored)
-        self.access.replace(Keyring([*listed, *self._stored]), closed=closed or self.access.closed)
+        stored = self._stored.keys
+        closed = self.settings.required or self.settings.file is not None or bool(stored or self._stored.unreadable)
+        self.access.replace(Keyring([*listed, *stored]), closed=closed or self.access.closed)
         if self._task:
-            self._log.info("keys have changed", file=len(listed), database=len(self._stored))
+            self._log.info("keys have changed", file=len(listed), database=len(stored))
 
     def _tokens(self) -> list[WorkerToken]:
         return [*self._own_token, *tokens_of(self._file.workers)]
 
     async def _follow(self, engine: Engine) -> None:
-        pause = _EXCHANGE_SECONDS if engine.dialect.name == "postgresql" else _ALONE_SECONDS
+        pause = _EXCHANGE_SECONDS if _shared(engine) else _ALONE_SECONDS
         loop = asyncio.get_running_loop()
         regular = loop.time() + pause
         while True:
@@ -180,13 +185,18 @@ class KeyService:
             short, self._short = self._short, set()
             self._wanted.clear()
             is_regular = loop.time() >= regular
-            if is_regular:
-                regular = loop.time() + pause
-                self._look_at_file()
             try:
+                if is_regular:
+                    regular = loop.time() + pause
+                    self._look_at_file()
+                    self.worker_tokens.look()
                 await self.refresh(None if is_regular else short)
             except (SQLAlchemyError, OSError) as error:
                 self._note(well=False, error=str(error))
+            except Exception as error:  # noqa: BLE001 - keys and limits would stand still for good
+                if self._well:  # once, and not every second
+                    self._log.exception("keys and limits cannot be followed")
+                self._note(well=False, error=repr(error))
             else:
                 self._note(well=True)
 
@@ -216,3 +226,8 @@ class KeyService:
         if well != self._well:
             self._well = well
             self._log.warning("limits are divided again" if well else "limits stay divided as they are", **fields)
+
+
+def _shared(engine: Engine) -> bool:
+    """Whether other queues can be at the same database."""
+    return engine.dialect.name == "postgresql"

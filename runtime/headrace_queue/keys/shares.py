@@ -10,7 +10,8 @@ so what all hold together is never more than the limit:
   served.
 
 A replica that has no row for a key admits on trust: a tenth of the limit, divided by the number of replicas, but one
-request at least and never more than the pool. That is the only way in which a limit is exceeded.
+request at least and never more than the pool. One that knows of no other admits up to the limit, but leaves a part of
+that in the pool. Those are the only ways in which a limit is exceeded.
 """
 
 import math
@@ -58,6 +59,8 @@ class Table:
     rows: dict[str, dict[str, Row]] = field(default_factory=dict)
     """By key and replica."""
     heard: dict[str, float] = field(default_factory=dict)
+    alone: bool = False
+    """Whether no other replica can be: those that the table has of before are gone, and have used what they used."""
 
     def take_in(self, rows: Iterable[Row], heard: Mapping[str, float]) -> None:
         """Newer rows replace older ones."""
@@ -67,6 +70,8 @@ class Table:
 
     def others(self, replica: str, now: float) -> int:
         """How many other replicas there are."""
+        if self.alone:
+            return 0
         return sum(1 for name, at in self.heard.items() if name != replica and now - at < LIVE_SECONDS)
 
     def of(self, key: str, kind: Kind, replica: str, now: float) -> "Others":
@@ -77,7 +82,7 @@ class Table:
             if claim is None or name == replica or (kind in DAILY and row.day != int(now) // DAY):
                 continue
             silent = now - self.heard.get(name, 0.0)
-            if silent < LIVE_SECONDS:
+            if silent < LIVE_SECONDS and not self.alone:
                 found.held += claim.allotted
                 found.used += claim.used
                 found.want += claim.want
@@ -218,7 +223,21 @@ class Sharing:
         others, used = self.table.of(key, gauge.kind, self.replica, now), gauge.used(now)
         ahead = _AHEAD * demand - (used if gauge.kind is Kind.CONCURRENT_REQUESTS else 0.0)
         wish = Wish(max(ahead, standby(gauge.limit, gauge.unit, replicas)), gauge.unit)
-        alone = replicas == 1
-        allotted = max(gauge.limit - others.held, used) if alone else divide(gauge.limit, used, wish, others)
-        claim = Claim(round(allotted, 3), round(used, 3), round(wish.amount, 3))
-        return claim, Allotment.of(used, allotted, others.used, alone=alone)
+        if replicas == 1:
+            held, allotment = self._all_of_it(gauge, used, wish, others)
+        else:
+            held = divide(gauge.limit, used, wish, others)
+            allotment = Allotment.of(used, held, others.used, alone=False)
+        return Claim(round(held, 3), round(used, 3), round(wish.amount, 3)), allotment
+
+    def _all_of_it(self, gauge: Gauge, used: float, wish: Wish, others: Others) -> tuple[float, Allotment]:
+        """What a replica without others claims, and how far it goes.
+
+        It may go to the limit. But it claims no more of what is free than half, so that there is some for one that
+        takes its place before the table has missed it, or joins it. When it has used much beyond that it tells soon.
+        """
+        allotted = max(gauge.limit - others.held, used)
+        free = allotted - used
+        held = allotted if self.table.alone else used + max(min(wish.amount, free), free / 2)
+        low_water = held if allotted - held > TRUST * gauge.limit else math.inf
+        return held, Allotment(allotted, others.used, low_water)

@@ -1,18 +1,24 @@
 """Keys in the database. Every function runs within the caller's transaction and blocks: never on the event loop."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy import Connection, Row, func, select
 
 from headrace_api.keys import KeyInfo, KeyLimits, KeyRights
+from headrace_queue.invalid import in_words
 from headrace_queue.keys.digests import digest, new_id, new_key
 from headrace_queue.keys.keyring import Key, Secret
 from headrace_queue.keys.lock import lock
 from headrace_queue.keys.tables import KEYS
+
+_UNREADABLE = (ValueError, TypeError, LookupError)
+"""What reading a row raises that is not as this version writes it."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +35,26 @@ def state(connection: Connection) -> State:
     return State(count, revision or 0)
 
 
-def read_all(connection: Connection, defaults: KeyLimits) -> list[Key]:
-    """Every key, the oldest first; also those that are revoked."""
-    return [_key(row, defaults) for row in connection.execute(select(KEYS).order_by(KEYS.c.created_at, KEYS.c.id))]
+@dataclass(frozen=True)
+class Stored:
+    """All keys of the database, the oldest first; also those that are revoked."""
+
+    keys: list[Key]
+    unreadable: dict[str, str] = field(default_factory=dict)
+    """Ids of the rows that cannot be read, as a newer version may write them, and why."""
+
+
+def read_all(connection: Connection, defaults: KeyLimits, known: Iterable[Key]) -> Stored:
+    """Every key; of one whose row cannot be read the rights stay as they are `known`, else it is left out."""
+    before, stored = {key.id: key for key in known}, Stored([])
+    for row in connection.execute(select(KEYS).order_by(KEYS.c.created_at, KEYS.c.id)):
+        try:
+            stored.keys.append(_key(row, defaults))
+        except _UNREADABLE as error:
+            stored.unreadable[row.id] = in_words(error) if isinstance(error, ValidationError) else repr(error)
+            with suppress(*_UNREADABLE):
+                stored.keys.append(_as_known(before[row.id], row))
+    return stored
 
 
 def create(connection: Connection, rights: KeyRights, now: float) -> tuple[str, KeyInfo]:
@@ -90,6 +113,12 @@ def _next(connection: Connection) -> int:
 def _key(row: Row[Any], defaults: KeyLimits) -> Key:
     info = _info(row)
     return Key(info, _secrets(row.secrets), info.limits.over(defaults))
+
+
+def _as_known(key: Key, row: Row[Any]) -> Key:
+    """The key with the rights that it had: whether it is revoked, and its secrets, are columns of their own."""
+    info = key.info.model_copy(update={"revoked": _moment(row.revoked_at)})
+    return Key(info, _secrets(row.secrets), key.limits)
 
 
 def _info(row: Row[Any]) -> KeyInfo:

@@ -1,10 +1,11 @@
 """Workers' tokens: who may join, and which models each may serve.
 
 A table is built from what is configured and never changed; when the configuration does, another one takes its place
-(`WorkerTokens.replace`), and whoever holds the old rights of a connected worker asks again.
+(`WorkerTokens.replace`), and whoever holds the old rights of a connected worker asks again, as when a token expires.
 """
 
 import hmac
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -98,13 +99,28 @@ class WorkerTokens:
     def replace(self, tokens: Iterable[WorkerToken]) -> None:
         """Accept these tokens from now on, and tell the watchers: they send workers away whose token has gone."""
         self._put(tokens)
-        for told in self._watchers:
-            told()
+        self._tell()
+
+    def look(self) -> None:
+        """Tell the watchers if a token has expired since the last look; cheap enough to be called every second."""
+        if self._clock() >= self._next_end:
+            self._note_next_end()
+            self._tell()
 
     def watch(self, told: Callable[[], None]) -> None:
-        """Have `told` called after each change."""
+        """Have `told` called after each change, and when a token has expired."""
         self._watchers.append(told)
+
+    def _tell(self) -> None:
+        for told in self._watchers:
+            told()
 
     def _put(self, tokens: Iterable[WorkerToken]) -> None:
         self._tokens = {index(each.digest): each for each in tokens}
         self._guarded = self._guarded or bool(self._tokens)  # taking the last token away opens nothing
+        self._note_next_end()
+
+    def _note_next_end(self) -> None:
+        now = self._clock()
+        ends = (each.expires for each in self._tokens.values() if each.expires is not None and each.expires > now)
+        self._next_end = min(ends, default=math.inf)

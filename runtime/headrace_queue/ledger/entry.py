@@ -66,10 +66,16 @@ def merged(there: Entry, told: Entry) -> Entry | None:
 
 
 def _counts_better(other: Entry, ours: Entry) -> bool:
-    """Whether the counts of `other` are to be taken: where ours are none, or an estimate of what its engine counted."""
+    """Whether the counts of `other` are to be taken: where ours are none, or an estimate of what its engine counted.
+
+    Of two estimates the larger one is nearer: a worker knows what it sent in vain, and how long the prompt was.
+    """
     if other.doubts(UNCOUNTED) or other.doubts(UNSIGNED):
         return False
-    return ours.doubts(UNCOUNTED) or (not other.doubts(ESTIMATED) and _is_of_the_same(other, ours))
+    if ours.doubts(UNCOUNTED):
+        return True
+    is_more = not other.doubts(ESTIMATED) or other.completion_tokens >= ours.completion_tokens
+    return is_more and _is_of_the_same(other, ours)
 
 
 def _is_of_the_same(other: Entry, ours: Entry) -> bool:

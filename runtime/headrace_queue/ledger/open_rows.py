@@ -26,6 +26,7 @@ class OpenRows:
             of_last = [each for each in late if each[0].job == exchange.last_job]
             exchange.acks += [committed for told, committed in late if committed and told.job != exchange.last_job]
             self._books.close(exchange)
+            exchange.book()
             for told, committed in of_last:
                 self._books.told(told, committed)
 
