@@ -7,10 +7,11 @@ from headrace_api.keys import KeyInfo, KeyLimits
 from headrace_queue.errors import ApiError
 from headrace_queue.exchange import Call
 from headrace_queue.keys.access import KeyAccess
+from headrace_queue.keys.counters import DAY
 from headrace_queue.keys.digests import digest
 from headrace_queue.keys.keyring import Key, Keyring, Secret
 from headrace_queue.keys.meter import Kind, Meter, Taken
-from headrace_queue.keys.shares import Claim, Row, Sharing
+from headrace_queue.keys.shares import LIVE_SECONDS, Claim, Row, Sharing
 
 ACCURACY = 0.1
 SPREADS = (even, uneven, one)
@@ -134,6 +135,14 @@ def test_who_joins_one_that_was_alone_and_is_in_a_burst_takes_a_tenth_too_much_a
     replicas.restart(1)
     traffic.rates, traffic.length = [50.0, 50.0], 100
     assert replicas.run(traffic).busiest_minute() <= limit * (1 + ACCURACY)
+
+
+def test_what_a_replica_used_that_has_left_counts_for_a_whole_minute() -> None:
+    sharing, left = Sharing("one"), START
+    row = Row("two", "k", int(START) // DAY, {Kind.REQUESTS_PER_MINUTE: Claim(90.0, 90.0)})
+    sharing.table.take_in([row], {"one": START, "two": left - LIVE_SECONDS})  # as `ShareTable.leave` has it
+    assert sharing.table.of("k", Kind.REQUESTS_PER_MINUTE, "one", left + 59).used == 90
+    assert sharing.table.of("k", Kind.REQUESTS_PER_MINUTE, "one", left + 61).used == 0
 
 
 def test_a_key_that_rests_is_forgotten_and_welcomed_anew() -> None:

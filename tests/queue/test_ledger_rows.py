@@ -79,6 +79,12 @@ def test_who_has_not_counted_tells_its_gpu_time_all_the_same(doubt: str) -> None
         assert folded([own, told, told]).gpu_seconds == folded([told, own]).gpu_seconds == 2.0
 
 
+def test_of_two_estimates_of_the_same_answer_the_larger_one_counts() -> None:
+    told = TOLD._replace(doubt="receipt estimated")
+    for found in (folded([GUESSED, told, told]), folded([told, GUESSED])):
+        assert (found.prompt_tokens, found.completion_tokens, found.doubt) == (3, 9, "estimated")
+
+
 @pytest.mark.parametrize(
     ("own", "told"),
     [
@@ -86,7 +92,7 @@ def test_who_has_not_counted_tells_its_gpu_time_all_the_same(doubt: str) -> None
         ({}, {"worker": "an earlier one"}),
         ({}, {"doubt": "receipt corrected"}),
         ({}, {"doubt": "receipt unsigned"}),
-        ({"gpu_seconds": 0.5}, {"doubt": "receipt estimated"}),
+        ({"gpu_seconds": 0.5}, {"doubt": "receipt estimated", "completion_tokens": 2}),
     ],
 )
 def test_what_is_no_better_count_of_the_same_answer_replaces_nothing(own: dict[str, Any], told: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ from aiohttp import WSMessage, WSMsgType
 from pydantic_core import from_json
 
 from headrace_api.wire import MOST_CREDITS
-from headrace_queue.ledger.entry import ESTIMATED, UNCOUNTED, Entry
+from headrace_queue.ledger.entry import ESTIMATED, UNCOUNTED, UNSIGNED, Entry
 from tests.simulation import books
 from tests.simulation.database import Database
 from tests.simulation.network import Connection
@@ -23,26 +23,42 @@ def step(world: "World") -> None:
     if queue is None:
         return
     dispatcher, schedule = queue.dispatcher, queue.schedule
-    exchanges = dispatcher._exchanges.values()
-    held = [exchange for exchange in exchanges if exchange.held]
-    assert len(held) == schedule.waiting, f"{len(held)} are held, {schedule.waiting} wait"
-    assert dispatcher.waiting_room.room.bytes == sum(len(exchange.call.raw) for exchange in held), "waiting bytes"
-    at_work = sum(1 for exchange in exchanges if exchange.job is not None)
-    assert at_work == schedule.running, f"{at_work} are with workers, {schedule.running} run"
-    for exchange in exchanges:
+    held = held_bytes = at_work = 0
+    for exchange in dispatcher._exchanges.values():  # one pass: this is after every step
         assert not exchange.over
         assert exchange._size == sum(map(len, exchange._pieces)) <= world.plan.limits.client_buffer_bytes, "buffer"
+        at_work += exchange.job is not None
+        if exchange.held:
+            held += 1
+            held_bytes += len(exchange.call.raw)
+    assert held == schedule.waiting, f"{held} are held, {schedule.waiting} wait"
+    assert dispatcher.waiting_room.room.bytes == held_bytes, "waiting bytes"
+    assert at_work == schedule.running, f"{at_work} are with workers, {schedule.running} run"
     for number, worker in schedule.workers.items():
         assert worker.credits >= 0, f"worker {number} has {worker.credits} credits"
     assert schedule.workers.keys() == dispatcher._seats.keys()
+    assert not schedule.wrong, schedule.wrong[0]
+    assert not world.keys.wrong, world.keys.wrong[0]
     if world.loop.idle:
-        _nothing_lies_about(queue)
+        if not (dispatcher._exchanges or dispatcher._open or dispatcher._jobs):
+            _reservations_are_given_back(queue)
+        if schedule.waiting:
+            _nothing_lies_about(queue)
         _credits_agree(world, queue)
 
 
 def _nothing_lies_about(queue: QueueActor) -> None:
     for ticket, worker in queue.schedule.decide():
         raise AssertionError(f"ticket {ticket} waits while worker {worker} is free")
+
+
+def _reservations_are_given_back(queue: QueueActor) -> None:
+    """Where nothing is under way, nothing of a limit is reserved."""
+    for key, meter in queue.access.meters().items():
+        for gauge in meter.gauges:
+            assert not gauge.reserved, (
+                f"{gauge.reserved} of {key}'s {gauge.kind} are reserved, and nothing is under way"
+            )
 
 
 def _credits_agree(world: "World", queue: QueueActor) -> None:
@@ -142,9 +158,16 @@ def ended(world: "World") -> None:
 def _check_row(entry: books.Entry, row: Entry | None, *, killed: bool) -> None:
     """What the ledger has of a request is what its client has seen, unless the queue died before it was written."""
     request_id, (how,) = entry.client.request_id, entry.endings
+    if how == "429 rate_limit_exceeded":
+        assert entry.client.key.limited, f"{entry.client.key.id} has no limit, and {request_id} was over it"
+        assert entry.retry_after > 0, f"{request_id} is not told when to come again"
+        assert row is None or row.doubts(UNSIGNED), f"{request_id} was not let in, and has a row: {row}"
+        return
     if how in {"refused", "200 draining", "503 draining"}:
         return  # nobody listened, or the queue takes no more
     assert row is not None or killed, f"{request_id} ended {how}, and has no row"
+    if row is not None and not row.doubts(UNSIGNED):
+        assert row.key == entry.client.key.id, f"{request_id} is {entry.client.key.id}'s: {row}"
     if row is None or how in {"left", "broken"}:
         return
     assert (row.outcome == "completed") == (how == "done") or killed, f"{request_id} ended {how}: {row}"

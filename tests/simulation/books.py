@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.simulation.engine import WRONG_USAGES, usage_of, words_of
+from tests.simulation.http_client import Answer
 from tests.simulation.plan import ClientPlan
 
 
@@ -14,6 +15,7 @@ class Entry:
     endings: list[str] = field(default_factory=list)
     got: int = 0
     """Words of its answer."""
+    retry_after: int = 0
 
 
 class Book:
@@ -37,8 +39,9 @@ class Book:
         """Nobody listened."""
         self._end(request_id, "refused")
 
-    def ended(self, request_id: str, status: int, body: bytes) -> None:
-        entry = self.entries[request_id]
+    def ended(self, request_id: str, answer: Answer) -> None:
+        entry, status, body = self.entries[request_id], answer.status, answer.body
+        entry.retry_after = answer.retry_after
         if request_id in self.by_liars:
             self._end(request_id, "told by a liar")
             return

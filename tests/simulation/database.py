@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from random import Random
 
+from headrace_queue.keys.shares import Row
 from headrace_queue.ledger.entry import Entry, merged
 from headrace_queue.ledger.ledger import Ledger
 from headrace_queue.ledger.writer import Batch
@@ -15,6 +16,10 @@ class Database:
 
     def __init__(self) -> None:
         self.rows: dict[str, Entry] = {}
+        self.shares: dict[tuple[str, str], Row] = {}
+        """What replicas hold of each key's limits, by replica and key."""
+        self.heard: dict[str, float] = {}
+        """When replicas were last heard of."""
 
     def write(self, entries: Sequence[Entry]) -> list[Entry]:
         new = []

@@ -12,6 +12,8 @@ from headrace_worker.transports.protocol import EngineLostError, Sink
 from tests.simulation.plan import Temper
 
 HANG_S = 10_000.0
+_PROMPT = 35
+"""Tokens: about what the queue takes a prompt of this length to have."""
 WRONG_USAGES: dict[str, dict[str, Any]] = {
     "lies": {"prompt_tokens": -7, "completion_tokens": -1, "total_tokens": -8},
     "babbles": {"prompt_tokens": 3, "completion_tokens": "many", "total_tokens": None},
@@ -24,7 +26,7 @@ def words_of(request_id: str, number: int) -> list[str]:
 
 
 def usage_of(number: int) -> dict[str, int]:
-    return {"prompt_tokens": 3, "completion_tokens": number, "total_tokens": 3 + number}
+    return {"prompt_tokens": _PROMPT, "completion_tokens": number, "total_tokens": _PROMPT + number}
 
 
 @dataclass

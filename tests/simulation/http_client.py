@@ -17,6 +17,7 @@ class Answer:
     status: int = 0
     body: bytes = b""
     whole: bool = False
+    retry_after: int = 0
 
 
 @dataclass
@@ -97,9 +98,9 @@ def read_answer(data: bytes) -> Answer:
         return Answer()
     lines = head.lower().split(b"\r\n")
     fields = dict(line.split(b": ", 1) for line in lines[1:])
-    status = int(lines[0].split()[1])
+    status, retry_after = int(lines[0].split()[1]), int(fields.get(b"retry-after", 0))
     if b"content-length" in fields:
-        return Answer(status, rest, len(rest) == int(fields[b"content-length"]))
+        return Answer(status, rest, len(rest) == int(fields[b"content-length"]), retry_after)
     body = b""
     while rest:
         size, found, behind = rest.partition(b"\r\n")

@@ -4,14 +4,17 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from headrace_queue.dispatch import Dispatcher
 from headrace_queue.exchange import Call, Exchange
+from headrace_queue.keys.meter import Gauge, Kind, Taken
 from headrace_queue.ledger.bookkeeper import Bookkeeper
 from headrace_queue.ledger.entry import ESTIMATED, Entry, merged
 from headrace_queue.ledger.ledger import Ledger
 from headrace_queue.room import Room
 from headrace_queue.schedule import Schedule
+from headrace_queue.schedule.shares import Flow, Shares
 from headrace_queue.waiting_room import WaitingRoom
 from headrace_queue.worker_socket import V1Link
 from headrace_worker import job_runner
@@ -108,6 +111,69 @@ def a_failed_workers_words_stay(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Dispatcher, "_try_again", keep)
 
 
+def one_key_is_charged_nothing(patch: pytest.MonkeyPatch) -> None:
+    real = Shares._charge
+
+    def charge(self: Shares, flow: Flow, charge: float) -> None:
+        real(self, flow, 0.0 if flow.key == "k1" else charge)
+
+    patch.setattr(Shares, "_charge", charge)
+
+
+def one_key_is_charged_too_much(patch: pytest.MonkeyPatch) -> None:
+    real = Shares._charge
+
+    def charge(self: Shares, flow: Flow, charge: float) -> None:
+        real(self, flow, charge * 16 if flow.key == "k2" else charge)
+
+    patch.setattr(Shares, "_charge", charge)
+
+
+def keys_that_come_later_begin_below_the_others(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Shares, "flow", lambda self, key: self._flows.setdefault(key, Flow(key, 0.0)))
+
+
+def the_youngest_of_the_priorities_goes_first(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Shares, "urgency", lambda _self, entry: (entry.since, entry.ticket))
+
+
+def what_unanswered_requests_reserved_is_not_given_back(patch: pytest.MonkeyPatch) -> None:
+    real = Taken.settle
+
+    def settle(self: Taken, tokens: float, now: float) -> None:
+        if tokens:
+            real(self, tokens, now)
+
+    patch.setattr(Taken, "settle", settle)
+
+
+def more_requests_a_minute_are_let_in(patch: pytest.MonkeyPatch) -> None:
+    _let_in(patch, Kind.REQUESTS_PER_MINUTE)
+
+
+def more_requests_at_a_time_are_let_in(patch: pytest.MonkeyPatch) -> None:
+    _let_in(patch, Kind.CONCURRENT_REQUESTS)
+
+
+def _let_in(patch: pytest.MonkeyPatch, kind: Kind) -> None:
+    real = Gauge.fits
+
+    def fits(self: Gauge, need: float, now: float) -> bool:
+        return real(self, need, now) or self.kind is kind
+
+    patch.setattr(Gauge, "fits", fits)
+
+
+def rows_have_no_key(patch: pytest.MonkeyPatch) -> None:
+    real = Bookkeeper.close
+
+    def close(self: Bookkeeper, exchange: Exchange) -> None:
+        exchange.call = replace(exchange.call, key="")
+        real(self, exchange)
+
+    patch.setattr(Bookkeeper, "close", close)
+
+
 ALL: tuple[Break, ...] = (
     requests_of_a_lost_worker_are_forgotten,
     a_job_costs_no_credit,
@@ -119,4 +185,12 @@ ALL: tuple[Break, ...] = (
     clients_that_leave_go_unnoticed_by_engines,
     bytes_of_waiting_requests_are_not_counted_down,
     a_failed_workers_words_stay,
+    one_key_is_charged_nothing,
+    one_key_is_charged_too_much,
+    keys_that_come_later_begin_below_the_others,
+    the_youngest_of_the_priorities_goes_first,
+    what_unanswered_requests_reserved_is_not_given_back,
+    more_requests_a_minute_are_let_in,
+    more_requests_at_a_time_are_let_in,
+    rows_have_no_key,
 )

@@ -1,5 +1,6 @@
 """What happens in one run, drawn from its seed beforehand, so that a run that fails can be made smaller by parts."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Literal
@@ -21,6 +22,28 @@ Temper = Literal["good", "error", "breaks", "hangs", "lies", "babbles", "mute"]
 
 
 @dataclass(frozen=True)
+class KeyPlan:
+    number: int
+    weight: float = 1.0
+    priority: int = 0
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrent_requests: int | None = None
+
+    @property
+    def id(self) -> str:
+        return f"k{self.number}"
+
+    @property
+    def secret(self) -> str:
+        return f"hr-{self.id}-secret"
+
+    @property
+    def limited(self) -> bool:
+        return any((self.requests_per_minute, self.tokens_per_minute, self.concurrent_requests))
+
+
+@dataclass(frozen=True)
 class ClientPlan:
     number: int
     at: float
@@ -30,6 +53,11 @@ class ClientPlan:
     words: int
     read_pause_s: float = 0.0
     leaves_after_s: float | None = None
+    key: KeyPlan = KeyPlan(0)
+    priority: int | None = None
+    """What it asks for; its key's if it asks for none."""
+    says_most: bool = False
+    """Whether it says how long its answer may be."""
 
     @property
     def request_id(self) -> str:
@@ -69,6 +97,8 @@ class Plan:
     clients: tuple[ClientPlan, ...]
     workers: tuple[WorkerPlan, ...]
     faults: tuple[Fault, ...] = field(default=())
+    keys: tuple[KeyPlan, ...] = (KeyPlan(0),)
+    ageing_s: float = 30.0
 
     @property
     def kind(self) -> bool:
@@ -78,8 +108,10 @@ class Plan:
         return good and patient and not self.faults and self.limits == KIND_LIMITS
 
     def describe(self) -> str:
-        parts = [f"seed {self.seed}", f"slowness {self.slowness}", str(self.limits)]
-        return "\n".join([*parts, *map(str, self.clients), *map(str, self.workers), *map(str, self.faults)])
+        parts = [f"seed {self.seed}", f"slowness {self.slowness}", str(self.limits), f"ageing {self.ageing_s} s"]
+        return "\n".join(
+            [*parts, *map(str, self.keys), *map(str, self.clients), *map(str, self.workers), *map(str, self.faults)]
+        )
 
 
 KIND_LIMITS = Limits(client_buffer_bytes=2**20, hold_seconds=300, request_seconds=300)
@@ -94,7 +126,48 @@ def draw(seed: int) -> Plan:
         workers = (*workers, replace(_worker(rng, 9, kind=False), liar=True))
     faults = () if kind else tuple(_fault(rng, workers) for _ in range(rng.choice((0, 1, 2, 3, 5))))
     slowness = rng.choice((0.0, 0.01, 0.3, 2.0))
-    return Plan(seed, slowness, KIND_LIMITS if kind else _limits(rng), clients, workers, faults)
+    limits = KIND_LIMITS if kind else _limits(rng)
+    crowd = tuple(_crowd(rng)) if rng.random() < 0.06 else ()
+    if crowd:
+        limits = replace(limits, max_waiting=100, max_waiting_bytes=2**20)
+    keys = (KeyPlan(0), *(_key(rng, number, kind=kind) for number in range(1, rng.randint(3 if crowd else 1, 4))))
+    says_most = rng.random() < 0.7
+    everybody = (*clients, *crowd, *_late(rng, keys))
+    clients = tuple(_keyed(rng, client, keys, says_most=says_most) for client in everybody)
+    return Plan(seed, slowness, limits, clients, workers, faults, keys, ageing_s=rng.choice((2.0, 30.0)))
+
+
+def _key(rng: Random, number: int, *, kind: bool) -> KeyPlan:
+    key = KeyPlan(number, weight=rng.choice((1.0, 1.0, 2.0, 4.0)), priority=rng.choice((0, 0, 0, 1)))
+    if kind or rng.random() < 0.5:
+        return key
+    return replace(
+        key,
+        requests_per_minute=rng.choice((None, 1, 2, 4)),
+        tokens_per_minute=rng.choice((None, None, 60, 400)),
+        concurrent_requests=rng.choice((None, 1, 2)),
+    )
+
+
+def _crowd(rng: Random) -> Iterator[ClientPlan]:
+    """Many at once, who must share."""
+    at, within = rng.random() * 10, rng.choice((0.3, 3.0))
+    for number in range(11, 11 + rng.randint(6, 12)):
+        yield replace(
+            _client(rng, number, kind=True), at=at + rng.random() * within, model="a", words=rng.randint(0, 3)
+        )
+
+
+def _late(rng: Random, keys: tuple[KeyPlan, ...]) -> Iterator[ClientPlan]:
+    """Some come when a minute, by which limits count, has gone by."""
+    late = rng.randint(1, 4) if any(key.limited for key in keys) and rng.random() < 0.15 else 0
+    for number in range(31, 31 + late):
+        yield replace(_client(rng, number, kind=True), at=45 + rng.random() * 40)
+
+
+def _keyed(rng: Random, client: ClientPlan, keys: tuple[KeyPlan, ...], *, says_most: bool) -> ClientPlan:
+    priority = -1 if rng.random() < 0.1 else None
+    return replace(client, key=rng.choice(keys), priority=priority, says_most=says_most)
 
 
 def _limits(rng: Random) -> Limits:

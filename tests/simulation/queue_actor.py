@@ -7,7 +7,6 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from headrace_queue.access import Open
 from headrace_queue.clock import LoopClock, Timer
 from headrace_queue.demand_teller import DemandTeller
 from headrace_queue.dispatch import Dispatcher
@@ -20,15 +19,16 @@ from headrace_queue.ledger.receipts import Receipts
 from headrace_queue.metrics import Metrics
 from headrace_queue.models import ModelNames
 from headrace_queue.openai_api import OpenAiApi, Parts
-from headrace_queue.schedule import Schedule
 from headrace_queue.worker_door import WorkerDoor
 from headrace_queue.worker_socket import Replica
 from tests.simulation import network
 from tests.simulation.books import Book
 from tests.simulation.database import Database, Writer
+from tests.simulation.fairness import FairSchedule
 from tests.simulation.http_client import Answer, Line
+from tests.simulation.key_access import KeyBook, WatchedAccess
 from tests.simulation.loop import Process
-from tests.simulation.plan import MODELS, Plan
+from tests.simulation.plan import MODELS, ClientPlan, Plan
 
 METRICS = Metrics(CollectorRegistry())
 LEDGER_METRICS = LedgerMetrics(CollectorRegistry())
@@ -75,11 +75,11 @@ class QueueActor:
     """One process of the queue, from its start to its death."""
 
     def __init__(  # noqa: PLR0917 - what it shares with the rest of its world
-        self, name: str, plan: Plan, book: Book, database: Database, rng: Random, log: Any
+        self, name: str, plan: Plan, book: Book, keys: KeyBook, database: Database, rng: Random, log: Any
     ) -> None:
         self.process = Process(name)
         self.book = book
-        self.schedule = Schedule()
+        self.schedule = FairSchedule(plan.ageing_s)
         names = ModelNames(MODELS, self.schedule)
         clock, loop = _Clock(self.process), asyncio.get_running_loop()
         self.ledger = Ledger(LEDGER_METRICS, log, lambda new: books.noticed(new, names.label))
@@ -92,7 +92,8 @@ class QueueActor:
         teller._asking.chance = rng
         self.process.start(teller.run())
         self.door = WorkerDoor(Replica(self.dispatcher, teller, name), METRICS, log, WorkerTokens(), 15)
-        parts = Parts(self.dispatcher, names, Open(), METRICS, log, ids=self)  # `new` below: the plan has the ids
+        self.access = WatchedAccess(self.process, keys, database, rng, plan.slowness)
+        parts = Parts(self.dispatcher, names, self.access, METRICS, log, ids=self)  # `new` below: the plan has the ids
         self.api = OpenAiApi(parts, {}, _COMMENT_S)
         self.house = _House(self.api)
         self.lines: dict[str, Line] = {}
@@ -109,19 +110,23 @@ class QueueActor:
         await self.door.serve(end, None, "peer", speaks_v1=True)
         await end.close()
 
-    def ask(self, request_id: str, body: bytes, read_pause_s: float) -> None:
+    def ask(self, client: ClientPlan, body: bytes) -> None:
         """A client asks; its book is told how that ends."""
-        fields = f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        request_id = client.request_id
+        fields = f"authorization: Bearer {client.key.secret}\r\n"
+        if client.priority is not None:
+            fields += f"x-headrace-priority: {client.priority}\r\n"
+        fields += f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
         head = f"POST /v1/chat/completions HTTP/1.1\r\n{fields}".encode()
 
         def ended(answer: Answer | None) -> None:
             if answer is None:
                 self.book.broken(request_id)
             else:
-                self.book.ended(request_id, answer.status, answer.body)
+                self.book.ended(request_id, answer)
 
         self._asked = request_id
-        line = self.lines[request_id] = Line(self.house, read_pause_s, ended)
+        line = self.lines[request_id] = Line(self.house, client.read_pause_s, ended)
         if not self.house.connections:
             asyncio.get_running_loop().call_later(1, self._tick)
         line.ask(head + body)
@@ -142,6 +147,7 @@ class QueueActor:
 
     def kill(self) -> None:
         self.process.kill()
+        self.access.lost()
         for line in self.lines.values():
             if not line.over:
                 line.abort()
@@ -154,4 +160,5 @@ class QueueActor:
         await self.door.close()
         self.ledger._flush()
         await self.ledger.flush(_LAST_COMMIT_S)
+        self.access.leave()
         self.kill()

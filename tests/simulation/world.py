@@ -14,6 +14,7 @@ from aiohttp import WSMessage
 from tests.simulation import audit
 from tests.simulation.books import Book
 from tests.simulation.database import Database
+from tests.simulation.key_access import KeyBook
 from tests.simulation.liar import Liar
 from tests.simulation.loop import Process, VirtualLoop
 from tests.simulation.network import Connection
@@ -52,6 +53,7 @@ class World:
         self.plan = plan
         self.rng = Random(plan.seed + 1)  # noqa: S311 - no secret
         self.book = Book(plan.clients)
+        self.keys = KeyBook(plan.keys, self.book)
         self.loop = VirtualLoop(self._after_step, _STEPS)
         self.queue: QueueActor | None = None
         self.queues = 0
@@ -133,7 +135,13 @@ class World:
     def _start_queue(self) -> None:
         self.queues += 1
         self.queue = QueueActor(
-            f"queue {self.queues}", self.plan, self.book, self.database, self.rng, _Log(self._trace and self.note)
+            f"queue {self.queues}",
+            self.plan,
+            self.book,
+            self.keys,
+            self.database,
+            self.rng,
+            _Log(self._trace and self.note),
         )
 
     def _start_worker(self, number: int) -> None:
@@ -167,9 +175,10 @@ class World:
         content = f"{client.request_id} {client.words}"
         body = {"model": client.model, "messages": [{"role": "user", "content": content}], "stream": client.stream}
         body |= {"stream_options": {"include_usage": True}} if client.include_usage else {}
-        self.note(f"{client.request_id} asks for {client.model}")
+        body |= {"max_tokens": max(client.words, 1)} if client.says_most else {}
+        self.note(f"{client.request_id} asks for {client.model} with {client.key.id}")
         queue = self.queue
-        queue.ask(client.request_id, json.dumps(body).encode(), client.read_pause_s)
+        queue.ask(client, json.dumps(body).encode())
         if client.leaves_after_s is not None:
             self.loop.call_later(client.leaves_after_s, queue.hang_up, client.request_id)
 

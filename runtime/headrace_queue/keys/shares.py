@@ -27,6 +27,9 @@ TRUST = 0.1
 LIVE_SECONDS = 10.0
 """A replica that has not been heard of for so long holds nothing any more; what it has used stays used."""
 
+_USED_SECONDS = MINUTE + LIVE_SECONDS
+"""For so long what a silent replica used may be of the last minute: one that leaves tells that it is silent already."""
+
 _AHEAD = 1.5
 """How many times what it was asked for lately a replica wants."""
 _ROUNDING = 1e-6
@@ -86,7 +89,7 @@ class Table:
                 found.held += claim.allotted
                 found.used += claim.used
                 found.want += claim.want
-            elif kind in DAILY or (kind is not Kind.CONCURRENT_REQUESTS and silent < MINUTE):
+            elif kind in DAILY or (kind is not Kind.CONCURRENT_REQUESTS and silent < _USED_SECONDS):
                 found.held += claim.used
                 found.used += claim.used
         return found
@@ -101,7 +104,7 @@ class Table:
                 del self.rows[key]
 
     def _matters(self, row: Row, now: float) -> bool:
-        recent = now - self.heard.get(row.replica, 0.0) < MINUTE + LIVE_SECONDS
+        recent = now - self.heard.get(row.replica, 0.0) < _USED_SECONDS
         return bool(row.claims) and (recent or row.day == int(now) // DAY)
 
 

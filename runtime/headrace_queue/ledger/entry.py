@@ -74,7 +74,7 @@ def _counts_better(other: Entry, ours: Entry) -> bool:
         return False
     if ours.doubts(UNCOUNTED):
         return True
-    is_more = not other.doubts(ESTIMATED) or other.completion_tokens >= ours.completion_tokens
+    is_more = not other.doubts(ESTIMATED) or other.completion_tokens > ours.completion_tokens
     return is_more and _is_of_the_same(other, ours)
 
 

@@ -38,13 +38,15 @@ class Seen:
 class Load:
     """One load and where it stands."""
 
-    def __init__(self, *, url: str, connections: int, requests: int, tokens: int, stream: bool, gaps: bool) -> None:
+    def __init__(
+        self, *, url: str, key: str, connections: int, requests: int, tokens: int, stream: bool, gaps: bool
+    ) -> None:
         parts = urlsplit(url)
         self.host, self.port = parts.hostname or "127.0.0.1", parts.port or 80
         messages = [{"role": "user", "content": _PROMPT}]
         body = json.dumps({"model": "bench", "messages": messages, "max_tokens": tokens, "stream": stream}).encode()
         head = f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n"
-        head += f"Authorization: Bearer bench\r\nContent-Length: {len(body)}\r\n\r\n"
+        head += f"Authorization: Bearer {key}\r\nContent-Length: {len(body)}\r\n\r\n"
         self.request = head.encode() + body
         self.connections, self.left = connections, requests
         self.tokens, self.stream, self.gaps = tokens, stream, gaps

@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from tests.bench.queue_costs.loads import KEY
+
 _TOKENS = 500
 _SETTLE_S = 0.05
 _HEARD_S = 2.0
@@ -36,7 +38,7 @@ async def _leave_one(url: str) -> float:
     said = [{"role": "user", "content": "Hello"}]
     body = json.dumps({"model": "bench", "messages": said, "max_tokens": _TOKENS, "stream": True}).encode()
     head = f"POST {parts.path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-    writer.write(f"{head}Authorization: Bearer bench\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+    writer.write(f"{head}Authorization: Bearer {KEY}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
     await reader.readuntil(b"data: ")
     left = time.monotonic()
     writer.transport.abort()

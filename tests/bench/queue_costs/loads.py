@@ -4,6 +4,9 @@ import statistics
 from dataclasses import dataclass, field
 from typing import Any
 
+KEY = "hr-bench-secret-of-the-benchmark"
+"""What every request has in `Authorization`; of ours the queue knows it, most peers do not look at it."""
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -22,6 +25,7 @@ class Kind:
         """For the load generator."""
         return {
             "url": url,
+            "key": KEY,
             "connections": self.connections,
             "requests": self.requests,
             "tokens": self.tokens,

@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
@@ -18,11 +19,13 @@ import psutil
 
 from headrace_worker.engine_process import free_port
 from tests.bench.queue_costs import engine_type
+from tests.bench.queue_costs.loads import KEY
 
 FOLDER = Path(__file__).parent
 _START_S = 120.0
 _STREAMS = 8000
 """More than any load opens; the queue's bounds on what waits are widened likewise."""
+_NEVER_REACHED = 10**12
 CHAT = "/v1/chat/completions"
 
 
@@ -75,7 +78,7 @@ async def answers(url: str, log: Path, *, post: bool = False) -> None:
     body = {"model": "bench", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
     deadline = time.monotonic() + _START_S
     said = "nothing"
-    async with aiohttp.ClientSession(headers={"Authorization": "Bearer bench"}) as http:
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {KEY}"}) as http:
         while time.monotonic() < deadline:
             with contextlib.suppress(aiohttp.ClientError):
                 async with http.request("POST" if post else "GET", url, json=body if post else None) as got:
@@ -91,8 +94,11 @@ async def answers(url: str, log: Path, *, post: bool = False) -> None:
 async def headrace(folder: Path, queue_options: list[str]) -> AsyncIterator[tuple[Subject, int]]:
     """Queue and worker; with the port of the engine that the worker started."""
     port, admin, metrics = free_port(), free_port(), free_port()
-    bounds = ("--max-waiting", str(_STREAMS))
-    options = ("--host", "127.0.0.1", "--port", str(port), "--admin-port", str(admin), *bounds, *queue_options)
+    bounds = ("--max-waiting", str(_STREAMS), "--max-waiting-per-key", str(_STREAMS))
+    keys = folder / "keys.json"
+    keys.write_text(json.dumps(_keys()))
+    listening = ("--host", "127.0.0.1", "--port", str(port), "--admin-port", str(admin))
+    options = (*listening, "--keys-file", str(keys), *bounds, *queue_options)
     config = folder / "worker_config.toml"
     queue_toml = f'url = "http://127.0.0.1:{port}"\ncheckpoint_name = "bench"\nmax_concurrent_queries = {_STREAMS}\n'
     generator = f'type = "{engine_type.TYPE}"\nmodel_id = "bench/bench"\nweight_set_directories = ["{folder}"]\n'
@@ -112,6 +118,12 @@ async def headrace(folder: Path, queue_options: list[str]) -> AsyncIterator[tupl
         await answers(f"http://127.0.0.1:{metrics}/readyz", folder / "worker.log")
         programs = {"queue": [queue], "worker": [worker]}
         yield Subject("headrace", f"http://127.0.0.1:{port}{CHAT}", programs), _engine_port(folder / "worker.log")
+
+
+def _keys() -> dict[str, Any]:
+    """The keys file: every request is held against limits, and none is refused."""
+    kinds = ("requestsPerMinute", "tokensPerMinute", "requestsPerDay", "tokensPerDay", "concurrentRequests")
+    return {"keys": [{"id": "bench", "key": KEY, "weight": 2, "limits": dict.fromkeys(kinds, _NEVER_REACHED)}]}
 
 
 def _engine_port(log: Path) -> int:
