@@ -72,6 +72,11 @@ def test_a_late_word_adds_its_gpu_time_to_that_of_workers_before() -> None:
     assert folded([own, TOLD, TOLD]).gpu_seconds == folded([TOLD, own, TOLD]).gpu_seconds == 2.5
 
 
+def test_what_an_earlier_worker_counted_takes_no_gpu_time_away() -> None:
+    told = TOLD._replace(worker="an earlier one")
+    assert folded([OWN._replace(gpu_seconds=5.0), told]).gpu_seconds == 5.0
+
+
 @pytest.mark.parametrize("doubt", ["receipt estimated", "receipt uncounted"])
 def test_who_has_not_counted_tells_its_gpu_time_all_the_same(doubt: str) -> None:
     for own in (GUESSED, OWN):

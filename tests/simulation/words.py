@@ -66,6 +66,6 @@ class Words:
         for result in told:
             if self._jobs[connection].pop(result["job"], None) == request_id:
                 self._gpu_seconds[request_id] += result.get("gpu_seconds", 0.0)
-            is_last = result["job"] == last["job"] and not last.get("continues")
-            if is_last and result.get("status", 200) == 200 and result.get("usage"):
+            is_last = result["job"] == last["job"] and result.get("receipt") == last["receipt"]
+            if is_last and not last.get("continues") and result.get("status", 200) == 200 and result.get("usage"):
                 self._exact[request_id] = result

@@ -58,8 +58,9 @@ def merged(there: Entry, told: Entry) -> Entry | None:
             + [word for word in (ESTIMATED, CORRECTED) if other.doubts(word)]
         )
         counted = {name: getattr(other, name) for name in ("prompt_tokens", "cached_tokens", "completion_tokens")}
-        earlier = ours.gpu_seconds if _is_of_the_same(other, ours) else 0.0  # of workers that had failed it
-        ours = ours._replace(**counted, gpu_seconds=other.gpu_seconds + earlier, doubt=doubt)
+        both, most = ours.gpu_seconds + other.gpu_seconds, max(ours.gpu_seconds, other.gpu_seconds)
+        seconds = both if _is_of_the_same(other, ours) else most  # ours are of other workers, or may have it already
+        ours = ours._replace(**counted, gpu_seconds=seconds, doubt=doubt)
     elif not ours.gpu_seconds and _is_of_the_same(other, ours):
         ours = ours._replace(gpu_seconds=other.gpu_seconds)
     return None if ours == there else ours
