@@ -318,7 +318,8 @@ async def test_access_is_asked_and_told_once() -> None:
             await worker.expect(wire.Cancel)
             await eventually(lambda: access.settled == [None, usage, "left"])
             await worker.result(job, status=499, usage=usage)
-            assert access.settled == [None, usage, "left", usage]
+            of_nothing = wire.Usage(usage.prompt_tokens, 0, 0, usage.prompt_tokens)
+            assert access.settled == [None, usage, "left", of_nothing], "not a byte of the answer has come"
 
 
 class Faulty:
