@@ -37,7 +37,7 @@ def step(world: "World") -> None:
     for number, worker in schedule.workers.items():
         assert worker.credits >= 0, f"worker {number} has {worker.credits} credits"
     assert schedule.workers.keys() == dispatcher._seats.keys()
-    assert not schedule.wrong, schedule.wrong[0]
+    assert not queue.unfair, queue.unfair[0]
     assert not world.keys.wrong, world.keys.wrong[0]
     if world.loop.idle:
         if not (dispatcher._exchanges or dispatcher._open or dispatcher._jobs):

@@ -1,5 +1,6 @@
 """Whether keys share as is promised: each decision of the schedule, held against what each key has got so far."""
 
+import inspect
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -38,6 +39,14 @@ class _Account:
         self.ceilings[priority, other] = self.got - other.got + other.ahead + self.back
 
 
+def watched(ageing_s: float) -> tuple[Schedule, list[str]]:
+    """A schedule, and what it does that is not fair; of a compiled one, which lets nobody look, that is not told."""
+    if not inspect.isfunction(Schedule.enqueue):
+        return Schedule(ageing_s=ageing_s), []
+    schedule = FairSchedule(ageing_s)
+    return schedule, schedule.wrong
+
+
 class FairSchedule(Schedule):
     """The real schedule; what it hands out must be whose turn it is."""
 
@@ -66,18 +75,16 @@ class FairSchedule(Schedule):
         account.change(-self._charged.pop(ticket))
         self._begin(ticket, returned=True)
 
-    def settle(self, ticket: int, usage: Usage) -> None:
-        super().settle(ticket, usage)
-        entry = self._demands.entries[ticket]
+    def settle_late(self, entry: Entry, usage: Usage) -> None:
+        super().settle_late(entry, usage)
         charge = work.known(usage) / entry.call.weight
-        self._account(entry).change(charge - self._charged[ticket])
-        self._charged[ticket] = charge
+        self._account(entry).change(charge - self._charged[entry.ticket])
+        self._charged[entry.ticket] = charge
 
-    def withdraw(self, ticket: int) -> None:
-        entry = self._demands.entries[ticket]
-        super().withdraw(ticket)
+    def withdraw(self, ticket: int) -> Entry:
+        entry = super().withdraw(ticket)
         self._end(entry)
-        self._charged.pop(ticket, None)
+        return entry
 
     def _hand_out(self, entry: Entry, worker: Worker) -> None:
         self._judge(entry, worker)

@@ -24,7 +24,7 @@ from headrace_queue.worker_socket import Replica
 from tests.simulation import network
 from tests.simulation.books import Book
 from tests.simulation.database import Database, Writer
-from tests.simulation.fairness import FairSchedule
+from tests.simulation.fairness import watched
 from tests.simulation.http_client import Answer, Line
 from tests.simulation.key_access import KeyBook, WatchedAccess
 from tests.simulation.loop import Process
@@ -79,7 +79,7 @@ class QueueActor:
     ) -> None:
         self.process = Process(name)
         self.book = book
-        self.schedule = FairSchedule(plan.ageing_s)
+        self.schedule, self.unfair = watched(plan.ageing_s)
         names = ModelNames(MODELS, self.schedule)
         clock, loop = _Clock(self.process), asyncio.get_running_loop()
         self.ledger = Ledger(LEDGER_METRICS, log, lambda new: books.noticed(new, names.label))
