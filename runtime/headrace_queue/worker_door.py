@@ -8,8 +8,10 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from pydantic import ValidationError
 
 from headrace_api import wire
+from headrace_queue.aiohttp_errors import error_response
 from headrace_queue.conduct import ConductError
 from headrace_queue.connection import PatientSocket, keep_alive
+from headrace_queue.errors import ApiError
 from headrace_queue.invalid import in_words
 from headrace_queue.keys.worker_tokens import WorkerRights, WorkerTokens
 from headrace_queue.metrics import Metrics
@@ -73,7 +75,8 @@ class WorkerDoor:
             return None
         self._log.warning("worker refused", peer=request.remote, reason="token")
         message = "This queue needs `Authorization: Bearer TOKEN` with its worker token."
-        return _refusal(401, message, "invalid_worker_token", {"WWW-Authenticate": "Bearer"})
+        headers = {"WWW-Authenticate": "Bearer"}
+        return error_response(ApiError(401, "invalid_worker_token", message, headers=headers))
 
     def _refuse_protocols(self, request: web.Request, offered: set[str]) -> web.Response:
         """For a worker that speaks none of this queue's protocols, and is none of the seed's: that one offers none."""
@@ -82,7 +85,7 @@ class WorkerDoor:
         message = (
             f"`Sec-WebSocket-Protocol` is {names!r}: accepted is {wire.SUBPROTOCOL}, or none for the seed's protocol."
         )
-        return _refusal(400, message, "unknown_subprotocol", {})
+        return error_response(ApiError(400, "unknown_subprotocol", message))
 
     async def serve(self, socket: Socket, token: str | None, peer: str | None, *, speaks_v1: bool) -> None:
         """Serve one worker until it leaves, whatever its frames come through."""
@@ -193,11 +196,6 @@ def token_of_request(request: web.Request) -> str | None:
 def _offered(request: web.Request) -> set[str]:
     headers = request.headers.getall("Sec-WebSocket-Protocol", [])
     return {name.strip() for header in headers for name in header.split(",")} - {""}
-
-
-def _refusal(status: int, message: str, code: str, headers: dict[str, str]) -> web.Response:
-    error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
-    return web.json_response({"error": error}, status=status, headers=headers)
 
 
 async def _first_message(socket: Socket, shape: type[wire.Registration]) -> wire.Registration | None:
