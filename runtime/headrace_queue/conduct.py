@@ -132,3 +132,8 @@ class Conduct:
         if given is None:
             self.said(now)
         return given
+
+    def doubt(self, job: int, usage: Usage | None, gpu_seconds: float, now: float) -> str:
+        """The same, with what cannot be true of what is said of it, in words; empty where all may be."""
+        given = self.end(job, now)
+        return given.doubt(usage, gpu_seconds, self.gpus, now) if given else ""

@@ -163,9 +163,7 @@ class SeedSession:
         self._streaming, self._usage = False, None
         if self._deadline:
             self._deadline.cancel()
-        now = asyncio.get_running_loop().time()
-        given = self._conduct.end(job, now)
-        doubt = given.doubt(end.usage, end.gpu_seconds, self._conduct.gpus, now) if given else ""
+        doubt = self._conduct.doubt(job, end.usage, end.gpu_seconds, asyncio.get_running_loop().time())
         if doubt:
             self._dispatcher.stop_giving(self._worker)
         self._dispatcher.finish(self._worker, job, call.request_id, end)

@@ -169,9 +169,7 @@ class V1Session:
                 self._dispatcher.replace_models(self._worker, message.models)
 
     def _finish(self, message: wire.Result) -> None:
-        now = self._now()
-        given = self._conduct.end(message.job, now)
-        doubt = given.doubt(message.usage, message.gpu_seconds, self._conduct.gpus, now) if given else ""
+        doubt = self._conduct.doubt(message.job, message.usage, message.gpu_seconds, self._now())
         end = End(message.status, _body(message), message.usage, gpu_seconds=message.gpu_seconds)
         ack = partial(self._acknowledge, message.request_id, doubt)
         if doubt:
