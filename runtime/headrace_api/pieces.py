@@ -3,6 +3,9 @@
 import struct
 from collections.abc import Iterable
 
+TOKEN_MARK = b'"choices"'
+"""Each event that carries some of an answer has it once, with every engine; within a text its quotes are escaped."""
+
 MOST_PIECES = 65_536
 """In one frame: many times what an honest worker has to say at one time."""
 

@@ -7,6 +7,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from headrace_api.pieces import TOKEN_MARK
 from headrace_api.wire import Usage
 from headrace_queue.clock import Timer
 from headrace_queue.conduct import credible
@@ -16,8 +17,6 @@ from headrace_queue.needs import CONTINUES
 from headrace_queue.sse import DONE
 from headrace_queue.transcript import Transcript
 
-_TOKEN_MARK = b'"choices"'
-"""Each event that carries some of an answer has it once; within a text its quotes are escaped."""
 _WORKED = (200, 499, 504)
 """Ends at which a worker that has the request has worked for it, though its client may have nothing of that."""
 
@@ -200,7 +199,7 @@ class Exchange:
             if data:
                 self.sent, self.awaited = True, False
                 if self.call.stream:
-                    self.streamed += data.count(_TOKEN_MARK)
+                    self.streamed += data.count(TOKEN_MARK)
                 return data
         return self.end
 
@@ -279,17 +278,21 @@ class Exchange:
         unread = b"".join(self._pieces)
         if self._transcript is not None and not self._transcript.lost:
             return usage_in(self.asked.openai_url, self._transcript.events() + unread.split(b"\n\n")[:-1])
-        tokens = self.streamed + (unread.count(_TOKEN_MARK) if self.call.stream else 0)
+        tokens = self.streamed + (unread.count(TOKEN_MARK) if self.call.stream else 0)
         return Usage(completion_tokens=tokens, total_tokens=tokens) if tokens else None
 
     def credible(self, end: End) -> Usage | None:
         """What a worker says of it in tokens, bounded by what has come: see `conduct.credible`."""
         if end.usage is None:
             return None
-        answered = self.received
-        if end.body and end.usage.completion_tokens > answered:
-            answered += len(json.dumps(end.body))
-        return credible(end.usage, len(self.call.raw), answered)
+        return credible(end.usage, len(self.call.raw), self.answered(end))
+
+    def answered(self, end: End) -> int:
+        """Bytes that a worker which ends it so has said, as far as they bound what it can have counted."""
+        size = self.received
+        if end.body and end.usage is not None and end.usage.completion_tokens > size:
+            size += len(json.dumps(end.body))
+        return size
 
     def _noted(self, data: bytes, transcript: Transcript) -> bytes:
         """What the client can be given: whole events, until no more can come."""

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
+from headrace_api.pieces import TOKEN_MARK
 from headrace_api.wire import HandBack, Job, Result
 from headrace_worker import transcripts
 from headrace_worker.answering import Emit, Ends, Outcome, reason_of
 from headrace_worker.batcher import Batcher
 from headrace_worker.jobs import (
-    TOKEN_MARK,
     Running,
     Stop,
     ending_of_lost,

@@ -12,9 +12,6 @@ from headrace_worker.transports.protocol import Asking
 _LOST = (500, 502, 503)
 """After pieces were sent: the engine, or the worker, did not finish."""
 
-TOKEN_MARK = b'"choices"'
-"""Each event that carries some of the answer has it once, with every engine; within a text its quotes are escaped."""
-
 Stop = Literal["cancelled", "cut short", "connection lost"]
 
 log = structlog.get_logger()

@@ -1,6 +1,5 @@
 """Turns the ends of requests into rows: of those that were here, and of those that only a worker tells of."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -125,8 +124,7 @@ def _used(exchange: Exchange, end: End) -> End | None:
 def _counts(exchange: Exchange, used: End, now: float) -> tuple[Counts, bool]:
     had_by_one = exchange.started if exchange.attempts == 1 else None
     seconds = now - (exchange.began if had_by_one is None else had_by_one) + _SLACK_SECONDS
-    size = exchange.received + (len(json.dumps(used.body)) if used.body else 0)
-    return possible(used.usage, exchange.gpu_seconds, len(exchange.call.raw), size, seconds)
+    return possible(used.usage, exchange.gpu_seconds, len(exchange.call.raw), exchange.answered(used), seconds)
 
 
 def _plus(moment: float | None, seconds: float) -> float | None:
