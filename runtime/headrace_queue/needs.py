@@ -12,6 +12,8 @@ _CLOUD = "cloud"
 """The hosting that every worker supports, so that it is never listed and never looked for."""
 MOST_TAGS = 4
 MOST_CHARACTERS = 64
+_BLANKS = " \t"
+"""What may stand around a name, as HTTP has it: Python would strip more."""
 
 
 def read_needs(tags: str, hosting: str) -> frozenset[str]:
@@ -22,11 +24,11 @@ def read_needs(tags: str, hosting: str) -> frozenset[str]:
     """
     if not tags and not hosting:
         return frozenset()
-    wanted = {tag.strip() for tag in tags.split(",")} - {""}
+    wanted = [name for tag in tags.split(",") if (name := tag.strip(_BLANKS))]
     if len(wanted) > MOST_TAGS:
         raise bad_header(TAGS, tags, f"{MOST_TAGS} tags at most, separated by commas")
     _check(TAGS, wanted)
-    hostings = {hosting.strip()} - {"", _CLOUD}
+    hostings = {hosting.strip(_BLANKS)} - {"", _CLOUD}
     _check(HOSTING, hostings)
     return offers(wanted, hostings)
 

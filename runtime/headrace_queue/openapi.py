@@ -68,7 +68,17 @@ _REQUEST_ID: Schema = {
     "schema": {"type": "string", "pattern": "^[!-~]{1,512}$"},
 }
 _REQUEST_ID_BACK: Schema = {request_ids.HEADER: {"required": True, "schema": {"type": "string"}}}
-_TAG: Schema = {"type": "string", "minLength": 1, "maxLength": MOST_CHARACTERS}
+_LETTER = r"[!-+\--~\x80-\xff]"
+"""Of a tag's name: all that a header may have but commas, and blanks within the name only."""
+_TAG = rf"{_LETTER}(?:[\t -+\--~\x80-\xff]{{0,{MOST_CHARACTERS - 2}}}{_LETTER})?"
+_TAGS: Schema = {
+    "type": "string",
+    "pattern": rf"^[\t ,]*(?:{_TAG}(?:[\t ]*,[\t ,]*{_TAG}){{0,{MOST_TAGS - 1}}}[\t ,]*)?$",
+}
+_HOSTING: Schema = {
+    "type": "string",
+    "pattern": rf"^[\t ]*(?:[!-~\x80-\xff](?:[\t -~\x80-\xff]{{0,{MOST_CHARACTERS - 2}}}[!-~\x80-\xff])?[\t ]*)?$",
+}
 
 
 def _header(name: str, description: str, schema: Schema) -> Schema:
@@ -77,9 +87,12 @@ def _header(name: str, description: str, schema: Schema) -> Schema:
 
 _WISHES: tuple[Schema, ...] = (
     _header(
-        TAGS, "What the worker must have registered with.", {"type": "array", "items": _TAG, "maxItems": MOST_TAGS}
+        TAGS,
+        f"What the worker must have registered with: {MOST_TAGS} tags at most of up to {MOST_CHARACTERS} characters, "
+        "with commas between.",
+        _TAGS,
     ),
-    _header(HOSTING, "The hosting that the worker must support.", {"type": "string", "maxLength": MOST_CHARACTERS}),
+    _header(HOSTING, f"The hosting that the worker must support, of up to {MOST_CHARACTERS} characters.", _HOSTING),
     _header(PRIORITY.decode(), "One of those that the key may have; else its highest.", {"type": "integer"}),
     _header(DEADLINE.decode(), "After so long nobody waits any more.", {"type": "number", "exclusiveMinimum": 0}),
 )

@@ -56,7 +56,7 @@ _MET = {TAGS: "t", HOSTING: "cloud", DEADLINE.decode(): "60"}
 
 
 def _is_good(name: str, value: Any) -> bool:
-    said = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    said = str(value)
     try:
         if name == DEADLINE.decode():
             with_wishes(Call("", "m", "", b""), None, said.encode())

@@ -342,6 +342,8 @@ async def test_priority_and_deadline_go_to_the_call_within_the_right(start: Star
     for header, value, error, words in (
         ("priority", "6", openai.PermissionDeniedError, "may ask for -5 to 5"),
         ("priority", "high", openai.BadRequestError, "'high': it must be a whole number"),
+        ("priority", "1_0", openai.BadRequestError, "'1_0': it must be a whole number"),
+        ("deadline-seconds", "1_0", openai.BadRequestError, "above 0"),
         ("deadline-seconds", "0", openai.BadRequestError, "above 0"),
         ("deadline-seconds", "nan", openai.BadRequestError, "above 0"),
     ):

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import queue
+import re
 import subprocess
 import sys
 import threading
@@ -15,6 +16,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from queue_setup import BASE, DONE, PLAIN, Start, chunk, eventually
 from raw_http import RawClient, request
@@ -24,11 +27,13 @@ from headrace_api import wire
 from headrace_api.keys import KeyLimits
 from headrace_queue import calls, openapi
 from headrace_queue.app import QueueServer
+from headrace_queue.errors import ApiError
 from headrace_queue.http.head import _WANTED
 from headrace_queue.keys.headers import rate_limit_headers
 from headrace_queue.keys.meter import Meter
 from headrace_queue.ledger.usage_api import USAGE_PATH
 from headrace_queue.logs import make_logger
+from headrace_queue.needs import HOSTING, TAGS, read_needs
 
 
 async def test_it_names_what_there_is(start: Start) -> None:
@@ -59,6 +64,33 @@ def test_it_names_the_headers_that_are_read_and_those_that_are_sent() -> None:
         sent = operation["responses"][status]["headers"]
         assert sent.keys() >= {"x-request-id", *limits}
     assert "x-headrace-eta-seconds" in operation["responses"]["200"]["headers"]
+
+
+VALUES = st.text(
+    st.sampled_from(" \t,") | st.characters(min_codepoint=0x21, max_codepoint=0xFF, exclude_characters="\x7f")
+)
+"""Of a header: what HTTP lets through."""
+
+
+@given(VALUES | st.lists(VALUES, max_size=6).map(",".join))
+@example("a,b,c,d")
+@example("a,b,c,d,e")
+@example(" a, ,b c,,d\t,e,")
+@example("a,a,a,a,a")
+@example("x" * 64 + " ," + "y" * 64)
+@example("x" * 65)
+@example("\xa0" + "x" * 64)
+def test_it_says_which_tags_and_hostings_are_accepted(said: str) -> None:
+    operation = openapi.document()["paths"]["/v1/chat/completions"]["post"]
+    schemas = {each["name"]: each["schema"] for each in operation["parameters"]}
+    for name, asked in ((TAGS, (said, "")), (HOSTING, ("", said))):
+        assert schemas[name]["type"] == "string"
+        accepted = True
+        try:
+            read_needs(*asked)
+        except ApiError:
+            accepted = False
+        assert accepted == bool(re.search(schemas[name]["pattern"], said)), name
 
 
 FUZZ_SECONDS = os.environ.get("HEADRACE_FUZZ_SECONDS")

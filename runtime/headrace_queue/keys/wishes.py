@@ -1,7 +1,6 @@
 """What a client may ask for by headers: a lower priority, and an end of its patience."""
 
-import math
-
+import msgspec
 from msgspec.structs import replace
 
 from headrace_queue.errors import ApiError, bad_body
@@ -9,6 +8,9 @@ from headrace_queue.exchange import Call
 
 PRIORITY = b"x-headrace-priority"
 DEADLINE = b"x-headrace-deadline-seconds"
+
+_WHOLE = msgspec.json.Decoder(int)  # numbers as JSON has them, and so OpenAPI: Python reads 1_0 and infinity, too
+_NUMBER = msgspec.json.Decoder(float)
 
 
 def with_wishes(call: Call, priority: bytes | None, deadline: bytes | None) -> Call:
@@ -26,17 +28,17 @@ def with_wishes(call: Call, priority: bytes | None, deadline: bytes | None) -> C
 
 def _whole(value: bytes) -> int:
     try:
-        return int(value)
-    except ValueError:
+        return _WHOLE.decode(value)
+    except msgspec.DecodeError:
         raise _wrong(PRIORITY, value, "a whole number") from None
 
 
 def _seconds(value: bytes) -> float:
     try:
-        seconds = float(value)
-    except ValueError:
-        seconds = math.nan
-    if not (math.isfinite(seconds) and seconds > 0):
+        seconds = _NUMBER.decode(value)
+    except msgspec.DecodeError:
+        seconds = 0.0
+    if seconds <= 0:
         raise _wrong(DEADLINE, value, "a number of seconds above 0")
     return seconds
 
