@@ -104,13 +104,16 @@ async def test_an_old_client_gets_a_stream_until_the_connection_ends(queue: Queu
 
 
 async def test_expect_continue(queue: Queue, client: RawClient) -> None:
-    async with V1Worker(queue.worker_url, "m", credit=1) as worker:
+    async with V1Worker(queue.worker_url, "m", credit=2) as worker:
         head = request("POST", "/v1/chat/completions", RAW, expect="100-continue").removesuffix(RAW)
         client.send(head)
         assert (await client.head()).status == 100
         client.send(RAW)
         await worker.result(await worker.expect(wire.Job), body=PLAIN)
         assert (await client.response()).status == 200
+        client.post(RAW, expect="")
+        await worker.result(await worker.expect(wire.Job), body=PLAIN)
+        assert (await client.response()).status == 200, "nothing is expected"
     client.post(RAW, expect="a miracle")
     answer = await client.response()
     assert (answer.status, answer.error["param"]) == (417, "expect")

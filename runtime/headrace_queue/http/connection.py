@@ -188,7 +188,7 @@ class Connection(asyncio.Protocol):
         self._deadline = self._since + self._house.limits.body_seconds
         if head.length == 0 or end < len(buffer):
             self._read_body(buffer[end:])
-        if self._state is _State.BODY and b"expect" in head.fields:
+        if self._state is _State.BODY and head.fields.get(b"expect"):
             self._transport.write(_CONTINUE)
 
     def _read_body(self, data: bytes) -> None:
@@ -351,8 +351,8 @@ def _joined(before: bytes | bytearray, data: bytes) -> bytearray:
 
 
 def _check(head: Head) -> None:
-    expected = head.fields.get(b"expect")
-    if expected is not None and expected.lower() != b"100-continue":
+    expected = head.fields.get(b"expect", b"")
+    if expected.lower() not in {b"", b"100-continue"}:  # one without a value expects nothing
         raise errors.bad_expectation(expected.decode("latin-1"))
     encoding = head.fields.get(b"content-encoding", b"identity").decode("latin-1")
     if encoding.lower() != "identity":
