@@ -4,6 +4,7 @@ And all their answers an id.
 """
 
 import uuid
+from http import HTTPStatus
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -34,6 +35,29 @@ async def openai_errors(request: web.Request, handler: Handler) -> web.StreamRes
         shaped = errors.ApiError(error.status, (error.reason or "error").lower().replace(" ", "_"), message)
         response = error_response(shaped)
         response.headers.update({"Allow": allowed} if allowed else {})
+        return response
+
+
+class OpenAiRequestHandler(web.RequestHandler):
+    """aiohttp's protocol, but for how it refuses what it cannot read, which no middleware gets to see."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """The answer; a bad request is its client's affair, and writes no log as a fault of a handler does."""
+        if status != HTTPStatus.BAD_REQUEST:
+            return super().handle_error(request, status, exc, message)
+        why = (message or "").partition("\n")[0].rstrip(".:")
+        response = error_response(errors.bad_http(why))
+        response.headers[HEADER] = uuid.uuid4().hex
+        response.headers["Connection"] = "close"
+        response.force_close()
         return response
 
 

@@ -5,6 +5,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from http import HTTPStatus
 from typing import Self
 
@@ -18,7 +19,7 @@ from headrace_api.load import OPERATOR_PATH
 from headrace_api.wire import WORKER_PATH
 from headrace_queue import openapi
 from headrace_queue.access import Access
-from headrace_queue.aiohttp_errors import openai_errors, tell_request_id
+from headrace_queue.aiohttp_errors import OpenAiRequestHandler, openai_errors, tell_request_id
 from headrace_queue.clock import LoopClock
 from headrace_queue.console.door import Console
 from headrace_queue.console.sight import look
@@ -251,7 +252,15 @@ class QueueServer:
         limits = HttpLimits(body=settings.max_request_bytes)
         if runner.server is None:
             raise RuntimeError("a runner that is set up has a server")
-        self._http = HttpServer(self._api, runner.server, limits, self._log, certificate)
+        elsewhere = partial(
+            OpenAiRequestHandler,
+            runner.server,
+            loop=asyncio.get_running_loop(),
+            access_log=None,  # type: ignore[arg-type]  # which is how it is left out
+            max_line_size=limits.head,
+            max_field_size=limits.head,
+        )
+        self._http = HttpServer(self._api, elsewhere, limits, self._log, certificate)
         return await self._http.listen(settings.host, settings.port)
 
     async def _listen_for_the_cluster(self) -> int:

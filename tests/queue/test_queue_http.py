@@ -166,6 +166,33 @@ async def test_what_cannot_be_served_gets_openais_error(
         assert await client.ended() == b""
 
 
+async def test_what_is_handed_over_may_have_as_large_a_head(queue: Queue) -> None:
+    for path, header, status in (("/v1/usage?key=" + "y" * 60_000, "y", 200), ("/v1/nothing", "y" * 60_000, 404)):
+        async with RawClient(queue.server.port) as client:
+            client.send(request("GET", path, x=header))
+            assert (await client.response()).status == status
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        request("GET", "/v1/usage", b"", "1.1", **{f"x{number}": "y" for number in range(200)}),
+        request("GET", "/v1/usage", host="x\r\nhost: y"),
+        request("GET", "/v1/usage") + b"nonsense\r\n\r\n",
+        request("POST", "/v1/usage", b"zz\r\n", transfer_encoding="chunked"),
+    ],
+)
+async def test_what_is_handed_over_and_cannot_be_read(
+    client: RawClient, caplog: pytest.LogCaptureFixture, sent: bytes
+) -> None:
+    client.send(sent)
+    answer = await client.response()
+    assert (answer.status, answer.headers["connection"], answer.error["code"]) == (400, "close", "invalid_http")
+    assert len(answer.headers["x-request-id"]) == 32
+    assert await client.ended() == b""
+    assert not caplog.records, "bad requests do not fill the log"
+
+
 async def test_who_sends_much_ahead_is_served_once(queue: Queue, client: RawClient) -> None:
     async with V1Worker(queue.worker_url, "m", credit=1) as worker:
         client.post(RAW)
