@@ -106,22 +106,26 @@ def test_an_api_server_that_was_away_is_worked_with_again_by_the_same_process(pl
     plane.kubectl("delete", "inferencemodel", "afterwards")
 
 
-def versions(plane):
-    """Of the model and its children; Kubernetes' own controllers write some of their statuses, once."""
-    return [
-        item["metadata"]["resourceVersion"] for item in (plane.get("inferencemodel", "made"), *children(plane, "made"))
-    ]
+def versions(items):
+    return [item["metadata"]["resourceVersion"] for item in items]
+
+
+def family(plane):
+    return [plane.get("inferencemodel", "made"), *children(plane, "made")]
 
 
 def settled(plane):
-    """The versions, once they stay the same for a while."""
-    before = versions(plane)
+    """The versions of the model and its children, once Kubernetes' own controllers have written their statuses."""
+    items = family(plane)
+    theirs = [item for item in items if item["kind"] in {"Deployment", "PodDisruptionBudget"}]
+    seen = [item["metadata"]["generation"] == item.get("status", {}).get("observedGeneration") for item in theirs]
+    before = versions(items)
     time.sleep(2)
-    return before if versions(plane) == before else None
+    return before if len(seen) == 2 and all(seen) and versions(family(plane)) == before else None
 
 
 def test_at_rest_nothing_is_written(plane, made):
     before = until(lambda: settled(plane))
     time.sleep(5)
-    assert versions(plane) == before
+    assert versions(family(plane)) == before
     assert len(made) + 1 == len(before)

@@ -18,11 +18,13 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         match self.path, body.get("lora_name"):
             case "/v1/load_lora_adapter", name:
-                self.reply(400 if name in loaded else 200)
-                loaded.add(name)
+                status = 400 if name in loaded else 200
+                loaded.add(name)  # before the answer, after which it may be asked for
+                self.reply(status)
             case "/v1/unload_lora_adapter", name:
-                self.reply(200 if name in loaded else 404)
+                status = 200 if name in loaded else 404
                 loaded.discard(name)
+                self.reply(status)
             case _:
                 self.reply(200 if body["model"] in {"m", *loaded} else 404, model=body["model"])
 
