@@ -80,7 +80,7 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
     ] = _LIMITS.client_buffer_bytes,
     max_attempts: Annotated[int, Option(min=1, help="Workers that may fail a request.")] = _LIMITS.max_attempts,
     priority_ageing_seconds: Annotated[
-        float, Option(min=0.001, help="How long a request waits to count as one of the next higher priority.")
+        float, Option(min=0.001, help="How long a key gets nothing to have one priority more.")
     ] = _DEFAULTS.priority_ageing_seconds,
     affinity_slack: Annotated[
         int, Option(min=0, help="Requests that a conversation's worker may have more than the best one.")

@@ -1,8 +1,12 @@
 """What is promised of fair shares and priorities, apart from how they are kept."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
+from tests.simulation.fairness import FairSchedule
 
 from headrace_api.wire import Usage
 from headrace_queue.exchange import Call
@@ -78,6 +82,95 @@ def test_a_key_saves_up_nothing_while_it_asks_for_nothing() -> None:
     assert 19 <= sum(order) <= 21
 
 
+def test_what_was_passed_over_for_a_higher_priority_has_no_rights_over_those_that_come_later() -> None:
+    schedule, owners = one_at_a_time(), dict(enumerate(20 * "p" + 20 * "h" + 20 * "n"))
+    for number in range(40):
+        schedule.enqueue(number, call(number, owners[number], priority=int(owners[number] == "h")))
+    assert {owners[serve(schedule)] for _ in range(20)} == {"h"}
+    for number in range(40, 60):
+        schedule.enqueue(number, call(number, owners[number]))
+    assert "".join(owners[serve(schedule)] for _ in range(20)) == 10 * "pn"
+
+
+def adapted(number: int, key: str) -> Call:
+    return Call(str(number), "m:a", "", b"x" * 100, key=key, adapter="a")
+
+
+def test_a_key_saves_up_nothing_where_nobody_can_take_what_it_asks_for() -> None:
+    schedule, owners = one_at_a_time(), {}
+    schedule.enqueue(0, adapted(0, "saver"))
+    for number in range(1, 61):
+        owners[number] = ("busy", "saver")[number > 30]
+        if number == 31:
+            assert {owners[serve(schedule)] for _ in range(10)} == {"busy"}
+        schedule.enqueue(number, call(number, owners[number]))
+    assert 9 <= [owners[serve(schedule)] for _ in range(20)].count("saver") <= 11
+
+
+def test_what_waits_for_a_worker_catches_up_once_there_is_one() -> None:
+    """Those of the same line share that evenly, also who came last."""
+    schedule, owners = one_at_a_time(), {}
+    for number, key in enumerate(10 * "a" + 30 * "b" + 10 * "c"):
+        owners[number] = key
+        if key == "c" and owners[number - 1] == "b":
+            assert {owners[serve(schedule)] for _ in range(10)} == {"b"}
+        schedule.enqueue(number, call(number, key) if key == "b" else adapted(number, key))
+    schedule.replace_models(WORKER, ["m", "m:a"])
+    order = "".join(owners[serve(schedule)] for _ in range(30))
+    assert abs(order[:20].count("a") - order[:20].count("c")) <= 1
+    assert order.count("a") == 10
+    assert order[:10].count("b") < 5
+
+
+def test_a_flood_of_low_priority_that_has_become_old_is_no_flood_for_what_comes_with_a_higher_one() -> None:
+    schedule = one_at_a_time()
+    for number in range(100):
+        schedule.enqueue(number, call(number, "flood"))
+    assert serve(schedule) == 0
+    for number in range(100, 110):
+        schedule.enqueue(number, call(number, "urgent", priority=1), now=1000.0)
+    order = [serve(schedule) for _ in range(12)]
+    assert order == [1, *range(100, 110), 2], "what it had waited for it got with the first"
+
+
+Lines = st.sampled_from([("m", 0), ("m", 0), ("m", 1), ("m:a", 0), ("m:b", 0)])
+Event = st.one_of(
+    st.tuples(st.just("come"), st.sampled_from("abc"), Lines, st.integers(0, 4000)),
+    st.tuples(st.just("serve"), st.sampled_from([WORKER, WORKER, WORKER + 1, WORKER + 2])),
+    st.tuples(st.sampled_from(["leave", "back", "settle", "isolate"]), st.integers(0, 1000)),
+)
+
+
+@pytest.mark.slow
+@given(st.lists(Event, max_size=120))
+def test_keys_share_in_each_line_whatever_waits_in_others(events: list[tuple[Any, ...]]) -> None:
+    schedule = FairSchedule(ageing_s=10)
+    for number, models in enumerate((["m"], ["m", "m:a"], ["m:b"])):
+        schedule.add(WORKER + number, models)
+    for ticket, (what, *how) in enumerate(events):
+        entries = schedule._demands.entries
+        running = sorted(number for number, entry in entries.items() if entry.worker is not None)
+        some = sorted(entries.keys() - set(running)) if what == "isolate" else running
+        if what == "come":
+            key, (model, priority), size = how
+            adapter = model.partition(":")[2]
+            of_key = replace(call(ticket, key, 1 + ord(key) % 3, priority, size), model=model, adapter=adapter)
+            schedule.enqueue(ticket, of_key, float(ticket))
+        elif what == "serve":
+            schedule.grant(how[0], 1)
+        elif some and what == "isolate":
+            schedule.isolate(some[how[0] % len(some)])
+        elif some and what == "back":
+            schedule.give_back(some[how[0] % len(some)])
+        elif some:
+            done = some[how[0] % len(some)]
+            if what == "settle":
+                schedule.settle(done, Usage(prompt_tokens=how[0], completion_tokens=how[0] // 2))
+            schedule.withdraw(done)
+        assert all(ticket in entries for ticket, _ in schedule.decide())
+    assert not schedule.wrong
+
+
 @pytest.mark.slow
 def test_many_keys_that_have_left_are_forgotten() -> None:
     schedule = one_at_a_time()
@@ -110,18 +203,31 @@ def test_what_comes_back_is_served_where_it_stood() -> None:
     assert [serve(schedule), serve(schedule)] == [first, second]
 
 
-Waiting = st.tuples(st.sampled_from("abc"), st.sampled_from([0, 0, 1, 5]), st.integers(0, 20_000), st.integers(0, 60))
+Waiting = st.tuples(
+    st.sampled_from("abc"),
+    st.sampled_from(["m", "m:a"]),
+    st.sampled_from([0, 0, 1, 5]),
+    st.integers(0, 20_000),
+    st.integers(0, 60),
+    st.booleans(),
+)
 
 
 @given(st.lists(Waiting, min_size=1, max_size=25))
-def test_the_order_that_is_told_is_the_order_that_is_kept(waiting: list[tuple[str, int, int, int]]) -> None:
-    schedule, now = one_at_a_time(), 0.0
-    for ticket, (key, priority, size, pause) in enumerate(waiting):
+def test_the_order_that_is_told_is_the_order_that_is_kept(
+    waiting: list[tuple[str, str, int, int, int, bool]],
+) -> None:
+    schedule, now, kept = one_at_a_time(), 0.0, []
+    schedule.replace_models(WORKER, ["m", "m:a"])
+    for ticket, (key, model, priority, size, pause, one_is_served) in enumerate(waiting):
         now += pause
-        schedule.enqueue(ticket, call(ticket, key, 1 + ord(key) % 3, priority, size), now)
-    told = schedule.positions("m")
-    kept = [serve(schedule) for _ in waiting]
-    assert [told[ticket] for ticket in kept] == list(range(len(waiting)))
+        asked = replace(call(ticket, key, 1 + ord(key) % 3, priority, size), model=model, adapter=model[2:])
+        schedule.enqueue(ticket, asked, now)
+        if one_is_served:
+            kept.append(serve(schedule))
+    told = [entry.ticket for _, entry in schedule.in_order()]
+    assert [serve(schedule) for _ in told] == told
+    assert len(told) + len(kept) == len(waiting)
 
 
 def test_an_adapter_shares_with_its_model() -> None:

@@ -13,8 +13,8 @@ from headrace_queue.ledger.bookkeeper import Bookkeeper
 from headrace_queue.ledger.entry import ESTIMATED, Entry, merged
 from headrace_queue.ledger.ledger import Ledger
 from headrace_queue.room import Room
-from headrace_queue.schedule import Schedule
-from headrace_queue.schedule.shares import Flow, Shares
+from headrace_queue.schedule import Schedule, shares
+from headrace_queue.schedule.shares import Shares
 from headrace_queue.waiting_room import WaitingRoom
 from headrace_queue.worker_socket import V1Link
 from headrace_worker import job_runner
@@ -114,8 +114,8 @@ def a_failed_workers_words_stay(patch: pytest.MonkeyPatch) -> None:
 def one_key_is_charged_nothing(patch: pytest.MonkeyPatch) -> None:
     real = Shares._charge
 
-    def charge(self: Shares, flow: Flow, charge: float) -> None:
-        real(self, flow, 0.0 if flow.key == "k1" else charge)
+    def charge(self: Shares, entry: shares.Entry, charge: float) -> None:
+        real(self, entry, 0.0 if entry.flow.key == "k1" else charge)
 
     patch.setattr(Shares, "_charge", charge)
 
@@ -123,18 +123,22 @@ def one_key_is_charged_nothing(patch: pytest.MonkeyPatch) -> None:
 def one_key_is_charged_too_much(patch: pytest.MonkeyPatch) -> None:
     real = Shares._charge
 
-    def charge(self: Shares, flow: Flow, charge: float) -> None:
-        real(self, flow, charge * 16 if flow.key == "k2" else charge)
+    def charge(self: Shares, entry: shares.Entry, charge: float) -> None:
+        real(self, entry, charge * 16 if entry.flow.key == "k2" else charge)
 
     patch.setattr(Shares, "_charge", charge)
 
 
 def keys_that_come_later_begin_below_the_others(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Shares, "flow", lambda self, key: self._flows.setdefault(key, Flow(key, 0.0)))
+    def begin(self: Shares, entry: shares.Entry) -> None:
+        if turns := self.lines.get(entry.line):
+            turns.left[entry.flow] = 0.0
+
+    patch.setattr(Shares, "_catch_up", begin)
 
 
 def the_youngest_of_the_priorities_goes_first(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Shares, "urgency", lambda _self, entry: (entry.since, entry.ticket))
+    patch.setattr(Shares, "urgency", lambda _self, entry, _served: (entry.since, entry.ticket))
 
 
 def what_unanswered_requests_reserved_is_not_given_back(patch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from headrace_queue.schedule.worker import Worker
 from headrace_queue.schedule.workforce import Workforce
 
 AGEING_SECONDS = 30.0
-"""After so long a request counts as one of the next higher priority."""
+"""A key that has got nothing with a priority for so long has one more there."""
 
 _AVOIDED = 7
 SLACK_REQUESTS = 8

@@ -38,7 +38,8 @@ class Demands:
         """A request is there: it is to wait, or to be served."""
         demand = self.models.get(call.model) or self._begin(call)
         line = line_of(call.model, call.needs, call.priority)
-        self.entries[ticket] = entry = Entry(ticket, call, now, work, demand, demand.shares.flow(call.key), line)
+        flow = demand.shares.flow(call.key, now)
+        self.entries[ticket] = entry = Entry(ticket, call, now, work, demand, flow, line)
         return entry
 
     def wait(self, entry: Entry) -> None:

@@ -73,3 +73,15 @@ class Ranking(Generic[_T]):
 
     def __len__(self) -> int:
         return len(self._places)
+
+
+def first(ranking: Ranking[_T]) -> _T:
+    """The one with the least rank.
+
+    Raises:
+        LookupError: there is nothing in it.
+    """
+    item = ranking.first()
+    if item is None:
+        raise LookupError("an empty ranking has no first")
+    return item

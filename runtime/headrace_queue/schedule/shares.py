@@ -4,30 +4,36 @@
 key with the least. A key that begins to wait starts no lower than the counter of the key served last, so nobody saves
 up rights while asking for nothing; once nothing waits, all are quits. This is start-time fair queueing (Goyal, Vin and
 Cheng, 1996) in the form of virtual token counters (Sheng et al., Fairness in Serving Large Language Models, OSDI 2024):
-work is estimated when it is handed out and corrected when it is known. What two keys that both wait have got, by
-weight, differs by no more than one of the largest requests of each.
+work is estimated when it is handed out and corrected when it is known.
 
-**Priorities.** Among priorities the highest goes first, but each `ageing_s` seconds of waiting count as one priority
-more, so the lowest is served, too.
+**Lines.** A model and its adapters share one `Shares`, since they share workers. What only some workers can take (a
+model's adapter, tags, a quarantine) waits in a `Lane` of its own, so that it never stands in the way of others, and
+each priority of a lane is a `Line`. Workers or higher priorities may pass a line over for long, so each is a fair queue
+of its own: a key has a rank there, which begins where the one stood that was served last from there, and which is
+raised by all that the key is given while it waits, from whatever line. So what two keys that both wait in a line are
+given from then on, by weight, differs by no more than one of the largest requests of each, and nobody gets more by
+waiting in many. Among lines of one priority the first key of each is compared; it stands no lower than where it began
+among all.
+
+**Priorities.** Among priorities the highest goes first, but each `ageing_s` seconds in which a key was given nothing
+from a line count there as one priority more, so the lowest is served, too, and a flood of a low one has no more of
+that than one request has.
 
 A ticket that comes back is not charged for, so its key stands where it stood; within a key the oldest goes first.
-
-A model and its adapters share one `Shares`, since they share workers. What only some workers can take (a model's
-adapter, tags, a quarantine) waits in a `Lane` of its own, so that it never stands in the way of others.
 """
 
-from collections.abc import Collection, Hashable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from math import inf
+from typing import TYPE_CHECKING, NamedTuple
 
 from headrace_queue.exchange import Call
-from headrace_queue.schedule.ranking import Ranking
+from headrace_queue.schedule.ranking import Ranking, first
 
 if TYPE_CHECKING:
     from headrace_queue.schedule.demand import Demand
 
-_T = TypeVar("_T", bound=Hashable)
 _MANY_FLOWS = 1024
 _MANY_LINES = 1024
 
@@ -56,6 +62,20 @@ def line_of(model: str, needs: frozenset[str], priority: int) -> Line:
 
 
 @dataclass(slots=True, eq=False)
+class Backlog:
+    """What one key has waiting in a line."""
+
+    rank: float
+    begun: float
+    """Where the key stood among all when it began to wait there."""
+    turn: int
+    """How many turns there had been then: only what was given later counts."""
+    tickets: "Ranking[Entry]" = field(default_factory=Ranking)
+    served: float = -inf
+    """When something was last given to the key from here: the time at which the latest request had come by then."""
+
+
+@dataclass(slots=True, eq=False)
 class Flow:
     """What one key has of a model."""
 
@@ -63,13 +83,31 @@ class Flow:
     counter: float
     """The work that it was given, by weight."""
     running: int = 0
-    waiting: "dict[Line, Ranking[Entry]]" = field(default_factory=dict)
+    waiting: dict[Line, Backlog] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class Turns:
+    """Whose turn it is in a line in which something waits."""
+
+    clock: float
+    """The rank of the one served last, or where the line began."""
+    turn: int
+    """As of `Backlog`, when the line began."""
+    flows: Ranking[Flow] = field(default_factory=Ranking)
+    """Those that wait, by rank and oldest ticket."""
+    left: dict[Flow, float] = field(default_factory=dict)
+    """The ranks of those that do not wait any more."""
+    sweep_at: int = _MANY_FLOWS
 
 
 class Entry:
     """A request that the schedule knows."""
 
-    __slots__ = ("avoid", "call", "charged", "demand", "flow", "line", "since", "ticket", "work", "worker")
+    __slots__ = (
+        "avoid", "begun", "call", "charged", "demand", "flow", "line", "rank", "since", "ticket", "turn", "work",
+        "worker",
+    )  # fmt: skip
 
     def __init__(  # noqa: PLR0913, PLR0917 - what is known of it; one is made for each request, see decision 28
         self, ticket: int, call: Call, since: float, work: float, demand: "Demand", flow: Flow, line: Line
@@ -85,6 +123,11 @@ class Entry:
         self.line = line
         self.charged = 0.0
         """What its flow's counter was raised by for it."""
+        self.rank = 0.0
+        self.begun = 0.0
+        """Both as of its `Backlog`, of one that waits no longer."""
+        self.turn = 0
+        """The how manyth it was that a worker got."""
         self.worker: int | None = None
         self.avoid: tuple[int, ...] = ()
         """Workers that have failed it."""
@@ -99,15 +142,21 @@ class Shares:
         self.running = 0
         self._ageing_s = ageing_s
         self._floor = 0.0
-        """Where a flow begins: the counter of the one served last, and once nothing waits, the highest of all."""
+        """The clock of all lines, where a flow begins: the counter of the one served last, and once nothing waits, the
+        highest of all."""
+        self._latest = 0.0
+        """When the latest request came."""
+        self._turn = 0
+        """How often a worker has got something."""
         self._top = 0.0
         self._flows: dict[str, Flow] = {}
         self._sweep_at = _MANY_FLOWS
-        self.lines: dict[Line, Ranking[Flow]] = {}
-        """Those with something in them: the flows that wait, by counter and oldest ticket."""
+        self.lines: dict[Line, Turns] = {}
+        """Those with something in them."""
 
-    def flow(self, key: str) -> Flow:
-        """A key's; one that has not waited stands no lower than the one served last."""
+    def flow(self, key: str, now: float) -> Flow:
+        """A key's, of which a request comes; one that has not waited stands no lower than the one served last."""
+        self._latest = now
         flow = self._flows.get(key)
         if flow is None:
             if len(self._flows) >= self._sweep_at:
@@ -118,33 +167,34 @@ class Shares:
         return flow
 
     def push(self, entry: Entry) -> None:
-        """It waits."""
-        line, flow = entry.line, entry.flow
-        tickets = flow.waiting.get(line)
-        if tickets is None:
-            tickets = flow.waiting[line] = Ranking()
-        tickets.put(entry, entry.ticket)
-        self.waiting += 1
-        flows = self.lines.get(line)
-        if flows is None:
-            flows = self.lines[line] = Ranking()
-        flows.put(flow, (flow.counter, _first(tickets).ticket))
+        """It waits from now on."""
+        flow = entry.flow
+        if entry.line not in flow.waiting:
+            flow.counter = max(flow.counter, self._floor)
+            entry.begun = flow.counter
+            self._catch_up(entry)
+        self._put(entry)
 
     def drop(self, entry: Entry) -> None:
         """It waits no longer."""
         line, flow = entry.line, entry.flow
-        tickets = flow.waiting[line]
-        tickets.drop(entry)
+        backlog, turns = flow.waiting[line], self.lines[line]
+        backlog.tickets.drop(entry)
+        entry.rank, entry.begun = backlog.rank, backlog.begun
         self.waiting -= 1
         if not self.waiting:
             self._floor = self._top
-        if tickets:
-            self.lines[line].put(flow, (flow.counter, _first(tickets).ticket))
+        if backlog.tickets:
+            _rank(turns, flow, backlog)
             return
         del flow.waiting[line]
-        self.lines[line].drop(flow)
-        if not self.lines[line]:
+        turns.flows.drop(flow)
+        turns.left[flow] = backlog.rank
+        if not turns.flows:
             del self.lines[line]
+        elif len(turns.left) >= turns.sweep_at:
+            turns.left = {flow: rank for flow, rank in turns.left.items() if rank > turns.clock}
+            turns.sweep_at = max(_MANY_FLOWS, 2 * len(turns.left))
 
     def move(self, entry: Entry, line: Line) -> None:
         """It waits in another line."""
@@ -152,22 +202,28 @@ class Shares:
         self.drop(entry)
         self._floor = floor  # something has waited all along
         entry.line = line
-        self.push(entry)
+        self._catch_up(entry)
+        self._put(entry)
 
     def serve(self, entry: Entry) -> None:
         """A worker gets it; it has never waited, or does no longer."""
         flow = entry.flow
-        self._floor = max(self._floor, flow.counter) if self.waiting else self._top
+        if not self.waiting:
+            self._floor = self._top
+        else:
+            self._pass(entry)
+        entry.turn = self._turn = self._turn + 1
         entry.charged = entry.work / entry.call.weight
-        self._charge(flow, entry.charged)
+        self._charge(entry, entry.charged)
         flow.running += 1
         self.running += 1
 
     def give_back(self, entry: Entry) -> None:
         """It waits again, as if it had never been served."""
         self.end(entry)
-        self._charge(entry.flow, -entry.charged)
-        self.push(entry)
+        self._catch_up(entry)
+        self._charge(entry, -entry.charged)
+        self._put(entry)
 
     def end(self, entry: Entry) -> None:
         """A worker has it no longer."""
@@ -177,34 +233,85 @@ class Shares:
     def correct(self, entry: Entry, work: float) -> None:
         """What it was really, of one that a worker has or, when it was withdrawn, had."""
         charged = work / entry.call.weight
-        self._charge(entry.flow, charged - entry.charged)
+        self._charge(entry, charged - entry.charged)
         entry.charged = charged
 
     def head(self, closed: Collection[Lane] = (), only: Lane | None = None) -> Entry | None:
         """What is next, but for the lanes that are closed, or of one lane only; None if there is nothing."""
         heads: dict[int, tuple[tuple[float, int], Entry]] = {}
-        for line, flows in self.lines.items():
+        for line, turns in self.lines.items():
             if (closed and line.lane in closed) or (only is not None and line.lane != only):
                 continue
-            flow = _first(flows)
-            rank = flows.rank(flow)
-            if line.priority not in heads or rank < heads[line.priority][0]:
-                heads[line.priority] = rank, _first(flow.waiting[line])
+            flow = first(turns.flows)
+            backlog = flow.waiting[line]
+            place = max(backlog.rank, backlog.begun), turns.flows.rank(flow)[1]
+            if line.priority not in heads or place < heads[line.priority][0]:
+                heads[line.priority] = place, first(backlog.tickets)
         found = [entry for _, entry in heads.values()]
         if len(found) > 1:
-            return max(found, key=self.urgency)
+            return max(found, key=self._urgency)
         return found[0] if found else None
 
-    def urgency(self, entry: Entry) -> tuple[float, int]:
-        """Of those that are next of their priorities, the one with the greatest goes first."""
-        # As all become older at the same pace, who is before whom never changes: the time of day is of no account.
-        return entry.line.priority * self._ageing_s - entry.since, -entry.ticket
+    def urgency(self, entry: Entry, served: float) -> tuple[float, int]:
+        """Of those that are next of their priorities, the one with the greatest goes first.
 
-    def _charge(self, flow: Flow, charge: float) -> None:
+        `served` is that of its `Backlog`.
+        """
+        # As all become older at the same pace, who is before whom never changes: the time of day is of no account.
+        return entry.line.priority * self._ageing_s - max(entry.since, served), -entry.ticket
+
+    def _urgency(self, entry: Entry) -> tuple[float, int]:
+        return self.urgency(entry, entry.flow.waiting[entry.line].served)
+
+    @property
+    def latest(self) -> float:
+        """When the latest request came."""
+        return self._latest
+
+    def _catch_up(self, entry: Entry) -> None:
+        """If its key waits for nothing else in its line, it stands there no lower than the one served last."""
+        turns = self.lines.get(entry.line)
+        if turns is not None and turns.left.get(entry.flow, inf) < turns.clock:
+            del turns.left[entry.flow]
+
+    def _put(self, entry: Entry) -> None:
+        line, flow = entry.line, entry.flow
+        turns = self.lines.get(line)
+        if turns is None:
+            turns = self.lines[line] = Turns(flow.counter, self._turn)
+        backlog = flow.waiting.get(line)
+        if backlog is None:
+            rank = turns.left.pop(flow, turns.clock)
+            backlog = flow.waiting[line] = Backlog(rank, entry.begun, self._turn)
+        backlog.tickets.put(entry, entry.ticket)
+        self.waiting += 1
+        _rank(turns, flow, backlog)
+
+    def _pass(self, entry: Entry) -> None:
+        """Of those that wait, it is this one's turn: the clocks go on to where it stood."""
+        self._floor = max(self._floor, entry.rank, entry.begun)
+        if turns := self.lines.get(entry.line):
+            turns.clock = max(turns.clock, entry.rank)
+        if backlog := entry.flow.waiting.get(entry.line):
+            backlog.served = self._latest
+
+    def _charge(self, entry: Entry, charge: float) -> None:
+        flow = entry.flow
         flow.counter += charge
         self._top = max(self._top, flow.counter)
-        for line, tickets in flow.waiting.items():
-            self.lines[line].put(flow, (flow.counter, _first(tickets).ticket))
+        for line, backlog in flow.waiting.items():
+            turns = self.lines[line]
+            if (turns.turn if line == entry.line else backlog.turn) < entry.turn:
+                backlog.rank += charge
+                _rank(turns, flow, backlog)
+        if entry.line not in flow.waiting:
+            self._charge_later(entry, charge)
+
+    def _charge_later(self, entry: Entry, charge: float) -> None:
+        """The key has nothing more in its line: for when it has again, if others have kept the line until then."""
+        turns = self.lines.get(entry.line)
+        if turns is not None and turns.turn < entry.turn:
+            turns.left[entry.flow] = turns.left.get(entry.flow, turns.clock) + charge
 
     def _sweep(self) -> None:
         """Forget the keys that have nothing here, and no more than they would begin with."""
@@ -214,8 +321,5 @@ class Shares:
         self._sweep_at = max(_MANY_FLOWS, 2 * len(self._flows))
 
 
-def _first(ranking: "Ranking[_T]") -> _T:
-    item = ranking.first()
-    if item is None:
-        raise LookupError("an empty ranking is not kept")
-    return item
+def _rank(turns: Turns, flow: Flow, backlog: Backlog) -> None:
+    turns.flows.put(flow, (backlog.rank, first(backlog.tickets).ticket))
