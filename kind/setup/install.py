@@ -11,7 +11,7 @@ from toolbox import paths, steps
 NAMESPACE = "headrace"
 RELEASE = "headrace"
 PROGRAMS = ("operator", "queue", "runtime-llamacpp")
-_CHART = paths.ROOT / "charts" / "headrace"
+CHART = paths.ROOT / "charts" / "headrace"
 
 
 def cluster_and_images(nodes: int, *, embedded: bool = False) -> None:
@@ -39,17 +39,27 @@ def chart(values: Mapping[str, str]) -> None:
         values: `--set` values beside those for the images that `cluster_and_images` made.
     """
     _namespace()
+    _forget_what_was_cut_off()
     tags = {"operator.image.tag": "operator", "queue.image.tag": "queue"}
     tags["runtime.images.LlamaCppEngine.tag"] = "runtime-llamacpp"
     settings = {**{name: images.tag(image) for name, image in tags.items()}, **values}
     command: list[str | Path] = [local.helm(), "--kubeconfig", local.kubeconfig(), "upgrade", "--install", RELEASE]
-    command += [_CHART, "--namespace", NAMESPACE, "--wait", "--timeout", "180s", "--reset-then-reuse-values"]
+    command += [CHART, "--namespace", NAMESPACE, "--wait", "--timeout", "180s", "--reset-then-reuse-values"]
     for name, value in settings.items():
         command += ["--set", f"{name}={value}"]
     try:
         steps.run(command, log="helm")
     except steps.StepError as error:
         raise steps.StepError(f"{error}\n{_what_runs()}") from None
+
+
+def _forget_what_was_cut_off() -> None:
+    """Let helm forget what it was at when it was killed, or it would refuse all that follows.
+
+    Such a release has the status pending-install, pending-upgrade or pending-rollback (helm's `release.Status`).
+    """
+    stages = "status in (pending-install,pending-upgrade,pending-rollback)"
+    kubectl("delete", "secrets", "--selector", f"owner=helm,name={RELEASE},{stages}")
 
 
 def _what_runs() -> str:

@@ -12,7 +12,7 @@ import postgres
 import pytest
 from postgres import Postgres
 from prometheus_client import CollectorRegistry
-from queue_setup import BASE, Queue, Start
+from queue_setup import Queue, Start, base
 from sqlalchemy import Engine
 
 from headrace_queue.app import QueueServer
@@ -32,7 +32,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
 
         async def start_one(**options: Any) -> Queue:
             limits = {key: options.pop(key) for key in list(options) if hasattr(Limits, key)}
-            settings = replace(BASE, **{"data_folder": tmp_path, **options}, limits=Limits(**limits))
+            settings = replace(base(tmp_path), **options, limits=Limits(**limits))
             registry, log = CollectorRegistry(), io.StringIO()
             server = await stack.enter_async_context(QueueServer(settings, registry, make_logger(stream=log)))
             http = await stack.enter_async_context(aiohttp.ClientSession())

@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -16,7 +17,10 @@ from headrace_api.load import Load, ModelLoad
 from headrace_queue.app import QueueServer
 from headrace_queue.settings import Settings
 
-BASE = Settings(host="127.0.0.1", port=0, admin_port=0, drain_seconds=4)
+
+def base(folder: Path) -> Settings:
+    """What the queues of these tests have in common; the folder is for the database."""
+    return Settings(host="127.0.0.1", port=0, admin_port=0, drain_seconds=4, data_folder=folder)
 
 
 @dataclass

@@ -1,7 +1,6 @@
 """What clients see beside the answers: ids, names, keys, comments while they wait, and TLS."""
 
 import asyncio
-import dataclasses
 import gc
 import io
 import json
@@ -18,7 +17,7 @@ import openai
 import pytest
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
-from queue_setup import BASE, DONE, PLAIN, Queue, Start, chunk, eventually
+from queue_setup import DONE, PLAIN, Queue, Start, base, chunk, eventually
 from raw_http import RawClient, request
 from v1_worker import V1Worker
 
@@ -287,9 +286,9 @@ class OneAdmission:
         self._settled.append(usage)
 
 
-async def test_access_is_asked_and_told_once() -> None:
+async def test_access_is_asked_and_told_once(tmp_path: Path) -> None:
     access, usage = OneKey(), wire.Usage(prompt_tokens=3, completion_tokens=2, total_tokens=5)
-    async with QueueServer(BASE, CollectorRegistry(), make_logger("ERROR"), access) as server:
+    async with QueueServer(base(tmp_path), CollectorRegistry(), make_logger("ERROR"), access) as server:
         worker_url = f"ws://127.0.0.1:{server.port}/worker"
         async with V1Worker(worker_url, "m", "n", credit=2) as worker, RawClient(server.port) as client:
             client.post(CHAT | {"model": "nope"})
@@ -334,9 +333,9 @@ class Faulty:
 
 
 async def test_a_fault_of_the_queue_is_an_error_of_one_request(tmp_path: Path) -> None:
-    settings, log = dataclasses.replace(BASE, data_folder=tmp_path), io.StringIO()
+    log = io.StringIO()
     async with (
-        QueueServer(settings, CollectorRegistry(), make_logger(stream=log), Faulty()) as server,
+        QueueServer(base(tmp_path), CollectorRegistry(), make_logger(stream=log), Faulty()) as server,
         RawClient(server.port) as client,
     ):
         client.post(CHAT)

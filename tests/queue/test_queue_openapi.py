@@ -11,7 +11,6 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -19,7 +18,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
-from queue_setup import BASE, DONE, PLAIN, Start, chunk, eventually
+from queue_setup import DONE, PLAIN, Start, base, chunk, eventually
 from raw_http import RawClient, request
 from v1_worker import V1Worker
 
@@ -137,8 +136,7 @@ class Statuses(io.StringIO):
 
 
 async def serve(folder: Path, started: queue.Queue[int], stop: threading.Event, log: Statuses) -> None:
-    settings = replace(BASE, data_folder=folder)
-    async with QueueServer(settings, CollectorRegistry(), make_logger(stream=log)) as server:
+    async with QueueServer(base(folder), CollectorRegistry(), make_logger(stream=log)) as server:
         worker = asyncio.create_task(work(server.port))
         await eventually(lambda: server.dispatcher.schedule.free("m"))
         started.put(server.port)

@@ -92,15 +92,15 @@ def _judge(asked: Asked, rows: list[Row], acts: Sequence[Disturbance], found: Fi
         row = rows[0]
         found.outcomes[row.outcome] += 1
         found.doubts.update([row.doubt] if row.doubt else [])
-        found.misfits += [(asked, row, why) for why in _misfits(asked, row)]
+        found.misfits += [(asked, row, why) for why in _misfits(asked, row, acts)]
     elif why := rowless(asked, acts):
         found.without_row[why] += 1
     else:
         found.lost.append(asked)
 
 
-def _misfits(asked: Asked, row: Row) -> Iterable[str]:
-    if row.outcome not in outcomes(asked):
+def _misfits(asked: Asked, row: Row, acts: Sequence[Disturbance]) -> Iterable[str]:
+    if row.outcome not in outcomes(asked, acts):
         yield f"outcome {row.outcome} does not fit"
     counted = (row.prompt_tokens, row.completion_tokens)
     if asked.tokens is not None and not row.doubt and counted != asked.tokens:

@@ -30,8 +30,11 @@ _BY_END = {
 }
 
 
-def outcomes(asked: Asked) -> set[str]:
+def outcomes(asked: Asked, acts: Sequence[Disturbance]) -> set[str]:
     """The outcomes that a row of this request may have."""
+    if asked.end is End.LEFT and _queue_killed(asked, acts):
+        # the worker tells it, and its queue may not have come to tell it that the client had left
+        return _BY_END[End.LEFT] | {"partial"}
     return _BY_END.get(asked.end) or _BY_CODE.get(asked.code, set())
 
 
@@ -65,7 +68,7 @@ def rowless(asked: Asked, acts: Sequence[Disturbance]) -> str | None:
         return "never reached a queue"
     if asked.code == "draining":
         return "refused by a queue that drains, before it was let in"
-    killed = [one for one in acts if one.act is Act.QUEUE_KILLED and _between(one, asked.sent_at, asked.ended_at)]
+    killed = _queue_killed(asked, acts)
     if asked.end is End.BROKEN and not asked.begun and killed:
         return "its queue was killed, and nothing shows that a worker had it"
     recent = _during(acts, asked.sent_at, asked.ended_at + _RETELLING_S)
@@ -78,5 +81,6 @@ def _during(acts: Sequence[Disturbance], start: float, end: float) -> list[Distu
     return [one for one in acts if one.began_at <= end and one.ended_at >= start]
 
 
-def _between(one: Disturbance, start: float, end: float) -> bool:
-    return start - _DYING_S <= one.began_at <= end + _COMMIT_S
+def _queue_killed(asked: Asked, acts: Sequence[Disturbance]) -> bool:
+    first, last = asked.sent_at - _DYING_S, asked.ended_at + _COMMIT_S
+    return any(one.act is Act.QUEUE_KILLED and first <= one.began_at <= last for one in acts)

@@ -53,6 +53,8 @@ async def installed(clients: Sequence[str], replicas: int, *, keda: bool = False
     with postgres(layout.HOST_ADDRESS) as server:
         async with billing.listening(layout.HOST_ADDRESS) as hook:
             try:
+                with steps.step("traffic: what a run that was cut off has left"):
+                    await remove()
                 with steps.step("traffic: chart and models"):
                     await _secrets(_guarded(server), keys, billing)
                     await _chart(replicas, hook, keda=keda)
@@ -68,7 +70,8 @@ async def remove() -> None:
     """Take the installation away; does nothing where there is none."""
     if not await kubectl("get", "namespace", NAMESPACE, "--ignore-not-found", "--output=name"):
         return
-    await kubectl("delete", MODELS, "--all", "--wait")
+    if await kubectl("get", "customresourcedefinitions", MODELS, "--ignore-not-found", "--output=name"):
+        await kubectl("delete", MODELS, "--all", "--wait")
     await run(*_helm("uninstall", RELEASE, "--ignore-not-found", "--wait"))
     await kubectl("delete", "namespace", NAMESPACE, "--wait")
 

@@ -75,6 +75,21 @@ def test_the_outcome_must_fit_the_end(end, code, outcome, fits):
     assert bool(found.misfits) != fits
 
 
+@pytest.mark.parametrize(
+    ("kind", "began", "fits"),
+    [
+        (Act.QUEUE_KILLED, 10.5, True),
+        (Act.QUEUE_KILLED, 12.5, True),
+        (Act.QUEUE_KILLED, 14.0, False),
+        (Act.QUEUE_ROLLED, 10.5, False),
+        (Act.WORKER_KILLED, 10.5, False),
+    ],
+)
+def test_a_queue_that_dies_may_not_have_told_the_worker_that_the_client_left(kind, began, fits):
+    asked, row = replace(DONE, end=End.LEFT, tokens=None), replace(ROW, outcome="partial")
+    assert bool(audit([asked], [row], [act(kind, began, 15.0)]).misfits) != fits
+
+
 @pytest.mark.parametrize(("doubt", "problems"), [("", 1), ("estimated", 0)])
 def test_tokens_must_be_those_that_the_client_was_told_unless_the_row_doubts_them(doubt, problems):
     found = audit([DONE], [replace(ROW, completion_tokens=5, doubt=doubt)], [])

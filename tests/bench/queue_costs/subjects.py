@@ -97,7 +97,7 @@ async def headrace(folder: Path, queue_options: list[str]) -> AsyncIterator[tupl
     bounds = ("--max-waiting", str(_STREAMS), "--max-waiting-per-key", str(_STREAMS))
     keys = folder / "keys.json"
     keys.write_text(json.dumps(_keys()))
-    listening = ("--host", "127.0.0.1", "--port", str(port), "--admin-port", str(admin))
+    listening = ("--host", "127.0.0.1", "--port", str(port), "--admin-port", str(admin), "--data-folder", str(folder))
     options = (*listening, "--keys-file", str(keys), *bounds, *queue_options)
     config = folder / "worker_config.toml"
     queue_toml = f'url = "http://127.0.0.1:{port}"\ncheckpoint_name = "bench"\nmax_concurrent_queries = {_STREAMS}\n'
