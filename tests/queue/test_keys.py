@@ -434,6 +434,21 @@ async def test_a_key_that_never_could_be_read_is_left_out_and_opens_nothing(
             await as_client(second, given).client.models.list()
 
 
+@pytest.mark.parametrize("values", [NEWER, {"secrets": '[{"sha512": "0"}]'}])
+async def test_a_key_that_cannot_be_read_can_be_revoked_and_is_not_rotated(
+    start: Start, values: dict[str, str]
+) -> None:
+    queue = await start(keys=SETTINGS, models=("m",))
+    key, key_id = await create(queue)
+    write_as_newer(queue, key_id, **values)
+    status, answer = await manage(queue, "POST", f"/{key_id}/rotate")
+    assert (status, answer["error"]["code"]) == (409, "key_unreadable")
+    status, answer = await manage(queue, "DELETE", f"/{key_id}")
+    assert (status, answer["id"], bool(answer["revoked"])) == (200, key_id, True)
+    with pytest.raises(openai.AuthenticationError):
+        await as_client(queue, key).client.models.list()
+
+
 async def test_following_the_keys_goes_on_after_an_error_that_nobody_expects(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:

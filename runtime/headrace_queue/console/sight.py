@@ -1,7 +1,6 @@
 """Looks at the running queue, for the console."""
 
 from collections.abc import Callable
-from functools import partial
 
 from prometheus_client import CollectorRegistry
 
@@ -15,19 +14,23 @@ def look(replica: Replica, names: ModelNames, registry: CollectorRegistry, now: 
     """The queue now; `now` is the dispatcher's clock."""
     dispatcher = replica.dispatcher
     load = dispatcher.schedule.load(names.announced())
-    counted, streamed = partial(_counted, registry), dispatcher.streamed()
+    counted, streamed = _counted(registry), dispatcher.streamed()
     return Sight(
         replica=replica.id,
         now=now(),
         draining=dispatcher.draining,
         load=load,
         states=names.states(),
-        completion_tokens={model: counted(label := names.label(model)) + streamed.get(label, 0) for model in load},
+        completion_tokens={
+            model: counted.get(label := names.label(model), 0) + streamed.get(label, 0) for model in load
+        },
         workers=snapshot.workers(dispatcher),
         waiting=snapshot.waiting(dispatcher),
     )
 
 
-def _counted(registry: CollectorRegistry, label: str) -> float:
-    counted = registry.get_sample_value("headrace_queue_tokens_total", {"model": label, "kind": "completion"})
-    return counted or 0.0
+def _counted(registry: CollectorRegistry) -> dict[str, float]:
+    """The completion tokens of each model; no other metric is collected for that."""
+    families = registry.restricted_registry(["headrace_queue_tokens_total"]).collect()
+    samples = (sample for family in families for sample in family.samples if sample.name.endswith("_total"))
+    return {one.labels["model"]: one.value for one in samples if one.labels["kind"] == "completion"}

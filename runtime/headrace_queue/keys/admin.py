@@ -82,6 +82,8 @@ class KeyAdmin:
                 return web.json_response(error.body(), status=error.status, headers=error.headers)
             except LookupError as error:
                 return _failed(404, "key_not_found", f"{error.args[0]}.")
+            except store.UnreadableKeyError as error:
+                return _failed(409, "key_unreadable", f"{error}.")
             except SQLAlchemyError as error:
                 self._log.warning("a key cannot be changed", error=str(error))
                 return _failed(503, "no_database", "The queue's database cannot be reached, or refuses.")

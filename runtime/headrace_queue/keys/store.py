@@ -21,6 +21,10 @@ _UNREADABLE = (ValueError, TypeError, LookupError)
 """What reading a row raises that is not as this version writes it."""
 
 
+class UnreadableKeyError(Exception):
+    """The row of a key is not as this version writes it."""
+
+
 @dataclass(frozen=True)
 class State:
     """What tells whether a key has changed."""
@@ -71,6 +75,8 @@ def create(connection: Connection, rights: KeyRights, now: float) -> tuple[str, 
 def revoke(connection: Connection, key_id: str, now: float) -> KeyInfo:
     """The key, which is good no longer; one that was revoked before stays as it is.
 
+    Of one whose row cannot be read the rights are not told.
+
     Raises:
         LookupError: there is none.
     """
@@ -78,7 +84,11 @@ def revoke(connection: Connection, key_id: str, now: float) -> KeyInfo:
     if _row(connection, key_id).revoked_at is None:
         change = KEYS.update().where(KEYS.c.id == key_id)
         connection.execute(change.values(revoked_at=now, revision=_next(connection)))
-    return _info(_row(connection, key_id))
+    row = _row(connection, key_id)
+    try:
+        return _info(row)
+    except _UNREADABLE:
+        return KeyInfo(id=row.id, models=[], source="database", **_moments(row))
 
 
 def rotate(connection: Connection, key_id: str, grace_seconds: float, now: float) -> tuple[str, KeyInfo]:
@@ -86,16 +96,21 @@ def rotate(connection: Connection, key_id: str, grace_seconds: float, now: float
 
     Raises:
         LookupError: there is none, or it is revoked.
+        UnreadableKeyError: what there is cannot be read, so that it could not be kept.
     """
     lock(connection)
     row = _row(connection, key_id)
     if row.revoked_at is not None:
         raise LookupError(f"the key {key_id} is revoked: create another one")
+    try:
+        _, secrets = _info(row), _secrets(row.secrets)
+    except _UNREADABLE:
+        raise UnreadableKeyError(f"the key {key_id} cannot be read, as of a newer version: rotate it there") from None
     text, until = new_key(key_id), now + grace_seconds
-    before = [one for one in _secrets(row.secrets) if one.expires is None or one.expires > now]
+    before = [one for one in secrets if one.expires is None or one.expires > now]
     kept = [Secret(one.digest, min(until, one.expires or until)) for one in before] if grace_seconds else []
-    secrets = _secrets_text([Secret(digest(text)), *kept])
-    connection.execute(KEYS.update().where(KEYS.c.id == key_id).values(secrets=secrets, revision=_next(connection)))
+    values = {"secrets": _secrets_text([Secret(digest(text)), *kept]), "revision": _next(connection)}
+    connection.execute(KEYS.update().where(KEYS.c.id == key_id).values(**values))
     return text, _info(_row(connection, key_id))
 
 
@@ -122,8 +137,11 @@ def _as_known(key: Key, row: Row[Any]) -> Key:
 
 
 def _info(row: Row[Any]) -> KeyInfo:
-    moments = {"created": _moment(row.created_at), "revoked": _moment(row.revoked_at)}
-    return KeyInfo.model_validate({**json.loads(row.rights), **moments, "id": row.id, "source": "database"})
+    return KeyInfo.model_validate({**json.loads(row.rights), **_moments(row), "id": row.id, "source": "database"})
+
+
+def _moments(row: Row[Any]) -> dict[str, datetime | None]:
+    return {"created": _moment(row.created_at), "revoked": _moment(row.revoked_at)}
 
 
 def _moment(seconds: float | None) -> datetime | None:
