@@ -239,16 +239,16 @@ def helm(*arguments):
 def other_release(kubectl, kubectl_in, tmp_path):
     """A second release in a namespace of its own, with a certificate that somebody else made, that fails closed."""
     pair_from_openssl(tmp_path)
-    kubectl("create", "namespace", OTHER)
     files = ("--cert", str(tmp_path / "tls.crt"), "--key", str(tmp_path / "tls.key"))
-    kubectl_in(OTHER)("create", "secret", "tls", "mine", *files)
     webhook = "operator.webhook"
     values = ["--set", f"operator.image.tag={images.tag('operator')},queue.image.tag={images.tag('queue')}"]
     values += ["--set", f"{webhook}.failurePolicy=Fail,{webhook}.certificate.source=secret"]
     values += ["--set", f"{webhook}.certificate.secret.name=mine"]
     values += ["--set-file", f"{webhook}.certificate.secret.caBundle={tmp_path / 'tls.crt'}"]
-    helm("install", "other", install._CHART, "--wait", "--timeout", "120s", "--skip-crds", *values)
+    kubectl("create", "namespace", OTHER)
     try:
+        kubectl_in(OTHER)("create", "secret", "tls", "mine", *files)
+        helm("install", "other", install.CHART, "--wait", "--timeout", "120s", "--skip-crds", *values)
         yield
     finally:
         with contextlib.suppress(AssertionError):
