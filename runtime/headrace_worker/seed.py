@@ -19,6 +19,7 @@ from headrace_api.wire import Registration, SeedRequest
 from headrace_worker.answering import error_body
 from headrace_worker.engine_client import EngineClient
 from headrace_worker.engines.protocol import CHAT_PATH
+from headrace_worker.session import end
 from headrace_worker.sse import EventCutter
 from headrace_worker.status import Status
 from headrace_worker.transports.protocol import EngineLostError
@@ -51,10 +52,7 @@ class SeedSession:
             await asyncio.wait({reader, answerer}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._idle.set()  # whoever drains need not wait for a connection that is gone
-            for task in (reader, answerer):
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError, aiohttp.ClientError, ConnectionError):
-                    await task
+            await end(reader, answerer)
             await self.socket.close()
 
     async def drain(self, reason: str, patience_s: float) -> None:

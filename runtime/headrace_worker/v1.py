@@ -28,7 +28,7 @@ from headrace_worker.batcher import Batcher
 from headrace_worker.job_runner import JobRunner
 from headrace_worker.jobs import Running
 from headrace_worker.reports import Reports
-from headrace_worker.session import QueueSocket
+from headrace_worker.session import QueueSocket, end
 from headrace_worker.shared import Shared
 from headrace_worker.status import Offer
 
@@ -85,10 +85,7 @@ class V1Session:
             self._abandon_jobs()
             self.shared.unacked.leave(self.home)
             self.shared.slots.leave(self._out.message)
-            for task in (sender, reader, teller):
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError, aiohttp.ClientError, ConnectionError):
-                    await task
+            await end(sender, reader, teller)
             await self.socket.close()
 
     def _introduce(self) -> None:
@@ -112,8 +109,10 @@ class V1Session:
                 wait_s = self._reports.due()
                 if offer := self.status.offered:
                     self.serve(offer)
+                # not `wait_for`, which forgets that it was cancelled when the event comes at the same time
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(changed.wait(), wait_s)
+                    async with asyncio.timeout(wait_s):
+                        await changed.wait()
                 changed.clear()
 
     def serve(self, offer: Offer) -> None:
