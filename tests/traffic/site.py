@@ -15,16 +15,16 @@ import psycopg
 
 import images
 from embedded import layout, local
+from setup import install
 from tests.queue.postgres import Postgres, postgres
 from tests.traffic import models
 from tests.traffic.shell import MODELS, NAMESPACE, apply, get, is_ready, kubectl, pods, run
 from tests.traffic.webhook import Billing
-from toolbox import paths, steps
+from toolbox import steps
 
 RELEASE = "traffic"
 QUEUE = "app.kubernetes.io/name=headrace-queue"
 ENOUGH_S = 400.0
-_CHART = paths.ROOT / "charts" / "headrace"
 _MOUNTED = "EmbeddingEngine"
 
 
@@ -143,7 +143,7 @@ async def _chart(replicas: int, hook: str, *, keda: bool) -> None:
         },
         "networkPolicies": {"queueEgress": [{"to": [{"ipBlock": {"cidr": f"{layout.HOST_ADDRESS}/32"}}]}]},
     }
-    options = ("--install", RELEASE, _CHART, "--values=-", "--wait", "--timeout=300s")
+    options = ("--install", RELEASE, install.CHART, "--values=-", "--wait", "--timeout=300s")
     await run(*_helm("upgrade", *options), text=json.dumps(values))
 
 

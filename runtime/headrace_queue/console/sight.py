@@ -32,5 +32,5 @@ def look(replica: Replica, names: ModelNames, registry: CollectorRegistry, now: 
 def _counted(registry: CollectorRegistry) -> dict[str, float]:
     """The completion tokens of each model; no other metric is collected for that."""
     families = registry.restricted_registry(["headrace_queue_tokens_total"]).collect()
-    samples = (sample for family in families for sample in family.samples if sample.name.endswith("_total"))
+    samples = (sample for family in families for sample in family.samples)
     return {one.labels["model"]: one.value for one in samples if one.labels["kind"] == "completion"}

@@ -103,7 +103,7 @@ def rotate(connection: Connection, key_id: str, grace_seconds: float, now: float
     if row.revoked_at is not None:
         raise LookupError(f"the key {key_id} is revoked: create another one")
     try:
-        _, secrets = _info(row), _secrets(row.secrets)
+        info, secrets = _info(row), _secrets(row.secrets)
     except _UNREADABLE:
         raise UnreadableKeyError(f"the key {key_id} cannot be read, as of a newer version: rotate it there") from None
     text, until = new_key(key_id), now + grace_seconds
@@ -111,7 +111,7 @@ def rotate(connection: Connection, key_id: str, grace_seconds: float, now: float
     kept = [Secret(one.digest, min(until, one.expires or until)) for one in before] if grace_seconds else []
     values = {"secrets": _secrets_text([Secret(digest(text)), *kept]), "revision": _next(connection)}
     connection.execute(KEYS.update().where(KEYS.c.id == key_id).values(**values))
-    return text, _info(_row(connection, key_id))
+    return text, info
 
 
 def _row(connection: Connection, key_id: str) -> Row[Any]:
