@@ -1,7 +1,6 @@
 """The operator's connections to every replica of the queue: the catalogue to each, the loads of all as one."""
 
 import asyncio
-import contextlib
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -92,8 +91,7 @@ class QueueLinks:
         for place in gone:
             _, task = self._links.pop(place)
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await asyncio.wait([task])  # not `suppress(CancelledError)`, which forgets that whoever waits was cancelled
             self._hear(place, None)
 
     def _hear(self, place: str, load: Load | None) -> None:

@@ -66,7 +66,8 @@ class Resync:
                 _log.warning("cannot list, trying again", error=repr(error)[:300])
                 delay = _RETRY_SECONDS
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._hurry.wait(), delay)
+                async with asyncio.timeout(delay):
+                    await self._hurry.wait()
                 await asyncio.sleep(_GATHER_SECONDS)
             self._hurry.clear()
 

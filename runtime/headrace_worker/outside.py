@@ -79,7 +79,8 @@ class Outside:
             await warm.first_token(self.http, engine.base_url, decided.api.warm, self.config.model_name)
         except warm.WarmUpError as error:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(engine.wait(), DYING_S)
+                async with asyncio.timeout(DYING_S):
+                    await engine.wait()
             cause = Cause.NOT_WARMED if engine.running else Cause.ENGINE_EXITED
             raise End(cause, str(error)) from error
         log.info("the engine is ready", first_token_seconds=round(time.monotonic() - began, 3))

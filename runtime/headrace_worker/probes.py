@@ -16,6 +16,7 @@ from headrace_worker import engine_metrics
 from headrace_worker.errors import ProbesError
 from headrace_worker.life import State
 from headrace_worker.status import Status
+from headrace_worker.tasks import end
 
 log = structlog.get_logger()
 
@@ -63,9 +64,7 @@ async def serving(status: Status, metrics_port: int, tcp_ports: Sequence[int]) -
         try:
             yield
         finally:
-            doors.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await doors
+            await end(doors)
 
 
 @contextlib.asynccontextmanager

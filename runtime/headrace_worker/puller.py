@@ -181,7 +181,8 @@ class Puller:
                 failures = 1 if served and not again else failures + 1
                 delay = retry_delay(failures, self._plan.fast_retries, random.random())  # noqa: S311 (no secret)
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stopping.wait(), delay)
+                    async with asyncio.timeout(delay):
+                        await self._stopping.wait()
 
     async def _until_welcome(self) -> None:
         """Keep away, until the worker is ready, from a Spider that would send requests before, or was left waiting."""
@@ -293,7 +294,8 @@ class Puller:
         if isinstance(session, SeedSession):
             await self._status.until_offered()
         try:
-            await asyncio.wait_for(session.registered.wait(), _REGISTERED_S)
+            async with asyncio.timeout(_REGISTERED_S):
+                await session.registered.wait()
         except TimeoutError:
             # A Spider whose library takes the first subprotocol that is offered would not. For one connection only:
             # it may as well be a slow Headrace queue.

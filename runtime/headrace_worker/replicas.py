@@ -19,6 +19,7 @@ from headrace_worker.addresses import ALIAS_S, ALONE_S, LOOK_S, changes
 from headrace_worker.puller import Puller, PullPlan, Route
 from headrace_worker.shared import Shared
 from headrace_worker.status import Status
+from headrace_worker.tasks import end
 
 _PATIENCE_S = 3600.0
 """A replica that is left may still wait for answers, as long as requests may take."""
@@ -79,7 +80,7 @@ class Replicas:
                 if not self._stopping:
                     await self._follow()
         finally:
-            await _cancelled([*self._pullers.values(), *self._beside])
+            await end(*self._pullers.values(), *self._beside, expected=(Exception,))
 
     async def drain(self, reason: str, patience_s: float) -> None:
         """Leave the queue in good order (see `Session.drain`); afterwards `run` ends.
@@ -195,9 +196,3 @@ def _place(told: str) -> tuple[str, int | None]:
     """Host and port of `wire.Registered.replicas`."""
     host, _, port = told.rpartition(":")
     return (host.strip("[]"), int(port)) if host and port.isdecimal() else ("", None)
-
-
-async def _cancelled(tasks: list[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -19,9 +19,10 @@ from headrace_api.wire import Registration, SeedRequest
 from headrace_worker.answering import error_body
 from headrace_worker.engine_client import EngineClient
 from headrace_worker.engines.protocol import CHAT_PATH
-from headrace_worker.session import end
+from headrace_worker.session import BREAKS
 from headrace_worker.sse import EventCutter
 from headrace_worker.status import Status
+from headrace_worker.tasks import end
 from headrace_worker.transports.protocol import EngineLostError
 
 _SETTLED_S = 2.0
@@ -52,7 +53,7 @@ class SeedSession:
             await asyncio.wait({reader, answerer}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._idle.set()  # whoever drains need not wait for a connection that is gone
-            await end(reader, answerer)
+            await end(reader, answerer, expected=BREAKS)
             await self.socket.close()
 
     async def drain(self, reason: str, patience_s: float) -> None:
@@ -65,7 +66,8 @@ class SeedSession:
         self._draining = True
         log.info("leaving the Spider", reason=reason)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), patience_s)
+            async with asyncio.timeout(patience_s):
+                await self._idle.wait()
 
     async def _read(self) -> None:
         async for frame in self.socket:

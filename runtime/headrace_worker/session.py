@@ -6,18 +6,8 @@ from typing import Protocol
 
 import aiohttp
 
-
-async def end(*tasks: asyncio.Task[None]) -> None:
-    """Cancel what a connection consists of, and wait for it; that the connection broke is no error.
-
-    Whoever waits here may be cancelled itself meanwhile: that must not be taken for the end of a task, or a worker that
-    is stopped in this moment would connect again.
-    """
-    for task in tasks:
-        task.cancel()
-    for error in await asyncio.gather(*tasks, return_exceptions=True):
-        if error and not isinstance(error, asyncio.CancelledError | aiohttp.ClientError | ConnectionError):
-            raise error
+BREAKS = (aiohttp.ClientError, ConnectionError)
+"""What the tasks of a connection may end with: that it broke is no error."""
 
 
 class QueueSocket(Protocol):

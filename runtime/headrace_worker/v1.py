@@ -28,9 +28,10 @@ from headrace_worker.batcher import Batcher
 from headrace_worker.job_runner import JobRunner
 from headrace_worker.jobs import Running
 from headrace_worker.reports import Reports
-from headrace_worker.session import QueueSocket, end
+from headrace_worker.session import BREAKS, QueueSocket
 from headrace_worker.shared import Shared
 from headrace_worker.status import Offer
+from headrace_worker.tasks import end
 
 _ACK_PATIENCE_S = 2.0
 
@@ -85,7 +86,7 @@ class V1Session:
             self._abandon_jobs()
             self.shared.unacked.leave(self.home)
             self.shared.slots.leave(self._out.message)
-            await end(sender, reader, teller)
+            await end(sender, reader, teller, expected=BREAKS)
             await self.socket.close()
 
     def _introduce(self) -> None:
@@ -109,7 +110,6 @@ class V1Session:
                 wait_s = self._reports.due()
                 if offer := self.status.offered:
                     self.serve(offer)
-                # not `wait_for`, which forgets that it was cancelled when the event comes at the same time
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(wait_s):
                         await changed.wait()
@@ -128,8 +128,10 @@ class V1Session:
         await self.finish(reason, patience_s)
         self._jobs.stop_all("cut short")
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._out.flushed(), _ACK_PATIENCE_S)
-            await asyncio.wait_for(self.shared.unacked.empty.wait(), _ACK_PATIENCE_S)
+            async with asyncio.timeout(_ACK_PATIENCE_S):
+                await self._out.flushed()
+            async with asyncio.timeout(_ACK_PATIENCE_S):
+                await self.shared.unacked.empty.wait()
         await self.socket.close()
 
     async def finish(self, reason: str, patience_s: float) -> None:
@@ -138,7 +140,8 @@ class V1Session:
             self._reports.now()
         self._refuse_more(reason)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), patience_s)
+            async with asyncio.timeout(patience_s):
+                await self._idle.wait()
 
     async def _read(self) -> None:
         async for frame in self.socket:

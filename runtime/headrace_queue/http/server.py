@@ -72,7 +72,8 @@ class HttpServer:
             for connection in list(self._connections):
                 connection.close()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._empty.wait(), _CLOSE_SECONDS)
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    await self._empty.wait()
             for connection in list(self._connections):
                 connection.abort()
         await self._server.wait_closed()

@@ -68,7 +68,8 @@ class Deliverer:
             else:
                 self._metrics.show(left.rows, time.time() - left.oldest if left.oldest else 0.0)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), rest)
+                async with asyncio.timeout(rest):
+                    await self._stop.wait()
 
     async def _deliver(self, session: aiohttp.ClientSession, message: outbox.Message) -> float:
         """Send a message; returns for how long nothing is to be sent now."""

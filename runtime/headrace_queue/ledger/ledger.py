@@ -77,7 +77,8 @@ class Ledger:
     async def flush(self, seconds: float) -> None:
         """Wait until everything is written and told of, for so long at most."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._clear.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._clear.wait()
 
     async def close(self, seconds: float) -> None:
         """Write what is there, for so long at most."""

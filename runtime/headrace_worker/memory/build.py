@@ -51,7 +51,8 @@ async def _says_so(python: str, program: str, environment: Mapping[str, str]) ->
     """Of an interpreter that does not start or does not have the engine nothing is known: the engine will say why."""
     asked = await EngineProcess.start(EngineCommand([python, "-c", program]), 0, environment, lambda _: None)
     try:
-        await asyncio.wait_for(asked.wait(), _PATIENCE_S)
+        async with asyncio.timeout(_PATIENCE_S):
+            await asked.wait()
     except TimeoutError:
         return False
     finally:

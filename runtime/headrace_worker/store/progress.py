@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from headrace_worker.tasks import end
+
 _LOG_S = 10.0
 
 log = structlog.get_logger()
@@ -58,9 +60,7 @@ async def logged(tracker: Tracker, source: str) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await end(task)
 
 
 async def _log_regularly(tracker: Tracker, source: str) -> None:

@@ -1,14 +1,15 @@
-"""The end of a connection to a queue, when the worker is stopped in that moment."""
+"""The end of tasks, when whoever waits for it is stopped in that moment."""
 
 import asyncio
 
 import pytest
 
-from headrace_worker.session import end
+from headrace_worker.session import BREAKS
+from headrace_worker.tasks import end
 
 
 class Part:
-    """A part of a connection that takes a moment to end."""
+    """What takes a moment to end, as a connection does."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.goes = asyncio.Event()
@@ -27,12 +28,12 @@ async def ending(part: Part) -> asyncio.Task[None]:
     """A task that waits for the part's end, which has been cancelled."""
     running = asyncio.create_task(part.run())
     await asyncio.sleep(0)
-    task = asyncio.create_task(end(running))
+    task = asyncio.create_task(end(running, expected=BREAKS))
     await asyncio.sleep(0)
     return task
 
 
-async def test_a_stop_while_a_connection_ends_is_not_forgotten() -> None:
+async def test_a_stop_while_a_task_ends_is_not_forgotten() -> None:
     part = Part()
     task = await ending(part)
     task.cancel()
@@ -42,7 +43,7 @@ async def test_a_stop_while_a_connection_ends_is_not_forgotten() -> None:
 
 
 @pytest.mark.parametrize("error", [None, ConnectionResetError("gone")])
-async def test_that_a_connection_broke_is_no_error(error: Exception | None) -> None:
+async def test_what_is_expected_is_no_error(error: Exception | None) -> None:
     part = Part(error)
     task = await ending(part)
     part.goes.set()
