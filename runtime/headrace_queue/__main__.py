@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import signal
+import time
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -196,9 +197,10 @@ def serve(  # noqa: PLR0913, PLR0917 - the options are the interface
 
 async def run(settings: Settings, log: structlog.typing.FilteringBoundLogger) -> None:
     """Serve until SIGTERM or SIGINT, then drain."""
-    stop = asyncio.Event()
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    loop.time = time.monotonic  # type: ignore[method-assign]  # which its own calls, in Python, a dozen times a request
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, stop.set)
     async with QueueServer(settings, CollectorRegistry(), log) as server:
         _look_for_garbage_seldom()
         await stop.wait()

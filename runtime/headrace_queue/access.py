@@ -1,6 +1,6 @@
 """Who may ask for what: what the client API needs of keys, and the answer where there are none."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Protocol
 
 from headrace_api.wire import Usage
@@ -15,8 +15,8 @@ class Admission(Protocol):
         """The call with what its key decides: key, weight, priority, deadline."""
 
     @property
-    def headers(self) -> Mapping[str, str]:
-        """Of the answer, which tell the client how much of its limits is left."""
+    def fields(self) -> bytes:
+        """Header fields of the answer, as `Reply.send` takes them, which tell how much is left of the key's limits."""
 
     def leave(self) -> None:
         """Called at most once, before `settle`: nobody waits any more, and a worker may yet tell the usage."""
@@ -29,25 +29,25 @@ class Admission(Protocol):
         """
 
 
-class Access(Protocol):
-    """Decides from memory, without waiting. `authorization` is the header of that name, empty where there is none."""
+class Caller(Protocol):
+    """Whoever has sent a request, as far as it has said who it is."""
 
-    def check(self, authorization: str, /) -> None:
-        """See that there is such a key, before anything is done for whoever has sent it.
-
-        Raises:
-            ApiError: 401.
-        """
-
-    def admit(self, authorization: str, call: Call, /) -> Admission:
+    def admit(self, call: Call, /) -> Admission:
         """Let a call in.
 
         Raises:
-            ApiError: 401, 403 or 429, with OpenAI's codes.
+            ApiError: 403 or 429, with OpenAI's codes.
         """
 
-    def visible(self, authorization: str, models: Iterable[str], /) -> list[str]:
-        """Which of `models` the key may know of, in order.
+    def visible(self, models: Iterable[str], /) -> list[str]:
+        """Which of `models` it may know of, in order."""
+
+
+class Access(Protocol):
+    """Decides from memory, without waiting."""
+
+    def caller(self, authorization: str, /) -> Caller:
+        """Whose key is in the header of that name, which is empty where there is none.
 
         Raises:
             ApiError: 401.
@@ -55,26 +55,27 @@ class Access(Protocol):
 
 
 class Open:
-    """Access where no key is configured: everybody may ask for everything."""
+    """Access where no key is configured, and everybody's: all may ask for everything."""
 
-    def check(self, _authorization: str, /) -> None:
-        """See `Access.check`."""
+    def caller(self, _authorization: str, /) -> "Open":
+        """See `Access.caller`."""
+        return self
 
-    def admit(self, _authorization: str, call: Call, /) -> Admission:
-        """See `Access.admit`."""
+    def admit(self, call: Call, /) -> Admission:
+        """See `Caller.admit`."""
         return _Admitted(call)
 
-    def visible(self, _authorization: str, models: Iterable[str], /) -> list[str]:
-        """See `Access.visible`."""
+    def visible(self, models: Iterable[str], /) -> list[str]:
+        """See `Caller.visible`."""
         return sorted(models)
 
 
 class _Admitted:
-    __slots__ = ("call", "headers")
+    __slots__ = ("call", "fields")
 
     def __init__(self, call: Call) -> None:
         self.call = call
-        self.headers: Mapping[str, str] = {}
+        self.fields = b""
 
     def leave(self) -> None:
         """Nothing is counted."""

@@ -239,6 +239,4 @@ class Answer:
 
     def _fields(self) -> bytes:
         told = field(HEADER, self.told_id)
-        if self.admission is None or not self.admission.headers:
-            return told
-        return told + b"".join(field(name, value) for name, value in self.admission.headers.items())
+        return told if self.admission is None else told + self.admission.fields

@@ -96,7 +96,7 @@ class QueueServer:
         self._replica = replica = Replica(self.dispatcher, self._teller, secrets.token_hex(8), settings.replicas)
         self._door = WorkerDoor(replica, metrics, log, self.keys.worker_tokens, settings.heartbeat_seconds)
         self._console = Console(
-            lambda: look(replica, names, registry, clock.now),
+            lambda: look(replica, names, metrics.requests, clock.now),
             self._viewer,
         )
         self._operators = OperatorSocket(self.dispatcher, names, log, replica.id)

@@ -7,12 +7,13 @@ only a client has said (a generalist answers to any) never become labels.
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from headrace_api.load import ModelLoad
 from headrace_queue import snapshot
+from headrace_queue.request_metrics import RequestMetrics
 
 if TYPE_CHECKING:
     from headrace_queue.dispatch import Dispatcher
@@ -20,26 +21,14 @@ if TYPE_CHECKING:
 OTHER = "other"
 """The label of every model that nobody announced."""
 
-_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
-
 
 class Metrics:
-    """The counters and histograms, in one registry."""
+    """What is counted, in one registry."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
-        self.requests = Counter(
-            "headrace_queue_requests", "Requests answered, by HTTP status (499: client left).",
-            ("model", "status"), registry=registry,
-        )  # fmt: skip
-        self.first_piece = Histogram(
-            "headrace_queue_first_piece_seconds", "From the request to the first bytes of its answer.",
-            ("model",), buckets=_SECONDS, registry=registry,
-        )  # fmt: skip
-        self.tokens = Counter(
-            "headrace_queue_tokens", "Tokens as engines counted them, once per request.",
-            ("model", "kind"), registry=registry,
-        )  # fmt: skip
+        self.requests = RequestMetrics()
+        registry.register(self.requests)
         self.disconnects = Counter(
             "headrace_queue_worker_disconnects", "Connections of workers that ended, by protocol.",
             ("protocol",), registry=registry,
@@ -47,22 +36,6 @@ class Metrics:
         self.handbacks = Counter(
             "headrace_queue_handbacks", "Jobs that workers handed back.", ("model",), registry=registry
         )
-        self._counted: dict[tuple[str, int], Counter] = {}
-        self._observed: dict[str, Histogram] = {}
-
-    def count_request(self, label: str, status: int) -> None:
-        """One more request; finding a counter by its labels costs more than counting."""
-        counter = self._counted.get((label, status))
-        if counter is None:
-            counter = self._counted[label, status] = self.requests.labels(label, str(status))
-        counter.inc()
-
-    def observe_first_piece(self, label: str, seconds: float) -> None:
-        """How long one request waited for the first bytes of its answer."""
-        histogram = self._observed.get(label)
-        if histogram is None:
-            histogram = self._observed[label] = self.first_piece.labels(label)
-        histogram.observe(seconds)
 
 
 class LoadCollector(Collector):

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes
 
 import structlog
@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from pydantic_core import to_json
 
 from headrace_queue import errors
-from headrace_queue.access import Access, Admission
+from headrace_queue.access import Access, Admission, Caller
 from headrace_queue.answer import Answer, Desk
 from headrace_queue.calls import PATHS, read_call
 from headrace_queue.dispatch import Dispatcher
@@ -22,6 +22,7 @@ from headrace_queue.http.head import Head
 from headrace_queue.http.reply import JSON, Reply
 from headrace_queue.http.reply import field as header
 from headrace_queue.keys.wishes import DEADLINE, PRIORITY, with_wishes
+from headrace_queue.logs import RequestLog
 from headrace_queue.metrics import Metrics
 from headrace_queue.models import ModelNames
 from headrace_queue.needs import HOSTING, TAGS, read_needs
@@ -32,8 +33,6 @@ _REQUEST_ID = HEADER.encode()
 _TAGS, _HOSTING = TAGS.encode(), HOSTING.encode()
 _MODEL = b"/v1/models/"
 _TEXT = b"content-type: text/plain; charset=utf-8\r\n"
-
-_USAGE = ("prompt_tokens", "cached_tokens", "completion_tokens")
 
 Page = Callable[[], tuple[int, bytes, bytes]]
 """Something small to be read: status, header fields as `Reply.send` takes them, and the body."""
@@ -82,7 +81,8 @@ class OpenAiApi:
         self._names = parts.names
         self._access = parts.access
         self._metrics = parts.metrics
-        self._log = parts.log.bind()  # once, and not for each line
+        self._log = parts.log
+        self._lines = RequestLog(parts.log)
         self._pages = pages
         self._comment_seconds = comment_seconds
         self._ids = parts.ids
@@ -139,18 +139,20 @@ class OpenAiApi:
             raise errors.not_allowed(head.method, _shown(head.path), "POST")
         if self._dispatcher.draining:
             raise errors.draining()
-        authorization = _text(head.fields.get(b"authorization", b""))
-        self._access.check(authorization)  # a body may be large, and what is wrong with it nobody else's business
+        caller = self._caller(head)  # first: a body may be large, and what is wrong with it nobody else's business
         call = answer.call = self._read(body, answer)
         if needs := read_needs(_text(head.fields.get(_TAGS, b"")), _text(head.fields.get(_HOSTING, b""))):
             call = answer.call = replace(call, needs=needs)
         call = with_wishes(call, head.fields.get(PRIORITY), head.fields.get(DEADLINE))
-        admission = answer.admission = self._access.admit(authorization, call)
+        admission = answer.admission = caller.admit(call)
         call = answer.call = admission.call
         if not (self._names.known(call.model) or self._names.expecting):
-            raise errors.unknown_model(call.model, self._access.visible(authorization, self._names.announced()))
+            raise errors.unknown_model(call.model, caller.visible(self._names.announced()))
         answer.watch(self._dispatcher.limits.request_seconds, self._comment_seconds)
         answer.exchange = self._dispatcher.submit(call, answer.abort, answer.news)
+
+    def _caller(self, head: Head) -> Caller:
+        return self._access.caller(_text(head.fields.get(b"authorization", b"")))
 
     def _read(self, body: bytes, answer: Answer) -> Call:
         call = read_call(body, answer.path, answer.request_id, self._names.resolve)
@@ -165,18 +167,21 @@ class OpenAiApi:
             _settle(answer.admission, answer.exchange)
         model = answer.call.model if answer.call else ""
         label = answer.exchange.label if answer.exchange else self._names.label(model)
-        self._metrics.count_request(label, answer.status)
-        fields = {"request_id": answer.request_id, "path": answer.path, "model": model, "status": answer.status}
+        self._metrics.requests.count(label, answer.status)
+        took = round((self._now() - answer.began) * 1000, 1)
+        fields: dict[str, Any] = {"ms": took, "request_id": answer.request_id, "path": answer.path}
+        fields |= {"model": model, "status": answer.status}
         if answer.told_id != answer.request_id:
             fields["client_request_id"] = answer.told_id
         if (exchange := answer.exchange) is not None:
             if exchange.first_byte is not None:
-                self._metrics.observe_first_piece(label, exchange.first_byte - answer.began)
+                self._metrics.requests.observe_first_piece(label, exchange.first_byte - answer.began)
             fields["attempts"] = exchange.attempts
         if usage is not None:
-            fields |= {name: getattr(usage, name) for name in _USAGE}
-        took = self._now() - answer.began
-        self._log.info("request", ms=round(took * 1000, 1), **fields)
+            fields["prompt_tokens"] = usage.prompt_tokens
+            fields["cached_tokens"] = usage.cached_tokens
+            fields["completion_tokens"] = usage.completion_tokens
+        self._lines.add(fields)
         answer.exchange = None  # as that has the answer's `news`: a cycle would keep the bodies of both for long
 
     # ---- what there is to read
@@ -198,21 +203,21 @@ class OpenAiApi:
         if page := self._pages.get(path):
             return page()
         told_to_client("", head.fields.get(_REQUEST_ID))  # whatever is asked for: one that cannot be used is an error
-        authorization = _text(head.fields.get(b"authorization", b""))
+        caller = self._caller(head)
         if path == _MODELS:
-            data = [self._model(name) for name in self._shown_to(authorization)]
+            data = [self._model(name) for name in self._shown_to(caller)]
             return 200, JSON, to_json({"object": "list", "data": data})
         name = _shown(path.removeprefix(_MODEL))
         model = self._names.resolve(name)
         exists = name in self._names.offered() or self._names.known(model)
-        if not (self._access.visible(authorization, [model]) and exists):
-            raise errors.unknown_model(name, self._shown_to(authorization))
+        if not (caller.visible([model]) and exists):
+            raise errors.unknown_model(name, self._shown_to(caller))
         return 200, JSON, to_json(self._model(name))
 
-    def _shown_to(self, authorization: str) -> list[str]:
-        """The names that a key may know, in order; rights are to models, so an alias goes by the one that it means."""
+    def _shown_to(self, caller: Caller) -> list[str]:
+        """The names that it may know, in order; rights are to models, so an alias goes by the one that it means."""
         meant = {name: self._names.resolve(name) for name in self._names.offered()}
-        may = set(self._access.visible(authorization, set(meant.values())))
+        may = set(caller.visible(set(meant.values())))
         return sorted(name for name, model in meant.items() if model in may)
 
     def _model(self, name: str) -> dict[str, str | int]:

@@ -96,9 +96,10 @@ class UsageTap:
         # the first look is the cheap one: a plain search in bytes is several times as fast as the pattern's
         if _USAGE not in data or not (found := _HAS_USAGE.search(data)):
             return data
-        before, mark, _ = data[: found.start()].rpartition(_END)
-        events = data[len(before + mark) :].split(_END)[:-1]
-        return before + mark + b"".join([event + _END for event in events if self._passes(event)])
+        start = data.rfind(_END, 0, found.start()) + len(_END)  # of the event that tells it
+        start = start if start >= len(_END) else 0
+        events = data[start:].split(_END)[:-1]
+        return data[:start] + b"".join([event + _END for event in events if self._passes(event)])
 
     def finish(self) -> bytes:
         """What is left when the stream has ended."""

@@ -154,7 +154,7 @@ def test_a_key_that_rests_is_forgotten_and_welcomed_anew() -> None:
     access.replace(Keyring([Key(KeyInfo(id="k", source="file"), [secret], limits)]), closed=True)
     sharing.table.take_in([], {"1": now, "2": now})
     call = Call("1", "m", "/v1/chat/completions", b"{}")
-    admission = access.admit("Bearer a-secret-of-20-characters", call)
+    admission = access.caller("Bearer a-secret-of-20-characters").admit(call)
     for now in (START + 1, START + 59):
         assert sharing.propose(access.meters(), now).idle == []
     admission.settle(None, worked=False)
@@ -167,7 +167,7 @@ def test_a_key_that_rests_is_forgotten_and_welcomed_anew() -> None:
     row = Row("2", "k", 0, {Kind.REQUESTS_PER_MINUTE: Claim(60, 60)})  # another replica has taken everything meanwhile
     sharing.table.take_in([row], {"1": now, "2": now})
     with pytest.raises(ApiError, match="requests per minute"):
-        access.admit("Bearer a-secret-of-20-characters", call)
+        access.caller("Bearer a-secret-of-20-characters").admit(call)
     assert list(access.meters()) == ["k"]
 
 

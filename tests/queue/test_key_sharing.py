@@ -63,7 +63,7 @@ async def create(service: KeyService, **limits: int) -> tuple[str, str]:
 
 def admits(access: KeyAccess, header: str) -> bool:
     with suppress(ApiError):
-        access.admit(header, CALL).settle(None, worked=False)
+        access.caller(header).admit(CALL).settle(None, worked=False)
         return True
     return False
 

@@ -2,11 +2,11 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from random import Random
 
 from headrace_api.keys import KeyInfo, KeyLimits
-from headrace_queue.access import Admission
+from headrace_queue.access import Admission, Caller
 from headrace_queue.exchange import Call
 from headrace_queue.keys.access import KeyAccess
 from headrace_queue.keys.counters import MINUTE
@@ -87,18 +87,13 @@ class WatchedAccess:
         self._told_at = wall()
         self._read(self._told_at)
 
-    def check(self, authorization: str, /) -> None:
-        self._access.check(authorization)
+    def caller(self, authorization: str, /) -> "_WatchedCaller":
+        return _WatchedCaller(self._access.caller(authorization), self._let_in)
 
-    def admit(self, authorization: str, call: Call, /) -> Admission:
-        admission = self._access.admit(authorization, call)
-        self._book.let_in(admission.call, wall())
+    def _let_in(self, call: Call) -> None:
+        self._book.let_in(call, wall())
         if self._access.meters():
             self._exchange_in(_EXCHANGE_S)
-        return admission
-
-    def visible(self, authorization: str, models: Iterable[str], /) -> list[str]:
-        return self._access.visible(authorization, models)
 
     def meters(self) -> dict[str, Meter]:
         """Of the keys that have limits, and are in use."""
@@ -152,3 +147,17 @@ class WatchedAccess:
         self._told_at = now
         self._database.shares |= {(row.replica, row.key): row for row in proposal.rows}
         self._sharing.accept(proposal)
+
+
+class _WatchedCaller:
+    def __init__(self, caller: Caller, let_in: Callable[[Call], None]) -> None:
+        self._caller = caller
+        self._let_in = let_in
+
+    def admit(self, call: Call, /) -> Admission:
+        admission = self._caller.admit(call)
+        self._let_in(admission.call)
+        return admission
+
+    def visible(self, models: Iterable[str], /) -> list[str]:
+        return self._caller.visible(models)

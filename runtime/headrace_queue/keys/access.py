@@ -1,15 +1,15 @@
 """`Access` by keys: who asks, whether it may, and whether it has not asked for too much. All from memory."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 from msgspec.structs import replace
 
 from headrace_api.wire import Usage
-from headrace_queue.access import Admission, Open
+from headrace_queue.access import Admission, Caller, Open
 from headrace_queue.exchange import Call
 from headrace_queue.keys import refusals
 from headrace_queue.keys.estimate import Guess
-from headrace_queue.keys.headers import rate_limit_headers
+from headrace_queue.keys.headers import rate_limit_fields, rate_limit_headers
 from headrace_queue.keys.keyring import Key, Keyring
 from headrace_queue.keys.meter import Meter, Refusal, Taken
 from headrace_queue.keys.shares import Sharing
@@ -53,17 +53,13 @@ class KeyAccess:
         for key in keys:
             self._active.pop(key, None)
 
-    def check(self, authorization: str, /) -> None:
-        """See `Access.check`."""
-        if self.closed:
-            self._ring.find(authorization, self.clock())
+    def caller(self, authorization: str, /) -> Caller:
+        """See `Access.caller`."""
+        return _Caller(self, self._ring.find(authorization, self.clock())) if self.closed else Open()
 
-    def admit(self, authorization: str, call: Call, /) -> Admission:
-        """See `Access.admit`."""
-        if not self.closed:
-            return Open().admit(authorization, call)
+    def admit(self, key: Key, call: Call, /) -> Admission:
+        """See `Caller.admit`."""
         now = self.clock()
-        key = self._ring.find(authorization, now)
         if not key.allows(call.model):
             raise refusals.model_denied(key.id, call.model)
         priority = _priority(key, call.wished_priority)
@@ -77,16 +73,9 @@ class KeyAccess:
         taken = account.meter.admit(tokens, now)
         if account.meter.short:
             self.short(key.id)
-        headers = rate_limit_headers(account.meter, now)
         if isinstance(taken, Refusal):
-            raise refusals.rate_limited(key.id, taken, now, headers)
-        return _Admitted(call, taken, headers, account, self.clock)
-
-    def visible(self, authorization: str, models: Iterable[str], /) -> list[str]:
-        """See `Access.visible`."""
-        if not self.closed:
-            return sorted(models)
-        return sorted(filter(self._ring.find(authorization, self.clock()).allows, models))
+            raise refusals.rate_limited(key.id, taken, now, rate_limit_headers(account.meter, now))
+        return _Admitted(call, taken, rate_limit_fields(account.meter, now), account, self.clock)
 
     def _welcome(self, key: str, meter: Meter, now: float) -> None:
         if meter.gauges:
@@ -94,6 +83,24 @@ class KeyAccess:
             self.sharing.welcome(key, meter, now)
         else:
             self._active.pop(key, None)
+
+
+class _Caller:
+    """Whoever has sent a key's secret."""
+
+    __slots__ = ("_access", "_key")
+
+    def __init__(self, access: KeyAccess, key: Key) -> None:
+        self._access = access
+        self._key = key
+
+    def admit(self, call: Call, /) -> Admission:
+        """See `Caller.admit`."""
+        return self._access.admit(self._key, call)
+
+    def visible(self, models: Iterable[str], /) -> list[str]:
+        """See `Caller.visible`."""
+        return sorted(filter(self._key.allows, models))
 
 
 class _Account:
@@ -109,13 +116,11 @@ class _Account:
 class _Admitted:
     """A call whose key lets it in; what it takes of the key's limits is given back once, whoever says so how often."""
 
-    __slots__ = ("_account", "_clock", "_taken", "call", "headers")
+    __slots__ = ("_account", "_clock", "_taken", "call", "fields")
 
-    def __init__(
-        self, call: Call, taken: Taken, headers: Mapping[str, str], account: _Account, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, call: Call, taken: Taken, fields: bytes, account: _Account, clock: Callable[[], float]) -> None:
         self.call = call
-        self.headers = headers
+        self.fields = fields
         self._taken: Taken | None = taken
         self._account = account
         self._clock = clock

@@ -1,25 +1,35 @@
 """The headers by which OpenAI's clients know how much of their limits is left."""
 
-from headrace_queue.keys.meter import Kind, Meter
+from headrace_queue.keys.meter import Gauge, Kind, Meter
 
 _REQUESTS = (Kind.REQUESTS_PER_MINUTE, Kind.REQUESTS_PER_DAY)
 _TOKENS = (Kind.TOKENS_PER_MINUTE, Kind.TOKENS_PER_DAY)
 
 
+def rate_limit_fields(meter: Meter, now: float) -> bytes:
+    """`x-ratelimit-{limit,remaining,reset}-{requests,tokens}`: of the minute if that is limited, else of the day.
+
+    As a connection writes them, each with CR LF.
+    """
+    fields = _fields("requests", meter.first(_REQUESTS), now) + _fields("tokens", meter.first(_TOKENS), now)
+    return fields.encode()
+
+
 def rate_limit_headers(meter: Meter, now: float) -> dict[str, str]:
-    """`x-ratelimit-{limit,remaining,reset}-{requests,tokens}`: of the minute if that is limited, else of the day."""
-    headers: dict[str, str] = {}
-    if gauge := meter.first(_REQUESTS):
-        left, seconds = gauge.state(now)
-        headers["x-ratelimit-limit-requests"] = str(gauge.limit)
-        headers["x-ratelimit-remaining-requests"] = str(left)
-        headers["x-ratelimit-reset-requests"] = duration(seconds)
-    if gauge := meter.first(_TOKENS):
-        left, seconds = gauge.state(now)
-        headers["x-ratelimit-limit-tokens"] = str(gauge.limit)
-        headers["x-ratelimit-remaining-tokens"] = str(left)
-        headers["x-ratelimit-reset-tokens"] = duration(seconds)
-    return headers
+    """The same by name."""
+    lines = rate_limit_fields(meter, now).decode().splitlines()
+    return {name: value for name, _, value in (line.partition(": ") for line in lines)}
+
+
+def _fields(of: str, gauge: Gauge | None, now: float) -> str:
+    if gauge is None:
+        return ""
+    left, seconds = gauge.state(now)
+    return (
+        f"x-ratelimit-limit-{of}: {gauge.limit}\r\n"
+        f"x-ratelimit-remaining-{of}: {left}\r\n"
+        f"x-ratelimit-reset-{of}: {duration(seconds)}\r\n"
+    )
 
 
 def duration(seconds: float) -> str:

@@ -3,8 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from prometheus_client import Counter
-
 from headrace_queue.clock import Clock
 from headrace_queue.exchange import Call, End, Exchange
 from headrace_queue.ledger.counts import Counts, possible
@@ -42,8 +40,6 @@ class Bookkeeper:
         self._metrics = metrics
         self._clock = clock
         self._wall = wall
-        self._counters: dict[str, tuple[Counter, Counter]] = {}
-        """By label; looking them up each time costs as much as all the rest."""
 
     @property
     def full(self) -> bool:
@@ -104,12 +100,7 @@ class Bookkeeper:
                 self._count(label(entry.model), counts)
 
     def _count(self, label: str, counts: Counts) -> None:
-        counters = self._counters.get(label)
-        if counters is None:
-            tokens = self._metrics.tokens
-            counters = self._counters[label] = tokens.labels(label, "prompt"), tokens.labels(label, "completion")
-        counters[0].inc(counts.prompt_tokens)
-        counters[1].inc(counts.completion_tokens)
+        self._metrics.requests.count_tokens(label, counts.prompt_tokens, counts.completion_tokens)
 
 
 def _used(exchange: Exchange, end: End) -> End | None:
