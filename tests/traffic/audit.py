@@ -100,7 +100,7 @@ def _judge(asked: Asked, rows: list[Row], acts: Sequence[Disturbance], found: Fi
 
 
 def _misfits(asked: Asked, row: Row, acts: Sequence[Disturbance]) -> Iterable[str]:
-    if row.outcome not in outcomes(asked, acts):
+    if row.outcome not in outcomes(asked, row, acts):
         yield f"outcome {row.outcome} does not fit"
     counted = (row.prompt_tokens, row.completion_tokens)
     if asked.tokens is not None and not row.doubt and counted != asked.tokens:

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from tests.traffic.books import FAILURES, WORKER_LOST, Act, Asked, Disturbance, End
+from headrace_queue.ledger.entry import RECEIPT
+from tests.traffic.books import FAILURES, WORKER_LOST, Act, Asked, Disturbance, End, Row
 
 MAX_ATTEMPTS = 3
 """The queue's default: so many workers may fail a request."""
@@ -30,10 +31,10 @@ _BY_END = {
 }
 
 
-def outcomes(asked: Asked, acts: Sequence[Disturbance]) -> set[str]:
-    """The outcomes that a row of this request may have."""
-    if asked.end is End.LEFT and _queue_killed(asked, acts):
-        # the worker tells it, and its queue may not have come to tell it that the client had left
+def outcomes(asked: Asked, row: Row, acts: Sequence[Disturbance]) -> set[str]:
+    """The outcomes that this row of the request may have."""
+    if asked.end is End.LEFT and RECEIPT in row.doubt.split() and _queue_killed(asked, acts):
+        # a worker alone has told it, and its queue may not have come to tell it that the client had left
         return _BY_END[End.LEFT] | {"partial"}
     return _BY_END.get(asked.end) or _BY_CODE.get(asked.code, set())
 

@@ -86,8 +86,9 @@ def test_the_outcome_must_fit_the_end(end, code, outcome, fits):
     ],
 )
 def test_a_queue_that_dies_may_not_have_told_the_worker_that_the_client_left(kind, began, fits):
-    asked, row = replace(DONE, end=End.LEFT, tokens=None), replace(ROW, outcome="partial")
+    asked, row = replace(DONE, end=End.LEFT, tokens=None), replace(ROW, outcome="partial", doubt="receipt estimated")
     assert bool(audit([asked], [row], [act(kind, began, 15.0)]).misfits) != fits
+    assert audit([asked], [replace(row, doubt="estimated")], [act(kind, began, 15.0)]).misfits, "a queue has told it"
 
 
 @pytest.mark.parametrize(("doubt", "problems"), [("", 1), ("estimated", 0)])
