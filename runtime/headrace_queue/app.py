@@ -43,6 +43,7 @@ from headrace_queue.ledger.rows import LedgerRows
 from headrace_queue.ledger.secrets import RECEIPTS, shared_secret
 from headrace_queue.ledger.usage_api import USAGE_PATH, UsageApi
 from headrace_queue.ledger.webhook import enqueue
+from headrace_queue.logs import RequestLog
 from headrace_queue.metrics import LoadCollector, Metrics, OutlookCollector
 from headrace_queue.models import ModelNames
 from headrace_queue.openai_api import OpenAiApi, Parts, json_page, text_page
@@ -88,7 +89,7 @@ class QueueServer:
             b"/openapi.json": json_page(openapi.document()),
         }
         self._api = OpenAiApi(
-            Parts(self.dispatcher, names, access or self.keys.access, metrics, log),
+            Parts(self.dispatcher, names, access or self.keys.access, metrics, log, RequestLog(log).add),
             pages,
             settings.waiting_comment_seconds,
         )

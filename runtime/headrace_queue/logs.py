@@ -24,7 +24,7 @@ def make_logger(level: str = "info", stream: TextIO | None = None) -> structlog.
 class RequestLog:
     """The line of each request: past structlog's layers, and those of one turn of the event loop written together.
 
-    That is a fifteenth of what a request costs.
+    That is a twentieth of what a request costs.
     """
 
     def __init__(self, log: structlog.typing.FilteringBoundLogger) -> None:

@@ -22,7 +22,6 @@ from headrace_queue.http.head import Head
 from headrace_queue.http.reply import JSON, Reply
 from headrace_queue.http.reply import field as header
 from headrace_queue.keys.wishes import DEADLINE, PRIORITY, with_wishes
-from headrace_queue.logs import RequestLog
 from headrace_queue.metrics import Metrics
 from headrace_queue.models import ModelNames
 from headrace_queue.needs import HOSTING, TAGS, read_needs
@@ -70,6 +69,8 @@ class Parts:
     access: Access
     metrics: Metrics
     log: structlog.typing.FilteringBoundLogger
+    write_line: Callable[[dict[str, Any]], None]
+    """Gets the fields of the log's line of each request, and may keep them."""
     ids: Ids = field(default_factory=RequestIds)
 
 
@@ -82,7 +83,7 @@ class OpenAiApi:
         self._access = parts.access
         self._metrics = parts.metrics
         self._log = parts.log
-        self._lines = RequestLog(parts.log)
+        self._write_line = parts.write_line
         self._pages = pages
         self._comment_seconds = comment_seconds
         self._ids = parts.ids
@@ -181,7 +182,7 @@ class OpenAiApi:
             fields["prompt_tokens"] = usage.prompt_tokens
             fields["cached_tokens"] = usage.cached_tokens
             fields["completion_tokens"] = usage.completion_tokens
-        self._lines.add(fields)
+        self._write_line(fields)
         answer.exchange = None  # as that has the answer's `news`: a cycle would keep the bodies of both for long
 
     # ---- what there is to read

@@ -172,7 +172,7 @@ class Queue(BaseHTTPRequestHandler):
     metrics = Metrics(registry)
 
     def do_GET(self):
-        self.metrics.tokens.labels(model="example/a", kind="completion").inc(1000)
+        self.metrics.requests.count_tokens("example/a", 0, 1000)
         self.send_response(200)
         self.end_headers()
         self.wfile.write(generate_latest(self.registry))

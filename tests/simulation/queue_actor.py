@@ -93,7 +93,11 @@ class QueueActor:
         self.process.start(teller.run())
         self.door = WorkerDoor(Replica(self.dispatcher, teller, name), METRICS, log, WorkerTokens(), 15)
         self.access = WatchedAccess(self.process, keys, database, rng, plan.slowness)
-        parts = Parts(self.dispatcher, names, self.access, METRICS, log, ids=self)  # `new` below: the plan has the ids
+        parts = Parts(
+            self.dispatcher, names, self.access, METRICS, log,
+            write_line=lambda fields: log.info("request", **fields),
+            ids=self,  # `new` below: the plan has the ids
+        )  # fmt: skip
         self.api = OpenAiApi(parts, {}, _COMMENT_S)
         self.house = _House(self.api)
         self.lines: dict[str, Line] = {}
