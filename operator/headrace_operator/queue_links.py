@@ -92,6 +92,8 @@ class QueueLinks:
             _, task = self._links.pop(place)
             task.cancel()
             await asyncio.wait([task])  # not `suppress(CancelledError)`, which forgets that whoever waits was cancelled
+            if not task.cancelled():
+                task.result()
             self._hear(place, None)
 
     def _hear(self, place: str, load: Load | None) -> None:

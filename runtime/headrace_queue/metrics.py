@@ -26,7 +26,6 @@ class Metrics:
     """What is counted, in one registry."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.registry = registry
         self.requests = RequestMetrics()
         registry.register(self.requests)
         self.disconnects = Counter(

@@ -169,9 +169,13 @@ class OpenAiApi:
         model = answer.call.model if answer.call else ""
         label = answer.exchange.label if answer.exchange else self._names.label(model)
         self._metrics.requests.count(label, answer.status)
-        took = round((self._now() - answer.began) * 1000, 1)
-        fields: dict[str, Any] = {"ms": took, "request_id": answer.request_id, "path": answer.path}
-        fields |= {"model": model, "status": answer.status}
+        fields: dict[str, Any] = {
+            "ms": round((self._now() - answer.began) * 1000, 1),
+            "request_id": answer.request_id,
+            "path": answer.path,
+            "model": model,
+            "status": answer.status,
+        }
         if answer.told_id != answer.request_id:
             fields["client_request_id"] = answer.told_id
         if (exchange := answer.exchange) is not None:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from tests.simulation.fairness import watched
 
 from headrace_api.load import Starting
 from headrace_api.wire import Usage
 from headrace_queue.exchange import Call
-from headrace_queue.schedule import Schedule
 from headrace_queue.schedule.core import _AVOIDED
 
 MODELS = ("a", "b", "seed-c")
@@ -38,7 +38,7 @@ class ScheduleMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.schedule = Schedule(["seed-*"], AGEING)
+        self.schedule, self.unfair = watched(AGEING, ["seed-*"])
         self.now = 0.0
         self.numbers = iter(range(1, 10**6))
         self.tickets: dict[int, Ticket] = {}
@@ -54,7 +54,6 @@ class ScheduleMachine(RuleBasedStateMachine):
         return {n: one for n, one in self.tickets.items() if one.model == model and one.worker is not None}
 
     def first_of(self, call: Call) -> int:
-        """Whose turn it is among keys, and among priorities, is `test_queue_shares`' business."""
         waiting = self.waiting(call.model).items()
         return min(n for n, one in waiting if (one.call.key, one.call.priority) == (call.key, call.priority))
 
@@ -210,6 +209,10 @@ class ScheduleMachine(RuleBasedStateMachine):
             assert load[model].starting == {str(w): LOADING for w in here & self.starting}
             assert self.schedule.has_dedicated(model) == bool(here)
             assert load[model].running == len(self.running(model))
+
+    @invariant()
+    def keys_and_priorities_have_their_turns(self) -> None:
+        assert not self.unfair, self.unfair[0]
 
     @invariant()
     def no_worker_has_more_than_it_takes(self) -> None:

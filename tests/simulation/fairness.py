@@ -2,7 +2,7 @@
 
 import inspect
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import NamedTuple
@@ -60,19 +60,19 @@ class _Charge(NamedTuple):
         return self._replace(size=size)
 
 
-def watched(ageing_s: float) -> tuple[Schedule, list[str]]:
+def watched(ageing_s: float, generalist_patterns: Sequence[str] = ("*",)) -> tuple[Schedule, list[str]]:
     """A schedule, and what it does that is not fair; of a compiled one, which lets nobody look, that is not told."""
     if not inspect.isfunction(Schedule.enqueue):
-        return Schedule(ageing_s=ageing_s), []
-    schedule = FairSchedule(ageing_s)
+        return Schedule(generalist_patterns, ageing_s), []
+    schedule = FairSchedule(generalist_patterns, ageing_s)
     return schedule, schedule.wrong
 
 
 class FairSchedule(Schedule):
     """The real schedule; what it hands out must be whose turn it is."""
 
-    def __init__(self, ageing_s: float) -> None:
-        super().__init__(ageing_s=ageing_s)
+    def __init__(self, generalist_patterns: Sequence[str], ageing_s: float) -> None:
+        super().__init__(generalist_patterns, ageing_s)
         self.wrong: list[str] = []
         self._ageing_s = ageing_s
         self._lines: defaultdict[Line, dict[str, _Account]] = defaultdict(dict)
